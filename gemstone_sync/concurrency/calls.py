@@ -1,0 +1,89 @@
+"""What is known of the running call, and how it travels: to greenlets and to other services."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gevent
+
+__all__ = ["Call", "current_call", "outgoing_headers", "spawn"]
+
+T = TypeVar("T")
+
+
+class Call:
+    """One call being served, as far as the calls that it makes need to know.
+
+    :param deadline: the moment, in seconds of ``time.monotonic()``, when its time is over; or None.
+    :param hops: how many services the call came through already.
+    :param request_id: the caller's ``X-Request-Id``; made up when first needed if None.
+    :param traceparent: the caller's W3C trace context; or None.
+    """
+
+    __slots__ = ("_request_id", "deadline", "hops", "traceparent")
+
+    def __init__(
+        self,
+        deadline: float | None = None,
+        hops: int = 0,
+        request_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> None:
+        self.deadline = deadline
+        self.hops = hops
+        self._request_id = request_id
+        self.traceparent = traceparent
+
+    @property
+    def request_id(self) -> str:
+        """The id that marks everything done for one outer request, in every service's log."""
+        if self._request_id is None:
+            self._request_id = uuid.uuid4().hex
+        return self._request_id
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the deadline, not below 0; None when there is none."""
+        if self.deadline is None:
+            return None
+        return max(0.0, self.deadline - time.monotonic())
+
+
+#: The call that the running greenlet serves, or None.
+current_call: contextvars.ContextVar[Call | None] = contextvars.ContextVar(
+    "gemstone_sync_current_call", default=None
+)
+
+
+def outgoing_headers() -> dict[str, str]:
+    """The headers that hand the running call's deadline, hops and ids on to another service.
+
+    ``X-Gemstone-Deadline`` is in milliseconds left, so clocks need not agree. Empty outside a call.
+
+    >>> token = current_call.set(Call(hops=2, request_id="r1"))
+    >>> outgoing_headers()
+    {'X-Request-Id': 'r1', 'X-Gemstone-Hops': '3'}
+    >>> current_call.reset(token)
+    """
+    call = current_call.get()
+    if call is None:
+        return {}
+    headers = {"X-Request-Id": call.request_id, "X-Gemstone-Hops": str(call.hops + 1)}
+    if call.traceparent is not None:
+        headers["traceparent"] = call.traceparent
+    left = call.seconds_left()
+    if left is not None:
+        headers["X-Gemstone-Deadline"] = str(int(left * 1000))
+    return headers
+
+
+def spawn(function: Callable[..., T], *args: Any, **kwargs: Any) -> gevent.Greenlet[..., T]:
+    """Run `function` in a greenlet that keeps the caller's context variables.
+
+    A plain ``gevent.spawn`` starts with an empty context: request ids, deadlines and traces would
+    be lost in it.
+    """
+    return gevent.spawn(contextvars.copy_context().run, function, *args, **kwargs)

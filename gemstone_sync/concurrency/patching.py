@@ -1,0 +1,108 @@
+"""Monkey patching, in one place, and the mending of what was imported before it.
+
+``gevent.monkey.patch_all`` replaces names in the standard library's modules. A module that was
+imported earlier and said ``from time import sleep`` or ``from ssl import SSLContext`` keeps the
+original: a sleep that stops every greenlet, and with urllib3 a RecursionError in every HTTPS call.
+`patch` therefore also rebinds such names in the modules that are loaded already.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import types
+import warnings
+from typing import Any
+
+__all__ = ["is_patched", "patch", "patching_wanted"]
+
+#: Packages that need the originals: gevent itself, and the standard library, whose modules refer to
+#: each other by module and whose C parts (``_socket.socket``) gevent's own classes build upon.
+_LEAVE_ALONE = sys.stdlib_module_names | {"gevent", "greenlet"}
+
+
+def patching_wanted() -> bool:
+    """False when the environment says ``GEMSTONE_MONKEY_PATCH=0``."""
+    return os.environ.get("GEMSTONE_MONKEY_PATCH", "1") != "0"
+
+
+def is_patched() -> bool:
+    """Tell whether blocking calls of the standard library switch greenlets in this process."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("socket"))
+
+
+def patch() -> None:
+    """Make the standard library cooperative, and mend what was imported earlier. Idempotent.
+
+    Called on the first use of a service-side name (``MicroService``, ``exposed_method``, …), by
+    ``gemstone run`` and by the gunicorn worker; never by ``RemoteService``. Does nothing when
+    ``GEMSTONE_MONKEY_PATCH=0``.
+
+    A lock that a module of yours created earlier stays a native one, and a greenlet that waits for
+    it stops the process: such locks are named in a warning.
+    """
+    if is_patched() or not patching_wanted():
+        return
+    from gevent import monkey
+
+    with warnings.catch_warnings():
+        # "Monkey-patching ssl after ssl has already been imported": exactly what is mended below.
+        warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
+        monkey.patch_all()
+    replaced = _replacements(monkey.saved)
+    for name, module in list(sys.modules.items()):
+        if not isinstance(module, types.ModuleType) or name.partition(".")[0] in _LEAVE_ALONE:
+            continue
+        _rebind(module, replaced)
+        if _is_of_the_user(module):
+            _warn_of_locks(name, module, monkey)
+
+
+def _replacements(saved: dict[str, dict[str, Any]]) -> dict[int, tuple[Any, Any]]:
+    """Map the identity of every original to (the original, what stands in its place now)."""
+    replaced = {}
+    for module_name, originals in saved.items():
+        module = sys.modules.get(module_name)
+        for name, original in originals.items():
+            current = getattr(module, name, original)
+            # gevent empties some names (threading._CRLock becomes None): nothing to put there.
+            if callable(original) and callable(current) and current is not original:
+                replaced[id(original)] = (original, current)
+    return replaced
+
+
+def _rebind(module: types.ModuleType, replaced: dict[int, tuple[Any, Any]]) -> None:
+    for name, value in list(vars(module).items()):
+        pair = replaced.get(id(value))
+        if pair is not None and pair[0] is value:
+            setattr(module, name, pair[1])
+
+
+def _is_of_the_user(module: types.ModuleType) -> bool:
+    path = getattr(module, "__file__", None)
+    if not path:
+        return False
+    paths = sysconfig.get_paths()
+    libraries = (paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"])
+    return not any(path.startswith(folder + os.sep) for folder in libraries)
+
+
+def _warn_of_locks(name: str, module: types.ModuleType, monkey: Any) -> None:
+    native = (
+        type(monkey.get_original("_thread", "allocate_lock")()),
+        type(monkey.get_original("threading", "RLock")()),
+    )
+    for attribute, value in list(vars(module).items()):
+        # Conditions and Events keep theirs one or two levels down, queues under `mutex`.
+        held = getattr(value, "_cond", value)
+        held = getattr(held, "_lock", getattr(held, "mutex", held))
+        if isinstance(held, native):
+            warnings.warn(
+                f"{name}.{attribute} holds a native lock that was made before gevent patched "
+                "the process; a greenlet that waits for it stops every other one. Import "
+                "gemstone_sync.MicroService first, or start with `gemstone run`.",
+                RuntimeWarning,
+                stacklevel=4,
+            )

@@ -1,0 +1,218 @@
+"""A whole signature: JSON-RPC params -> the arguments of a call, every fault named at once.
+
+Binding happens before the call and never by calling: a TypeError or ValueError raised inside the
+method is the method's own and is not taken for bad parameters.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from ..errors import UNSET, InvalidParams, Unset
+from .hints import Converter, Fault, UncheckedHint, converter_for, resolve
+
+__all__ = ["Arguments", "ParameterBinder"]
+
+logger = logging.getLogger("gemstone_sync.contract")
+
+#: Positional and named arguments for the call.
+Arguments: TypeAlias = tuple[Sequence[Any], dict[str, Any]]
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class ParameterBinder:
+    """Binds params to one function's parameters, and validates those that have type hints.
+
+    :param function: the plain function, as it stands in the class.
+    :param skip: how many leading parameters the framework fills in (``self``, the handler).
+
+    >>> def add(self, a: int, b: int = 0): ...
+    >>> ParameterBinder(add, skip=1).bind({"a": 1})
+    ((), {'a': 1})
+    >>> ParameterBinder(add, skip=1).bind(["x", 2, 3])
+    Traceback (most recent call last):
+    gemstone_sync.errors.InvalidParams: Invalid params
+    """
+
+    def __init__(self, function: Callable[..., Any], *, skip: int = 0) -> None:
+        parameters = list(inspect.signature(function).parameters.values())
+        kinds = {p.kind: p for p in parameters}
+        self._rest = kinds.get(inspect.Parameter.VAR_POSITIONAL)
+        self._named_rest = kinds.get(inspect.Parameter.VAR_KEYWORD)
+        taken = [p for p in parameters if p.kind in _POSITIONAL][:skip]
+        #: Names that Python has given a value already: a caller must not.
+        self._reserved = {p.name for p in taken if p.kind is not inspect.Parameter.POSITIONAL_ONLY}
+        own = [p for p in parameters if p not in taken]
+        self._positional = [p.name for p in own if p.kind in _POSITIONAL]
+        self._named = {p.name for p in own if p.kind in _NAMED}
+        self._positional_only = any(name not in self._named for name in self._positional)
+        self._required = [
+            p.name
+            for p in own
+            if p.default is inspect.Parameter.empty and p.kind in (*_POSITIONAL, *_NAMED)
+        ]
+        self._required_by_name = frozenset(self._required)
+        #: Needed even when params come by position: JSON-RPC cannot mix both forms.
+        self._keyword_only = [
+            p.name
+            for p in own
+            if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name in self._required_by_name
+        ]
+        self._needed_positionally = len([n for n in self._required if n in self._positional])
+        self._converters = self._make_converters(function, own)
+        self._by_position = [self._converters.get(name) for name in self._positional]
+
+    @staticmethod
+    def _make_converters(
+        function: Callable[..., Any], parameters: list[inspect.Parameter]
+    ) -> dict[str, Converter]:
+        converters: dict[str, Converter] = {}
+        for parameter in parameters:
+            try:
+                converter = converter_for(resolve(parameter.annotation, function))
+            except UncheckedHint as error:
+                logger.warning(
+                    "%s: parameter %r is not validated: %s",
+                    function.__qualname__,
+                    parameter.name,
+                    error,
+                )
+                continue
+            if converter is not None:
+                converters[parameter.name] = converter
+        return converters
+
+    def bind(self, params: list[Any] | dict[str, Any] | Unset) -> Arguments:
+        """Bind and validate.
+
+        :raises InvalidParams: its ``data`` is ``{"parameters": [{"name": …, "reason": …}, …]}``,
+            one entry for every parameter at fault; a surplus positional one has ``position``.
+        """
+        if type(params) is dict:
+            return self._bind_named(params)
+        if params is UNSET:
+            params = []
+        return self._bind_positional(params)  # type: ignore[arg-type]
+
+    def _bind_positional(self, params: list[Any]) -> Arguments:
+        count = len(params)
+        if (
+            count < self._needed_positionally
+            or (count > len(self._positional) and self._rest is None)
+            or self._keyword_only
+        ):
+            raise self._positional_faults(params)
+        if not self._converters:
+            return params, {}
+        faults: list[dict[str, Any]] = []
+        values = self._convert_positional(params, faults)
+        if faults:
+            raise _invalid(faults)
+        return values, {}
+
+    def _convert_positional(self, params: list[Any], faults: list[dict[str, Any]]) -> list[Any]:
+        values: list[Any] = []
+        rest = self._converters.get(self._rest.name) if self._rest is not None else None
+        known = len(self._by_position)
+        for position, value in enumerate(params):
+            converter = self._by_position[position] if position < known else rest
+            if converter is not None:
+                try:
+                    value = converter(value)
+                except Fault as fault:
+                    where: dict[str, Any] = (
+                        {"name": self._positional[position]}
+                        if position < known
+                        else {"position": position}
+                    )
+                    faults.append({**where, "reason": str(fault)})
+            values.append(value)
+        return values
+
+    def _positional_faults(self, params: list[Any]) -> InvalidParams:
+        faults: list[dict[str, Any]] = []
+        most = len(self._positional)
+        self._convert_positional(params if self._rest is not None else params[:most], faults)
+        missing = [n for n in self._positional[len(params) :] if n in self._required_by_name]
+        faults += [{"name": name, "reason": "missing"} for name in missing]
+        faults += [
+            {"name": name, "reason": "missing: it can only be given by name"}
+            for name in self._keyword_only
+        ]
+        if self._rest is None:
+            faults += [
+                {"position": position, "reason": f"unexpected: at most {most} are taken"}
+                for position in range(most, len(params))
+            ]
+        return _invalid(faults)
+
+    def _bind_named(self, params: dict[str, Any]) -> Arguments:
+        keys = params.keys()
+        if (
+            self._positional_only
+            or not self._required_by_name <= keys
+            or not (keys <= self._named or (self._named_rest and not self._reserved & keys))
+        ):
+            return self._bind_named_slowly(params)
+        converters = self._converters
+        if not converters:
+            return (), params
+        faults: list[dict[str, Any]] = []
+        values = self._convert_named(params, faults)
+        if faults:
+            raise _invalid(faults)
+        return (), values
+
+    def _convert_named(
+        self, params: dict[str, Any], faults: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        rest = self._converters.get(self._named_rest.name) if self._named_rest else None
+        for name, value in params.items():
+            converter = self._converters.get(name) if name in self._named else rest
+            if converter is not None:
+                try:
+                    value = converter(value)
+                except Fault as fault:
+                    faults.append({"name": name, "reason": str(fault)})
+            values[name] = value
+        return values
+
+    def _bind_named_slowly(self, params: dict[str, Any]) -> Arguments:
+        """Name every fault; also serves methods with positional-only parameters."""
+        faults: list[dict[str, Any]] = []
+        known = self._named | (set() if self._named_rest else set(self._positional))
+        wanted: dict[str, Any] = {}
+        for name, value in params.items():
+            if name in self._reserved:
+                faults.append({"name": name, "reason": "unexpected: filled in by the service"})
+            elif name not in self._named and not self._named_rest:
+                faults.append({"name": name, "reason": self._unexpected(name, known)})
+            else:
+                wanted[name] = value
+        values = self._convert_named(wanted, faults)
+        for name in self._required:
+            if name in self._positional and name not in self._named:
+                reason = "missing: it can only be given by position"
+                faults.append({"name": name, "reason": reason})
+            elif name not in params:
+                faults.append({"name": name, "reason": "missing"})
+        if faults:
+            raise _invalid(faults)
+        return (), values
+
+    def _unexpected(self, name: str, known: set[str]) -> str:
+        if name in self._positional:
+            return "unexpected by name: it can only be given by position"
+        close = difflib.get_close_matches(name[:100], known, n=1)
+        return f"unexpected; did you mean {close[0]!r}?" if close else "unexpected"
+
+
+def _invalid(faults: list[dict[str, Any]]) -> InvalidParams:
+    return InvalidParams(data={"parameters": faults})
