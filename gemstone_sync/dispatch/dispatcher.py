@@ -1,0 +1,307 @@
+"""One body's way: read, look up, take a place, authenticate, bind, call, encode.
+
+The same for every transport: bytes and a `CallContext` in, bytes or nothing out. Nothing that a
+caller sends makes `Dispatcher.dispatch` raise.
+
+Hot path: `dispatch`, `answer`, `_serve` and `_call` run for each call.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+
+from ..concurrency import Call, CallSlots, DeadlineReached, Deadlines, NoSlot, current_call
+from ..errors import (
+    UNSET,
+    AccessDenied,
+    DeadlineExceeded,
+    InternalError,
+    MethodNotFound,
+    ResponseTooLarge,
+    RpcError,
+    ServerOverloaded,
+    TooManyHops,
+)
+from ..protocol import (
+    WIRE_FORMATS,
+    JsonRpcRequest,
+    JsonRpcResponse,
+    RequestId,
+    Unset,
+    read_body,
+)
+from .batch import run_in_parallel
+from .context import CallContext
+from .methods import Hooks, Method
+
+__all__ = ["DispatchSettings", "Dispatcher"]
+
+#: What a method can raise that is the method's fault and must not end the process: its own
+#: gevent.Timeout and sys.exit() are no Exceptions.
+_METHOD_FAULTS = (Exception, gevent.Timeout, SystemExit)
+
+#: An error object is never refused for its size: there is nothing smaller to say instead.
+_NO_LIMIT = 1 << 62
+
+
+@dataclass(frozen=True)
+class DispatchSettings:
+    """The limits; see the attributes of the same names on ``MicroService``."""
+
+    max_parallel_blocking_tasks: int = 1000
+    max_waiting_calls: int = 200
+    max_wait_seconds: float = 5.0
+    max_batch_size: int = 100
+    batch_mode: str = "parallel"
+    max_response_size: int = 16_000_000
+    max_hops: int = 8
+    wire_format: str = "jsonrpc"
+    debug: bool = False
+
+
+class Dispatcher:
+    """Answers bodies with the methods that it was given.
+
+    :param methods: by the name that callers use.
+    :param make_handler: makes the object that methods with ``requires_handler_reference`` get and
+        that authentication looks at. Its ``current_user`` is truthy for an authenticated request;
+        its ``written`` is the response that a method wrote itself, or None.
+    """
+
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        *,
+        settings: DispatchSettings,
+        make_handler: Callable[[CallContext], Any],
+        hooks: Hooks | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self.methods = methods
+        self.slots = CallSlots(
+            settings.max_parallel_blocking_tasks,
+            settings.max_waiting_calls,
+            settings.max_wait_seconds,
+        )
+        self._settings = settings
+        self._writer = WIRE_FORMATS[settings.wire_format]
+        self._make_handler = make_handler
+        self._hooks = hooks or Hooks()
+        self._logger = logger or logging.getLogger("gemstone_sync.dispatch")
+
+    def dispatch(self, body: bytes, context: CallContext) -> bytes | None:
+        """Answer one body; None when there is nothing to say (notifications)."""
+        content = read_body(body, self._settings.max_batch_size)
+        if type(content) is list:
+            return self._answer_batch(content, context)
+        if type(content) is JsonRpcResponse:
+            return self._encode(content)
+        response = self.answer(content, context)  # type: ignore[arg-type]
+        if response is None:
+            return self._writer.notification_reply
+        return self._encode(response)
+
+    def refusal(self, error: RpcError) -> bytes:
+        """The body for a request that the transport itself refuses."""
+        return self._encode(JsonRpcResponse.failure(error))
+
+    def answer(self, request: JsonRpcRequest, context: CallContext) -> JsonRpcResponse | None:
+        """Answer one request; None for a notification.
+
+        A notification that finds no place is answered too: it must not be dropped silently.
+        """
+        method = self.methods.get(request.method)
+        if method is None:
+            return self._refuse(request, MethodNotFound())
+        if context.hops > self._settings.max_hops:
+            return self._refuse(request, TooManyHops())
+        # A context of its own: variables that a method sets do not reach the connection's next call
+        return contextvars.copy_context().run(self._serve, method, request, context)
+
+    # One call
+
+    def _serve(
+        self, method: Method, request: JsonRpcRequest, context: CallContext
+    ) -> JsonRpcResponse | None:
+        started = time.monotonic()
+        deadline = context.deadline
+        if method.timeout is not None:
+            own = started + method.timeout
+            deadline = own if deadline is None or own < deadline else deadline
+        current_call.set(Call(deadline, context.hops, context.request_id, context.traceparent))
+        try:
+            response = self._call_within(deadline, method, request, context)
+        except NoSlot:
+            context.retry_after = 1.0
+            return JsonRpcResponse.failure(ServerOverloaded(), request.id)
+        except RpcError as error:
+            response = JsonRpcResponse.failure(error, request.id)
+        except _METHOD_FAULTS as error:
+            response = self._mask(error, method.name, request.id)
+        ok = response.error is UNSET
+        if self._hooks.observe is not None:
+            self._hooks.observe(method.name, time.monotonic() - started, ok)
+        if not ok:
+            self._after_failure(request, response)
+        return None if request.id is UNSET else response
+
+    def _call_within(
+        self,
+        deadline: float | None,
+        method: Method,
+        request: JsonRpcRequest,
+        context: CallContext,
+    ) -> JsonRpcResponse:
+        if deadline is None:
+            return self._call_in_slot(method, request, context)
+        deadlines = Deadlines.of_this_hub()
+        entry = deadlines.enter(deadline)
+        try:
+            response = self._call_in_slot(method, request, context)
+        except DeadlineReached:
+            if not entry.reached:  # of a call further out, that makes this one in process
+                raise
+        finally:
+            reached = deadlines.leave(entry)
+        if reached:  # also when the method swallowed it: the caller was promised this
+            raise DeadlineExceeded()
+        return response
+
+    def _call_in_slot(
+        self, method: Method, request: JsonRpcRequest, context: CallContext
+    ) -> JsonRpcResponse:
+        self.slots.acquire()
+        try:
+            return self._call(method, request, context)
+        finally:
+            self.slots.release()
+
+    def _call(
+        self, method: Method, request: JsonRpcRequest, context: CallContext
+    ) -> JsonRpcResponse:
+        hooks = self._hooks
+        handler = None
+        if method.private or method.needs_handler:
+            handler = self._make_handler(context)
+            if method.private and not handler.current_user:
+                raise AccessDenied()
+        args, kwargs = method.binder.bind(request.params)
+        if hooks.before is not None:
+            hooks.before(request)
+        if hooks.on_call is not None:
+            hooks.on_call(request)
+        if method.needs_handler:
+            result = method.function(handler, *args, **kwargs)
+        else:
+            result = method.function(*args, **kwargs)
+        request_id = None if request.id is UNSET else request.id
+        response: JsonRpcResponse
+        if handler is not None and handler.written is not None:
+            response = handler.written
+        else:
+            response = JsonRpcResponse(result=result, id=request_id)
+        if hooks.after is not None:
+            response = self._changed_by(hooks.after(request, response), response)
+        return response
+
+    @staticmethod
+    def _changed_by(returned: object, response: JsonRpcResponse) -> JsonRpcResponse:
+        if returned is None:
+            return response
+        if not isinstance(returned, JsonRpcResponse):
+            raise TypeError(
+                "after_method_call returns None or a JsonRpcResponse "
+                f"(response.with_result(...)), not a {type(returned).__name__}"
+            )
+        return returned
+
+    # What went wrong
+
+    def _refuse(self, request: JsonRpcRequest, error: RpcError) -> JsonRpcResponse | None:
+        """Refuse a request for which there is no method to run."""
+        if request.id is UNSET:
+            self._logger.warning("notification %.200r: %s", request.method, error)
+            return None
+        return JsonRpcResponse.failure(error, request.id)
+
+    def _mask(
+        self, error: BaseException, name: str, request_id: RequestId | Unset
+    ) -> JsonRpcResponse:
+        """Tell the caller an error id and the log everything."""
+        error_id = os.urandom(8).hex()
+        call = current_call.get()
+        self._logger.error(
+            "%s failed [error_id=%s request_id=%s]",
+            name,
+            error_id,
+            call.request_id if call is not None else None,
+            exc_info=error,
+        )
+        if self._hooks.on_internal_error is not None:
+            self._hooks.on_internal_error(error)
+        data = {"error_id": error_id}
+        if self._settings.debug:
+            data |= {"class": type(error).__name__, "info": _text_of(error)}
+        return JsonRpcResponse.failure(InternalError(data=data), request_id)
+
+    def _after_failure(self, request: JsonRpcRequest, response: JsonRpcResponse) -> None:
+        if request.id is UNSET:
+            self._logger.warning("notification %.200r: %s", request.method, response.error)
+        if self._hooks.failed is not None:
+            try:
+                self._hooks.failed(request, response)
+            except Exception:
+                self._logger.exception("on_failed_method_call failed")
+
+    # Bytes
+
+    def _encode(self, response: JsonRpcResponse, limit: int | None = None) -> bytes:
+        if limit is None:
+            limit = self._settings.max_response_size
+        try:
+            return self._writer.write_response(response, limit)
+        except ResponseTooLarge as error:
+            failure = JsonRpcResponse.failure(error, response.id)
+        except (TypeError, ValueError, RecursionError) as error:
+            failure = self._mask(error, "encoding of a result", response.id)
+        return self._writer.write_response(failure, _NO_LIMIT)
+
+    def _answer_batch(
+        self, items: list[JsonRpcRequest | JsonRpcResponse], context: CallContext
+    ) -> bytes | None:
+        encoded: list[bytes | None] = [None] * len(items)
+        left = self._settings.max_response_size  # for all items together
+
+        def run(index: int) -> None:
+            nonlocal left
+            item = items[index]
+            response = self.answer(item, context) if type(item) is JsonRpcRequest else item
+            if response is not None:
+                encoded[index] = text = self._encode(response, max(0, left))  # type: ignore[arg-type]
+                left -= len(text)
+
+        if self._settings.batch_mode == "parallel":
+            run_in_parallel(len(items), run)
+        else:
+            for index in range(len(items)):
+                run(index)
+        context.retry_after = None  # an item without a place has its own error; the batch is fine
+        responses = [text for text in encoded if text is not None]
+        if not responses:
+            return self._writer.empty_batch_reply
+        return self._writer.write_batch(responses)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(its text cannot be made)"
