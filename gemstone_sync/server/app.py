@@ -1,0 +1,126 @@
+"""The Flask app of a service: the endpoint as a route, extra routes, static files, templates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import flask
+import jinja2
+from flask import signals
+from flask.typing import ResponseReturnValue, RouteCallable
+from werkzeug.exceptions import default_exceptions
+
+from .endpoint import Endpoint, Reply
+from .gate import Gate, GateSettings, Readiness
+from .static import static_view
+
+__all__ = ["Rule", "WebSettings", "make_app"]
+
+_VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+_SIGNALS = (
+    signals.request_started,
+    signals.request_finished,
+    signals.request_tearing_down,
+    signals.appcontext_pushed,
+    signals.appcontext_popped,
+    signals.appcontext_tearing_down,
+    signals.got_request_exception,
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One extra route: a Flask rule, its endpoint name, the view, options of ``add_url_rule``."""
+
+    rule: str
+    name: str
+    view: RouteCallable
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WebSettings:
+    """The web application beside the endpoint.
+
+    :param import_name: the module of the service class.
+    :param template_dir: absolute path.
+    :param static_dirs: (URL prefix, absolute path) pairs.
+    """
+
+    import_name: str
+    template_dir: str
+    static_dirs: tuple[tuple[str, str], ...] = ()
+    rules: tuple[Rule, ...] = ()
+    blueprints: tuple[flask.Blueprint, ...] = ()
+    secret_key: str | bytes | None = None
+    max_body_size: int = 10_000_000
+
+
+def make_app(
+    web: WebSettings,
+    endpoint: Endpoint,
+    gate: Callable[[], GateSettings],
+    readiness: Readiness,
+) -> flask.Flask:
+    """Build the app; its ``wsgi_app`` starts with the gate."""
+    app = flask.Flask(web.import_name, static_folder=None, template_folder=None)
+    app.jinja_loader = jinja2.FileSystemLoader(web.template_dir)
+    app.config["MAX_CONTENT_LENGTH"] = web.max_body_size
+    if web.secret_key is not None:
+        app.config["SECRET_KEY"] = web.secret_key
+    app.add_url_rule(
+        endpoint.settings.endpoint,
+        "jsonrpc",
+        _endpoint_view(endpoint),
+        methods=_VERBS,
+        provide_automatic_options=False,
+    )
+    for number, (url, folder) in enumerate(web.static_dirs):
+        rule = f"{url.rstrip('/')}/<path:filename>"
+        app.add_url_rule(rule, f"static_{number}" if number else "static", static_view(folder))
+    for extra in web.rules:
+        app.add_url_rule(extra.rule, extra.name, extra.view, **extra.options)
+    for blueprint in web.blueprints:
+        app.register_blueprint(blueprint)
+    app.wsgi_app = Gate(  # type: ignore[method-assign]
+        app.wsgi_app, endpoint, gate, readiness, lambda: _has_user_functions(app)
+    )
+    return app
+
+
+def _has_user_functions(app: flask.Flask) -> bool:
+    """Tell whether Flask functions of the user want to see every request, the endpoint's too."""
+    return bool(
+        app.before_request_funcs.get(None)
+        or app.after_request_funcs.get(None)
+        or app.teardown_request_funcs.get(None)
+        or app.url_value_preprocessors.get(None)
+        or app.teardown_appcontext_funcs
+        # Flask leaves empty entries here whenever it looks for a handler.
+        or any(app.error_handler_spec[None].values())
+        or any(signal.receivers for signal in _SIGNALS)
+    )
+
+
+def _endpoint_view(endpoint: Endpoint) -> Callable[[], ResponseReturnValue]:
+    def jsonrpc() -> ResponseReturnValue:
+        request = flask.request
+        reply = endpoint.respond(request.environ, request.get_data)
+        response = _flask_response(reply)
+        if reply.status in default_exceptions:
+            # Raised, so that an error handler of the user sees it.
+            raise default_exceptions[reply.status](response=response)
+        return response
+
+    return jsonrpc
+
+
+def _flask_response(reply: Reply) -> flask.Response:
+    headers: Iterable[tuple[str, str]] = reply.headers
+    response = flask.Response(reply.body, status=reply.status)
+    del response.headers["Content-Type"]
+    response.headers.extend(headers)
+    return response

@@ -1,0 +1,107 @@
+"""Reading a request's body within a limit, from any WSGI server.
+
+A body over the limit is known by its Content-Length, or, when it comes in chunks, by the first
+byte beyond: never a part of a body taken for the whole.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+
+__all__ = ["EarlyAnswer", "LimitedBody", "read_body"]
+
+#: After an early answer this much is still read, for this long: closing at once would make the
+#: client's system throw the answer away (a reset) while it is still sending.
+DRAIN_BYTES = 256 * 1024
+DRAIN_SECONDS = 1.0
+
+_PIECE = 64 * 1024
+
+
+def read_body(environ: dict[str, Any], limit: int) -> bytes:
+    """Read the whole body.
+
+    :raises RequestEntityTooLarge: when it is longer than `limit` bytes.
+    :raises BadRequest: when it is shorter than announced or its chunks are malformed.
+    """
+    announced = environ.get("CONTENT_LENGTH")
+    stream = environ["wsgi.input"]
+    try:
+        if announced:
+            length = int(announced)
+            if length > limit:
+                raise RequestEntityTooLarge
+            body: bytes = stream.read(length)
+            if len(body) != length:
+                raise BadRequest
+            return body
+        if "HTTP_TRANSFER_ENCODING" in environ or environ.get("wsgi.input_terminated"):
+            return _read_chunked(stream, limit)
+        return b""
+    except (RequestEntityTooLarge, BadRequest):
+        raise
+    except Exception as error:  # each WSGI server has its own exceptions for a broken body
+        raise BadRequest from error
+
+
+def _read_chunked(stream: Any, limit: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        # Never more than one byte beyond the limit.
+        piece = stream.read(min(_PIECE, limit + 1 - size))
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            raise RequestEntityTooLarge
+
+
+class EarlyAnswer:
+    """A WSGI response body that, once sent, reads a little of what the client still sends."""
+
+    def __init__(self, body: bytes, environ: dict[str, Any]) -> None:
+        self._body = body
+        self._environ = environ
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"" if self._environ["REQUEST_METHOD"] == "HEAD" else self._body
+
+    def close(self) -> None:
+        """Called by the WSGI server after the body was sent (PEP 3333)."""
+        if "HTTP_EXPECT" in self._environ:
+            return  # it waits for "100 Continue" and sends nothing
+        stream = self._environ["wsgi.input"]
+        left = DRAIN_BYTES
+        with gevent.Timeout(DRAIN_SECONDS, False):
+            try:
+                while left > 0 and (piece := stream.read(min(_PIECE, left))):
+                    left -= len(piece)
+            except Exception:
+                return  # the client is gone: nobody is left to reset
+
+
+class LimitedBody(io.RawIOBase):
+    """A body for Flask's request, that reads itself with `read_body` when first touched."""
+
+    def __init__(self, environ: dict[str, Any], limit: int) -> None:
+        self._source = dict(environ)
+        self._limit = limit
+        self._body: io.BytesIO | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._body is None:
+            self._body = io.BytesIO(read_body(self._source, self._limit))
+        return self._body.readinto(buffer)

@@ -1,0 +1,170 @@
+"""The JSON-RPC endpoint over HTTP: verbs, content types, the body, the dispatcher, the reply.
+
+Every JSON-RPC reply has status 200, errors included; notifications have 204 and no body. Faults
+of the transport keep HTTP's own codes and have a JSON-RPC error as body.
+
+Hot path: `Endpoint.__call__` and `respond` run for each request.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+
+from ..dispatch import CallContext, Dispatcher
+from ..errors import InvalidRequest, ServerOverloaded
+from .body import EarlyAnswer, read_body
+
+__all__ = ["Endpoint", "EndpointSettings", "Reply", "STATUS_LINES"]
+
+STATUS_LINES = {
+    200: "200 OK",
+    204: "204 No Content",
+    400: "400 Bad Request",
+    403: "403 Forbidden",
+    405: "405 Method Not Allowed",
+    413: "413 Content Too Large",
+    415: "415 Unsupported Media Type",
+    503: "503 Service Unavailable",
+}
+
+_JSON = ("Content-Type", "application/json")
+_ALLOW = ("Allow", "POST, OPTIONS")
+_CLOSE = ("Connection", "close")
+
+#: At most this many spellings of a Content-Type are remembered; clients use a handful.
+_REMEMBERED_TYPES = 256
+
+
+class Reply(NamedTuple):
+    """What goes back over HTTP."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class EndpointSettings:
+    """See the attributes of the same names on ``MicroService``."""
+
+    endpoint: str = "/api"
+    max_body_size: int = 10_000_000
+
+
+class Endpoint:
+    """The endpoint as a WSGI application, and as `respond` for a Flask view.
+
+    :param is_starting: true until the service may be called.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        settings: EndpointSettings,
+        is_starting: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.dispatcher = dispatcher
+        self.settings = settings
+        self._is_starting = is_starting
+        self._known_types: dict[str, bool] = {}
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        limit = self.settings.max_body_size
+        reply = self.respond(environ, lambda: read_body(environ, limit))
+        start_response(STATUS_LINES[reply.status], reply.headers)
+        if reply.status == 200:
+            return [reply.body]
+        return EarlyAnswer(reply.body, environ)
+
+    def respond(self, environ: dict[str, Any], read: Callable[[], bytes]) -> Reply:
+        """Answer one HTTP request; `read` gives its body."""
+        if environ["REQUEST_METHOD"] != "POST":
+            if environ["REQUEST_METHOD"] == "OPTIONS":
+                return Reply(204, [_ALLOW], b"")
+            return self._refuse(405, "Only POST is answered here", _ALLOW)
+        content_type = environ.get("CONTENT_TYPE", "")
+        known = self._known_types.get(content_type)
+        if not (self._check_type(content_type) if known is None else known):
+            return self._refuse(415, "The content type must be application/json in utf-8", _CLOSE)
+        if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+            return self._refuse(415, "A compressed body is not accepted", _CLOSE)
+        try:
+            body = read()
+        except RequestEntityTooLarge:
+            limit = self.settings.max_body_size
+            return self._refuse(413, f"The body is longer than {limit} bytes", _CLOSE)
+        except BadRequest:
+            return self._refuse(400, "The body is incomplete or malformed", _CLOSE)
+        if self._is_starting():
+            text = self.dispatcher.refusal(ServerOverloaded("Service is starting"))
+            return self._overloaded(text, 1.0)
+        return self._dispatch(body, _context_of(environ))
+
+    def _dispatch(self, body: bytes, context: CallContext) -> Reply:
+        text = self.dispatcher.dispatch(body, context)
+        if context.retry_after is not None and text is not None:
+            return self._overloaded(text, context.retry_after)
+        if text is None:
+            return Reply(204, context.response_headers, b"")
+        headers = [_JSON, ("Content-Length", str(len(text)))]
+        if context.response_headers:
+            headers += context.response_headers
+        return Reply(200, headers, text)
+
+    def _overloaded(self, text: bytes, retry_after: float) -> Reply:
+        headers = [_JSON, ("Content-Length", str(len(text)))]
+        # RFC 9110, section 10.2.3: whole seconds.
+        headers.append(("Retry-After", str(math.ceil(retry_after))))
+        return Reply(503, headers, text)
+
+    def _refuse(self, status: int, message: str, *headers: tuple[str, str]) -> Reply:
+        text = self.dispatcher.refusal(InvalidRequest(message))
+        return Reply(status, [_JSON, ("Content-Length", str(len(text))), *headers], text)
+
+    def _check_type(self, content_type: str) -> bool:
+        accepted = _is_json(content_type)
+        if len(self._known_types) < _REMEMBERED_TYPES:
+            self._known_types[content_type] = accepted
+        return accepted
+
+
+def _is_json(content_type: str) -> bool:
+    """JSON media types in UTF-8 only: a web page can send text/plain anywhere without asking."""
+    media_type, *parameters = content_type.lower().split(";")
+    media_type = media_type.strip()
+    if media_type not in {"application/json", "application/json-rpc", "application/jsonrequest"}:
+        kind, _, subtype = media_type.partition("/")
+        if kind not in {"application", "text", "model", "image"} or not subtype.endswith("+json"):
+            return False
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip().strip('"') not in {"utf-8", "utf8"}:
+            return False
+    return True
+
+
+def _context_of(environ: dict[str, Any]) -> CallContext:
+    context = CallContext(environ)
+    get = environ.get
+    if (hops := get("HTTP_X_GEMSTONE_HOPS")) is not None and (count := _number(hops)) is not None:
+        context.hops = int(count)
+    if (left := get("HTTP_X_GEMSTONE_DEADLINE")) is not None:
+        milliseconds = _number(left)
+        if milliseconds is not None:
+            context.deadline = time.monotonic() + milliseconds / 1000
+    if (request_id := get("HTTP_X_REQUEST_ID")) is not None:
+        context.request_id = request_id[:128]
+    if (traceparent := get("HTTP_TRACEPARENT")) is not None:
+        context.traceparent = traceparent[:128]
+    return context
+
+
+def _number(text: str) -> int | None:
+    """A header's whole number; what is none is ignored, as RFC 9110 asks of unknown content."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 12 else None
