@@ -1,0 +1,163 @@
+"""gemstone_sync: JSON-RPC 2.0 microservices in plain blocking Python, on gevent and Flask.
+
+Public names are loaded on first use (PEP 562). The first use of a service-side name, such as
+`MicroService`, patches the process so that blocking calls switch greenlets; client-side names and
+errors never do. ``GEMSTONE_MONKEY_PATCH=0`` in the environment opts out.
+
+Reading order of the packages, from the bottom: `errors`, `protocol` (bytes <-> messages),
+`concurrency` (greenlets), `config`, `contract` (type hints), `dispatch` (bytes -> your method ->
+bytes), `server` (HTTP), `ops` (health, logs), `service` (MicroService, which wires all of it),
+`testing`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .config import BaseConfigurator, CommandLineConfigurator, Configurable
+    from .errors import (
+        UNSET,
+        AccessDenied,
+        DeadlineExceeded,
+        GemstoneError,
+        InternalError,
+        InvalidParams,
+        InvalidRequest,
+        MethodNotFound,
+        ParseError,
+        PluginError,
+        ResponseTooLarge,
+        RpcError,
+        ServerOverloaded,
+        ServiceConfigurationError,
+        ServiceStartError,
+        TooManyHops,
+    )
+    from .protocol import JsonRpcRequest, JsonRpcResponse
+    from .service import (
+        BasePlugin,
+        BasicAuthStrategy,
+        BasicCookieStrategy,
+        BearerTokenStrategy,
+        Container,
+        GemstoneCustomHandler,
+        HeaderValidationStrategy,
+        JsonRpcHandler,
+        MicroService,
+        Module,
+        ValidationStrategy,
+        async_method,
+        event_handler,
+        exposed_method,
+        periodic,
+        private_api_method,
+        public_method,
+        requires_handler_reference,
+        route,
+        run,
+    )
+
+__all__ = [
+    # core classes
+    "MicroService",
+    "Container",
+    "Module",
+    "BasePlugin",
+    "run",
+    # decorators
+    "exposed_method",
+    "event_handler",
+    "periodic",
+    "route",
+    "public_method",
+    "private_api_method",
+    "requires_handler_reference",
+    "async_method",
+    # the request
+    "JsonRpcHandler",
+    "GemstoneCustomHandler",
+    "JsonRpcRequest",
+    "JsonRpcResponse",
+    # access
+    "ValidationStrategy",
+    "HeaderValidationStrategy",
+    "BasicCookieStrategy",
+    "BearerTokenStrategy",
+    "BasicAuthStrategy",
+    # configuration
+    "Configurable",
+    "BaseConfigurator",
+    "CommandLineConfigurator",
+    # errors
+    "UNSET",
+    "GemstoneError",
+    "ServiceConfigurationError",
+    "ServiceStartError",
+    "PluginError",
+    "RpcError",
+    "ParseError",
+    "InvalidRequest",
+    "MethodNotFound",
+    "InvalidParams",
+    "InternalError",
+    "ServerOverloaded",
+    "AccessDenied",
+    "DeadlineExceeded",
+    "TooManyHops",
+    "ResponseTooLarge",
+]
+
+#: The names that patch the process when first used.
+_SERVICE = {
+    "MicroService",
+    "Container",
+    "Module",
+    "BasePlugin",
+    "run",
+    "exposed_method",
+    "event_handler",
+    "periodic",
+    "route",
+    "public_method",
+    "private_api_method",
+    "requires_handler_reference",
+    "async_method",
+    "JsonRpcHandler",
+    "GemstoneCustomHandler",
+    "ValidationStrategy",
+    "HeaderValidationStrategy",
+    "BasicCookieStrategy",
+    "BearerTokenStrategy",
+    "BasicAuthStrategy",
+}
+
+#: Where each public name is defined; the rest is in `errors`.
+_HOME = {
+    **dict.fromkeys(_SERVICE, "service"),
+    "JsonRpcRequest": "protocol",
+    "JsonRpcResponse": "protocol",
+    "Configurable": "config",
+    "BaseConfigurator": "config",
+    "CommandLineConfigurator": "config",
+}
+
+#: Names of gemstone 0.10.1 that cannot exist here, and what stands in their place.
+_GONE = {"TornadoJsonRpcHandler": "JsonRpcHandler"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _GONE:
+        raise AttributeError(f"gemstone_sync has no {name}: use {_GONE[name]}")
+    if name not in __all__:
+        raise AttributeError(f"module 'gemstone_sync' has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}")
+    value = globals()[name] = getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,317 @@
+"""From a service's attributes to what runs: the method table, the dispatcher, the Flask app.
+
+Everything is checked here, before anything listens; every complaint says what to change.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import ipaddress
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import flask
+import flask.views
+
+from ..contract import ParameterBinder
+from ..dispatch import CallContext, Dispatcher, DispatchSettings, Hooks, Method
+from ..errors import UNSET, ServiceConfigurationError
+from ..protocol import WIRE_FORMATS
+from ..server import (
+    Endpoint,
+    EndpointSettings,
+    GateSettings,
+    Rule,
+    WebSettings,
+    make_app,
+    under_gunicorn,
+)
+from .container import Container
+from .decorators import Marks
+from .handler import GemstoneCustomHandler, JsonRpcHandler
+from .periodic import PeriodicTasks
+from .statistics import Statistics
+
+if TYPE_CHECKING:
+    from .microservice import MicroService
+
+__all__ = ["Assembly", "assemble", "check_attributes"]
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The working parts of one service."""
+
+    dispatcher: Dispatcher
+    app: flask.Flask
+    periodic: PeriodicTasks
+    event_handlers: dict[str, Callable[..., Any]]
+
+
+def assemble(service: MicroService) -> Assembly:
+    """Build the parts of a service whose attributes are final.
+
+    :raises ServiceConfigurationError: when an attribute is wrong.
+    :raises ValueError: when two methods are exposed under one name.
+    """
+    check_attributes(service)
+    containers = [service, *_take_modules(service)]
+    marked = [(method, marks) for c in containers for method, marks in c.marked_methods()]
+    statistics = Statistics() if service.use_statistics else None
+    methods = _methods(service, marked, statistics)
+    _warn_of_closed_methods(service, methods)
+    dispatcher = Dispatcher(
+        methods,
+        settings=_pick(DispatchSettings, service),
+        make_handler=_handler_maker(service),
+        hooks=_hooks(service, statistics),
+        logger=service.logger,
+    )
+    periodic = [*service.periodic_tasks]
+    periodic += [(method, marks.period) for method, marks in marked if marks.period is not None]
+    endpoint = Endpoint(dispatcher, _pick(EndpointSettings, service), service.lifecycle.is_starting)
+    return Assembly(
+        dispatcher=dispatcher,
+        app=_app(service, endpoint, marked),
+        periodic=PeriodicTasks(periodic),
+        event_handlers={marks.event: method for method, marks in marked if marks.event is not None},
+    )
+
+
+def _pick(settings: type[Any], service: MicroService) -> Any:
+    """Fill a settings class from the service's attributes of the same names."""
+    return settings(**{name: getattr(service, name) for name in settings.__dataclass_fields__})
+
+
+# Attributes
+
+
+def check_attributes(service: MicroService) -> None:
+    """:raises ServiceConfigurationError: for the first attribute that is wrong."""
+    for name in ("max_parallel_blocking_tasks", "max_batch_size", "max_connections"):
+        _check(service, name, int, lambda v: v > 0, "a whole number above 0")
+    for name in ("max_waiting_calls", "max_body_size", "max_response_size", "max_hops"):
+        _check(service, name, int, lambda v: v >= 0, "a whole number, 0 or more")
+    for name in ("max_wait_seconds", "stop_timeout", "drain_grace"):
+        _check(service, name, (int, float), lambda v: v >= 0, "a number of seconds, 0 or more")
+    if service.default_timeout is not None:
+        _check(service, "default_timeout", (int, float), lambda v: v > 0, "seconds above 0 or None")
+    _check(service, "port", int, lambda v: 0 <= v <= 65535, "a whole number from 0 to 65535")
+    _check(service, "host", str, lambda v: v != "", "a host name or an IP address")
+    _check(service, "endpoint", str, lambda v: v.startswith("/"), "a path that starts with /")
+    modes = ("parallel", "serial")
+    _check(service, "batch_mode", str, lambda v: v in modes, " or ".join(map(repr, modes)))
+    forms = tuple(WIRE_FORMATS)
+    _check(service, "wire_format", str, lambda v: v in forms, " or ".join(map(repr, forms)))
+    for function, seconds in service.periodic_tasks:
+        if not callable(function) or not isinstance(seconds, (int, float)) or not seconds > 0:
+            raise ServiceConfigurationError(
+                f"periodic_tasks holds (callable, seconds above 0) pairs, not "
+                f"({function!r}, {seconds!r})"
+            )
+
+
+def _check(
+    service: MicroService, name: str, kind: Any, fits: Callable[[Any], bool], wanted: str
+) -> None:
+    value = getattr(service, name)
+    if not isinstance(value, kind) or isinstance(value, bool) or not fits(value):
+        raise ServiceConfigurationError(
+            f"{type(service).__qualname__}.{name} must be {wanted}, not {value!r}"
+        )
+
+
+# Methods
+
+
+def _take_modules(service: MicroService) -> list[Container]:
+    taken = []
+    for module in service.modules:
+        if not isinstance(module, Container):
+            raise ServiceConfigurationError(
+                f"modules holds instances of Module or Container, not {module!r}"
+            )
+        if module.microservice not in (None, service):
+            module = copy.copy(module)
+        module.set_microservice(service)
+        taken.append(module)
+    return taken
+
+
+def _methods(
+    service: MicroService,
+    marked: list[tuple[Callable[..., Any], Marks]],
+    statistics: Statistics | None,
+) -> dict[str, Method]:
+    methods: dict[str, Method] = {}
+    for function, marks in marked:
+        if marks.exposed:
+            _add(methods, _method(service, function, marks))
+    if statistics is not None:
+        # A function, so that it has a docstring for get_service_specs.
+        def statistics_method() -> dict[str, Any]:
+            """Calls, errors and durations (seconds) of each method since the service started."""
+            return statistics.as_dict()
+
+        _add(methods, Method("statistics", statistics_method, ParameterBinder(statistics_method)))
+    return methods
+
+
+def _add(methods: dict[str, Method], method: Method) -> None:
+    taken = methods.get(method.name)
+    if taken is not None:
+        raise ValueError(
+            f"cannot expose two methods under the name {method.name!r}: "
+            f"{taken.function.__qualname__} and {method.function.__qualname__}"
+        )
+    methods[method.name] = method
+
+
+def _method(service: MicroService, function: Callable[..., Any], marks: Marks) -> Method:
+    assert marks.name is not None
+    skip = 1 if marks.needs_handler else 0
+    if inspect.ismethod(function):
+        binder = ParameterBinder(function.__func__, skip=skip + 1)
+    else:
+        binder = ParameterBinder(function, skip=skip)
+    return Method(
+        name=marks.name,
+        function=function,
+        binder=binder,
+        private=marks.private,
+        needs_handler=marks.needs_handler,
+        timeout=service.default_timeout if marks.timeout is UNSET else marks.timeout,
+    )
+
+
+def _warn_of_closed_methods(service: MicroService, methods: dict[str, Method]) -> None:
+    private = [method.name for method in methods.values() if method.private]
+    if private and not _overrides(service, "authenticate_request", "api_token_is_valid"):
+        service.logger.warning(
+            "every call of %s will be denied: override authenticate_request(handler)",
+            ", ".join(private),
+        )
+
+
+# Hooks
+
+
+def _overrides(service: MicroService, *names: str) -> bool:
+    from .microservice import MicroService
+
+    return any(
+        getattr(type(service), name) is not getattr(MicroService, name) or name in vars(service)
+        for name in names
+    )
+
+
+def _hooks(service: MicroService, statistics: Statistics | None) -> Hooks:
+    """Only what somebody overrode: a hook that does nothing costs nothing."""
+
+    def own(name: str) -> Any:
+        return getattr(service, name) if _overrides(service, name) else None
+
+    def of_plugins(name: str) -> Any:
+        if not service.plugin_set.overrides(name):
+            return None
+        return lambda *args: service.plugin_set.call(name, *args)
+
+    return Hooks(
+        before=own("before_method_call"),
+        after=own("after_method_call"),
+        failed=own("on_failed_method_call"),
+        on_call=of_plugins("on_method_call"),
+        on_internal_error=of_plugins("on_internal_error"),
+        observe=statistics.observe if statistics is not None else None,
+    )
+
+
+def _handler_maker(service: MicroService) -> Callable[[CallContext], JsonRpcHandler]:
+    def make(context: CallContext) -> JsonRpcHandler:
+        return JsonRpcHandler(service, context)
+
+    return make
+
+
+# The web application
+
+
+def _app(
+    service: MicroService, endpoint: Endpoint, marked: list[tuple[Callable[..., Any], Marks]]
+) -> flask.Flask:
+    rules = [_extra_rule(service, number, h) for number, h in enumerate(service.extra_handlers)]
+    for method, marks in marked:
+        for url, options in marks.routes:
+            rules.append(Rule(url, method.__qualname__.replace(".", "_"), method, options))
+    taken = {service.endpoint, service.health_live_path, service.health_ready_path}
+    for rule in rules:
+        if rule.rule in taken:
+            raise ServiceConfigurationError(f"{rule.rule} is taken by the service itself")
+    web = WebSettings(
+        import_name=type(service).__module__,
+        template_dir=_absolute(service, service.template_dir),
+        static_dirs=tuple((url, _absolute(service, path)) for url, path in service.static_dirs),
+        rules=tuple(rules),
+        blueprints=tuple(service.blueprints),
+        secret_key=service.secret_key,
+        max_body_size=service.max_body_size,
+    )
+    app = make_app(web, endpoint, lambda: _gate_settings(service), service.lifecycle)
+    app.extensions["gemstone_sync"] = service
+    return app
+
+
+def _extra_rule(service: MicroService, number: int, entry: Any) -> Rule:
+    try:
+        rule, handler, *rest = entry
+        options = dict(rest[0]) if rest else {}
+    except (TypeError, ValueError):
+        raise ServiceConfigurationError(
+            f"extra_handlers holds (rule, view) or (rule, view, options), not {entry!r}"
+        ) from None
+    if not isinstance(rule, str) or not rule.startswith("/") or "(" in rule:
+        raise ServiceConfigurationError(
+            f"extra_handlers: {rule!r} is no Flask rule; they look like /users/<int:user_id>"
+        )
+    name = f"{getattr(handler, '__name__', 'handler')}_{number}"
+    if isinstance(handler, type) and issubclass(handler, flask.views.View):
+        if issubclass(handler, GemstoneCustomHandler):
+            return Rule(rule, name, handler.as_view(name, microservice=service), options)
+        return Rule(rule, name, handler.as_view(name), options)
+    if not callable(handler):
+        raise ServiceConfigurationError(f"extra_handlers: {handler!r} is no view of Flask")
+    return Rule(rule, name, handler, options)
+
+
+def _absolute(service: MicroService, path: str) -> str:
+    """Relative paths start at the file of the service class, wherever the program runs."""
+    source = inspect.getsourcefile(type(service)) if not os.path.isabs(path) else None
+    base = os.path.dirname(os.path.abspath(source)) if source else os.getcwd()
+    return os.path.normpath(os.path.join(base, path))
+
+
+def _gate_settings(service: MicroService) -> GateSettings:
+    hosts: frozenset[str] | None = None
+    loopback = False
+    if service.allowed_hosts is not None:
+        hosts = frozenset(host.lower() for host in service.allowed_hosts)
+        hosts = None if "*" in hosts else hosts
+    elif _is_loopback(service.host) and not under_gunicorn():
+        hosts, loopback = frozenset({service.host.lower()}), True
+    return GateSettings(
+        allowed_hosts=hosts,
+        allow_loopback=loopback,
+        allowed_origins=frozenset(origin.lower() for origin in service.allowed_origins),
+        health_live_path=service.health_live_path,
+        health_ready_path=service.health_ready_path,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

@@ -1,0 +1,121 @@
+"""Validation strategies: where in a request the API token stands.
+
+A service's ``validation_strategies`` are asked in order; the first that finds a token (anything
+but None) gives it to ``api_token_is_valid``. Compare tokens as bytes, in constant time::
+
+    def api_token_is_valid(self, token):
+        return hmac.compare_digest(token.encode(), b"correct token")
+"""
+
+from __future__ import annotations
+
+import abc
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .handler import JsonRpcHandler
+
+__all__ = [
+    "BasicAuthStrategy",
+    "BasicCookieStrategy",
+    "BearerTokenStrategy",
+    "HeaderValidationStrategy",
+    "ValidationStrategy",
+]
+
+
+class ValidationStrategy(abc.ABC):
+    """One place where a token may stand."""
+
+    @abc.abstractmethod
+    def extract_api_token(self, handler: JsonRpcHandler) -> str | None:
+        """The token of this request; None when there is none here."""
+
+
+class _Templated(ValidationStrategy):
+    """A value taken whole, or the part of it that a template marks.
+
+    :param template: a regular expression whose first group is the token; a value that does not
+        match it has no token. Without a template the whole value is the token.
+    """
+
+    def __init__(self, template: str | None) -> None:
+        self._template = re.compile(template) if template is not None else None
+
+    def _apply(self, value: str | None) -> str | None:
+        if value is None or self._template is None:
+            return value
+        match = self._template.fullmatch(value)
+        if match is None:
+            return None
+        return match.group(1) if self._template.groups else match.group()
+
+
+class HeaderValidationStrategy(_Templated):
+    """The token in a request header.
+
+    :param header: the header's name (``header_name`` is accepted too).
+    :param template: a regular expression whose first group is the token, e.g. ``"Token (.+)"``.
+    """
+
+    def __init__(
+        self,
+        header: str = "X-Api-Token",
+        template: str | None = None,
+        *,
+        header_name: str | None = None,
+    ) -> None:
+        super().__init__(template)
+        self.header = header_name or header
+
+    def extract_api_token(self, handler: JsonRpcHandler) -> str | None:
+        return self._apply(handler.headers.get(self.header))
+
+
+class BasicCookieStrategy(_Templated):
+    """The token in a cookie.
+
+    :param cookie: the cookie's name (``cookie_name`` is accepted too).
+    :param template: a regular expression whose first group is the token.
+    """
+
+    def __init__(
+        self,
+        cookie: str = "AuthToken",
+        template: str | None = None,
+        *,
+        cookie_name: str | None = None,
+    ) -> None:
+        super().__init__(template)
+        self.cookie = cookie_name or cookie
+
+    def extract_api_token(self, handler: JsonRpcHandler) -> str | None:
+        return self._apply(handler.get_cookie(self.cookie))
+
+
+def _credentials(handler: JsonRpcHandler, scheme: str) -> str | None:
+    kind, _, rest = handler.headers.get("Authorization", "").partition(" ")
+    return rest.strip() if kind.lower() == scheme else None
+
+
+class BearerTokenStrategy(ValidationStrategy):
+    """The token in ``Authorization: Bearer …`` (RFC 6750, section 2.1)."""
+
+    def extract_api_token(self, handler: JsonRpcHandler) -> str | None:
+        return _credentials(handler, "bearer")
+
+
+class BasicAuthStrategy(ValidationStrategy):
+    """``Authorization: Basic …`` (RFC 7617); the token is the text ``user:password``."""
+
+    def extract_api_token(self, handler: JsonRpcHandler) -> str | None:
+        encoded = _credentials(handler, "basic")
+        if encoded is None:
+            return None
+        try:
+            return base64.b64decode(encoded, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            return None

@@ -1,0 +1,111 @@
+"""Containers: classes whose methods are exposed, and how their methods are found."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ServiceConfigurationError
+from .decorators import Marks, marks_of
+
+if TYPE_CHECKING:
+    from .microservice import MicroService
+
+__all__ = ["Container", "Module"]
+
+
+class Container:
+    """A group of exposed methods, event handlers, periodic methods and routes.
+
+    List instances of your subclasses in a service's ``modules``::
+
+        class Users(gemstone_sync.Module):
+            @gemstone_sync.exposed_method("users.count")
+            def count(self) -> int:
+                return len(self.microservice.users)
+
+        class MyService(gemstone_sync.MicroService):
+            name = "my.service"
+            modules = [Users()]
+
+    A service that finds a module in another service's hands takes a shallow copy of it.
+    """
+
+    #: The service that the container belongs to; None until a service takes it.
+    microservice: MicroService | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, member in vars(cls).items():
+            if _marks_in(cls, name).exposed or marks_of(member).event or marks_of(member).period:
+                _refuse_async(cls, name, member)
+        _refuse_same_names(cls)
+
+    def set_microservice(self, microservice: MicroService) -> None:
+        """Called by the service that takes the container."""
+        self.microservice = microservice
+
+    def get_exposed_methods(self) -> list[Callable[..., Any]]:
+        """The bound methods that callers may call."""
+        return [method for method, marks in self.marked_methods() if marks.exposed]
+
+    def get_event_handlers(self) -> list[Callable[..., Any]]:
+        """The bound methods that handle events."""
+        return [method for method, marks in self.marked_methods() if marks.event is not None]
+
+    def marked_methods(self) -> Iterator[tuple[Callable[..., Any], Marks]]:
+        """Every decorated method, bound, with its marks; base classes first."""
+        for name, marks in _marked(type(self)).items():
+            yield getattr(self, name), marks
+
+
+def _marked(cls: type) -> dict[str, Marks]:
+    names = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))
+    found = {name: _marks_in(cls, name) for name in names}
+    return {name: marks for name, marks in found.items() if marks != Marks()}
+
+
+def _marks_in(cls: type, name: str) -> Marks:
+    """The marks of an attribute; an override without a decorator keeps those it overrides."""
+    for base in cls.__mro__:
+        if name in vars(base):
+            member = vars(base)[name]
+            if not callable(member) and not isinstance(member, (staticmethod, classmethod)):
+                return Marks()  # overridden by None or a property: no longer exposed
+            marks = marks_of(member)
+            if marks != Marks():
+                return replace(marks, name=marks.name or name)
+    return Marks()
+
+
+def _refuse_async(cls: type, name: str, member: object) -> None:
+    function = inspect.unwrap(getattr(member, "__func__", member))  # type: ignore[arg-type]
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        kind = "an async def method"
+    elif inspect.isgeneratorfunction(function):
+        kind = "a generator"
+    else:
+        return
+    raise ServiceConfigurationError(
+        f"{cls.__qualname__}.{name} is {kind}: write plain blocking code. Each call has a greenlet "
+        "of its own, and whatever blocks in it lets the others run."
+    )
+
+
+def _refuse_same_names(cls: type) -> None:
+    taken: dict[str, str] = {}
+    for name, marks in _marked(cls).items():
+        if not marks.exposed or marks.name is None:
+            continue
+        if marks.name in taken:
+            raise ValueError(
+                f"cannot expose two methods under the name {marks.name!r}: "
+                f"{cls.__qualname__}.{taken[marks.name]} and {cls.__qualname__}.{name}"
+            )
+        taken[marks.name] = name
+
+
+class Module(Container):
+    """The same as `Container`, under the name that gemstone 0.10 gave it."""

@@ -1,0 +1,192 @@
+"""Decorators for methods. They leave a mark on the function and return it unchanged."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from ..errors import UNSET, Unset
+
+__all__ = [
+    "Marks",
+    "async_method",
+    "event_handler",
+    "exposed_method",
+    "marks_of",
+    "periodic",
+    "private_api_method",
+    "public_method",
+    "requires_handler_reference",
+    "route",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NAME = re.compile(r"[A-Za-z0-9_.]+", re.ASCII)
+_ATTRIBUTE = "__gemstone_marks__"
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What the decorators said of one function; every decorator adds to it, in any order."""
+
+    exposed: bool = False
+    name: str | None = None
+    private: bool = False
+    needs_handler: bool = False
+    #: Seconds; None for no limit; UNSET for the service's `default_timeout`.
+    timeout: float | Unset | None = UNSET
+    event: str | None = None
+    event_options: Mapping[str, Any] = field(default_factory=dict)
+    period: float | None = None
+    routes: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+
+
+def marks_of(function: object) -> Marks:
+    """The marks of a function; an empty `Marks` when it has none."""
+    marks = getattr(function, _ATTRIBUTE, None)
+    return marks if isinstance(marks, Marks) else Marks()
+
+
+def _mark(function: F, **changes: Any) -> F:
+    setattr(function, _ATTRIBUTE, replace(marks_of(function), **changes))
+    return function
+
+
+def exposed_method(
+    name: str | None = None,
+    private: bool = False,
+    is_coroutine: bool | None = None,
+    requires_handler_reference: bool = False,
+    timeout: float | Unset | None = UNSET,
+    *,
+    public: bool | None = None,
+    **kwargs: Any,
+) -> Callable[[F], F]:
+    """Expose a method to JSON-RPC callers.
+
+    :param name: the name that callers use: letters, digits, dots, underscores; by default the
+        method's own. Names that start with ``rpc.`` are the framework's (JSON-RPC 2.0, section 4).
+    :param private: only for requests that ``authenticate_request`` accepts.
+    :param requires_handler_reference: the method takes the request's `JsonRpcHandler` as its first
+        argument.
+    :param timeout: seconds until the call fails with `DeadlineExceeded`; None for no limit; left
+        out, the service's ``default_timeout``.
+    :param is_coroutine, public: accepted for gemstone's sake; a coroutine has no meaning here.
+    :raises ValueError: for a name that callers may not use, or a timeout that is not positive.
+
+    A subclass that overrides the method without decorating it again keeps all of this.
+
+    ::
+
+        @exposed_method("users.login", timeout=2)
+        def login(self, username: str, password: str) -> str: ...
+    """
+    if callable(name):
+        raise TypeError("write @exposed_method() with parentheses")
+    if is_coroutine:
+        _warn("is_coroutine has no meaning here: write plain blocking code")
+    for keyword in kwargs:
+        _warn(f"exposed_method({keyword}=...) has no meaning")
+    if public is not None and public is private:
+        raise ValueError("a method is either public or private")
+    if timeout is not None and timeout is not UNSET and not timeout > 0:
+        raise ValueError(f"a timeout is a number of seconds above 0, not {timeout!r}")
+    if name is not None:
+        check_method_name(name)
+
+    def decorate(function: F) -> F:
+        if name is None:
+            check_method_name(function.__name__)
+        before = marks_of(function)
+        return _mark(
+            function,
+            exposed=True,
+            name=name if name is not None else before.name,
+            private=private or before.private,
+            needs_handler=requires_handler_reference or before.needs_handler,
+            timeout=timeout if timeout is not UNSET else before.timeout,
+        )
+
+    return decorate
+
+
+def check_method_name(name: str) -> None:
+    """:raises ValueError: when callers may not use `name`."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(
+            f"invalid method name {name!r}: letters, digits, dots and underscores are allowed"
+        )
+    if name.startswith("rpc."):
+        raise ValueError(f"invalid method name {name!r}: names with rpc. are reserved")
+
+
+def event_handler(event_name: str, **options: Any) -> Callable[[F], F]:
+    """Have a method called with the body of every event `event_name`.
+
+    :param event_name: the name that emitters use.
+    """
+
+    def decorate(function: F) -> F:
+        return _mark(function, event=event_name, event_options=options)
+
+    return decorate
+
+
+def periodic(seconds: float) -> Callable[[F], F]:
+    """Call a method every `seconds`, for as long as the service runs.
+
+    It never overlaps itself and does not drift: the next run comes at the next multiple of
+    `seconds` after the start. An error is logged, and the next run comes.
+
+    :raises ValueError: when `seconds` is not positive.
+    """
+    if not seconds > 0:
+        raise ValueError(f"a period is a number of seconds above 0, not {seconds!r}")
+    return lambda function: _mark(function, period=seconds)
+
+
+def route(rule: str, **options: Any) -> Callable[[F], F]:
+    """Serve a method as a Flask view.
+
+    :param rule: a Flask URL rule, e.g. ``"/status/<name>"``.
+    :param options: as for :meth:`flask.Flask.route`, e.g. ``methods=["POST"]``.
+    """
+    return lambda function: _mark(function, routes=(*marks_of(function).routes, (rule, options)))
+
+
+# The decorators that gemstone 0.9 deprecated
+
+
+def public_method(function: F) -> F:
+    """Expose a method. Deprecated: use :func:`exposed_method`."""
+    _warn("public_method is deprecated: use exposed_method()")
+    return _mark(function, exposed=True)
+
+
+def private_api_method(function: F) -> F:
+    """Expose a private method. Deprecated: use ``exposed_method(private=True)``."""
+    _warn("private_api_method is deprecated: use exposed_method(private=True)")
+    return _mark(function, exposed=True, private=True)
+
+
+def requires_handler_reference(function: F) -> F:
+    """Pass the handler to a method. Deprecated: use ``exposed_method``'s parameter."""
+    _warn(
+        "requires_handler_reference is deprecated: "
+        "use exposed_method(requires_handler_reference=True)"
+    )
+    return _mark(function, needs_handler=True)
+
+
+def async_method(function: F) -> F:
+    """Mark a coroutine. Deprecated: every method runs in a greenlet of its own and may block."""
+    _warn("async_method is deprecated: methods are plain blocking functions here")
+    return function
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, DeprecationWarning, stacklevel=3)

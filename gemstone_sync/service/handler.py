@@ -1,0 +1,180 @@
+"""The request as methods and authentication see it, and the base class for extra web handlers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import flask
+import flask.views
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+from werkzeug.datastructures import Headers
+from werkzeug.http import dump_cookie
+
+from ..dispatch import CallContext
+from ..errors import ServiceConfigurationError
+from ..protocol import JsonRpcRequest, JsonRpcResponse
+from .decorators import marks_of
+
+if TYPE_CHECKING:
+    from .microservice import MicroService
+
+__all__ = ["GemstoneCustomHandler", "JsonRpcHandler"]
+
+
+class JsonRpcHandler:
+    """One call's HTTP request and reply.
+
+    Given to methods with ``requires_handler_reference=True`` and to ``authenticate_request``. In a
+    batch each item has a handler of its own; what they set goes into the one HTTP reply.
+
+    :ivar microservice: the service.
+    """
+
+    def __init__(self, microservice: MicroService, context: CallContext) -> None:
+        self.microservice = microservice
+        self._context = context
+        #: What `write_single_response` was given.
+        self.written: JsonRpcResponse | None = None
+
+    # The request
+
+    @functools.cached_property
+    def request(self) -> flask.Request:
+        """The Flask request. Its body has been read already."""
+        return flask.Request(self._context.transport)
+
+    @property
+    def headers(self) -> Headers:
+        """The request's headers, by case-insensitive name."""
+        return self.request.headers
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        """The request's cookies."""
+        return self.request.cookies
+
+    @property
+    def remote_addr(self) -> str | None:
+        """The client's address."""
+        return self.request.remote_addr
+
+    def get_cookie(self, name: str, default: str | None = None) -> str | None:
+        """One cookie of the request."""
+        return self.request.cookies.get(name, default)
+
+    def get_secure_cookie(
+        self, name: str, default: Any = None, *, max_age: float | None = 31 * 86400
+    ) -> Any:
+        """The value that `set_secure_cookie` signed; `default` when absent, forged or too old.
+
+        :param max_age: seconds.
+        :raises ServiceConfigurationError: when the service has no ``secret_key``.
+        """
+        text = self.get_cookie(name)
+        serializer = self._serializer(name)
+        if text is None:
+            return default
+        try:
+            return serializer.loads(text, max_age=None if max_age is None else int(max_age))
+        except BadSignature:
+            return default
+
+    @functools.cached_property
+    def current_user(self) -> Any:
+        """What ``authenticate_request`` returned for this call; asked once."""
+        return self.microservice.authenticate_request(self)
+
+    # The reply
+
+    def set_header(self, name: str, value: str) -> None:
+        """Add a header to the HTTP reply.
+
+        :raises ValueError: when the value holds a line break.
+        """
+        Headers().add(name, value)  # refuses line breaks
+        if name.lower() in ("content-length", "content-type", "transfer-encoding"):
+            raise ValueError(f"{name} is set by the service")
+        self._context.response_headers.append((name, str(value)))
+
+    def set_cookie(self, name: str, value: str, **options: Any) -> None:
+        """Set a cookie; `options` as for :meth:`flask.Response.set_cookie`.
+
+        Cookies are ``HttpOnly`` and ``SameSite=Lax`` unless the options say otherwise.
+        """
+        options = {"httponly": True, "samesite": "Lax", **options}
+        self._context.response_headers.append(("Set-Cookie", dump_cookie(name, value, **options)))
+
+    def set_secure_cookie(self, name: str, value: Any, **options: Any) -> None:
+        """Set a cookie that the client can read but not forge; `value` is any JSON value.
+
+        :raises ServiceConfigurationError: when the service has no ``secret_key``.
+        """
+        self.set_cookie(name, str(self._serializer(name).dumps(value)), **options)
+
+    def clear_cookie(self, name: str, **options: Any) -> None:
+        """Have the client forget a cookie."""
+        self.set_cookie(name, "", **{"max_age": 0, "expires": 0, **options})
+
+    def _serializer(self, name: str) -> URLSafeTimedSerializer:
+        key = self.microservice.secret_key
+        if not key:
+            raise ServiceConfigurationError("signed cookies need a secret_key on the service")
+        return URLSafeTimedSerializer(key, salt=f"gemstone_sync.cookie.{name}")
+
+    # The steps of a call, for code that makes calls itself
+
+    def prepare_method_call(
+        self, method: Callable[..., Any], args: list[Any] | dict[str, Any]
+    ) -> Callable[[], Any]:
+        """Make a callable without arguments of `method` and its positional or named `args`.
+
+        A method that takes the handler gets this one.
+
+        :raises TypeError: when `args` is neither list nor dict.
+        """
+        own = (self,) if marks_of(method).needs_handler else ()
+        if isinstance(args, dict):
+            return functools.partial(method, *own, **args)
+        if isinstance(args, (list, tuple)):
+            return functools.partial(method, *own, *args)
+        raise TypeError(f"args must be a list or a dict, not a {type(args).__name__}")
+
+    def call_method(self, method: Callable[[], Any]) -> Any:
+        """Call what `prepare_method_call` made. It may block: it has a greenlet of its own."""
+        return method()
+
+    def handle_single_request(self, request_object: JsonRpcRequest) -> JsonRpcResponse | None:
+        """Answer another request object as if this client had sent it; None for a notification."""
+        return self.microservice.dispatcher.answer(request_object, self._context)
+
+    def write_single_response(self, response_obj: JsonRpcResponse) -> None:
+        """Reply with this response object instead of the method's own result.
+
+        :raises TypeError: when it is no `JsonRpcResponse`.
+        :raises RuntimeError: when a response was written already.
+        """
+        if not isinstance(response_obj, JsonRpcResponse):
+            raise TypeError(f"expected a JsonRpcResponse, got a {type(response_obj).__name__}")
+        if self.written is not None:
+            raise RuntimeError("the response of this request was written already")
+        self.written = response_obj
+
+
+class GemstoneCustomHandler(flask.views.MethodView):
+    """Base class for extra web handlers: a Flask MethodView that knows its service.
+
+    ::
+
+        class Status(GemstoneCustomHandler):
+            def get(self):
+                return {"name": self.microservice.name}
+
+        class MyService(MicroService):
+            extra_handlers = [("/status", Status)]
+    """
+
+    def __init__(self, microservice: MicroService) -> None:
+        #: The service that the handler belongs to.
+        self.microservice = microservice

@@ -1,0 +1,460 @@
+"""MicroService: the attributes to set, the methods to override, the methods to call.
+
+What they lead to is built in `assembly` and run by `runner`.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+import flask
+from gevent.threadpool import ThreadPoolExecutor
+
+from ..config import BaseConfigurator, CommandLineConfigurator, Configurable
+from ..dispatch import Dispatcher
+from ..errors import ServiceConfigurationError
+from ..ops import Lifecycle
+from ..protocol import JsonRpcRequest, JsonRpcResponse
+from ..server import current_worker
+from . import runner
+from .assembly import Assembly, assemble
+from .auth import HeaderValidationStrategy, ValidationStrategy
+from .container import Container
+from .decorators import exposed_method
+from .handler import JsonRpcHandler
+from .plugins import BasePlugin, PluginSet
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+
+__all__ = ["MicroService"]
+
+
+def _port(text: Any) -> int:
+    return 0 if text == "random" else int(text)
+
+
+class MicroService(Container):
+    """Base class of services: subclass it, give it a name, expose methods, start it.
+
+    ::
+
+        import gemstone_sync
+
+        class HelloWorldService(gemstone_sync.MicroService):
+            name = "hello_world_service"
+
+            @gemstone_sync.exposed_method()
+            def say_hello(self, name: str) -> str:
+                return f"hello {name}"
+
+        if __name__ == "__main__":
+            HelloWorldService().start()
+
+    Attributes are read when the service starts; lists set on the class are never changed, and two
+    instances share nothing.
+
+    :param io_loop: accepted for gemstone's sake; there is one gevent hub per process.
+    :raises ServiceConfigurationError: when the class has no name.
+    """
+
+    # Identification
+
+    #: The name of the service. Required.
+    name: str = None  # type: ignore[assignment]
+    #: The address to bind to: a host name or an IP address.
+    host: str = "127.0.0.1"
+    #: The port to bind to; 0 for any free one, which can be read here once the service started.
+    port: int = 8000
+    #: The path of the JSON-RPC endpoint.
+    endpoint: str = "/api"
+    #: The URL under which other services reach this one. Unset, the bound address.
+    accessible_at: str | None = None
+
+    # Access
+
+    #: Where to look for the token that ``api_token_is_valid`` gets; the first that finds one wins.
+    validation_strategies: Sequence[ValidationStrategy] = [HeaderValidationStrategy("X-Api-Token")]
+    #: Host names that requests may be sent to (the ``Host`` header), ports aside; ``"*.a.b"`` is
+    #: every name below a.b, ``"*"`` every name. None: on a loopback address the loopback names, on
+    #: any other and under gunicorn every name.
+    allowed_hosts: Sequence[str] | None = None
+    #: Origins whose web pages may call the service, e.g. ``"https://app.example.org"``; ``"*"`` is
+    #: every origin.
+    allowed_origins: Sequence[str] = ()
+    #: Signs cookies, here and in Flask sessions.
+    secret_key: str | bytes | None = None
+
+    # Limits
+
+    #: How many calls run at once. Each has a greenlet (a few kB), not a thread, so the default is
+    #: high: it bounds memory and the load on what lies behind the service, not the CPU.
+    max_parallel_blocking_tasks: int = 1000
+    #: How many calls may wait for a place; the next one gets HTTP 503.
+    max_waiting_calls: int = 200
+    #: Seconds that a call waits for a place before it gets HTTP 503.
+    max_wait_seconds: float = 5.0
+    #: Seconds that a call may take unless its method says otherwise; None for no limit. A method
+    #: that computes without ever blocking cannot be interrupted.
+    default_timeout: float | None = 30.0
+    #: How many requests a batch may hold.
+    max_batch_size: int = 100
+    #: ``"parallel"``, or ``"serial"``: one item after another.
+    batch_mode: str = "parallel"
+    #: Bytes of a request body; more is refused with HTTP 413.
+    max_body_size: int = 10_000_000
+    #: Bytes of a response; a result that is longer becomes an error.
+    max_response_size: int = 16_000_000
+    #: Through how many services a call may come, so that a circle of services ends.
+    max_hops: int = 8
+    #: Open connections; beyond it the one that is idle for longest is closed.
+    max_connections: int = 2000
+    #: Seconds that calls in flight have to finish when the service stops.
+    stop_timeout: float = 30.0
+    #: Seconds after SIGTERM in which requests on open connections are still answered.
+    drain_grace: float = 1.0
+
+    # Wire
+
+    #: ``"jsonrpc"``, or ``"gemstone"`` for the responses that the old gemstone library wrote.
+    wire_format: str = "jsonrpc"
+    #: Adds class and text of an unexpected exception to the reply. Not for production.
+    debug: bool = False
+
+    # Web
+
+    #: (URL prefix, directory) pairs. Relative directories start at the file of the service class.
+    static_dirs: Sequence[tuple[str, str]] = []
+    #: (Flask rule, view) or (Flask rule, view, options): functions, MethodViews,
+    #: `GemstoneCustomHandler` classes.
+    extra_handlers: Sequence[tuple[Any, ...]] = []
+    #: Flask blueprints.
+    blueprints: Sequence[flask.Blueprint] = []
+    #: The directory of the templates; relative, it starts at the file of the service class.
+    template_dir: str = "."
+    #: The path of the liveness check, None for none.
+    health_live_path: str | None = "/health/live"
+    #: The path of the readiness check, None for none.
+    health_ready_path: str | None = "/health/ready"
+
+    # Parts
+
+    #: (callable, seconds) pairs, each called every so many seconds. See also `periodic`.
+    periodic_tasks: Sequence[tuple[Callable[[], Any], float]] = []
+    #: Groups of methods: instances of `Module` or `Container`.
+    modules: Sequence[Container] = []
+    #: Instances of `BasePlugin` subclasses.
+    plugins: Sequence[BasePlugin] = []
+    #: Exposes ``statistics``: calls, errors and durations of every method.
+    use_statistics: bool = False
+
+    # Configuration
+
+    #: True keeps every configurator from being asked.
+    skip_configuration: bool = False
+    #: The attributes that may be set from outside.
+    configurables: Sequence[Configurable] = [
+        Configurable("port", template=_port),
+        Configurable("host"),
+        Configurable("accessible_at"),
+        Configurable("endpoint"),
+    ]
+    #: Where values for them come from; a later one's value wins.
+    configurators: Sequence[BaseConfigurator] = [CommandLineConfigurator()]
+
+    # Not part of this version yet: a service that sets one of these is refused at start
+
+    #: Event transports. Not in this version: see CHANGELOG.md.
+    event_transports: Sequence[Any] = []
+    #: Endpoints of service registries. Not in this version: see CHANGELOG.md.
+    service_registry_urls: Sequence[str] = []
+    #: Seconds between two pings of the registries.
+    service_registry_ping_interval: float = 30
+    #: Strategies to find other services. Not in this version: see CHANGELOG.md.
+    discovery_strategies: Sequence[Any] = []
+
+    def __init__(self, io_loop: object = None) -> None:
+        if io_loop is not None:
+            warnings.warn(
+                "io_loop has no meaning here: a process has one gevent hub",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        if not self.name:
+            raise ServiceConfigurationError(
+                f"{type(self).__qualname__} has no name: set its `name` attribute"
+            )
+        if hasattr(self, "service_registries_urls"):
+            warnings.warn(
+                "service_registries_urls is spelled service_registry_urls",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            self.service_registry_urls = self.service_registries_urls
+        #: The service's logger, from `get_logger`.
+        self.logger = self.get_logger()
+        #: Where the service is in its life.
+        self.lifecycle = Lifecycle()
+        self.plugin_set = PluginSet(self, self.plugins)
+        self._assembly: Assembly | None = None
+        self._runner = runner.Runner(self)
+        if (worker := current_worker()) is not None:
+            self._runner.start_when_booted(worker)
+
+    # To override
+
+    def on_service_start(self) -> None:
+        """Called when the service starts, before it answers its first call.
+
+        What it raises ends the start.
+        """
+
+    def on_service_stop(self) -> None:
+        """Called when the service has stopped, after the last call."""
+
+    def before_method_call(self, request: JsonRpcRequest) -> None:
+        """Called before each call that is authenticated and has valid parameters.
+
+        Raising an `RpcError` refuses the call.
+        """
+
+    def after_method_call(
+        self, request: JsonRpcRequest, response: JsonRpcResponse
+    ) -> JsonRpcResponse | None:
+        """Called after each successful call.
+
+        :returns: None, or the response to send instead: ``response.with_result(...)``.
+        """
+        return None
+
+    def on_failed_method_call(self, request: JsonRpcRequest, response: JsonRpcResponse) -> None:
+        """Called with the error response of each failed call; what it raises is logged."""
+
+    def authenticate_request(self, handler: JsonRpcHandler) -> Any:
+        """Decide whether a private method may be called; anything falsy denies it.
+
+        The result can be read as ``handler.current_user``. By default the first token that
+        `validation_strategies` find is given to `api_token_is_valid`.
+        """
+        for strategy in self.validation_strategies:
+            token = strategy.extract_api_token(handler)
+            if token is not None:
+                return self.api_token_is_valid(token)
+        return False
+
+    def api_token_is_valid(self, api_token: str) -> bool:
+        """Decide whether a token is good. Deprecated: override `authenticate_request`."""
+        return False
+
+    def get_logger(self) -> logging.Logger:
+        """The logger of the service."""
+        return logging.getLogger(f"gemstone_sync.service.{self.name}")
+
+    # To call
+
+    def start(self, *, block: bool = True) -> None:
+        """Start the service: configure it, bind, call `on_service_start`, serve.
+
+        :param block: return only when the service has stopped, by SIGTERM, Ctrl-C or `stop`. An
+            address that cannot be bound then ends the program with one line and exit code 1.
+            False: return once the service answers.
+        :raises ServiceStartError: with ``block=False``, when the address cannot be bound.
+        :raises ServiceConfigurationError: when an attribute is wrong.
+        """
+        if not self.skip_configuration:
+            self.configure(_argv_of_caller(2))
+        if not block:
+            self._runner.start()
+            return
+        runner.run_until_stopped([self])
+
+    def stop(self, *, grace: float = 0.0) -> None:
+        """Stop: refuse new connections, finish the calls in flight, call `on_service_stop`.
+
+        Called from one of the service's own methods it returns at once, and the service stops
+        when the call is done.
+
+        :param grace: seconds in which open connections may still send requests.
+        """
+        self._runner.stop(grace)
+
+    def configure(self, argv: Sequence[str] | None = None) -> None:
+        """Set the configurable attributes from what the configurators find.
+
+        :param argv: the command line's words after the program's name; left out, those of the
+            process when the program's own main module calls this, and none otherwise.
+        """
+        words = _argv_of_caller(2) if argv is None else argv
+        for template in self.configurators:
+            # Copies: what one service finds must not be seen by another.
+            configurator = copy.copy(template)
+            configurator.configurables = []
+            configurator.argv = words
+            for configurable in self.configurables:
+                configurator.register_configurable(copy.copy(configurable))
+            try:
+                configurator.load()
+                for configurable in self.configurables:
+                    value = configurator.get(configurable.name)
+                    if value is not None:
+                        self._set_configured(configurable.name, value)
+            except ValueError as error:
+                sys.stderr.write(f"{self.name}: {error}\n")
+                raise SystemExit(2) from error
+
+    def _set_configured(self, name: str, value: Any) -> None:
+        changes = value != getattr(self, name, None)
+        if changes and self._assembly is not None and name not in ("host", "port", "accessible_at"):
+            raise ServiceConfigurationError(
+                f"{name} is configured after service.app was made: call service.configure() first"
+            )
+        setattr(self, name, value)
+
+    @property
+    def url(self) -> str:
+        """The URL of the endpoint at the bound address."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}{self.endpoint}"
+
+    @property
+    def app(self) -> flask.Flask:
+        """The Flask app. Extra routes and functions can be registered on it before the start."""
+        return self._assemble().app
+
+    def make_flask_app(self) -> flask.Flask:
+        """Make a new Flask app of the service, e.g. for a test. See also `app`."""
+        return assemble(self).app
+
+    def make_tornado_app(self) -> None:
+        """Only names its twin."""
+        raise ServiceConfigurationError("there is no tornado here: use make_flask_app()")
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """The service as a WSGI application, for gunicorn and other servers."""
+        self._runner.ensure_started()
+        return self.app.wsgi_app(environ, start_response)
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """What answers bodies; for transports other than HTTP."""
+        return self._assemble().dispatcher
+
+    @property
+    def methods(self) -> Mapping[str, Callable[..., Any]]:
+        """The exposed methods by the names that callers use."""
+        return {name: m.function for name, m in self.dispatcher.methods.items()}
+
+    def _assemble(self) -> Assembly:
+        if self._assembly is None:
+            self._assembly = assemble(self)
+        return self._assembly
+
+    def register_plugin(self, plugin: BasePlugin) -> None:
+        """Add a plugin before the start.
+
+        :raises PluginError: when it has no name, or its name is taken.
+        :raises ServiceConfigurationError: when the service's parts are made already.
+        """
+        if self._assembly is not None:
+            raise ServiceConfigurationError("register plugins before the service starts")
+        self.plugin_set.add(plugin)
+
+    def get_plugin(self, name: str) -> BasePlugin:
+        """The plugin of that name.
+
+        :raises PluginError: when there is none.
+        """
+        return self.plugin_set.get(name)
+
+    def start_thread(
+        self,
+        target: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> threading.Thread:
+        """Run `target` in a daemon thread (in a patched process: a greenlet), context kept."""
+        run = functools.partial(copy_context().run, target)
+        thread = threading.Thread(target=run, args=tuple(args), kwargs=kwargs, daemon=True)
+        thread.start()
+        return thread
+
+    def get_executor(self) -> ThreadPoolExecutor:
+        """An executor of real threads, for work that computes or blocks in C.
+
+        ``service.get_executor().submit(work).result()`` lets other calls run meanwhile.
+        """
+        return self._executor
+
+    @functools.cached_property
+    def _executor(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4))
+
+    def get_service(self, name: str) -> Any:
+        """Locate another service by name.
+
+        :raises ServiceConfigurationError: always: discovery is not part of this version.
+        """
+        raise ServiceConfigurationError("no discovery strategy is configured")
+
+    def emit_event(self, event_name: str, event_body: Any, *, broadcast: bool = True) -> None:
+        """Publish an event.
+
+        :raises ServiceConfigurationError: always: events are not part of this version.
+        """
+        raise ServiceConfigurationError("no event transport is configured")
+
+    def get_current_configuration(self) -> dict[str, Any]:
+        """The settings that are in force."""
+        return {
+            "name": self.name,
+            "host": self.host,
+            "port": self.port,
+            "endpoint": self.endpoint,
+            "accessible_at": self.accessible_at,
+            "autodiscovery": {
+                "service_registry_urls": list(self.service_registry_urls),
+                "service_registry_ping_interval": self.service_registry_ping_interval,
+            },
+            "max_parallel_blocking_tasks": self.max_parallel_blocking_tasks,
+            "webapp": {
+                "template_dir": self.template_dir,
+                "static_dirs": list(self.static_dirs),
+                "extra_handlers": [str(handler) for handler in self.extra_handlers],
+            },
+            "event": {"event_transports": [str(t) for t in self.event_transports]},
+            "configuration": {
+                "configurables": [str(c) for c in self.configurables],
+                "configurators": [str(c) for c in self.configurators],
+            },
+        }
+
+    @exposed_method()
+    def get_service_specs(self) -> dict[str, Any]:
+        """What this service is: its address, methods and events, with their docstrings."""
+        assembly = self._assemble()
+        return {
+            "host": self.host,
+            "port": self.port,
+            "accessible_at": self.accessible_at,
+            "name": self.name,
+            "max_parallel_blocking_tasks": self.max_parallel_blocking_tasks,
+            "methods": {name: m.__doc__ for name, m in self.methods.items()},
+            "event_transports": [str(transport) for transport in self.event_transports],
+            "events_handled": {name: h.__doc__ for name, h in assembly.event_handlers.items()},
+        }
+
+
+def _argv_of_caller(depth: int) -> list[str]:
+    """The process's command line, when its own main module is the caller `depth` frames up."""
+    if sys._getframe(depth).f_globals.get("__name__") == "__main__":
+        return sys.argv[1:]
+    return []

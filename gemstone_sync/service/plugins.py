@@ -1,0 +1,103 @@
+"""Plugins: objects that watch a service. One that raises is logged and never harms a call."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import PluginError
+from ..protocol import JsonRpcRequest
+
+if TYPE_CHECKING:
+    from .microservice import MicroService
+
+__all__ = ["BasePlugin", "PluginSet"]
+
+
+class BasePlugin:
+    """Base class for plugins: override what you want to see.
+
+    ::
+
+        class CallCounter(gemstone_sync.BasePlugin):
+            name = "call_counter"
+
+            def __init__(self):
+                self.calls = 0
+
+            def on_method_call(self, jsonrpc_request):
+                self.calls += 1
+    """
+
+    #: The name under which ``MicroService.get_plugin`` finds it. Required.
+    name: str | None = None
+    #: The service that the plugin belongs to; None until a service takes it.
+    microservice: MicroService | None = None
+
+    def set_microservice(self, microservice: MicroService) -> None:
+        """Called by the service that takes the plugin."""
+        self.microservice = microservice
+
+    def on_service_start(self) -> None:
+        """Called before the service's own ``on_service_start``."""
+
+    def on_service_stop(self) -> None:
+        """Called after the service's own ``on_service_stop``."""
+
+    def on_method_call(self, jsonrpc_request: JsonRpcRequest) -> None:
+        """Called before each method call, once its parameters are valid."""
+
+    def on_internal_error(self, exc_instance: BaseException) -> None:
+        """Called with each unexpected exception of a method."""
+
+
+class PluginSet:
+    """The plugins of one service, by name."""
+
+    def __init__(self, service: MicroService, plugins: Iterable[BasePlugin]) -> None:
+        self._service = service
+        self._plugins: dict[str, BasePlugin] = {}
+        for plugin in plugins:
+            self.add(plugin)
+
+    def add(self, plugin: BasePlugin) -> None:
+        """Take a plugin; a copy of it when another service has it.
+
+        :raises PluginError: when it has no name, or another one has the same.
+        """
+        name = plugin.name
+        if not name:
+            raise PluginError(f"{type(plugin).__qualname__} has no name: set its `name` attribute")
+        if name in self._plugins:
+            raise PluginError(f"two plugins have the name {name!r}")
+        if plugin.microservice not in (None, self._service):
+            plugin = copy.copy(plugin)
+        plugin.set_microservice(self._service)
+        self._plugins[name] = plugin
+
+    def get(self, name: str) -> BasePlugin:
+        """:raises PluginError: when there is none of that name."""
+        try:
+            return self._plugins[name]
+        except KeyError:
+            known = ", ".join(sorted(self._plugins)) or "none"
+            raise PluginError(f"no plugin has the name {name!r}; registered: {known}") from None
+
+    def overrides(self, hook: str) -> bool:
+        """Tell whether any plugin does something in `hook`."""
+        return any(
+            getattr(type(plugin), hook) is not getattr(BasePlugin, hook)
+            for plugin in self._plugins.values()
+        )
+
+    def call(self, hook: str, *args: Any) -> None:
+        """Call `hook` of every plugin; what one raises is logged."""
+        for name, plugin in self._plugins.items():
+            try:
+                getattr(plugin, hook)(*args)
+            except Exception:
+                logging.getLogger("gemstone_sync.service").exception(
+                    "plugin %r failed in %s", name, hook
+                )

@@ -1,0 +1,233 @@
+"""Starting, waiting for signals, stopping: one service, or several in one process."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent.event import Event
+
+from ..concurrency import current_call, is_patched
+from ..errors import ServiceConfigurationError, ServiceStartError
+from ..ops import Lifecycle, show_logs
+from ..ops.health import State
+from ..server import GeventServer, bind
+
+if TYPE_CHECKING:
+    from .microservice import MicroService
+
+__all__ = ["Runner", "run", "run_until_stopped"]
+
+_UNFINISHED = {
+    "event_transports": "events",
+    "service_registry_urls": "registries",
+    "discovery_strategies": "discovery",
+}
+
+
+class Runner:
+    """The life of one service."""
+
+    def __init__(self, service: MicroService) -> None:
+        self._service = service
+        self._server: GeventServer | None = None
+        self._started = Event()
+        self.stopped = Event()
+
+    @property
+    def _lifecycle(self) -> Lifecycle:
+        return self._service.lifecycle
+
+    # Starting
+
+    def start(self) -> None:
+        """Bind, serve, call the start hooks.
+
+        :raises ServiceStartError: when the address cannot be bound.
+        """
+        service = self._service
+        if self._lifecycle.state not in (State.NEW, State.STOPPED):
+            raise ServiceConfigurationError(f"{service.name} is {self._lifecycle.state.value}")
+        self._check()
+        app = service.app
+        if not is_patched():
+            service.logger.warning(
+                "%s: the process is not patched by gevent, so calls will not overlap", service.name
+            )
+        listener = bind(service.host, service.port)
+        service.port = listener.getsockname()[1]
+        if service.accessible_at is None:
+            service.accessible_at = _reachable_url(service)
+        self._server = GeventServer(listener, app.wsgi_app, max_connections=service.max_connections)
+        self._lifecycle.state = State.STARTING
+        self._server.start()
+        self._start_work()
+        service.logger.info("%s listens on %s", service.name, service.url)
+
+    def _check(self) -> None:
+        service = self._service
+        for attribute, what in _UNFINISHED.items():
+            if getattr(service, attribute):
+                raise ServiceConfigurationError(
+                    f"{attribute} is set, but {what} are not part of this version of gemstone_sync"
+                )
+        if service._assemble().event_handlers:
+            raise ServiceConfigurationError(
+                "an @event_handler is defined, but events are not part of this version of "
+                "gemstone_sync"
+            )
+
+    def _start_work(self) -> None:
+        """Everything but the server: the same under gunicorn."""
+        self.stopped.clear()
+        self._lifecycle.state = State.STARTING
+        try:
+            self._service.plugin_set.call("on_service_start")
+            self._service.on_service_start()
+        except BaseException:
+            self._lifecycle.state = State.FAILED
+            if self._server is not None:
+                self._server.drain(0, 0)
+            raise
+        self._service._assemble().periodic.start()
+        self._lifecycle.state = State.RUNNING
+        self._started.set()
+
+    def start_work_only(self) -> None:
+        """Start without a server of our own: in process, or under another server."""
+        self._check()
+        self._start_work()
+
+    def ensure_started(self) -> None:
+        """Under a foreign WSGI server: start with the first request; later ones wait for it."""
+        state = self._lifecycle.state
+        if state is State.RUNNING:
+            return
+        if state is State.NEW:
+            if not self._service.skip_configuration:
+                self._service.configure([])
+            atexit.register(self.stop)
+            try:
+                self.start_work_only()
+            except Exception:
+                self._lifecycle.state = State.FAILED
+                self._service.logger.exception("%s could not start", self._service.name)
+                self._started.set()
+        elif state is State.STARTING:
+            self._started.wait()
+
+    def start_when_booted(self, worker: Any) -> None:
+        """In a gunicorn worker: start once the worker has loaded the application."""
+
+        def start() -> None:
+            while not worker.booted:
+                gevent.sleep(0.01)
+            self.ensure_started()
+
+        gevent.spawn(start)
+
+    # Stopping
+
+    def stop(self, grace: float = 0.0) -> None:
+        """Finish what runs, call the stop hooks. Does nothing when the service does not run."""
+        if self._lifecycle.state not in (State.RUNNING, State.STARTING):
+            return
+        if current_call.get() is not None:
+            gevent.spawn(self._stop, grace)  # the call that asks must be able to finish
+            return
+        self._stop(grace)
+
+    def _stop(self, grace: float) -> None:
+        if self._lifecycle.state is State.DRAINING:
+            return
+        service = self._service
+        self._lifecycle.state = State.DRAINING
+        if self._server is not None and not self._server.drain(grace, service.stop_timeout):
+            service.logger.warning(
+                "%s: calls were cut off after %s s", service.name, service.stop_timeout
+            )
+        service._assemble().periodic.stop(service.stop_timeout)
+        try:
+            service.on_service_stop()
+        except Exception:
+            service.logger.exception("on_service_stop failed")
+        service.plugin_set.call("on_service_stop")
+        if (executor := vars(service).pop("_executor", None)) is not None:
+            executor.shutdown()
+        self._server = None
+        self._started.clear()
+        self._lifecycle.state = State.STOPPED
+        self.stopped.set()
+        service.logger.info("%s stopped", service.name)
+
+
+def _reachable_url(service: MicroService) -> str:
+    host = socket.gethostname() if service.host in ("0.0.0.0", "::") else service.host
+    host = f"[{host}]" if ":" in host else host
+    return f"http://{host}:{service.port}{service.endpoint}"
+
+
+def run(*services: MicroService) -> None:
+    """Run several services in one process until SIGTERM or Ctrl-C.
+
+    ::
+
+        gemstone_sync.run(Users(), Orders())
+
+    An address that cannot be bound ends the program with one line and exit code 1.
+    """
+    for service in services:
+        if not service.skip_configuration:
+            service.configure([])
+    run_until_stopped(services)
+
+
+def run_until_stopped(services: Sequence[MicroService]) -> None:
+    """Start services, and stop them all when a signal comes or they have stopped by themselves."""
+    show_logs()
+    runners = [service._runner for service in services]
+    with _stop_signals(runners):
+        started: list[Runner] = []
+        try:
+            for runner in runners:
+                runner.start()
+                started.append(runner)
+        except ServiceStartError as error:
+            for runner in started:
+                runner.stop()
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from None
+        for runner in runners:
+            runner.stopped.wait()
+
+
+@contextlib.contextmanager
+def _stop_signals(runners: Sequence[Runner]) -> Iterator[None]:
+    """SIGTERM stops with the grace of each service, Ctrl-C at once, a second signal hard."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+
+    def stop(number: int) -> None:
+        received.append(number)
+        if len(received) > 1:
+            os._exit(128 + number)
+        for runner in runners:
+            grace = runner._service.drain_grace if number == signal.SIGTERM else 0.0
+            gevent.spawn(runner.stop, grace)
+
+    watchers = [gevent.signal_handler(n, stop, n) for n in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        yield
+    finally:
+        for watcher in watchers:
+            watcher.cancel()

@@ -1,0 +1,46 @@
+"""pytest fixtures. Nothing is imported from the framework, and nothing patched, until one is used.
+
+- ``service_client``: a function that makes a started `ServiceClient` of a service or its class.
+- ``running_service``: a function that starts a service on a free port and returns it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from ..service import MicroService
+    from .client import ServiceClient
+
+__all__ = ["running_service", "service_client"]
+
+
+@pytest.fixture
+def service_client() -> Iterator[Callable[..., ServiceClient]]:
+    """``service_client(MyService)`` gives an in-process client, stopped after the test."""
+    from .client import ServiceClient
+
+    with contextlib.ExitStack() as stack:
+
+        def make(service: MicroService | type[MicroService], **headers: str) -> ServiceClient:
+            instance = service() if isinstance(service, type) else service
+            return stack.enter_context(ServiceClient(instance, headers))
+
+        yield make
+
+
+@pytest.fixture
+def running_service() -> Iterator[Callable[..., MicroService]]:
+    """``running_service(MyService)`` starts it on a free port; it is stopped at the end."""
+    from .running import running_service as run
+
+    with contextlib.ExitStack() as stack:
+
+        def make(service: MicroService | type[MicroService], **attributes: Any) -> MicroService:
+            return stack.enter_context(run(service, **attributes))
+
+        yield make
