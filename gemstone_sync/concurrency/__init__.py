@@ -4,7 +4,7 @@ Reading order: `patching` (the one function that monkey patches), `calls` (what 
 running call, and spawning that keeps it), `slots` (how many calls run at once), `deadlines`.
 """
 
-from .calls import Call, current_call, outgoing_headers, spawn
+from .calls import USER_FAULTS, Call, current_call, outgoing_headers, spawn
 from .deadlines import DeadlineReached, Deadlines
 from .patching import is_patched, patch, patching_wanted
 from .slots import CallSlots, NoSlot
@@ -19,6 +19,7 @@ __all__ = [
     "current_call",
     "outgoing_headers",
     "spawn",
+    "USER_FAULTS",
     # bounds
     "CallSlots",
     "NoSlot",

@@ -10,9 +10,13 @@ from typing import Any, TypeVar
 
 import gevent
 
-__all__ = ["Call", "current_call", "outgoing_headers", "spawn"]
+__all__ = ["USER_FAULTS", "Call", "current_call", "outgoing_headers", "spawn"]
 
 T = TypeVar("T")
+
+#: What code of the user can raise that must not end the process, nor the greenlet it runs in: a
+#: gevent.Timeout of its own and sys.exit() are no Exceptions.
+USER_FAULTS = (Exception, gevent.Timeout, SystemExit)
 
 
 class Call:

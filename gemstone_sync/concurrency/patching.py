@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+import threading
 import types
 import warnings
 from typing import Any
@@ -47,6 +48,7 @@ def patch() -> None:
         return
     from gevent import monkey
 
+    native_locks = (type(threading.Lock()), type(threading.RLock()))
     with warnings.catch_warnings():
         # "Monkey-patching ssl after ssl has already been imported": exactly what is mended below.
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
@@ -57,7 +59,7 @@ def patch() -> None:
             continue
         _rebind(module, replaced)
         if _is_of_the_user(module):
-            _warn_of_locks(name, module, monkey)
+            _warn_of_locks(name, module, native_locks)
 
 
 def _replacements(saved: dict[str, dict[str, Any]]) -> dict[int, tuple[Any, Any]]:
@@ -89,12 +91,10 @@ def _is_of_the_user(module: types.ModuleType) -> bool:
     return not any(path.startswith(folder + os.sep) for folder in libraries)
 
 
-def _warn_of_locks(name: str, module: types.ModuleType, monkey: Any) -> None:
-    native = (
-        type(monkey.get_original("_thread", "allocate_lock")()),
-        type(monkey.get_original("threading", "RLock")()),
-    )
+def _warn_of_locks(name: str, module: types.ModuleType, native: tuple[type, ...]) -> None:
     for attribute, value in list(vars(module).items()):
+        if isinstance(value, (types.ModuleType, type)):
+            continue  # a module such as logging holds locks of its own, which gevent knows
         # Conditions and Events keep theirs one or two levels down, queues under `mutex`.
         held = getattr(value, "_cond", value)
         held = getattr(held, "_lock", getattr(held, "mutex", held))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import gevent
 from gevent.event import AsyncResult
 
 __all__ = ["CallSlots", "NoSlot"]
@@ -52,18 +51,17 @@ class CallSlots:
         turn: AsyncResult[None] = AsyncResult()
         self._waiting.append(turn)
         try:
-            turn.get(timeout=self.max_wait)
-        except BaseException as error:
-            # A deadline, a kill or the time-out may come in the same moment as the place.
-            if not turn.ready():
-                self._waiting.remove(turn)
-            elif isinstance(error, gevent.Timeout):
-                return
-            else:
+            turn.wait(self.max_wait)
+        except BaseException:
+            # A deadline or a kill; the place may have come in the same moment.
+            if turn.ready():
                 self.release()
-            if isinstance(error, gevent.Timeout):
-                raise NoSlot from None
+            else:
+                self._waiting.remove(turn)
             raise
+        if not turn.ready():
+            self._waiting.remove(turn)
+            raise NoSlot
 
     def release(self) -> None:
         """Give a place back: to whoever waits longest, if anybody does."""

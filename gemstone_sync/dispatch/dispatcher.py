@@ -16,9 +16,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import gevent
-
-from ..concurrency import Call, CallSlots, DeadlineReached, Deadlines, NoSlot, current_call
+from ..concurrency import (
+    USER_FAULTS,
+    Call,
+    CallSlots,
+    DeadlineReached,
+    Deadlines,
+    NoSlot,
+    current_call,
+)
 from ..errors import (
     UNSET,
     AccessDenied,
@@ -32,6 +38,7 @@ from ..errors import (
 )
 from ..protocol import (
     WIRE_FORMATS,
+    ErrorObject,
     JsonRpcRequest,
     JsonRpcResponse,
     RequestId,
@@ -44,9 +51,8 @@ from .methods import Hooks, Method
 
 __all__ = ["DispatchSettings", "Dispatcher"]
 
-#: What a method can raise that is the method's fault and must not end the process: its own
-#: gevent.Timeout and sys.exit() are no Exceptions.
-_METHOD_FAULTS = (Exception, gevent.Timeout, SystemExit)
+#: Told by identity from a ServerOverloaded that a method raised itself.
+_OVERLOADED = ErrorObject.of(ServerOverloaded())
 
 #: An error object is never refused for its size: there is nothing smaller to say instead.
 _NO_LIMIT = 1 << 62
@@ -107,6 +113,8 @@ class Dispatcher:
         response = self.answer(content, context)  # type: ignore[arg-type]
         if response is None:
             return self._writer.notification_reply
+        if response.error is _OVERLOADED:
+            context.retry_after = 1.0
         return self._encode(response)
 
     def refusal(self, error: RpcError) -> bytes:
@@ -140,11 +148,11 @@ class Dispatcher:
         try:
             response = self._call_within(deadline, method, request, context)
         except NoSlot:
-            context.retry_after = 1.0
-            return JsonRpcResponse.failure(ServerOverloaded(), request.id)
+            request_id = None if request.id is UNSET else request.id
+            return JsonRpcResponse(error=_OVERLOADED, id=request_id)
         except RpcError as error:
             response = JsonRpcResponse.failure(error, request.id)
-        except _METHOD_FAULTS as error:
+        except USER_FAULTS as error:
             response = self._mask(error, method.name, request.id)
         ok = response.error is UNSET
         if self._hooks.observe is not None:
@@ -162,6 +170,8 @@ class Dispatcher:
     ) -> JsonRpcResponse:
         if deadline is None:
             return self._call_in_slot(method, request, context)
+        if deadline <= time.monotonic():
+            raise DeadlineExceeded()  # on arrival: nobody waits for the answer any more
         deadlines = Deadlines.of_this_hub()
         entry = deadlines.enter(deadline)
         try:
@@ -258,7 +268,7 @@ class Dispatcher:
         if self._hooks.failed is not None:
             try:
                 self._hooks.failed(request, response)
-            except Exception:
+            except USER_FAULTS:
                 self._logger.exception("on_failed_method_call failed")
 
     # Bytes
@@ -293,7 +303,6 @@ class Dispatcher:
         else:
             for index in range(len(items)):
                 run(index)
-        context.retry_after = None  # an item without a place has its own error; the batch is fine
         responses = [text for text in encoded if text is not None]
         if not responses:
             return self._writer.empty_batch_reply

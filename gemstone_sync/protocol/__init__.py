@@ -1,7 +1,8 @@
 """JSON-RPC 2.0 as a pure function of bytes: no sockets, no HTTP, no greenlets, no clock.
 
-Reading order: `messages` (the frozen types), `codec` (JSON text <-> Python values), `reader`
-(bytes -> messages) and `writer` (messages -> bytes, in both wire formats).
+Reading order: `messages` (the frozen types), `codec` (JSON text <-> Python values) and
+`bounded` (within a limit), `reader` (bytes -> messages) and `writer` (messages -> bytes, in both
+wire formats).
 
 Source: https://www.jsonrpc.org/specification
 """

@@ -11,14 +11,11 @@ from typing import Any
 
 import msgspec
 
-from ..errors import ParseError, ResponseTooLarge
+from ..errors import ParseError
 
-__all__ = ["decode_json", "encode_json", "encode_bounded"]
+__all__ = ["decode_json", "encode_json"]
 
 _decode = msgspec.json.Decoder().decode
-
-#: A container with fewer entries than this is encoded in one go: checking costs more than it saves.
-_SMALL = 1024
 
 
 def decode_json(text: bytes) -> Any:
@@ -58,56 +55,3 @@ def encode_json(value: object) -> bytes:
     :raises TypeError, ValueError, RecursionError: when `value` cannot be represented.
     """
     return _encode(value)
-
-
-def encode_bounded(value: object, limit: int) -> bytes:
-    """Encode `value`, stopping soon after the text grows past `limit` bytes.
-
-    A small object graph can have a huge text (one long string referenced a million times), so
-    large lists and dicts are encoded piece by piece and given up early.
-
-    :raises ResponseTooLarge: when the text is longer than `limit`.
-    """
-    if isinstance(value, (list, tuple)) and len(value) >= _SMALL:
-        text = b"[" + _encode_pieces(value, limit) + b"]"
-    elif type(value) is dict and _has_large_part(value):
-        parts: list[bytes] = []
-        left = limit
-        for key, part in value.items():
-            # The key goes through the encoder inside a dict: it may be an int or an enum.
-            name = _encode({key: None})[1:-5]
-            parts.append(name + encode_bounded(part, left))
-            left -= len(parts[-1]) + 1
-            if left < 0:
-                raise ResponseTooLarge()
-        text = b"{" + b",".join(parts) + b"}"
-    else:
-        text = _encode(value)
-    if len(text) > limit:
-        raise ResponseTooLarge()
-    return text
-
-
-def _has_large_part(value: dict[Any, Any]) -> bool:
-    if len(value) >= _SMALL:
-        return True
-    return any(
-        isinstance(part, (list, tuple, dict)) and len(part) >= _SMALL for part in value.values()
-    )
-
-
-def _encode_pieces(values: list[Any] | tuple[Any, ...], limit: int) -> bytes:
-    """Encode the entries of a long list, in slices sized by what the previous ones took."""
-    parts: list[bytes] = []
-    done = size = 0
-    step = 1
-    while done < len(values):
-        text = _encode(values[done : done + step])[1:-1]
-        done += step
-        parts.append(text)
-        size += len(text) + 1
-        if size > limit:
-            raise ResponseTooLarge()
-        # At most double, and no more entries than would fit at the average size so far.
-        step = max(1, min(step * 2, (limit - size) * done // size + 1))
-    return b",".join(parts)

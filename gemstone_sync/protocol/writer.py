@@ -13,7 +13,8 @@ from typing import Protocol
 import msgspec
 
 from ..errors import UNSET
-from .codec import encode_bounded, encode_json
+from .bounded import encode_bounded
+from .codec import encode_json
 from .messages import ErrorObject, JsonRpcResponse
 
 __all__ = ["WIRE_FORMATS", "GemstoneWriter", "StrictWriter", "Writer"]

@@ -1,13 +1,14 @@
 """HTTP: the gevent server, the Flask app, and the way of a request between them.
 
-Reading order: `gevent_server` and `http` (sockets), `gate` (which hosts and origins may, and where
-a path goes), `endpoint` (the JSON-RPC endpoint), `app` (the Flask factory), `static`.
+Reading order: `gevent_server` (listening, ending) and `connection` (one socket) with `head`,
+`streams` and `response` (HTTP/1.1); then `gate` (which hosts and origins may, and where a path
+goes), `endpoint` (the JSON-RPC endpoint), `app` (the Flask factory), `static`.
 """
 
 from .app import Rule, WebSettings, make_app
 from .endpoint import Endpoint, EndpointSettings
 from .gate import Gate, GateSettings, Readiness
-from .gevent_server import GeventServer, bind
+from .gevent_server import GeventServer, ServerSettings, bind
 from .gunicorn import current_worker, under_gunicorn
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "GeventServer",
     "Readiness",
     "Rule",
+    "ServerSettings",
     "WebSettings",
     "bind",
     "current_worker",

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import gevent
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout
+
+from .head import HttpFault
 
 __all__ = ["EarlyAnswer", "LimitedBody", "read_body"]
 
@@ -27,6 +29,7 @@ def read_body(environ: dict[str, Any], limit: int) -> bytes:
     """Read the whole body.
 
     :raises RequestEntityTooLarge: when it is longer than `limit` bytes.
+    :raises RequestTimeout: when it does not come in time.
     :raises BadRequest: when it is shorter than announced or its chunks are malformed.
     """
     announced = environ.get("CONTENT_LENGTH")
@@ -45,6 +48,8 @@ def read_body(environ: dict[str, Any], limit: int) -> bytes:
         return b""
     except (RequestEntityTooLarge, BadRequest):
         raise
+    except HttpFault as fault:
+        raise (RequestTimeout if fault.status == 408 else BadRequest) from fault
     except Exception as error:  # each WSGI server has its own exceptions for a broken body
         raise BadRequest from error
 
@@ -78,8 +83,8 @@ class EarlyAnswer:
 
     def close(self) -> None:
         """Called by the WSGI server after the body was sent (PEP 3333)."""
-        if "HTTP_EXPECT" in self._environ:
-            return  # it waits for "100 Continue" and sends nothing
+        if "HTTP_EXPECT" in self._environ or "gemstone_sync.server" in self._environ:
+            return  # it waits for "100 Continue" and sends nothing; or our own server drains
         stream = self._environ["wsgi.input"]
         left = DRAIN_BYTES
         with gevent.Timeout(DRAIN_SECONDS, False):

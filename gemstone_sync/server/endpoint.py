@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout
 
 from ..dispatch import CallContext, Dispatcher
 from ..errors import InvalidRequest, ServerOverloaded
@@ -28,6 +28,7 @@ STATUS_LINES = {
     400: "400 Bad Request",
     403: "403 Forbidden",
     405: "405 Method Not Allowed",
+    408: "408 Request Timeout",
     413: "413 Content Too Large",
     415: "415 Unsupported Media Type",
     503: "503 Service Unavailable",
@@ -99,6 +100,8 @@ class Endpoint:
         except RequestEntityTooLarge:
             limit = self.settings.max_body_size
             return self._refuse(413, f"The body is longer than {limit} bytes", _CLOSE)
+        except RequestTimeout:
+            return self._refuse(408, "The body did not come in time", _CLOSE)
         except BadRequest:
             return self._refuse(400, "The body is incomplete or malformed", _CLOSE)
         if self._is_starting():

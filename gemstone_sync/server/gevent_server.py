@@ -1,25 +1,59 @@
-"""Listening, accepting, and ending without losing a call."""
+"""Listening, accepting, time-outs, and ending without losing a call."""
 
 from __future__ import annotations
 
-import contextlib
+import ipaddress
 import logging
 import socket
+import ssl
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gevent
 from gevent.pywsgi import WSGIServer
+from werkzeug.wsgi import FileWrapper
 
-from ..errors import ServiceStartError
-from .http import HttpHandler
+from ..errors import ServiceConfigurationError, ServiceStartError
+from .connection import HttpConnection
+from .head import Head
 
-__all__ = ["GeventServer", "bind"]
+__all__ = ["GeventServer", "ServerSettings", "Timeouts", "bind", "tls_context"]
 
 logger = logging.getLogger("gemstone_sync.server")
 
 #: Connections that the kernel accepts for us while the loop is busy; gunicorn's figure.
 BACKLOG = 2048
+#: Seconds between two looks for connections whose time is over.
+SWEEP_SECONDS = 0.25
+#: How many heads are remembered, and up to what size: a client has one or two of a few 100 bytes.
+_REMEMBERED_HEADS = 512
+_REMEMBERED_SIZE = 2048
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds after which a connection that does not get on is ended."""
+
+    head: float = 5.0
+    keep_alive: float = 5.0
+    body: float = 10.0
+    tls_handshake: float = 5.0
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """See the attributes of the same names on ``MicroService``."""
+
+    max_connections: int = 2000
+    header_timeout: float = 5.0
+    keep_alive_timeout: float = 5.0
+    body_timeout: float = 10.0
+    access_log: bool = False
+    trusted_proxies: Sequence[str] = ()
+    certfile: str | None = None
+    keyfile: str | None = None
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -29,12 +63,14 @@ def bind(host: str, port: int) -> socket.socket:
     :raises ServiceStartError: in one line, when that cannot be had.
     """
     try:
+        # Here first: gevent resolves in a thread, which would print a traceback of its own.
+        host.encode("idna")
         infos = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         family, kind, protocol, _, address = infos[0]
         listener = socket.socket(family, kind, protocol)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise ServiceStartError(f"cannot listen on {host}:{port}: {_reason(error)}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -47,55 +83,161 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+def _reason(error: OSError | UnicodeError) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def tls_context(certfile: str, keyfile: str | None) -> ssl.SSLContext:
+    """A server's TLS context: 1.2 and up (RFC 8996).
+
+    :raises ServiceStartError: when the files cannot be used.
+    """
+    context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(certfile, keyfile)
+    except (OSError, ValueError) as error:
+        raise ServiceStartError(f"cannot use {certfile} for TLS: {error}") from error
+    return context  # type: ignore[no-any-return]
 
 
 class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types here
     """Serves a WSGI application on a listening socket, a greenlet per connection.
 
     :param listener: from `bind`.
-    :param max_connections: beyond it the connection that is idle for longest is closed; when none
-        is idle, the new one.
+    :raises ServiceStartError: when the TLS files cannot be used.
+    :raises ServiceConfigurationError: when a trusted proxy is no address.
+
+    :ivar connections: the open ones, the oldest first.
+    :ivar clients_gone: how many went away before they had their answer.
+    :ivar now: ``time.monotonic()`` as of the last sweep.
     """
 
-    def __init__(self, listener: Any, application: Any, *, max_connections: int = 2000) -> None:
+    def __init__(
+        self, listener: Any, application: Any, settings: ServerSettings | None = None
+    ) -> None:
+        settings = settings or ServerSettings()
+        self.tls_context = (
+            tls_context(settings.certfile, settings.keyfile) if settings.certfile else None
+        )
         # gevent's own socket class, also in a process that is not patched.
         cooperative = gevent.socket.socket(fileno=listener.detach())
         super().__init__(
-            cooperative,
-            application,
-            log=None,
-            error_log=None,
-            handler_class=HttpHandler,
+            cooperative, application, log=None, error_log=logger, handler_class=HttpConnection
         )
-        self.logger = logger
+        self.timeouts = Timeouts(
+            head=settings.header_timeout,
+            keep_alive=settings.keep_alive_timeout,
+            body=settings.body_timeout,
+        )
+        self.access_log = settings.access_log
         self.draining = False
-        #: Open connections, the oldest first.
-        self.connections: dict[HttpHandler, None] = {}
-        self._max_connections = max_connections
+        self.connections: dict[HttpConnection, None] = {}
+        self.clients_gone = 0
+        self.now = time.monotonic()
+        self.known_heads: dict[bytes, Head] = {}
+        self._max_connections = settings.max_connections
+        self._trusted = _networks(settings.trusted_proxies)
+        self._sweep_timer: Any = None
+
+    # Requests
+
+    def update_environ(self) -> None:
+        """Called by gevent when the address is known."""
+        address = self.address
+        named = isinstance(address, tuple)
+        self.environ.update(
+            {
+                "SERVER_NAME": str(address[0]) if named else "localhost",
+                "SERVER_PORT": str(address[1]) if named else "0",
+                "SERVER_SOFTWARE": "gemstone_sync",
+                "wsgi.version": (1, 0),
+                "wsgi.url_scheme": "https" if self.tls_context is not None else "http",
+                "wsgi.multithread": True,
+                "wsgi.multiprocess": False,
+                "wsgi.run_once": False,
+                "wsgi.file_wrapper": FileWrapper,
+                # Early answers need no draining by the application.
+                "gemstone_sync.server": self,
+            }
+        )
+        self.environ.pop("GATEWAY_INTERFACE", None)
+
+    def environ_for(self, address: Any) -> dict[str, Any]:
+        """The part of the environ that all requests of one connection share."""
+        environ = dict(self.environ)
+        environ["REMOTE_ADDR"] = address[0] if isinstance(address, tuple) else ""
+        environ["REMOTE_PORT"] = str(address[1]) if isinstance(address, tuple) else ""
+        return environ
+
+    def remember(self, text: bytes, head: Head) -> None:
+        """Keep a head that was found good, for the next time a client sends the same bytes."""
+        if len(text) <= _REMEMBERED_SIZE:
+            if len(self.known_heads) >= _REMEMBERED_HEADS:
+                self.known_heads.clear()
+            self.known_heads[text] = head
+
+    def trust(self, environ: dict[str, Any], forwarded: dict[str, str], address: Any) -> None:
+        """Believe X-Forwarded fields that a trusted proxy sent; others never reach the application.
+
+        The client's address is the last one in X-Forwarded-For that is not itself a trusted proxy:
+        what stands before it the client may have made up.
+        """
+        if not self._is_trusted(environ["REMOTE_ADDR"]):
+            return
+        hops = [hop.strip() for hop in forwarded.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+        for hop in reversed(hops):
+            if not _is_address(hop):
+                break
+            environ["REMOTE_ADDR"] = hop
+            if not self._is_trusted(hop):
+                break
+        scheme = forwarded.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower()
+        if scheme in ("http", "https"):
+            environ["wsgi.url_scheme"] = scheme
+        host = forwarded.get("HTTP_X_FORWARDED_HOST", "").rpartition(",")[2].strip()
+        if host:
+            environ["HTTP_HOST"] = host
+        environ.update(forwarded)
+
+    def _is_trusted(self, text: str) -> bool:
+        if not self._trusted:
+            return False
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return False
+        return any(address in network for network in self._trusted)
+
+    # Connections
+
+    def start(self) -> None:
+        super().start()
+        self._sweep_timer = gevent.get_hub().loop.timer(SWEEP_SECONDS, SWEEP_SECONDS)
+        self._sweep_timer.start(self._sweep)
+
+    def _sweep(self) -> None:
+        self.now = now = time.monotonic()
+        for connection in [c for c in self.connections if c.deadline <= now]:
+            connection.expire()
 
     def handle(self, connection: Any, address: Any) -> None:
+        """Called by gevent in a greenlet of its own for each accepted connection."""
         if len(self.connections) >= self._max_connections and not self._make_room():
             connection.close()
             return
         super().handle(connection, address)
 
     def _make_room(self) -> bool:
-        for handler in self.connections:
-            if handler.idle:
-                del self.connections[handler]
-                handler.close_idle()
+        for connection in self.connections:
+            if connection.idle:
+                del self.connections[connection]
+                connection.close_idle()
                 return True
         return False
 
-    def update_environ(self) -> None:
-        # pywsgi asks the DNS for the machine's name here, which can take seconds.
-        address = self.address
-        self.environ.setdefault("SERVER_NAME", str(address[0]))
-        self.environ.setdefault("SERVER_PORT", str(address[1]))
-        self.environ["wsgi.multithread"] = True
-        self.environ["SERVER_SOFTWARE"] = "gemstone_sync"
+    # The end
 
     def drain(self, grace: float, timeout: float) -> bool:
         """Stop: accept what is queued, close the socket, finish what runs.
@@ -110,14 +252,17 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         self.draining = True
         self.close()
         self._wait_until(started + min(grace, timeout))
-        for handler in list(self.connections):
-            if handler.idle:
-                handler.close_idle()
+        for connection in list(self.connections):
+            if connection.idle:
+                connection.close_idle()
         self._wait_until(started + timeout)
         left = list(self.connections)
-        for handler in left:
-            with contextlib.suppress(OSError, AttributeError):
-                handler.socket.shutdown(socket.SHUT_RDWR)
+        for connection in left:
+            connection.cut_off()
+        if self._sweep_timer is not None:
+            self._sweep_timer.stop()
+            self._sweep_timer.close()
+            self._sweep_timer = None
         return not left
 
     def _accept_queued(self) -> None:
@@ -136,3 +281,20 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         # Polled: 100 times a second, only while stopping.
         while self.connections and time.monotonic() < moment:
             gevent.sleep(0.01)
+
+
+def _networks(proxies: Sequence[str]) -> list[Any]:
+    try:
+        return [ipaddress.ip_network(proxy) for proxy in proxies]
+    except ValueError as error:
+        raise ServiceConfigurationError(
+            f"trusted_proxies holds addresses and networks: {error}"
+        ) from error
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

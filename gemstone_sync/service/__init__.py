@@ -5,7 +5,8 @@ is written in blocking style and blocking calls must switch greenlets.
 
 Reading order: `microservice` (the base class), `container` and `decorators` (how methods are
 exposed), `handler` and `auth` (the request, and who sent it), `assembly` (from attributes to a
-dispatcher and a Flask app), `runner` (start, signals, stop), `plugins`, `periodic`, `statistics`.
+dispatcher and a Flask app), `runner` (start, signals, stop), `plugins`, `periodic_tasks`,
+`statistics`.
 """
 
 # ruff: noqa: E402

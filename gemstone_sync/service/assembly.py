@@ -5,7 +5,6 @@ Everything is checked here, before anything listens; every complaint says what t
 
 from __future__ import annotations
 
-import copy
 import inspect
 import ipaddress
 import os
@@ -19,7 +18,6 @@ import flask.views
 from ..contract import ParameterBinder
 from ..dispatch import CallContext, Dispatcher, DispatchSettings, Hooks, Method
 from ..errors import UNSET, ServiceConfigurationError
-from ..protocol import WIRE_FORMATS
 from ..server import (
     Endpoint,
     EndpointSettings,
@@ -29,16 +27,18 @@ from ..server import (
     make_app,
     under_gunicorn,
 )
+from .attributes import check_attributes
 from .container import Container
 from .decorators import Marks
 from .handler import GemstoneCustomHandler, JsonRpcHandler
-from .periodic import PeriodicTasks
+from .ownership import take
+from .periodic_tasks import PeriodicTasks
 from .statistics import Statistics
 
 if TYPE_CHECKING:
     from .microservice import MicroService
 
-__all__ = ["Assembly", "assemble", "check_attributes"]
+__all__ = ["Assembly", "assemble", "pick"]
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ def assemble(service: MicroService) -> Assembly:
     _warn_of_closed_methods(service, methods)
     dispatcher = Dispatcher(
         methods,
-        settings=_pick(DispatchSettings, service),
+        settings=pick(DispatchSettings, service),
         make_handler=_handler_maker(service),
         hooks=_hooks(service, statistics),
         logger=service.logger,
     )
     periodic = [*service.periodic_tasks]
     periodic += [(method, marks.period) for method, marks in marked if marks.period is not None]
-    endpoint = Endpoint(dispatcher, _pick(EndpointSettings, service), service.lifecycle.is_starting)
+    endpoint = Endpoint(dispatcher, pick(EndpointSettings, service), service.lifecycle.is_starting)
     return Assembly(
         dispatcher=dispatcher,
         app=_app(service, endpoint, marked),
@@ -81,47 +81,9 @@ def assemble(service: MicroService) -> Assembly:
     )
 
 
-def _pick(settings: type[Any], service: MicroService) -> Any:
+def pick(settings: type[Any], service: MicroService) -> Any:
     """Fill a settings class from the service's attributes of the same names."""
     return settings(**{name: getattr(service, name) for name in settings.__dataclass_fields__})
-
-
-# Attributes
-
-
-def check_attributes(service: MicroService) -> None:
-    """:raises ServiceConfigurationError: for the first attribute that is wrong."""
-    for name in ("max_parallel_blocking_tasks", "max_batch_size", "max_connections"):
-        _check(service, name, int, lambda v: v > 0, "a whole number above 0")
-    for name in ("max_waiting_calls", "max_body_size", "max_response_size", "max_hops"):
-        _check(service, name, int, lambda v: v >= 0, "a whole number, 0 or more")
-    for name in ("max_wait_seconds", "stop_timeout", "drain_grace"):
-        _check(service, name, (int, float), lambda v: v >= 0, "a number of seconds, 0 or more")
-    if service.default_timeout is not None:
-        _check(service, "default_timeout", (int, float), lambda v: v > 0, "seconds above 0 or None")
-    _check(service, "port", int, lambda v: 0 <= v <= 65535, "a whole number from 0 to 65535")
-    _check(service, "host", str, lambda v: v != "", "a host name or an IP address")
-    _check(service, "endpoint", str, lambda v: v.startswith("/"), "a path that starts with /")
-    modes = ("parallel", "serial")
-    _check(service, "batch_mode", str, lambda v: v in modes, " or ".join(map(repr, modes)))
-    forms = tuple(WIRE_FORMATS)
-    _check(service, "wire_format", str, lambda v: v in forms, " or ".join(map(repr, forms)))
-    for function, seconds in service.periodic_tasks:
-        if not callable(function) or not isinstance(seconds, (int, float)) or not seconds > 0:
-            raise ServiceConfigurationError(
-                f"periodic_tasks holds (callable, seconds above 0) pairs, not "
-                f"({function!r}, {seconds!r})"
-            )
-
-
-def _check(
-    service: MicroService, name: str, kind: Any, fits: Callable[[Any], bool], wanted: str
-) -> None:
-    value = getattr(service, name)
-    if not isinstance(value, kind) or isinstance(value, bool) or not fits(value):
-        raise ServiceConfigurationError(
-            f"{type(service).__qualname__}.{name} must be {wanted}, not {value!r}"
-        )
 
 
 # Methods
@@ -134,10 +96,7 @@ def _take_modules(service: MicroService) -> list[Container]:
             raise ServiceConfigurationError(
                 f"modules holds instances of Module or Container, not {module!r}"
             )
-        if module.microservice not in (None, service):
-            module = copy.copy(module)
-        module.set_microservice(service)
-        taken.append(module)
+        taken.append(take(module, service))
     return taken
 
 

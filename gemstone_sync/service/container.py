@@ -30,7 +30,8 @@ class Container:
             name = "my.service"
             modules = [Users()]
 
-    A service that finds a module in another service's hands takes a shallow copy of it.
+    A second service that lists the same module gets a copy of it, as it was before the first used
+    it.
     """
 
     #: The service that the container belongs to; None until a service takes it.
@@ -38,9 +39,8 @@ class Container:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, member in vars(cls).items():
-            if _marks_in(cls, name).exposed or marks_of(member).event or marks_of(member).period:
-                _refuse_async(cls, name, member)
+        for name in _marked(cls):
+            _refuse_async(cls, name, inspect.getattr_static(cls, name))
         _refuse_same_names(cls)
 
     def set_microservice(self, microservice: MicroService) -> None:

@@ -47,8 +47,12 @@ class Marks:
 
 def marks_of(function: object) -> Marks:
     """The marks of a function; an empty `Marks` when it has none."""
-    marks = getattr(function, _ATTRIBUTE, None)
-    return marks if isinstance(marks, Marks) else Marks()
+    # A staticmethod or classmethod hides the function, with what was said of it before.
+    for place in (function, getattr(function, "__func__", None)):
+        marks = getattr(place, _ATTRIBUTE, None)
+        if isinstance(marks, Marks):
+            return marks
+    return Marks()
 
 
 def _mark(function: F, **changes: Any) -> F:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from .microservice import MicroService
 
 __all__ = ["GemstoneCustomHandler", "JsonRpcHandler"]
+
+_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class JsonRpcHandler:
@@ -91,12 +95,13 @@ class JsonRpcHandler:
     def set_header(self, name: str, value: str) -> None:
         """Add a header to the HTTP reply.
 
-        :raises ValueError: when the value holds a line break.
+        :raises ValueError: when HTTP cannot carry the name or the value (RFC 9110, section 5).
         """
-        Headers().add(name, value)  # refuses line breaks
+        if not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+            raise ValueError(f"not a header field: {name!r}: {value!r}")
         if name.lower() in ("content-length", "content-type", "transfer-encoding"):
             raise ValueError(f"{name} is set by the service")
-        self._context.response_headers.append((name, str(value)))
+        self._context.response_headers.append((name, value))
 
     def set_cookie(self, name: str, value: str, **options: Any) -> None:
         """Set a cookie; `options` as for :meth:`flask.Response.set_cookie`.

@@ -27,6 +27,7 @@ from ..protocol import JsonRpcRequest, JsonRpcResponse
 from ..server import current_worker
 from . import runner
 from .assembly import Assembly, assemble
+from .attributes import check_attributes
 from .auth import HeaderValidationStrategy, ValidationStrategy
 from .container import Container
 from .decorators import exposed_method
@@ -118,10 +119,27 @@ class MicroService(Container):
     max_hops: int = 8
     #: Open connections; beyond it the one that is idle for longest is closed.
     max_connections: int = 2000
+    #: Seconds that a request's head may take to arrive.
+    header_timeout: float = 5.0
+    #: Seconds that a connection may be idle between two requests.
+    keep_alive_timeout: float = 5.0
+    #: Seconds that a request's body may take to arrive.
+    body_timeout: float = 10.0
     #: Seconds that calls in flight have to finish when the service stops.
     stop_timeout: float = 30.0
     #: Seconds after SIGTERM in which requests on open connections are still answered.
     drain_grace: float = 1.0
+
+    # Server
+
+    #: The PEM file of the server's certificate, for HTTPS (TLS 1.2 and up).
+    certfile: str | None = None
+    #: The PEM file of its private key, when it is not in `certfile`.
+    keyfile: str | None = None
+    #: Addresses and networks of proxies whose X-Forwarded-For, -Proto and -Host are believed.
+    trusted_proxies: Sequence[str] = ()
+    #: Logs each request in combined format, to the logger ``gemstone_sync.access``.
+    access_log: bool = False
 
     # Wire
 
@@ -294,6 +312,7 @@ class MicroService(Container):
             process when the program's own main module calls this, and none otherwise.
         """
         words = _argv_of_caller(2) if argv is None else argv
+        found = False
         for template in self.configurators:
             # Copies: what one service finds must not be seen by another.
             configurator = copy.copy(template)
@@ -306,8 +325,11 @@ class MicroService(Container):
                 for configurable in self.configurables:
                     value = configurator.get(configurable.name)
                     if value is not None:
+                        found = True
                         self._set_configured(configurable.name, value)
-            except ValueError as error:
+                if found:
+                    check_attributes(self)
+            except (ValueError, ServiceConfigurationError) as error:
                 sys.stderr.write(f"{self.name}: {error}\n")
                 raise SystemExit(2) from error
 
@@ -323,7 +345,8 @@ class MicroService(Container):
     def url(self) -> str:
         """The URL of the endpoint at the bound address."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}{self.endpoint}"
+        scheme = "https" if self.certfile else "http"
+        return f"{scheme}://{host}:{self.port}{self.endpoint}"
 
     @property
     def app(self) -> flask.Flask:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..concurrency import USER_FAULTS
 from ..errors import PluginError
 from ..protocol import JsonRpcRequest
+from .ownership import take
 
 if TYPE_CHECKING:
     from .microservice import MicroService
@@ -63,19 +64,18 @@ class PluginSet:
             self.add(plugin)
 
     def add(self, plugin: BasePlugin) -> None:
-        """Take a plugin; a copy of it when another service has it.
+        """Take a plugin; a fresh copy of it when another service has it.
 
         :raises PluginError: when it has no name, or another one has the same.
         """
+        if not isinstance(plugin, BasePlugin):
+            raise PluginError(f"plugins holds instances of BasePlugin, not {plugin!r}")
         name = plugin.name
         if not name:
             raise PluginError(f"{type(plugin).__qualname__} has no name: set its `name` attribute")
         if name in self._plugins:
             raise PluginError(f"two plugins have the name {name!r}")
-        if plugin.microservice not in (None, self._service):
-            plugin = copy.copy(plugin)
-        plugin.set_microservice(self._service)
-        self._plugins[name] = plugin
+        self._plugins[name] = take(plugin, self._service)
 
     def get(self, name: str) -> BasePlugin:
         """:raises PluginError: when there is none of that name."""
@@ -97,7 +97,7 @@ class PluginSet:
         for name, plugin in self._plugins.items():
             try:
                 getattr(plugin, hook)(*args)
-            except Exception:
+            except USER_FAULTS:
                 logging.getLogger("gemstone_sync.service").exception(
                     "plugin %r failed in %s", name, hook
                 )

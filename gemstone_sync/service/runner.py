@@ -19,7 +19,8 @@ from ..concurrency import current_call, is_patched
 from ..errors import ServiceConfigurationError, ServiceStartError
 from ..ops import Lifecycle, show_logs
 from ..ops.health import State
-from ..server import GeventServer, bind
+from ..server import GeventServer, ServerSettings, bind
+from .assembly import pick
 
 if TYPE_CHECKING:
     from .microservice import MicroService
@@ -66,11 +67,12 @@ class Runner:
         service.port = listener.getsockname()[1]
         if service.accessible_at is None:
             service.accessible_at = _reachable_url(service)
-        self._server = GeventServer(listener, app.wsgi_app, max_connections=service.max_connections)
+        self._server = GeventServer(listener, app.wsgi_app, pick(ServerSettings, service))
         self._lifecycle.state = State.STARTING
         self._server.start()
         self._start_work()
-        service.logger.info("%s listens on %s", service.name, service.url)
+        if self._lifecycle.state is State.RUNNING:
+            service.logger.info("%s listens on %s", service.name, service.url)
 
     def _check(self) -> None:
         service = self._service
@@ -97,6 +99,8 @@ class Runner:
             if self._server is not None:
                 self._server.drain(0, 0)
             raise
+        if self._lifecycle.state is not State.STARTING:
+            return  # a start hook called stop()
         self._service._assemble().periodic.start()
         self._lifecycle.state = State.RUNNING
         self._started.set()
@@ -141,7 +145,8 @@ class Runner:
         if self._lifecycle.state not in (State.RUNNING, State.STARTING):
             return
         if current_call.get() is not None:
-            gevent.spawn(self._stop, grace)  # the call that asks must be able to finish
+            # The call, or the periodic task, that asks must be able to finish.
+            gevent.spawn(self._stop, grace)
             return
         self._stop(grace)
 
@@ -172,7 +177,8 @@ class Runner:
 def _reachable_url(service: MicroService) -> str:
     host = socket.gethostname() if service.host in ("0.0.0.0", "::") else service.host
     host = f"[{host}]" if ":" in host else host
-    return f"http://{host}:{service.port}{service.endpoint}"
+    scheme = "https" if service.certfile else "http"
+    return f"{scheme}://{host}:{service.port}{service.endpoint}"
 
 
 def run(*services: MicroService) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import gevent
 
+from ..concurrency import USER_FAULTS, Call, current_call
+
 __all__ = ["PeriodicTasks"]
 
 logger = logging.getLogger("gemstone_sync.service")
@@ -32,11 +34,16 @@ class _Task:
             gevent.sleep(due - elapsed)
             self.running = True
             try:
-                contextvars.copy_context().run(self.function)
-            except Exception:
+                contextvars.copy_context().run(self._run)
+            except USER_FAULTS:
                 logger.exception("periodic task %r failed", self.function)
             finally:
                 self.running = False
+
+    def _run(self) -> None:
+        # A call of the service's own: what it calls in turn shares one request id.
+        current_call.set(Call())
+        self.function()
 
 
 class PeriodicTasks:

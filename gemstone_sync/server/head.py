@@ -1,0 +1,239 @@
+"""A request's head: bytes -> a checked, frozen `Head`. No I/O.
+
+llhttp (through httptools, no lenient flag) parses; what it lets through and a careful server must
+not is checked here. Each rule names its source: RFC 9110 (semantics), RFC 9112 (HTTP/1.1).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+__all__ = ["Head", "HeadParser", "HttpFault", "parse_head"]
+
+#: A client sends a line of 8,000 octets at least (RFC 9112, section 3); 8 KB is what servers take.
+MAX_REQUEST_LINE = 8 * 1024
+MAX_HEAD = 32 * 1024
+MAX_FIELDS = 100
+
+#: Exactly one space between the parts; llhttp takes more (RFC 9112, section 3).
+_REQUEST_LINE = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/(\d\.\d)")
+_HOST = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=-]*(:\d{0,5})?|\[[0-9A-Fa-f:.]+\](:\d{0,5})?")
+_TOKENS = re.compile(r"\s*,\s*")
+
+#: The WSGI names of fields that have no HTTP_ in front (PEP 3333).
+_PLAIN = {"CONTENT_TYPE", "CONTENT_LENGTH"}
+#: Only a trusted proxy may say these; from anybody else they do not reach the application.
+FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
+
+
+class HttpFault(Exception):
+    """A request that is answered with an error and the end of the connection."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a request's head says.
+
+    :param environ: the WSGI environ's part that the head determines.
+    :param content_length: bytes of the body; 0 without one.
+    :param chunked: the body comes in chunks.
+    :param keep_alive: the connection may be used again.
+    :param is_1_0: the client speaks HTTP/1.0.
+    :param expects_continue: the client waits for "100 Continue" before it sends the body.
+    :param forwarded: the X-Forwarded fields, by WSGI name; not in `environ`.
+    """
+
+    environ: dict[str, Any]
+    content_length: int
+    chunked: bool
+    keep_alive: bool
+    is_1_0: bool
+    is_head: bool
+    expects_continue: bool
+    forwarded: dict[str, str]
+
+
+class HeadParser:
+    """Feeds a head to llhttp as it comes, so that a malformed one is refused before its end.
+
+    :ivar parser: llhttp, which goes on with the chunks of the body.
+    """
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.complete = False
+        self.receiver: Any = None
+        self.parser = httptools.HttpRequestParser(self)
+
+    # Called by llhttp
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.complete:
+            self.receiver.on_trailer(name, value)
+            return
+        self.fields.append((name, value))
+        if len(self.fields) > MAX_FIELDS:
+            raise HttpFault(431, f"More than {MAX_FIELDS} header fields")
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+    def on_chunk_header(self) -> None:
+        pass
+
+    def on_body(self, data: bytes) -> None:
+        self.receiver.on_data(data)
+
+    def on_message_complete(self) -> None:
+        if self.receiver is not None:
+            self.receiver.on_end()
+
+    def feed(self, data: bytes) -> None:
+        """:raises HttpFault: when `data` cannot go on a valid message."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # no upgrade is offered here: the message is an ordinary request
+        except httptools.HttpParserCallbackError as error:
+            if isinstance(error.__context__, HttpFault):
+                raise error.__context__ from None
+            raise
+        except httptools.HttpParserError as error:
+            raise HttpFault(400, f"Malformed request: {error}") from None
+
+
+def check_request_line(line: bytes) -> tuple[str, str, str]:
+    """Method, target and version of a request line without its CRLF.
+
+    :raises HttpFault: when it is malformed, too long, or of another version than 1.0 and 1.1.
+    """
+    if len(line) > MAX_REQUEST_LINE:
+        raise HttpFault(414, f"The request line is longer than {MAX_REQUEST_LINE} bytes")
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise HttpFault(400, "Malformed request line")
+    method, target, version = (part.decode("ascii") for part in match.groups())
+    if version not in ("1.1", "1.0"):
+        raise HttpFault(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here")
+    if method == "CONNECT":
+        raise HttpFault(405, "CONNECT is not offered")
+    return method, target, version
+
+
+def parse_head(text: bytes) -> tuple[Head, HeadParser]:
+    """Parse and check one whole head, from the request line to the empty line.
+
+    :raises HttpFault: when it breaks a rule; nothing more of the connection can be trusted then.
+    """
+    parser = HeadParser()
+    parser.feed(text)
+    return finish_head(text, parser), parser
+
+
+def finish_head(text: bytes, parser: HeadParser) -> Head:
+    """Check the head that `parser` has been fed, and make a `Head` of it."""
+    method, target, version = check_request_line(text[: text.index(b"\r\n")])
+    if not parser.complete:
+        raise HttpFault(400, "Malformed request")
+    is_1_0 = version == "1.0"
+    fields = _collect(parser.fields)
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "",
+        "SERVER_PROTOCOL": f"HTTP/{version}",
+    }
+    environ.update(fields)
+    _set_target(environ, method, target)
+    _check_host(environ, is_1_0)
+    coding = environ.pop("HTTP_TRANSFER_ENCODING", None)
+    chunked = coding is not None
+    if chunked:
+        # RFC 9112, section 6.1: chunked once and last; no other coding is understood here.
+        if is_1_0 or coding.lower() != "chunked":
+            raise HttpFault(400, "Only the transfer coding chunked is understood, on HTTP/1.1")
+        environ["HTTP_TRANSFER_ENCODING"] = "chunked"
+        environ["wsgi.input_terminated"] = True
+    expect = environ.get("HTTP_EXPECT")
+    if expect is not None and expect.lower() != "100-continue":
+        raise HttpFault(417, "Only 100-continue can be expected")
+    options = {option.lower() for option in _TOKENS.split(environ.get("HTTP_CONNECTION", ""))}
+    return Head(
+        environ=environ,
+        content_length=int(environ.get("CONTENT_LENGTH", 0)),
+        chunked=chunked,
+        keep_alive="close" not in options and (not is_1_0 or "keep-alive" in options),
+        is_1_0=is_1_0,
+        is_head=method == "HEAD",
+        expects_continue=expect is not None and not is_1_0,
+        forwarded={name: environ.pop(name) for name in FORWARDED if name in environ},
+    )
+
+
+def _collect(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Fields under their WSGI names; repeated ones joined (RFC 9110, section 5.3)."""
+    collected: dict[str, str] = {}
+    dashed = {name.upper() for name, _ in fields if b"_" not in name}
+    for raw_name, raw_value in fields:
+        if b"_" in raw_name:
+            # WSGI writes both characters as "_": X_Token would pass for the X-Token that a proxy
+            # in front has checked. Beside the real one it is an attack; alone it is dropped.
+            if raw_name.upper().replace(b"_", b"-") in dashed:
+                raise HttpFault(400, "A field name with _ shadows one with -")
+            continue
+        name = raw_name.decode("ascii").upper().replace("-", "_")
+        name = name if name in _PLAIN else f"HTTP_{name}"
+        value = raw_value.decode("latin-1").strip(" \t")
+        if name in collected:
+            if name in ("HTTP_HOST", "CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "CONTENT_TYPE"):
+                raise HttpFault(400, f"More than one {raw_name.decode('ascii')} field")
+            value = f"{collected[name]}{'; ' if name == 'HTTP_COOKIE' else ','}{value}"
+        collected[name] = value
+    length = collected.get("CONTENT_LENGTH")
+    if length is not None and (not length.isascii() or not length.isdigit() or len(length) > 18):
+        raise HttpFault(400, "Malformed Content-Length")
+    return collected
+
+
+def _set_target(environ: dict[str, Any], method: str, target: str) -> None:
+    """RFC 9112, section 3.2: origin-form, absolute-form, and ``*`` for OPTIONS."""
+    environ["RAW_URI"] = environ["REQUEST_URI"] = target
+    if target == "*":
+        if method != "OPTIONS":
+            raise HttpFault(400, "The target * is for OPTIONS only")
+    elif not target.startswith("/"):
+        scheme, separator, rest = target.partition("://")
+        if not separator or scheme.lower() not in ("http", "https"):
+            raise HttpFault(400, "Malformed request target")
+        authority, slash, path = rest.partition("/")
+        if "?" in authority:  # http://host?query
+            authority, mark, query = authority.partition("?")
+            slash, path = "/" + mark + query + slash, path
+        target = (slash or "/") + path
+        if "@" in authority or not authority:
+            raise HttpFault(400, "Malformed request target")
+        environ["HTTP_HOST"] = authority  # section 3.2.2: it replaces the Host field
+    if "#" in target:
+        raise HttpFault(400, "A request target has no fragment")
+    path, _, query = target.partition("?")
+    environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1")
+    environ["QUERY_STRING"] = query
+
+
+def _check_host(environ: dict[str, Any], is_1_0: bool) -> None:
+    """RFC 9112, section 3.2: exactly one, and valid; HTTP/1.0 may go without."""
+    host = environ.get("HTTP_HOST")
+    if host is None:
+        if not is_1_0:
+            raise HttpFault(400, "A request has a Host field")
+    elif not _HOST.fullmatch(host):
+        raise HttpFault(400, "Malformed Host field")

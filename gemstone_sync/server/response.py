@@ -1,0 +1,203 @@
+"""One WSGI response: start_response, write, the framing of the body (PEP 3333, RFC 9112).
+
+Hot path: `Response.start` and `Response.finish` run for each request.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .connection import HttpConnection
+    from .head import Head
+
+__all__ = ["Response", "date_line"]
+
+logger = logging.getLogger("gemstone_sync.server")
+
+_NO_BODY = ("204", "304")
+
+
+class _DateLine:
+    """The Date field, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._line = ""
+
+    def __call__(self) -> str:
+        now = int(time.time())
+        if now != self._second:
+            self._second = now
+            self._line = f"Date: {formatdate(now, usegmt=True)}\r\n"
+        return self._line
+
+
+date_line = _DateLine()
+
+
+class BrokenResponse(Exception):
+    """The application broke the rules of WSGI or its own Content-Length."""
+
+
+class Response:
+    """What the application answers to one request."""
+
+    __slots__ = (
+        "_chunked",
+        "_connection",
+        "_head",
+        "_head_text",
+        "_left",
+        "_no_body",
+        "headers_sent",
+        "keep_alive",
+        "length",
+        "sent",
+        "status",
+    )
+
+    def __init__(self, connection: HttpConnection, head: Head, keep_alive: bool) -> None:
+        self._connection = connection
+        self._head = head
+        self._head_text: str | None = None
+        self.keep_alive = keep_alive
+        #: The status line's text, e.g. "200 OK".
+        self.status = ""
+        #: Content-Length as the application announced it; None when it did not.
+        self.length: int | None = None
+        self.headers_sent = False
+        #: Bytes of body that were sent.
+        self.sent = 0
+        self._chunked = False
+        self._no_body = False
+        self._left = 0
+
+    def start(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], None]:
+        """PEP 3333's start_response."""
+        if exc_info is not None:
+            try:
+                if self.headers_sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self._head_text is not None:
+            raise AssertionError("start_response was called twice without exc_info")
+        self.status = status
+        self.length = None
+        date = True
+        text = f"HTTP/1.1 {status}\r\n"
+        for name, value in headers:
+            text += f"{name}: {value}\r\n"
+            lower = name.lower()
+            if lower == "content-length":
+                self.length = int(value)
+            elif lower == "date":
+                date = False
+            elif lower in ("connection", "transfer-encoding"):
+                text = self._take_hop_by_hop(text, name, value)
+        # One look at the whole finds a line break in any part of it (response splitting).
+        lines = len(headers) + 1
+        if not (text.count("\r") == text.count("\n") == text.count("\r\n")):
+            raise ValueError("a response header holds a line break")
+        if text.count("\n") > lines or "\0" in text:
+            raise ValueError("a response header holds a line break or NUL")
+        self._head_text = text + date_line() if date else text
+        return self.write
+
+    def _take_hop_by_hop(self, text: str, name: str, value: str) -> str:
+        """Connection and Transfer-Encoding are the server's own; "close" is heard."""
+        if name.lower() == "connection" and "close" in value.lower():
+            self.keep_alive = False
+        return text[: -len(f"{name}: {value}\r\n")]
+
+    def write(self, data: bytes) -> None:
+        """PEP 3333's write callable, and every piece of an iterable."""
+        if self.headers_sent:
+            self._send_body(data)
+        else:
+            self._connection.send(self._start_of_message(None) + self._framed(data))
+
+    def finish(self, result: Iterable[bytes]) -> None:
+        """Send everything that the application returned."""
+        if type(result) is list and len(result) == 1 and not self.headers_sent:
+            body = result[0]
+            head = self._start_of_message(len(body))
+            self._connection.send(head + self._framed(body))
+            # One piece of the announced length is the whole body: nothing is left to frame.
+            if self._chunked:
+                self._connection.send(b"0\r\n\r\n")
+        else:
+            for data in result:
+                if data:
+                    self.write(data)
+            if not self.headers_sent:
+                self._connection.send(self._start_of_message(0))
+            if self._chunked:
+                self._connection.send(b"0\r\n\r\n")
+        if self._left > 0:
+            self.keep_alive = False
+            raise BrokenResponse(
+                f"the application announced {self.length} bytes and sent {self.sent}"
+            )
+
+    def _start_of_message(self, known: int | None) -> bytes:
+        """Status line and headers; decides how the body is framed.
+
+        :param known: the body's length when it is known now.
+        """
+        text = self._head_text
+        if text is None:
+            raise BrokenResponse("the application did not call start_response")
+        self.headers_sent = True
+        head = self._head
+        status = self.status
+        if status[:3] in _NO_BODY or status[0] == "1":
+            self._no_body = True
+        elif self.length is not None:
+            self._no_body = head.is_head
+            self._left = 0 if head.is_head else self.length
+        elif head.is_head:
+            self._no_body = True
+        elif known is not None:
+            text += f"Content-Length: {known}\r\n"
+            self.length = self._left = known
+        elif head.is_1_0:
+            self.keep_alive = False  # the end of the connection ends the body
+        else:
+            self._chunked = True
+            text += "Transfer-Encoding: chunked\r\n"
+        if not self.keep_alive:
+            text += "Connection: close\r\n"
+        elif head.is_1_0:
+            text += "Connection: keep-alive\r\n"
+        return (text + "\r\n").encode("latin-1")
+
+    def _framed(self, data: bytes) -> bytes:
+        """The bytes for the wire of one piece of body."""
+        if self._no_body or not data:
+            return b""
+        if self._chunked:
+            self.sent += len(data)
+            return b"%x\r\n%b\r\n" % (len(data), data)
+        if self.length is not None:
+            if len(data) > self._left:
+                logger.error(
+                    "the application sent more than the %d bytes it announced", self.length
+                )
+                self.keep_alive = False
+                data = data[: self._left]
+            self._left -= len(data)
+        self.sent += len(data)
+        return data
+
+    def _send_body(self, data: bytes) -> None:
+        framed = self._framed(data)
+        if framed:
+            self._connection.send(framed)

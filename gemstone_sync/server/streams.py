@@ -1,0 +1,177 @@
+"""``wsgi.input`` for bodies that are not in memory yet: with a length, and in chunks.
+
+A stream asks its connection for bytes and tells the connection, at the end, which bytes belong to
+the next request.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from .head import HeadParser, HttpFault
+
+if TYPE_CHECKING:
+    from .connection import HttpConnection
+
+__all__ = ["BodyStream", "ChunkedStream", "LengthStream"]
+
+#: Trailer fields that would change the meaning of the head (RFC 9110, section 6.5.1).
+_FORBIDDEN_TRAILERS = frozenset(
+    b"transfer-encoding content-length host connection content-type content-encoding "
+    b"content-range authorization proxy-authorization cookie set-cookie expect te trailer "
+    b"upgrade range max-forwards cache-control".split()
+)
+#: A line of chunk framing: a size and extensions, or a trailer field.
+_MAX_LINE = 8 * 1024
+_MAX_TRAILERS = 32 * 1024
+
+
+class BodyStream(io.RawIOBase):
+    """The part that both kinds share. Reading is blocking, and ends with the body."""
+
+    def __init__(self, connection: HttpConnection, buffered: bytes, expects: bool) -> None:
+        self._connection = connection
+        self._buffer = buffered
+        self._expects_continue = expects
+        #: True once the whole body was read.
+        self.finished = False
+
+    @property
+    def client_waits(self) -> bool:
+        """True while the client waits for "100 Continue" and sends nothing."""
+        return self._expects_continue
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._some(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As of a file: exactly `size` bytes unless the body ends before."""
+        pieces: list[bytes] = []
+        left = -1 if size is None else size
+        while left != 0:
+            piece = self._some(left if left > 0 else 1 << 20)
+            if not piece:
+                break
+            pieces.append(piece)
+            if left > 0:
+                left -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """Byte by byte, as io.RawIOBase does; bodies are seldom read by line."""
+        return super().readline(-1 if size is None else size)
+
+    def _some(self, most: int) -> bytes:
+        """At least one byte, at most `most`; none at the end of the body."""
+        raise NotImplementedError
+
+    def _receive(self) -> bytes:
+        if self._expects_continue:
+            self._expects_continue = False
+            self._connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        data = self._connection.receive_body()
+        if not data:
+            raise ConnectionResetError("the client closed the connection within the body")
+        return data
+
+    def leftover(self) -> bytes:
+        """What came after the body: the beginning of the next request."""
+        return self._buffer
+
+
+class LengthStream(BodyStream):
+    """A body of a known length."""
+
+    def __init__(
+        self, connection: HttpConnection, buffered: bytes, expects: bool, length: int
+    ) -> None:
+        super().__init__(connection, buffered, expects)
+        self.left = length
+
+    def _some(self, most: int) -> bytes:
+        if self.left == 0:
+            return b""
+        if not self._buffer:
+            self._buffer = self._receive()
+        data = self._buffer[: min(most, self.left)]
+        self._buffer = self._buffer[len(data) :]
+        self.left -= len(data)
+        self.finished = self.left == 0
+        return data
+
+
+class ChunkedStream(BodyStream):
+    """A body in chunks (RFC 9112, section 7.1).
+
+    llhttp judges every byte of the framing. It is fed line by line and chunk by chunk, so that it
+    never sees a byte of the next request.
+    """
+
+    def __init__(
+        self, connection: HttpConnection, buffered: bytes, expects: bool, parser: HeadParser
+    ) -> None:
+        super().__init__(connection, buffered, expects)
+        self._parser = parser
+        parser.receiver = self
+        self._data = b""
+        self._chunk_left = 0
+        self._in_trailers = False
+        self._trailer_bytes = 0
+
+    # Called through the parser
+
+    def on_data(self, data: bytes) -> None:
+        self._data += data
+
+    def on_trailer(self, name: bytes, value: bytes) -> None:
+        # Never merged into the head's fields; the forbidden ones are not even tolerated.
+        if name.lower() in _FORBIDDEN_TRAILERS:
+            raise HttpFault(400, "A forbidden field in the trailers")
+
+    def on_end(self) -> None:
+        self.finished = True
+
+    def _some(self, most: int) -> bytes:
+        while not self._data and not self.finished:
+            self._step()
+        data, self._data = self._data[:most], self._data[most:]
+        return data
+
+    def _step(self) -> None:
+        """Feed llhttp one line of framing, or what is there of a chunk."""
+        if self._chunk_left:
+            if not self._buffer:
+                self._buffer = self._receive()
+            data = self._buffer[: self._chunk_left]
+            self._buffer = self._buffer[len(data) :]
+            self._chunk_left -= len(data)
+            self._parser.feed(data)
+            return
+        line = self._line()
+        self._parser.feed(line)
+        if self._in_trailers:
+            self._trailer_bytes += len(line)
+            if self._trailer_bytes > _MAX_TRAILERS:
+                raise HttpFault(431, "The trailers are too long")
+            return
+        size = int(line.split(b";", 1)[0], 16)  # llhttp has found it valid
+        if size == 0:
+            self._in_trailers = True
+        else:
+            self._chunk_left = size + 2  # with the CRLF after the data
+
+    def _line(self) -> bytes:
+        start = 0
+        while (end := self._buffer.find(b"\n", start)) < 0:
+            if len(self._buffer) > _MAX_LINE:
+                raise HttpFault(400, "A line of chunk framing is too long")
+            start = len(self._buffer)
+            self._buffer += self._receive()
+        line, self._buffer = self._buffer[: end + 1], self._buffer[end + 1 :]
+        return line

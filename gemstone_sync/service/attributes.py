@@ -1,0 +1,155 @@
+"""Checks of a service's attributes: each complaint names the attribute and what it must be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import flask
+
+from ..errors import ServiceConfigurationError
+from ..protocol import WIRE_FORMATS
+from .auth import ValidationStrategy
+
+if TYPE_CHECKING:
+    from .microservice import MicroService
+
+__all__ = ["check_attributes"]
+
+_MODES = ("parallel", "serial")
+
+
+def _whole(least: int, most: float = float("inf")) -> Callable[[Any], bool]:
+    return lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v <= most
+
+
+def _seconds(above: bool = False) -> Callable[[Any], bool]:
+    def fits(value: Any) -> bool:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return number and (value > 0 if above else value >= 0)
+
+    return fits
+
+
+def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda v: v is None or fits(v)
+
+
+def _path(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("/")
+
+
+def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A text is no list, though Python would take it letter by letter."""
+    return lambda v: (
+        isinstance(v, Iterable) and not isinstance(v, (str, bytes)) and all(map(fits, v))
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_any(value: Any) -> bool:
+    return True
+
+
+def _is_periodic_task(entry: Any) -> bool:
+    return (
+        isinstance(entry, (tuple, list))
+        and len(entry) == 2
+        and callable(entry[0])
+        and _seconds(above=True)(entry[1])
+    )
+
+
+def _is_static_dir(entry: Any) -> bool:
+    return (
+        isinstance(entry, (tuple, list))
+        and len(entry) == 2
+        and _path(entry[0])
+        and isinstance(entry[1], (str, os.PathLike))
+    )
+
+
+#: Names, the check of their values, and what the values must be.
+_RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (("name", "host"), _is_text, "a text that is not empty"),
+    (("port",), _whole(0, 65535), "a whole number from 0 to 65535"),
+    (("endpoint",), _path, "a path that starts with /"),
+    (
+        ("health_live_path", "health_ready_path"),
+        _or_none(_path),
+        "a path that starts with /, or None",
+    ),
+    (
+        ("max_parallel_blocking_tasks", "max_batch_size", "max_connections"),
+        _whole(1),
+        "a whole number above 0",
+    ),
+    (
+        ("max_waiting_calls", "max_body_size", "max_response_size", "max_hops"),
+        _whole(0),
+        "a whole number, 0 or more",
+    ),
+    (
+        ("max_wait_seconds", "stop_timeout", "drain_grace"),
+        _seconds(),
+        "a number of seconds, 0 or more",
+    ),
+    (
+        ("header_timeout", "keep_alive_timeout", "body_timeout"),
+        _seconds(above=True),
+        "a number of seconds above 0",
+    ),
+    (("certfile", "keyfile"), _or_none(_is_text), "the path of a PEM file, or None"),
+    (("trusted_proxies",), _list_of(_is_text), "a list of addresses and networks"),
+    (("access_log", "use_statistics", "debug"), lambda v: isinstance(v, bool), "True or False"),
+    (("default_timeout",), _or_none(_seconds(above=True)), "seconds above 0, or None"),
+    (("batch_mode",), lambda v: v in _MODES, " or ".join(map(repr, _MODES))),
+    (("wire_format",), lambda v: v in WIRE_FORMATS, " or ".join(map(repr, WIRE_FORMATS))),
+    (("allowed_hosts",), _or_none(_list_of(_is_text)), "a list of host names, or None"),
+    (("allowed_origins",), _list_of(_is_text), "a list of origins"),
+    (("secret_key",), lambda v: v is None or isinstance(v, (str, bytes)), "a text or bytes"),
+    (("template_dir",), lambda v: isinstance(v, (str, os.PathLike)), "a path"),
+    (("static_dirs",), _list_of(_is_static_dir), "a list of (URL prefix, directory) pairs"),
+    (
+        ("periodic_tasks",),
+        _list_of(_is_periodic_task),
+        "a list of (callable, seconds above 0) pairs",
+    ),
+    (
+        ("validation_strategies",),
+        _list_of(lambda v: isinstance(v, ValidationStrategy)),
+        "a list of ValidationStrategy instances",
+    ),
+    (("blueprints",), _list_of(lambda v: isinstance(v, flask.Blueprint)), "a list of Blueprints"),
+    (
+        ("extra_handlers", "modules", "plugins", "event_transports", "discovery_strategies"),
+        _list_of(_is_any),
+        "a list",
+    ),
+    (("service_registry_urls",), _list_of(_is_text), "a list of URLs"),
+)
+
+
+def check_attributes(service: MicroService) -> None:
+    """Check all of them.
+
+    :raises ServiceConfigurationError: for the first that is wrong.
+    """
+    for names, fits, wanted in _RULES:
+        for name in names:
+            value = getattr(service, name)
+            if not fits(value):
+                raise ServiceConfigurationError(
+                    f"{type(service).__qualname__}.{name} must be {wanted}, not {value!r}"
+                )
+    paths = (service.endpoint, service.health_live_path, service.health_ready_path)
+    taken = [path for path in paths if path is not None]
+    if len(set(taken)) != len(taken):
+        raise ServiceConfigurationError(
+            f"{type(service).__qualname__}: endpoint, health_live_path and health_ready_path must "
+            "differ"
+        )
