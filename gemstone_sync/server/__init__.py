@@ -2,8 +2,13 @@
 
 Reading order: `gevent_server` (listening, ending) and `connection` (one socket) with `head`,
 `streams` and `response` (HTTP/1.1); then `gate` (which hosts and origins may, and where a path
-goes), `endpoint` (the JSON-RPC endpoint), `app` (the Flask factory), `static`.
+goes), `endpoint` (the JSON-RPC endpoint), `app` (the Flask factory), `static`. `prefork` and
+`gunicorn_worker` run it in several processes.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 from .app import Rule, WebSettings, make_app
 from .endpoint import Endpoint, EndpointSettings
@@ -17,6 +22,7 @@ __all__ = [
     "Gate",
     "GateSettings",
     "GeventServer",
+    "GunicornWorker",
     "Readiness",
     "Rule",
     "ServerSettings",
@@ -26,3 +32,11 @@ __all__ = [
     "make_app",
     "under_gunicorn",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "GunicornWorker":  # imported by gunicorn only: it needs gunicorn's modules
+        from .gunicorn_worker import GunicornWorker
+
+        return GunicornWorker
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -154,6 +154,7 @@ class HttpConnection:
         else:
             rest = buffer[end:]
         self.deadline = _NEVER
+        server.requests += 1
         environ = {**self._environ, **head.environ}
         if head.forwarded:
             server.trust(environ, head.forwarded, self.address)

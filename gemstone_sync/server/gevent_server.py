@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gevent
+from gevent import monkey
 from gevent.pywsgi import WSGIServer
 from werkzeug.wsgi import FileWrapper
 
@@ -56,6 +57,10 @@ class ServerSettings:
     keyfile: str | None = None
 
 
+#: The blocking one: gevent's starts a thread, and a process with threads must not fork.
+_getaddrinfo = monkey.get_original("socket", "getaddrinfo")
+
+
 def bind(host: str, port: int) -> socket.socket:
     """Bind and listen.
 
@@ -63,11 +68,7 @@ def bind(host: str, port: int) -> socket.socket:
     :raises ServiceStartError: in one line, when that cannot be had.
     """
     try:
-        # Here first: gevent resolves in a thread, which would print a traceback of its own.
-        host.encode("idna")
-        infos = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        infos = _getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = infos[0]
         listener = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
@@ -106,21 +107,31 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
     """Serves a WSGI application on a listening socket, a greenlet per connection.
 
     :param listener: from `bind`.
+    :param tls: instead of the settings' certfile and keyfile.
+    :param shared: other processes accept from the same socket.
     :raises ServiceStartError: when the TLS files cannot be used.
     :raises ServiceConfigurationError: when a trusted proxy is no address.
 
     :ivar connections: the open ones, the oldest first.
+    :ivar requests: how many were served.
     :ivar clients_gone: how many went away before they had their answer.
     :ivar now: ``time.monotonic()`` as of the last sweep.
     """
 
     def __init__(
-        self, listener: Any, application: Any, settings: ServerSettings | None = None
+        self,
+        listener: Any,
+        application: Any,
+        settings: ServerSettings | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        access_log: bool = False,
+        shared: bool = False,
     ) -> None:
         settings = settings or ServerSettings()
-        self.tls_context = (
-            tls_context(settings.certfile, settings.keyfile) if settings.certfile else None
-        )
+        if tls is None and settings.certfile:
+            tls = tls_context(settings.certfile, settings.keyfile)
+        self.tls_context = tls
         # gevent's own socket class, also in a process that is not patched.
         cooperative = gevent.socket.socket(fileno=listener.detach())
         super().__init__(
@@ -131,7 +142,11 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
             keep_alive=settings.keep_alive_timeout,
             body=settings.body_timeout,
         )
-        self.access_log = settings.access_log
+        self.access_log = access_log or settings.access_log
+        if shared:
+            # One at a time: a worker that takes all that wait leaves its siblings without work.
+            self.max_accept = 1
+        self.requests = 0
         self.draining = False
         self.connections: dict[HttpConnection, None] = {}
         self.clients_gone = 0

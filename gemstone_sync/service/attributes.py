@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["check_attributes"]
 
 _MODES = ("parallel", "serial")
+_SCOPES = ("instance", "worker")
 
 
 def _whole(least: int, most: float = float("inf")) -> Callable[[Any], bool]:
@@ -84,7 +85,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         "a path that starts with /, or None",
     ),
     (
-        ("max_parallel_blocking_tasks", "max_batch_size", "max_connections"),
+        ("max_parallel_blocking_tasks", "max_batch_size", "max_connections", "workers"),
         _whole(1),
         "a whole number above 0",
     ),
@@ -108,6 +109,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("access_log", "use_statistics", "debug"), lambda v: isinstance(v, bool), "True or False"),
     (("default_timeout",), _or_none(_seconds(above=True)), "seconds above 0, or None"),
     (("batch_mode",), lambda v: v in _MODES, " or ".join(map(repr, _MODES))),
+    (("periodic_scope",), lambda v: v in _SCOPES, " or ".join(map(repr, _SCOPES))),
     (("wire_format",), lambda v: v in WIRE_FORMATS, " or ".join(map(repr, WIRE_FORMATS))),
     (("allowed_hosts",), _or_none(_list_of(_is_text)), "a list of host names, or None"),
     (("allowed_origins",), _list_of(_is_text), "a list of origins"),

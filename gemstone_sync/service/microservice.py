@@ -24,9 +24,9 @@ from ..dispatch import Dispatcher
 from ..errors import ServiceConfigurationError
 from ..ops import Lifecycle
 from ..protocol import JsonRpcRequest, JsonRpcResponse
-from ..server import current_worker
+from ..server import ServerSettings, current_worker
 from . import runner
-from .assembly import Assembly, assemble
+from .assembly import Assembly, assemble, pick
 from .attributes import check_attributes
 from .auth import HeaderValidationStrategy, ValidationStrategy
 from .container import Container
@@ -132,6 +132,9 @@ class MicroService(Container):
 
     # Server
 
+    #: How many processes serve the address. Each runs the start and stop hooks; one that dies is
+    #: replaced. Under gunicorn its own ``--workers`` counts.
+    workers: int = 1
     #: The PEM file of the server's certificate, for HTTPS (TLS 1.2 and up).
     certfile: str | None = None
     #: The PEM file of its private key, when it is not in `certfile`.
@@ -168,6 +171,9 @@ class MicroService(Container):
 
     #: (callable, seconds) pairs, each called every so many seconds. See also `periodic`.
     periodic_tasks: Sequence[tuple[Callable[[], Any], float]] = []
+    #: Where periodic tasks run when there are several workers: ``"instance"``, in one of them, or
+    #: ``"worker"``, in each.
+    periodic_scope: str = "instance"
     #: Groups of methods: instances of `Module` or `Container`.
     modules: Sequence[Container] = []
     #: Instances of `BasePlugin` subclasses.
@@ -279,8 +285,10 @@ class MicroService(Container):
 
     # To call
 
-    def start(self, *, block: bool = True) -> None:
+    def start(self, *, block: bool = True, workers: int | None = None) -> None:
         """Start the service: configure it, bind, call `on_service_start`, serve.
+
+        :param workers: instead of the attribute `workers`.
 
         :param block: return only when the service has stopped, by SIGTERM, Ctrl-C or `stop`. An
             address that cannot be bound then ends the program with one line and exit code 1.
@@ -290,10 +298,16 @@ class MicroService(Container):
         """
         if not self.skip_configuration:
             self.configure(_argv_of_caller(2))
-        if not block:
+        if workers is not None:
+            self.workers = workers
+        if self.workers > 1:
+            if not block:
+                raise ServiceConfigurationError("several workers need start(block=True)")
+            runner.run_workers(self, self.workers)
+        elif block:
+            runner.run_until_stopped([self])
+        else:
             self._runner.start()
-            return
-        runner.run_until_stopped([self])
 
     def stop(self, *, grace: float = 0.0) -> None:
         """Stop: refuse new connections, finish the calls in flight, call `on_service_stop`.
@@ -365,6 +379,11 @@ class MicroService(Container):
         """The service as a WSGI application, for gunicorn and other servers."""
         self._runner.ensure_started()
         return self.app.wsgi_app(environ, start_response)
+
+    def _hosted(self) -> tuple[Any, ServerSettings]:
+        """What our gunicorn worker serves, with which settings."""
+        self._runner.ensure_started()
+        return self.app.wsgi_app, pick(ServerSettings, self)
 
     @property
     def dispatcher(self) -> Dispatcher:

@@ -55,6 +55,9 @@ class PeriodicTasks:
     def __init__(self, tasks: Iterable[tuple[Callable[[], Any], float]]) -> None:
         self._tasks = [_Task(function, seconds) for function, seconds in tasks]
 
+    def __bool__(self) -> bool:
+        return bool(self._tasks)
+
     def start(self) -> None:
         """Begin; the first run of each comes after one period."""
         for task in self._tasks:

@@ -19,13 +19,15 @@ from ..concurrency import current_call, is_patched
 from ..errors import ServiceConfigurationError, ServiceStartError
 from ..ops import Lifecycle, show_logs
 from ..ops.health import State
-from ..server import GeventServer, ServerSettings, bind
+from ..server import GeventServer, ServerSettings, bind, current_worker
+from ..server.prefork import BOOT_FAILED, leave_with_parent, supervise
 from .assembly import pick
+from .instance_lock import InstanceLock
 
 if TYPE_CHECKING:
     from .microservice import MicroService
 
-__all__ = ["Runner", "run", "run_until_stopped"]
+__all__ = ["Runner", "run", "run_until_stopped", "run_workers"]
 
 _UNFINISHED = {
     "event_transports": "events",
@@ -40,6 +42,7 @@ class Runner:
     def __init__(self, service: MicroService) -> None:
         self._service = service
         self._server: GeventServer | None = None
+        self._lock: InstanceLock | None = None
         self._started = Event()
         self.stopped = Event()
 
@@ -54,11 +57,19 @@ class Runner:
 
         :raises ServiceStartError: when the address cannot be bound.
         """
+        self.serve(self.bind())
+        if self._lifecycle.state is State.RUNNING:
+            self._service.logger.info("%s listens on %s", self._service.name, self._service.url)
+
+    def bind(self) -> socket.socket:
+        """Check everything that can be checked before, then bind.
+
+        :raises ServiceStartError: when the address cannot be bound.
+        """
         service = self._service
         if self._lifecycle.state not in (State.NEW, State.STOPPED):
             raise ServiceConfigurationError(f"{service.name} is {self._lifecycle.state.value}")
         self._check()
-        app = service.app
         if not is_patched():
             service.logger.warning(
                 "%s: the process is not patched by gevent, so calls will not overlap", service.name
@@ -67,12 +78,20 @@ class Runner:
         service.port = listener.getsockname()[1]
         if service.accessible_at is None:
             service.accessible_at = _reachable_url(service)
-        self._server = GeventServer(listener, app.wsgi_app, pick(ServerSettings, service))
+        return listener
+
+    def serve(self, listener: socket.socket, *, shared: bool = False) -> None:
+        """Serve on a bound socket and call the start hooks.
+
+        :param shared: other workers of the same instance serve on it too.
+        """
+        service = self._service
+        self._server = GeventServer(
+            listener, service.app.wsgi_app, pick(ServerSettings, service), shared=shared
+        )
         self._lifecycle.state = State.STARTING
         self._server.start()
-        self._start_work()
-        if self._lifecycle.state is State.RUNNING:
-            service.logger.info("%s listens on %s", service.name, service.url)
+        self._start_work(f"{service.host}:{service.port}" if shared else None)
 
     def _check(self) -> None:
         service = self._service
@@ -87,8 +106,11 @@ class Runner:
                 "gemstone_sync"
             )
 
-    def _start_work(self) -> None:
-        """Everything but the server: the same under gunicorn."""
+    def _start_work(self, shared_address: str | None = None) -> None:
+        """Everything but the server: the same under gunicorn.
+
+        :param shared_address: where the other workers of this instance listen too, if there are.
+        """
         self.stopped.clear()
         self._lifecycle.state = State.STARTING
         try:
@@ -101,14 +123,26 @@ class Runner:
             raise
         if self._lifecycle.state is not State.STARTING:
             return  # a start hook called stop()
-        self._service._assemble().periodic.start()
+        self._start_periodic_tasks(shared_address)
         self._lifecycle.state = State.RUNNING
         self._started.set()
+
+    def _start_periodic_tasks(self, shared_address: str | None) -> None:
+        service = self._service
+        periodic = service._assemble().periodic
+        if not periodic:
+            return
+        if shared_address is None or service.periodic_scope == "worker":
+            periodic.start()
+        else:
+            self._lock = InstanceLock(service.name, shared_address)
+            self._lock.when_held(periodic.start)
 
     def start_work_only(self) -> None:
         """Start without a server of our own: in process, or under another server."""
         self._check()
-        self._start_work()
+        worker = current_worker()
+        self._start_work(None if worker is None else str(worker.cfg.address))
 
     def ensure_started(self) -> None:
         """Under a foreign WSGI server: start with the first request; later ones wait for it."""
@@ -160,6 +194,9 @@ class Runner:
                 "%s: calls were cut off after %s s", service.name, service.stop_timeout
             )
         service._assemble().periodic.stop(service.stop_timeout)
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
         try:
             service.on_service_stop()
         except Exception:
@@ -213,6 +250,36 @@ def run_until_stopped(services: Sequence[MicroService]) -> None:
             raise SystemExit(1) from None
         for runner in runners:
             runner.stopped.wait()
+
+
+def run_workers(service: MicroService, count: int) -> None:
+    """Serve one address with `count` processes until SIGTERM or Ctrl-C."""
+    show_logs()
+    runner = service._runner
+    try:
+        listener = runner.bind()
+    except ServiceStartError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(1) from None
+    service.logger.info("%s listens on %s with %d workers", service.name, service.url, count)
+    parent = os.getpid()
+
+    def work(number: int) -> int:
+        with _stop_signals([runner]):
+            leave_with_parent(parent, runner.stop)
+            try:
+                runner.serve(listener.dup(), shared=True)
+            except Exception:
+                service.logger.exception("worker %d could not start", number)
+                return BOOT_FAILED
+            runner.stopped.wait()
+        return 0
+
+    # Five seconds more than the workers give their calls: they end by themselves if they can.
+    code = supervise(count, work, service.stop_timeout + 5, on_stop=listener.close)
+    service.logger.info("%s and its workers stopped", service.name)
+    if code:
+        raise SystemExit(code)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,158 @@
+"""Every core with one command: a parent that forks workers and looks after them.
+
+The parent runs no event loop: it waits for signals and nothing else, so whatever happens in a
+worker, it is there to start another one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import gevent
+from gevent import monkey
+
+__all__ = ["BOOT_FAILED", "leave_with_parent", "supervise"]
+
+logger = logging.getLogger("gemstone_sync.server")
+
+#: The exit code of a worker that could not start: starting it again would fail again.
+BOOT_FAILED = 3
+
+#: A worker that lived for less is started again after a pause, which doubles each time.
+_HEALTHY_SECONDS = 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+
+
+class _Worker:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.pid = 0
+        self.started = 0.0
+        self.pause = 0.0
+        #: When to start it again (``time.monotonic()``).
+        self.due = 0.0
+
+
+def supervise(
+    count: int,
+    work: Callable[[int], int],
+    stop_timeout: float,
+    on_stop: Callable[[], object] = lambda: None,
+) -> int:
+    """Fork `count` workers, replace those that die, until SIGTERM or SIGINT.
+
+    :param work: runs in each worker with its number, 0 to `count` - 1; returns its exit code.
+    :param stop_timeout: seconds that workers have after the signal; then they are killed.
+    :param on_stop: called before the workers are told to stop.
+    :returns: the exit code for the process: 0, or 1 when a worker could not start.
+    """
+    # Signals are taken one by one where the parent waits for them, never in between.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    workers = [_Worker(number) for number in range(count)]
+    try:
+        failed = _watch(workers, work, before)
+        on_stop()
+        _stop(workers, stop_timeout)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return 1 if failed else 0
+
+
+def _watch(
+    workers: list[_Worker], work: Callable[[int], int], mask: set[signal.Signals] | set[int]
+) -> bool:
+    """Keep the workers running until a signal says stop; True when one could not start."""
+    while True:
+        now = time.monotonic()
+        for worker in workers:
+            if worker.pid == 0 and worker.due <= now:
+                _fork(worker, work, mask)
+        waits = [worker.due - now for worker in workers if worker.pid == 0]
+        received = signal.sigtimedwait(_SIGNALS, max(0.01, min(waits, default=3600.0)))
+        if received is not None and received.si_signo != signal.SIGCHLD:
+            return False
+        for worker, code in _reap(workers):
+            if code == BOOT_FAILED:
+                return True
+            lived = time.monotonic() - worker.started
+            worker.pause = (
+                0.0
+                if lived >= _HEALTHY_SECONDS
+                else min(_LONGEST_PAUSE, max(_FIRST_PAUSE, worker.pause * 2))
+            )
+            worker.due = time.monotonic() + worker.pause
+            logger.error(
+                "worker %d ended with %s; another one starts in %.1f s",
+                worker.number,
+                f"exit code {code}" if code >= 0 else f"signal {-code}",
+                worker.pause,
+            )
+
+
+def _fork(
+    worker: _Worker, work: Callable[[int], int], mask: set[signal.Signals] | set[int]
+) -> None:
+    # The original: gevent's would also watch the child from an event loop that never runs here.
+    pid = monkey.get_original("os", "fork")()
+    if pid:
+        worker.pid = pid
+        worker.started = time.monotonic()
+        return
+    code = 1
+    try:
+        gevent.reinit()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        code = work(worker.number)
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        logger.exception("worker %d failed", worker.number)
+    finally:
+        logging.shutdown()
+        os._exit(code)  # never back into the parent's code
+
+
+def _reap(workers: list[_Worker]) -> list[tuple[_Worker, int]]:
+    """The workers that have ended, with their exit codes; minus the signal for a killed one."""
+    ended = []
+    for worker in workers:
+        if worker.pid:
+            pid, status = monkey.get_original("os", "waitpid")(worker.pid, os.WNOHANG)
+            if pid:
+                worker.pid = 0
+                ended.append((worker, os.waitstatus_to_exitcode(status)))
+    return ended
+
+
+def _stop(workers: list[_Worker], timeout: float) -> None:
+    for worker in workers:
+        if worker.pid:
+            os.kill(worker.pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while any(worker.pid for worker in workers):
+        left = deadline - time.monotonic()
+        received = signal.sigtimedwait(_SIGNALS, max(0.0, left))
+        if received is None or received.si_signo != signal.SIGCHLD:  # time is over, or told twice
+            for worker in workers:
+                if worker.pid:
+                    os.kill(worker.pid, signal.SIGKILL)
+            deadline = time.monotonic() + 5.0
+        _reap(workers)
+
+
+def leave_with_parent(parent: int, stop: Callable[[], object]) -> None:
+    """Run in a worker: stop when the parent has died, however it died."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            gevent.sleep(1.0)
+        logger.error("the parent process is gone; the worker stops")
+        stop()
+
+    gevent.spawn(watch)
