@@ -28,7 +28,7 @@ class Call:
     :param traceparent: the caller's W3C trace context; or None.
     """
 
-    __slots__ = ("_request_id", "deadline", "hops", "traceparent")
+    __slots__ = ("_request_id", "deadline", "greenlet", "hops", "reached", "traceparent")
 
     def __init__(
         self,
@@ -41,6 +41,9 @@ class Call:
         self.hops = hops
         self._request_id = request_id
         self.traceparent = traceparent
+        #: For `Deadlines`: the greenlet to interrupt, and whether it was.
+        self.greenlet: Any = None
+        self.reached = False
 
     @property
     def request_id(self) -> str:

@@ -15,6 +15,8 @@ from typing import Any
 import gevent
 import greenlet
 
+from .calls import Call
+
 __all__ = ["DeadlineReached", "Deadlines"]
 
 
@@ -27,21 +29,12 @@ class DeadlineReached(BaseException):
     """
 
 
-class _Entry:
-    __slots__ = ("at", "greenlet", "reached")
-
-    def __init__(self, at: float) -> None:
-        self.at = at
-        self.greenlet = greenlet.getcurrent()
-        self.reached = False
-
-
 class Deadlines:
     """The deadlines of the calls that run on one hub. `of_this_hub` finds it."""
 
     def __init__(self, hub: Any) -> None:
         self._hub = hub
-        self._entries: set[_Entry] = set()
+        self._calls: set[Call] = set()
         self._timer: Any = None
         self._timer_at = float("inf")
 
@@ -56,21 +49,20 @@ class Deadlines:
             hub.gemstone_sync_deadlines = cls(hub)
             return hub.gemstone_sync_deadlines  # type: ignore[no-any-return]
 
-    def enter(self, at: float) -> _Entry:
-        """Have `DeadlineReached` thrown into the current greenlet at `at` (``time.monotonic()``).
+    def enter(self, call: Call) -> None:
+        """Have `DeadlineReached` thrown into the current greenlet at the call's deadline.
 
-        The entry must be given to `leave` when the guarded work ends.
+        The call must be given to `leave` when it ends.
         """
-        entry = _Entry(at)
-        self._entries.add(entry)
-        if at < self._timer_at:
-            self._start_timer(at)
-        return entry
+        call.greenlet = greenlet.getcurrent()
+        self._calls.add(call)
+        if call.deadline < self._timer_at:  # type: ignore[operator]  # it has a deadline
+            self._start_timer(call.deadline)  # type: ignore[arg-type]
 
-    def leave(self, entry: _Entry) -> bool:
+    def leave(self, call: Call) -> bool:
         """End the guard; True when the deadline had been reached."""
-        self._entries.discard(entry)
-        return entry.reached
+        self._calls.discard(call)
+        return call.reached
 
     def _start_timer(self, at: float) -> None:
         self._stop_timer()
@@ -90,11 +82,12 @@ class Deadlines:
         self._stop_timer()
         # The event loop's clock may be a little ahead of ours.
         now = time.monotonic() + 0.001
-        for entry in [entry for entry in self._entries if entry.at <= now]:
-            if entry in self._entries:  # an earlier throw may have ended it
-                self._entries.discard(entry)
-                entry.reached = True
-                entry.greenlet.throw(DeadlineReached())
-        earliest = min((entry.at for entry in self._entries), default=self._timer_at)
+        for call in [call for call in self._calls if call.deadline <= now]:  # type: ignore[operator]
+            if call in self._calls:  # an earlier throw may have ended it
+                self._calls.discard(call)
+                call.reached = True
+                call.greenlet.throw(DeadlineReached())
+        deadlines = (call.deadline for call in self._calls)
+        earliest: float = min(deadlines, default=self._timer_at)  # type: ignore[type-var,assignment]
         if earliest < self._timer_at:
             self._start_timer(earliest)

@@ -160,13 +160,18 @@ class ParameterBinder:
             or not (keys <= self._named or (self._named_rest and not self._reserved & keys))
         ):
             return self._bind_named_slowly(params)
-        converters = self._converters
-        if not converters:
+        if not self._converters:
             return (), params
-        faults: list[dict[str, Any]] = []
-        values = self._convert_named(params, faults)
-        if faults:
-            raise _invalid(faults)
+        if self._named_rest is not None:
+            return self._bind_named_slowly(params)
+        get = self._converters.get
+        values = {}
+        try:
+            for name, value in params.items():
+                converter = get(name)
+                values[name] = value if converter is None else converter(value)
+        except Fault:
+            return self._bind_named_slowly(params)  # names all of them
         return (), values
 
     def _convert_named(

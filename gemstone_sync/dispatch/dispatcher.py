@@ -144,9 +144,10 @@ class Dispatcher:
         if method.timeout is not None:
             own = started + method.timeout
             deadline = own if deadline is None or own < deadline else deadline
-        current_call.set(Call(deadline, context.hops, context.request_id, context.traceparent))
+        call = Call(deadline, context.hops, context.request_id, context.traceparent)
+        current_call.set(call)
         try:
-            response = self._call_within(deadline, method, request, context)
+            response = self._call_within_deadline(call, method, request, context)
         except NoSlot:
             request_id = None if request.id is UNSET else request.id
             return JsonRpcResponse(error=_OVERLOADED, id=request_id)
@@ -161,38 +162,34 @@ class Dispatcher:
             self._after_failure(request, response)
         return None if request.id is UNSET else response
 
-    def _call_within(
-        self,
-        deadline: float | None,
-        method: Method,
-        request: JsonRpcRequest,
-        context: CallContext,
+    def _call_within_deadline(
+        self, call: Call, method: Method, request: JsonRpcRequest, context: CallContext
     ) -> JsonRpcResponse:
-        if deadline is None:
-            return self._call_in_slot(method, request, context)
-        if deadline <= time.monotonic():
+        slots = self.slots
+        if call.deadline is None:
+            slots.acquire()
+            try:
+                return self._call(method, request, context)
+            finally:
+                slots.release()
+        if call.deadline <= time.monotonic():
             raise DeadlineExceeded()  # on arrival: nobody waits for the answer any more
         deadlines = Deadlines.of_this_hub()
-        entry = deadlines.enter(deadline)
+        deadlines.enter(call)
         try:
-            response = self._call_in_slot(method, request, context)
+            slots.acquire()
+            try:
+                response = self._call(method, request, context)
+            finally:
+                slots.release()
         except DeadlineReached:
-            if not entry.reached:  # of a call further out, that makes this one in process
+            if not call.reached:  # of a call further out, that makes this one in process
                 raise
         finally:
-            reached = deadlines.leave(entry)
-        if reached:  # also when the method swallowed it: the caller was promised this
+            deadlines.leave(call)
+        if call.reached:  # also when the method swallowed it: the caller was promised this
             raise DeadlineExceeded()
         return response
-
-    def _call_in_slot(
-        self, method: Method, request: JsonRpcRequest, context: CallContext
-    ) -> JsonRpcResponse:
-        self.slots.acquire()
-        try:
-            return self._call(method, request, context)
-        finally:
-            self.slots.release()
 
     def _call(
         self, method: Method, request: JsonRpcRequest, context: CallContext

@@ -8,7 +8,15 @@ from typing import Any
 
 import flask
 import jinja2
-from flask import signals
+from flask.signals import (
+    appcontext_popped,
+    appcontext_pushed,
+    appcontext_tearing_down,
+    got_request_exception,
+    request_finished,
+    request_started,
+    request_tearing_down,
+)
 from flask.typing import ResponseReturnValue, RouteCallable
 from werkzeug.exceptions import default_exceptions
 
@@ -19,16 +27,6 @@ from .static import static_view
 __all__ = ["Rule", "WebSettings", "make_app"]
 
 _VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-
-_SIGNALS = (
-    signals.request_started,
-    signals.request_finished,
-    signals.request_tearing_down,
-    signals.appcontext_pushed,
-    signals.appcontext_popped,
-    signals.appcontext_tearing_down,
-    signals.got_request_exception,
-)
 
 
 @dataclass(frozen=True)
@@ -86,23 +84,40 @@ def make_app(
     for blueprint in web.blueprints:
         app.register_blueprint(blueprint)
     app.wsgi_app = Gate(  # type: ignore[method-assign]
-        app.wsgi_app, endpoint, gate, readiness, lambda: _has_user_functions(app)
+        app.wsgi_app, endpoint, gate, readiness, _user_functions_of(app)
     )
     return app
 
 
-def _has_user_functions(app: flask.Flask) -> bool:
-    """Tell whether Flask functions of the user want to see every request, the endpoint's too."""
-    return bool(
-        app.before_request_funcs.get(None)
-        or app.after_request_funcs.get(None)
-        or app.teardown_request_funcs.get(None)
-        or app.url_value_preprocessors.get(None)
-        or app.teardown_appcontext_funcs
+def _user_functions_of(app: flask.Flask) -> Callable[[], bool]:
+    """Make the function that tells whether Flask functions of the user want to see every request.
+
+    Hot path: asked for each request, because they may be registered at any time before the first.
+    """
+    before, after = app.before_request_funcs, app.after_request_funcs
+    teardown, preprocess = app.teardown_request_funcs, app.url_value_preprocessors
+    app_teardown, error_handlers = app.teardown_appcontext_funcs, app.error_handler_spec
+
+    def any_function() -> bool:
+        if (
+            None in before
+            or None in after
+            or None in teardown
+            or None in preprocess
+            or app_teardown
+            or request_started.receivers
+            or request_finished.receivers
+            or request_tearing_down.receivers
+            or appcontext_pushed.receivers
+            or appcontext_popped.receivers
+            or appcontext_tearing_down.receivers
+            or got_request_exception.receivers
+        ):
+            return True
         # Flask leaves empty entries here whenever it looks for a handler.
-        or any(app.error_handler_spec[None].values())
-        or any(signal.receivers for signal in _SIGNALS)
-    )
+        return None in error_handlers and any(error_handlers[None].values())
+
+    return any_function
 
 
 def _endpoint_view(endpoint: Endpoint) -> Callable[[], ResponseReturnValue]:

@@ -70,6 +70,8 @@ class HttpConnection:
         "_expired",
         "_gone",
         "_hub",
+        "_last_environ",
+        "_last_head",
         "_readable",
         "_receive_raw",
         "_send_raw",
@@ -90,6 +92,9 @@ class HttpConnection:
         self.deadline = _NEVER
         self._buffer = b""
         self._environ: dict[str, Any] = {}
+        #: The environ of the last request before its body: most requests have the head of the last.
+        self._last_environ: dict[str, Any] = {}
+        self._last_head: Head | None = None
         self._expired = False
         self._gone = False
         self._readable = False
@@ -155,7 +160,10 @@ class HttpConnection:
             rest = buffer[end:]
         self.deadline = _NEVER
         server.requests += 1
-        environ = {**self._environ, **head.environ}
+        if head is not self._last_head:
+            self._last_head = head
+            self._last_environ = {**self._environ, **head.environ}
+        environ = self._last_environ.copy()
         if head.forwarded:
             server.trust(environ, head.forwarded, self.address)
         stream = self._body(head, parser, rest, environ)
@@ -177,8 +185,12 @@ class HttpConnection:
                 raise AssertionError("a head with a chunked body is not remembered")
             stream: BodyStream = ChunkedStream(self, rest, head.expects_continue, parser)
         elif len(rest) >= length:
-            environ["wsgi.input"] = io.BytesIO(rest[:length])
-            self._buffer = rest[length:]
+            if len(rest) == length:
+                environ["wsgi.input"] = io.BytesIO(rest)
+                self._buffer = b""
+            else:
+                environ["wsgi.input"] = io.BytesIO(rest[:length])
+                self._buffer = rest[length:]
             return None
         else:
             stream = LengthStream(self, rest, head.expects_continue, length)

@@ -76,15 +76,15 @@ class Endpoint:
         self._known_types: dict[str, bool] = {}
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        limit = self.settings.max_body_size
-        reply = self.respond(environ, lambda: read_body(environ, limit))
-        start_response(STATUS_LINES[reply.status], reply.headers)
-        if reply.status == 200:
-            return [reply.body]
-        return EarlyAnswer(reply.body, environ)
+        status, headers, body = self.respond(environ)
+        start_response(STATUS_LINES[status], headers)
+        return [body] if status == 200 else EarlyAnswer(body, environ)
 
-    def respond(self, environ: dict[str, Any], read: Callable[[], bytes]) -> Reply:
-        """Answer one HTTP request; `read` gives its body."""
+    def respond(self, environ: dict[str, Any], read: Callable[[], bytes] | None = None) -> Reply:
+        """Answer one HTTP request.
+
+        :param read: gives the body; left out, it is read from the environ.
+        """
         if environ["REQUEST_METHOD"] != "POST":
             if environ["REQUEST_METHOD"] == "OPTIONS":
                 return Reply(204, [_ALLOW], b"")
@@ -96,7 +96,7 @@ class Endpoint:
         if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
             return self._refuse(415, "A compressed body is not accepted", _CLOSE)
         try:
-            body = read()
+            body = read_body(environ, self.settings.max_body_size) if read is None else read()
         except RequestEntityTooLarge:
             limit = self.settings.max_body_size
             return self._refuse(413, f"The body is longer than {limit} bytes", _CLOSE)
@@ -107,18 +107,16 @@ class Endpoint:
         if self._is_starting():
             text = self.dispatcher.refusal(ServerOverloaded("Service is starting"))
             return self._overloaded(text, 1.0)
-        return self._dispatch(body, _context_of(environ))
-
-    def _dispatch(self, body: bytes, context: CallContext) -> Reply:
-        text = self.dispatcher.dispatch(body, context)
-        if context.retry_after is not None and text is not None:
-            return self._overloaded(text, context.retry_after)
-        if text is None:
+        context = _context_of(environ)
+        answer = self.dispatcher.dispatch(body, context)
+        if context.retry_after is not None and answer is not None:
+            return self._overloaded(answer, context.retry_after)
+        if answer is None:
             return Reply(204, context.response_headers, b"")
-        headers = [_JSON, ("Content-Length", str(len(text)))]
+        headers = [_JSON, ("Content-Length", str(len(answer)))]
         if context.response_headers:
             headers += context.response_headers
-        return Reply(200, headers, text)
+        return Reply(200, headers, answer)
 
     def _overloaded(self, text: bytes, retry_after: float) -> Reply:
         headers = [_JSON, ("Content-Length", str(len(text)))]

@@ -40,6 +40,37 @@ class _DateLine:
 date_line = _DateLine()
 
 
+#: Heads as rendered, by status and headers: a service repeats a few, but for their lengths.
+_known_heads: dict[Any, tuple[str, int | None, bool, bool]] = {}
+_REMEMBERED_HEADS = 512
+
+
+def _render(status: str, headers: list[tuple[str, str]]) -> tuple[str, int | None, bool, bool]:
+    """Status line and headers as text, the length they announce, whether they hold a Date, and
+    whether they close the connection.
+
+    :raises ValueError: when a part holds a line break or NUL (response splitting).
+    """
+    length: int | None = None
+    dated = closes = False
+    lines = [f"HTTP/1.1 {status}"]
+    for name, value in headers:
+        lower = name.lower()
+        if lower in ("connection", "transfer-encoding"):
+            # The server's own; of the application's only "close" is heard.
+            closes = closes or (lower == "connection" and "close" in value.lower())
+            continue
+        if lower == "content-length":
+            length = int(value)
+            if status[:3] == "204" or status[0] == "1":
+                continue  # RFC 9110, section 8.6
+        dated = dated or lower == "date"
+        lines.append(f"{name}: {value}")
+    if any("\r" in line or "\n" in line or "\0" in line for line in lines):
+        raise ValueError("a response header holds a line break or NUL")
+    return "\r\n".join([*lines, ""]), length, dated, closes
+
+
 class BrokenResponse(Exception):
     """The application broke the rules of WSGI or its own Content-Length."""
 
@@ -90,32 +121,18 @@ class Response:
         elif self._head_text is not None:
             raise AssertionError("start_response was called twice without exc_info")
         self.status = status
-        self.length = None
-        date = True
-        text = f"HTTP/1.1 {status}\r\n"
-        for name, value in headers:
-            text += f"{name}: {value}\r\n"
-            lower = name.lower()
-            if lower == "content-length":
-                self.length = int(value)
-            elif lower == "date":
-                date = False
-            elif lower in ("connection", "transfer-encoding"):
-                text = self._take_hop_by_hop(text, name, value)
-        # One look at the whole finds a line break in any part of it (response splitting).
-        lines = len(headers) + 1
-        if not (text.count("\r") == text.count("\n") == text.count("\r\n")):
-            raise ValueError("a response header holds a line break")
-        if text.count("\n") > lines or "\0" in text:
-            raise ValueError("a response header holds a line break or NUL")
-        self._head_text = text + date_line() if date else text
-        return self.write
-
-    def _take_hop_by_hop(self, text: str, name: str, value: str) -> str:
-        """Connection and Transfer-Encoding are the server's own; "close" is heard."""
-        if name.lower() == "connection" and "close" in value.lower():
+        key = (status, *headers)
+        known = _known_heads.get(key)
+        if known is None:
+            known = _render(status, headers)
+            if len(_known_heads) >= _REMEMBERED_HEADS:
+                _known_heads.clear()
+            _known_heads[key] = known
+        text, self.length, dated, closes = known
+        if closes:
             self.keep_alive = False
-        return text[: -len(f"{name}: {value}\r\n")]
+        self._head_text = text if dated else text + date_line()
+        return self.write
 
     def write(self, data: bytes) -> None:
         """PEP 3333's write callable, and every piece of an iterable."""
