@@ -92,7 +92,8 @@ class ParameterBinder:
         """Bind and validate.
 
         :raises InvalidParams: its ``data`` is ``{"parameters": [{"name": …, "reason": …}, …]}``,
-            one entry for every parameter at fault; a surplus positional one has ``position``.
+            one entry for every parameter at fault, up to 100 (then ``"more": true`` is added);
+            one without a name has ``position``.
         """
         if type(params) is dict:
             return self._bind_named(params)
@@ -110,13 +111,12 @@ class ParameterBinder:
             raise self._positional_faults(params)
         if not self._converters:
             return params, {}
-        faults: list[dict[str, Any]] = []
+        faults = _Faults()
         values = self._convert_positional(params, faults)
-        if faults:
-            raise _invalid(faults)
+        faults.raise_if_any()
         return values, {}
 
-    def _convert_positional(self, params: list[Any], faults: list[dict[str, Any]]) -> list[Any]:
+    def _convert_positional(self, params: list[Any], faults: _Faults) -> list[Any]:
         values: list[Any] = []
         rest = self._converters.get(self._rest.name) if self._rest is not None else None
         known = len(self._by_position)
@@ -126,31 +126,28 @@ class ParameterBinder:
                 try:
                     value = converter(value)
                 except Fault as fault:
-                    where: dict[str, Any] = (
-                        {"name": self._positional[position]}
-                        if position < known
-                        else {"position": position}
-                    )
-                    faults.append({**where, "reason": str(fault)})
+                    where = self._positional[position] if position < known else position
+                    faults.add(where, str(fault))
+                    if faults.full:
+                        break
             values.append(value)
         return values
 
     def _positional_faults(self, params: list[Any]) -> InvalidParams:
-        faults: list[dict[str, Any]] = []
+        faults = _Faults()
         most = len(self._positional)
         self._convert_positional(params if self._rest is not None else params[:most], faults)
-        missing = [n for n in self._positional[len(params) :] if n in self._required_by_name]
-        faults += [{"name": name, "reason": "missing"} for name in missing]
-        faults += [
-            {"name": name, "reason": "missing: it can only be given by name"}
-            for name in self._keyword_only
-        ]
+        for name in self._positional[len(params) :]:
+            if name in self._required_by_name:
+                faults.add(name, "missing")
+        for name in self._keyword_only:
+            faults.add(name, "missing: it can only be given by name")
         if self._rest is None:
-            faults += [
-                {"position": position, "reason": f"unexpected: at most {most} are taken"}
-                for position in range(most, len(params))
-            ]
-        return _invalid(faults)
+            for position in range(most, len(params)):
+                faults.add(position, f"unexpected: at most {most} are taken")
+                if faults.full:
+                    break
+        return faults.error()
 
     def _bind_named(self, params: dict[str, Any]) -> Arguments:
         keys = params.keys()
@@ -174,9 +171,7 @@ class ParameterBinder:
             return self._bind_named_slowly(params)  # names all of them
         return (), values
 
-    def _convert_named(
-        self, params: dict[str, Any], faults: list[dict[str, Any]]
-    ) -> dict[str, Any]:
+    def _convert_named(self, params: dict[str, Any], faults: _Faults) -> dict[str, Any]:
         values: dict[str, Any] = {}
         rest = self._converters.get(self._named_rest.name) if self._named_rest else None
         for name, value in params.items():
@@ -185,31 +180,34 @@ class ParameterBinder:
                 try:
                     value = converter(value)
                 except Fault as fault:
-                    faults.append({"name": name, "reason": str(fault)})
+                    faults.add(name, str(fault))
+                    if faults.full:
+                        break
             values[name] = value
         return values
 
     def _bind_named_slowly(self, params: dict[str, Any]) -> Arguments:
         """Name every fault; also serves methods with positional-only parameters."""
-        faults: list[dict[str, Any]] = []
+        faults = _Faults()
         known = self._named | (set() if self._named_rest else set(self._positional))
         wanted: dict[str, Any] = {}
         for name, value in params.items():
             if name in self._reserved:
-                faults.append({"name": name, "reason": "unexpected: filled in by the service"})
+                faults.add(name, "unexpected: filled in by the service")
             elif name not in self._named and not self._named_rest:
-                faults.append({"name": name, "reason": self._unexpected(name, known)})
+                faults.add(name, self._unexpected(name, known))
+                if faults.full:
+                    break
             else:
                 wanted[name] = value
         values = self._convert_named(wanted, faults)
         for name in self._required:
-            if name in self._positional and name not in self._named:
-                reason = "missing: it can only be given by position"
-                faults.append({"name": name, "reason": reason})
+            if name not in self._named:
+                if name not in params or self._named_rest:
+                    faults.add(name, "missing: it can only be given by position")
             elif name not in params:
-                faults.append({"name": name, "reason": "missing"})
-        if faults:
-            raise _invalid(faults)
+                faults.add(name, "missing")
+        faults.raise_if_any()
         return (), values
 
     def _unexpected(self, name: str, known: set[str]) -> str:
@@ -219,5 +217,33 @@ class ParameterBinder:
         return f"unexpected; did you mean {close[0]!r}?" if close else "unexpected"
 
 
-def _invalid(faults: list[dict[str, Any]]) -> InvalidParams:
-    return InvalidParams(data={"parameters": faults})
+class _Faults:
+    """The parameters at fault, up to a number that a reader can use.
+
+    A body of 10 MB holds millions of wrong parameters; naming each would cost seconds.
+    """
+
+    MOST = 100
+
+    def __init__(self) -> None:
+        self._entries: list[dict[str, Any]] = []
+
+    @property
+    def full(self) -> bool:
+        return len(self._entries) > self.MOST
+
+    def add(self, where: str | int, reason: str) -> None:
+        """:param where: the parameter's name, or the position of one that has none."""
+        key = "name" if isinstance(where, str) else "position"
+        if not self.full:
+            self._entries.append({key: where, "reason": reason})
+
+    def error(self) -> InvalidParams:
+        data: dict[str, Any] = {"parameters": self._entries[: self.MOST]}
+        if self.full:
+            data["more"] = True
+        return InvalidParams(data=data)
+
+    def raise_if_any(self) -> None:
+        if self._entries:
+            raise self.error()

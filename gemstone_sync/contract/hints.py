@@ -8,7 +8,6 @@ from __future__ import annotations
 import builtins
 import functools
 import inspect
-import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -38,9 +37,9 @@ def resolve(annotation: object, function: Callable[..., Any]) -> Any:
     """
     if not isinstance(annotation, str):
         return annotation
+    function = inspect.unwrap(function)  # names mean what they mean where the method was written
     scope = dict(inspect.getclosurevars(function).nonlocals)
-    module = sys.modules.get(function.__module__)
-    namespace = {**vars(builtins), **(vars(module) if module else {}), **function.__globals__}
+    namespace = {**vars(builtins), **function.__globals__}
     try:
         return eval(annotation, namespace, scope)
     except Exception as error:

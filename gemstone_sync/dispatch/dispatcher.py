@@ -153,7 +153,10 @@ class Dispatcher:
             return JsonRpcResponse(error=_OVERLOADED, id=request_id)
         except RpcError as error:
             response = JsonRpcResponse.failure(error, request.id)
-        except USER_FAULTS as error:
+        except (KeyboardInterrupt, DeadlineReached):
+            raise  # the process's end; the deadline of a call further out
+        except BaseException as error:
+            # Whatever a method raises is its own fault, sys.exit() and GreenletExit included.
             response = self._mask(error, method.name, request.id)
         ok = response.error is UNSET
         if self._hooks.observe is not None:

@@ -1,7 +1,8 @@
 """Encoding within a limit: a result that is too large becomes an error, not a memory spike.
 
-A small object graph can have a huge text: one long string referenced a million times. Where a
-result holds long containers near its top, they are encoded piece by piece and given up early.
+A small object graph can have a huge text: one long string referenced a million times. msgspec
+encodes into a bytearray, and a bytearray that a memoryview looks at cannot grow: the encoder stops
+with a BufferError where the buffer ends, whatever the types it is in the middle of.
 """
 
 from __future__ import annotations
@@ -9,86 +10,67 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ResponseTooLarge
-from .codec import encode_json
+from .codec import encode_into, encode_json
 
 __all__ = ["encode_bounded"]
 
-#: Containers with fewer entries are encoded in one go.
-_LONG = 64
-#: So many levels are searched for long containers, through containers that are not long.
-_LEVELS = 4
-#: Entries of a long list that are encoded at once.
-_SLICE = 256
+#: Sizes of the buffer that are tried: zeroing a large one for a small text would cost more.
+_FIRST_SIZE = 4096
+_GROWTH = 8
+#: The encoder writes a comma, and room for a number, before it knows the end.
+_SLACK = 64
+
+#: What is small at a glance goes the short way: so many entries, and strings so long.
+_FEW = 32
+_SHORT = 4096
+_SCALARS = frozenset({int, float, bool, type(None)})
 
 
 def encode_bounded(value: object, limit: int) -> bytes:
-    """Encode `value`, stopping soon after the text grows past `limit` bytes.
+    """Encode `value`, stopping where the text grows past `limit` bytes.
 
     :raises ResponseTooLarge: when the text is longer than `limit`.
     :raises TypeError, ValueError, RecursionError: when `value` cannot be represented as JSON.
     """
-    text = _encode(value, limit, _LEVELS)
+    text = encode_json(value) if _is_small(value) else _encode_within(value, limit)
     if len(text) > limit:
         raise ResponseTooLarge()
     return text
 
 
-def _encode(value: Any, limit: int, levels: int) -> bytes:
+def _is_small(value: Any) -> bool:
+    """Hot path: most results are scalars, or flat lists and objects of a few."""
     kind = type(value)
-    if kind is list or kind is tuple:
-        if len(value) >= _LONG:
-            return b"[" + _encode_slices(value, limit) + b"]"
-        if levels and any(_holds_long(entry, levels - 1) for entry in value):
-            return b"[" + _encode_each(value, limit, levels) + b"]"
-    elif kind is dict and (len(value) >= _LONG or _holds_long(value, levels)):
-        return b"{" + _encode_members(value, limit, levels) + b"}"
-    return encode_json(value)
-
-
-def _holds_long(value: Any, levels: int) -> bool:
-    kind = type(value)
-    if kind is not list and kind is not dict and kind is not tuple:
-        return False
-    if len(value) >= _LONG:
+    if kind in _SCALARS:
         return True
-    entries = value.values() if kind is dict else value
-    return levels > 0 and any(_holds_long(entry, levels - 1) for entry in entries)
+    if kind is str:
+        return len(value) <= _SHORT
+    if kind is dict:
+        entries = value.values()
+    elif kind is list:
+        entries = value
+    else:
+        return False
+    if len(value) > _FEW:
+        return False
+    for entry in entries:
+        kind = type(entry)
+        if kind not in _SCALARS and (kind is not str or len(entry) > _SHORT):
+            return False
+    return True
 
 
-def _encode_each(values: Any, limit: int, levels: int) -> bytes:
-    texts: list[bytes] = []
-    for entry in values:
-        texts.append(_encode(entry, limit, levels - 1))
-        limit = _left(limit, texts[-1])
-    return b",".join(texts)
-
-
-def _encode_members(members: dict[Any, Any], limit: int, levels: int) -> bytes:
-    texts: list[bytes] = []
-    for key, entry in members.items():
-        # The key goes through the encoder within a dict: it may be an int or an enum.
-        name = encode_json({key: None})[1:-5]
-        texts.append(name + _encode(entry, limit, max(0, levels - 1)))
-        limit = _left(limit, texts[-1])
-    return b",".join(texts)
-
-
-def _encode_slices(values: Any, limit: int) -> bytes:
-    texts: list[bytes] = []
-    for start in range(0, len(values), _SLICE):
-        part = values[start : start + _SLICE]
-        if sum(len(entry) for entry in part if type(entry) is str) > limit:
-            raise ResponseTooLarge()
-        if any(_holds_long(entry, 1) for entry in part):
-            texts.append(_encode_each(part, limit, _LEVELS))
-        else:
-            texts.append(encode_json(part)[1:-1])
-        limit = _left(limit, texts[-1])
-    return b",".join(texts)
-
-
-def _left(limit: int, text: bytes) -> int:
-    limit -= len(text) + 1
-    if limit < -1:
-        raise ResponseTooLarge()
-    return limit
+def _encode_within(value: object, limit: int) -> bytes:
+    size = _FIRST_SIZE
+    while True:
+        size = min(size, limit + _SLACK)
+        buffer = bytearray(size)
+        with memoryview(buffer):
+            try:
+                encode_into(value, buffer)
+            except BufferError:
+                if size > limit:
+                    raise ResponseTooLarge() from None
+                size *= _GROWTH
+                continue
+        return bytes(buffer)

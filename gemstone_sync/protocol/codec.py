@@ -43,7 +43,10 @@ def _encode_other(value: Any) -> Any:
     raise TypeError(f"a {type(value).__name__} cannot be represented as JSON")
 
 
-_encode = msgspec.json.Encoder(enc_hook=_encode_other).encode
+_encoder = msgspec.json.Encoder(enc_hook=_encode_other)
+_encode = _encoder.encode
+#: Writes into a bytearray, and gives it the length of the text.
+encode_into = _encoder.encode_into
 
 
 def encode_json(value: object) -> bytes:

@@ -20,13 +20,12 @@ from flask.signals import (
 from flask.typing import ResponseReturnValue, RouteCallable
 from werkzeug.exceptions import default_exceptions
 
+from ..errors import ServiceConfigurationError
 from .endpoint import Endpoint, Reply
 from .gate import Gate, GateSettings, Readiness
 from .static import static_view
 
 __all__ = ["Rule", "WebSettings", "make_app"]
-
-_VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,11 @@ def make_app(
     app.config["MAX_CONTENT_LENGTH"] = web.max_body_size
     if web.secret_key is not None:
         app.config["SECRET_KEY"] = web.secret_key
+    path = endpoint.settings.endpoint
+    # The endpoint itself answers whatever verb comes; add_url_rule wants a list of them.
+    app.url_map.add(app.url_rule_class(path, endpoint="jsonrpc"))
     app.add_url_rule(
-        endpoint.settings.endpoint,
-        "jsonrpc",
-        _endpoint_view(endpoint),
-        methods=_VERBS,
-        provide_automatic_options=False,
+        path, "jsonrpc", _endpoint_view(endpoint), methods=["POST"], provide_automatic_options=False
     )
     for number, (url, folder) in enumerate(web.static_dirs):
         rule = f"{url.rstrip('/')}/<path:filename>"
@@ -83,10 +81,18 @@ def make_app(
         app.add_url_rule(extra.rule, extra.name, extra.view, **extra.options)
     for blueprint in web.blueprints:
         app.register_blueprint(blueprint)
+    _refuse_taken_rules(app, endpoint, gate())
     app.wsgi_app = Gate(  # type: ignore[method-assign]
         app.wsgi_app, endpoint, gate, readiness, _user_functions_of(app)
     )
     return app
+
+
+def _refuse_taken_rules(app: flask.Flask, endpoint: Endpoint, gate: GateSettings) -> None:
+    taken = {endpoint.settings.endpoint, gate.health_live_path, gate.health_ready_path}
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint != "jsonrpc" and rule.rule in taken:
+            raise ServiceConfigurationError(f"{rule.rule} is taken by the service itself")
 
 
 def _user_functions_of(app: flask.Flask) -> Callable[[], bool]:
@@ -136,6 +142,6 @@ def _endpoint_view(endpoint: Endpoint) -> Callable[[], ResponseReturnValue]:
 def _flask_response(reply: Reply) -> flask.Response:
     headers: Iterable[tuple[str, str]] = reply.headers
     response = flask.Response(reply.body, status=reply.status)
-    del response.headers["Content-Type"]
+    response.headers.clear()  # the reply has its own
     response.headers.extend(headers)
     return response

@@ -14,13 +14,9 @@ import gevent
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout
 
 from .head import HttpFault
+from .streams import DRAIN_BYTES, DRAIN_SECONDS
 
 __all__ = ["EarlyAnswer", "LimitedBody", "read_body"]
-
-#: After an early answer this much is still read, for this long: closing at once would make the
-#: client's system throw the answer away (a reset) while it is still sending.
-DRAIN_BYTES = 256 * 1024
-DRAIN_SECONDS = 1.0
 
 _PIECE = 64 * 1024
 

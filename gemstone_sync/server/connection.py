@@ -25,7 +25,7 @@ import greenlet
 
 from .head import MAX_HEAD, MAX_REQUEST_LINE, Head, HeadParser, HttpFault, finish_head, parse_head
 from .response import Response, date_line
-from .streams import BodyStream, ChunkedStream, LengthStream
+from .streams import DRAIN_BYTES, DRAIN_SECONDS, BodyStream, ChunkedStream, LengthStream
 
 if TYPE_CHECKING:
     from .gevent_server import GeventServer
@@ -36,10 +36,6 @@ logger = logging.getLogger("gemstone_sync.server")
 access_logger = logging.getLogger("gemstone_sync.access")
 
 _RECEIVE = 64 * 1024
-#: After an early answer this much is still read, for this long: closing at once would make the
-#: client's system throw the answer away (a reset) while it is still sending.
-DRAIN_BYTES = 256 * 1024
-DRAIN_SECONDS = 1.0
 #: A client that takes nothing of an answer for so long is gone.
 SEND_SECONDS = 30.0
 
@@ -167,7 +163,7 @@ class HttpConnection:
         if head.forwarded:
             server.trust(environ, head.forwarded, self.address)
         stream = self._body(head, parser, rest, environ)
-        response = Response(self, head, head.keep_alive and not server.draining)
+        response = Response(self, head, stream, head.keep_alive and not server.draining)
         self._run(environ, response)
         if server.access_log:
             self._log_access(environ, response)
@@ -224,14 +220,11 @@ class HttpConnection:
     def _skip(self, stream: BodyStream, response: Response) -> None:
         """Get past what the application left of the body, or give the connection up."""
         if not stream.finished and response.keep_alive:
-            if stream.client_waits:
+            self.deadline = time.monotonic() + DRAIN_SECONDS
+            try:
+                stream.read(DRAIN_BYTES)
+            except (HttpFault, OSError):
                 response.keep_alive = False
-            else:
-                self.deadline = time.monotonic() + DRAIN_SECONDS
-                try:
-                    stream.read(DRAIN_BYTES)
-                except (HttpFault, OSError):
-                    response.keep_alive = False
         if stream.finished:
             self._buffer = stream.leftover()
         else:

@@ -96,7 +96,10 @@ class Gate:
             if not self._is_allowed_origin(origin, host):
                 return self._forbid(environ, start_response, "This Origin is not allowed")
             if self._is_listed_origin(origin):
-                if "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
+                if (
+                    environ["REQUEST_METHOD"] == "OPTIONS"
+                    and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+                ):
                     return self._answer_preflight(environ, start_response, origin)
                 start_response = self._with_cors(start_response, origin)
         if path == self._path:

@@ -199,7 +199,7 @@ def _collect(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
             value = f"{collected[name]}{'; ' if name == 'HTTP_COOKIE' else ','}{value}"
         collected[name] = value
     length = collected.get("CONTENT_LENGTH")
-    if length is not None and (not length.isascii() or not length.isdigit() or len(length) > 18):
+    if length is not None and (not length.isascii() or not length.isdigit() or len(length) > 19):
         raise HttpFault(400, "Malformed Content-Length")
     return collected
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .connection import HttpConnection
     from .head import Head
+    from .streams import BodyStream
 
 __all__ = ["Response", "date_line"]
 
@@ -85,6 +86,7 @@ class Response:
         "_head_text",
         "_left",
         "_no_body",
+        "_stream",
         "headers_sent",
         "keep_alive",
         "length",
@@ -92,9 +94,16 @@ class Response:
         "status",
     )
 
-    def __init__(self, connection: HttpConnection, head: Head, keep_alive: bool) -> None:
+    def __init__(
+        self,
+        connection: HttpConnection,
+        head: Head,
+        stream: BodyStream | None,
+        keep_alive: bool,
+    ) -> None:
         self._connection = connection
         self._head = head
+        self._stream = stream
         self._head_text: str | None = None
         self.keep_alive = keep_alive
         #: The status line's text, e.g. "200 OK".
@@ -190,6 +199,8 @@ class Response:
         else:
             self._chunked = True
             text += "Transfer-Encoding: chunked\r\n"
+        if self._stream is not None and not self._stream.can_be_skipped():
+            self.keep_alive = False
         if not self.keep_alive:
             text += "Connection: close\r\n"
         elif head.is_1_0:

@@ -14,7 +14,12 @@ from .head import HeadParser, HttpFault
 if TYPE_CHECKING:
     from .connection import HttpConnection
 
-__all__ = ["BodyStream", "ChunkedStream", "LengthStream"]
+__all__ = ["DRAIN_BYTES", "DRAIN_SECONDS", "BodyStream", "ChunkedStream", "LengthStream"]
+
+#: After an early answer this much is still read, for this long: closing at once would make the
+#: client's system throw the answer away (a reset) while it is still sending.
+DRAIN_BYTES = 256 * 1024
+DRAIN_SECONDS = 1.0
 
 #: Trailer fields that would change the meaning of the head (RFC 9110, section 6.5.1).
 _FORBIDDEN_TRAILERS = frozenset(
@@ -37,10 +42,12 @@ class BodyStream(io.RawIOBase):
         #: True once the whole body was read.
         self.finished = False
 
-    @property
-    def client_waits(self) -> bool:
-        """True while the client waits for "100 Continue" and sends nothing."""
-        return self._expects_continue
+    def can_be_skipped(self) -> bool:
+        """Whether what the application leaves unread is little, and on its way."""
+        return self.finished or (not self._expects_continue and self._is_nearly_read())
+
+    def _is_nearly_read(self) -> bool:
+        raise NotImplementedError
 
     def readable(self) -> bool:
         return True
@@ -94,6 +101,9 @@ class LengthStream(BodyStream):
         super().__init__(connection, buffered, expects)
         self.left = length
 
+    def _is_nearly_read(self) -> bool:
+        return self.left <= DRAIN_BYTES
+
     def _some(self, most: int) -> bytes:
         if self.left == 0:
             return b""
@@ -123,6 +133,9 @@ class ChunkedStream(BodyStream):
         self._chunk_left = 0
         self._in_trailers = False
         self._trailer_bytes = 0
+
+    def _is_nearly_read(self) -> bool:
+        return False  # nobody knows how much is still to come
 
     # Called through the parser
 

@@ -38,7 +38,7 @@ from .statistics import Statistics
 if TYPE_CHECKING:
     from .microservice import MicroService
 
-__all__ = ["Assembly", "assemble", "pick"]
+__all__ = ["Assembly", "assemble", "pick", "refuse_late_changes"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Assembly:
     dispatcher: Dispatcher
     app: flask.Flask
     periodic: PeriodicTasks
+    made_from: dict[str, Any]
     event_handlers: dict[str, Callable[..., Any]]
 
 
@@ -77,6 +78,7 @@ def assemble(service: MicroService) -> Assembly:
         dispatcher=dispatcher,
         app=_app(service, endpoint, marked),
         periodic=PeriodicTasks(periodic),
+        made_from=_read(service),
         event_handlers={marks.event: method for method, marks in marked if marks.event is not None},
     )
 
@@ -84,6 +86,41 @@ def assemble(service: MicroService) -> Assembly:
 def pick(settings: type[Any], service: MicroService) -> Any:
     """Fill a settings class from the service's attributes of the same names."""
     return settings(**{name: getattr(service, name) for name in settings.__dataclass_fields__})
+
+
+#: What the parts are made from, beside the settings classes; read once.
+_READ_ONCE = (
+    "default_timeout",
+    "validation_strategies",
+    "static_dirs",
+    "extra_handlers",
+    "blueprints",
+    "template_dir",
+    "secret_key",
+    "health_live_path",
+    "health_ready_path",
+    "periodic_tasks",
+    "modules",
+    "use_statistics",
+)
+
+
+def _read(service: MicroService) -> dict[str, Any]:
+    names = [*DispatchSettings.__dataclass_fields__, *EndpointSettings.__dataclass_fields__]
+    return {name: getattr(service, name) for name in (*names, *_READ_ONCE)}
+
+
+def refuse_late_changes(service: MicroService, assembly: Assembly) -> None:
+    """Refuse attributes that were set after the parts were made: they would do nothing.
+
+    :raises ServiceConfigurationError: naming the first.
+    """
+    for name, value in _read(service).items():
+        if value != assembly.made_from[name]:
+            raise ServiceConfigurationError(
+                f"{name} was set after service.app was made: set it, or call "
+                "service.configure(), before"
+            )
 
 
 # Methods
@@ -205,10 +242,6 @@ def _app(
     for method, marks in marked:
         for url, options in marks.routes:
             rules.append(Rule(url, method.__qualname__.replace(".", "_"), method, options))
-    taken = {service.endpoint, service.health_live_path, service.health_ready_path}
-    for rule in rules:
-        if rule.rule in taken:
-            raise ServiceConfigurationError(f"{rule.rule} is taken by the service itself")
     web = WebSettings(
         import_name=type(service).__module__,
         template_dir=_absolute(service, service.template_dir),
@@ -225,8 +258,7 @@ def _app(
 
 def _extra_rule(service: MicroService, number: int, entry: Any) -> Rule:
     try:
-        rule, handler, *rest = entry
-        options = dict(rest[0]) if rest else {}
+        rule, handler, options = entry if len(entry) == 3 else (*entry, {})
     except (TypeError, ValueError):
         raise ServiceConfigurationError(
             f"extra_handlers holds (rule, view) or (rule, view, options), not {entry!r}"

@@ -340,20 +340,12 @@ class MicroService(Container):
                     value = configurator.get(configurable.name)
                     if value is not None:
                         found = True
-                        self._set_configured(configurable.name, value)
+                        setattr(self, configurable.name, value)
                 if found:
                     check_attributes(self)
             except (ValueError, ServiceConfigurationError) as error:
                 sys.stderr.write(f"{self.name}: {error}\n")
                 raise SystemExit(2) from error
-
-    def _set_configured(self, name: str, value: Any) -> None:
-        changes = value != getattr(self, name, None)
-        if changes and self._assembly is not None and name not in ("host", "port", "accessible_at"):
-            raise ServiceConfigurationError(
-                f"{name} is configured after service.app was made: call service.configure() first"
-            )
-        setattr(self, name, value)
 
     @property
     def url(self) -> str:

@@ -21,7 +21,7 @@ from ..ops import Lifecycle, show_logs
 from ..ops.health import State
 from ..server import GeventServer, ServerSettings, bind, current_worker
 from ..server.prefork import BOOT_FAILED, leave_with_parent, supervise
-from .assembly import pick
+from .assembly import pick, refuse_late_changes
 from .instance_lock import InstanceLock
 
 if TYPE_CHECKING:
@@ -100,7 +100,9 @@ class Runner:
                 raise ServiceConfigurationError(
                     f"{attribute} is set, but {what} are not part of this version of gemstone_sync"
                 )
-        if service._assemble().event_handlers:
+        assembly = service._assemble()
+        refuse_late_changes(service, assembly)
+        if assembly.event_handlers:
             raise ServiceConfigurationError(
                 "an @event_handler is defined, but events are not part of this version of "
                 "gemstone_sync"
