@@ -7,7 +7,7 @@ Only exceptions (and `UNSET`, which they need) belong here; nothing is imported.
     GemstoneError
     ├── ServiceConfigurationError      wrong use in code: a missing name, a bad attribute
     │   └── PluginError                a plugin without a name, a name taken, an unknown plugin
-    ├── ServiceStartError              the address cannot be bound, on_service_start failed
+    ├── ServiceStartError              the address cannot be bound, the TLS files cannot be used
     └── RpcError            -32000     an error object that travels to the caller
         ├── ParseError      -32700     the body is not JSON
         ├── InvalidRequest  -32600     JSON, but not a request
@@ -76,7 +76,7 @@ class PluginError(ServiceConfigurationError):
 
 
 class ServiceStartError(GemstoneError):
-    """A service could not start: its address cannot be bound, or a start hook failed."""
+    """A service could not start: its address cannot be bound, or its TLS files cannot be used."""
 
 
 class RpcError(GemstoneError):

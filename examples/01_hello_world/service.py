@@ -8,7 +8,7 @@ class HelloWorldService(gemstone.MicroService):
 
     @gemstone.exposed_method()
     def say_hello(self, name):
-        return f"hello {name}"
+        return "hello {}".format(name)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ class ParameterBinder:
 
     :param function: the plain function, as it stands in the class.
     :param skip: how many leading parameters the framework fills in (``self``, the handler).
+    :raises TypeError: when the function takes fewer.
 
     >>> def add(self, a: int, b: int = 0): ...
     >>> ParameterBinder(add, skip=1).bind({"a": 1})
@@ -46,6 +47,8 @@ class ParameterBinder:
         self._rest = kinds.get(inspect.Parameter.VAR_POSITIONAL)
         self._named_rest = kinds.get(inspect.Parameter.VAR_KEYWORD)
         taken = [p for p in parameters if p.kind in _POSITIONAL][:skip]
+        if len(taken) < skip and self._rest is None:
+            raise TypeError(f"{function.__qualname__} takes fewer than {skip} positional arguments")
         #: Names that Python has given a value already: a caller must not.
         self._reserved = {p.name for p in taken if p.kind is not inspect.Parameter.POSITIONAL_ONLY}
         own = [p for p in parameters if p not in taken]

@@ -8,6 +8,7 @@ Hot path: `dispatch`, `answer`, `_serve` and `_call` run for each call.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import os
@@ -115,7 +116,7 @@ class Dispatcher:
             return self._writer.notification_reply
         if response.error is _OVERLOADED:
             context.retry_after = 1.0
-        return self._encode(response)
+        return self._encode(response, name=content.method)  # type: ignore[union-attr]
 
     def refusal(self, error: RpcError) -> bytes:
         """The body for a request that the transport itself refuses."""
@@ -249,13 +250,15 @@ class Dispatcher:
         error_id = os.urandom(8).hex()
         call = current_call.get()
         self._logger.error(
-            "%s failed [error_id=%s request_id=%s]",
+            "%.200s failed [error_id=%s request_id=%s]",
             name,
             error_id,
             call.request_id if call is not None else None,
             exc_info=error,
         )
         if self._hooks.on_internal_error is not None:
+            with contextlib.suppress(AttributeError):  # of an exception class with slots
+                error.gemstone_error_id = error_id  # type: ignore[attr-defined]
             self._hooks.on_internal_error(error)
         data = {"error_id": error_id}
         if self._settings.debug:
@@ -273,7 +276,9 @@ class Dispatcher:
 
     # Bytes
 
-    def _encode(self, response: JsonRpcResponse, limit: int | None = None) -> bytes:
+    def _encode(
+        self, response: JsonRpcResponse, limit: int | None = None, name: str = "a refusal"
+    ) -> bytes:
         if limit is None:
             limit = self._settings.max_response_size
         try:
@@ -281,7 +286,7 @@ class Dispatcher:
         except ResponseTooLarge as error:
             failure = JsonRpcResponse.failure(error, response.id)
         except (TypeError, ValueError, RecursionError) as error:
-            failure = self._mask(error, "encoding of a result", response.id)
+            failure = self._mask(error, f"encoding the result of {name}", response.id)
         return self._writer.write_response(failure, _NO_LIMIT)
 
     def _answer_batch(
@@ -295,7 +300,8 @@ class Dispatcher:
             item = items[index]
             response = self.answer(item, context) if type(item) is JsonRpcRequest else item
             if response is not None:
-                encoded[index] = text = self._encode(response, max(0, left))  # type: ignore[arg-type]
+                name = item.method if type(item) is JsonRpcRequest else ""
+                encoded[index] = text = self._encode(response, max(0, left), name)  # type: ignore[arg-type]
                 left -= len(text)
 
         if self._settings.batch_mode == "parallel":

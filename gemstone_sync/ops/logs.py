@@ -9,12 +9,9 @@ __all__ = ["show_logs"]
 
 
 def show_logs() -> None:
-    """Send the framework's log to stderr, unless the program has set up logging itself."""
-    logger = logging.getLogger("gemstone_sync")
-    if logger.hasHandlers():
+    """Send logs from INFO up to stderr, unless the program has set up logging itself."""
+    if logging.getLogger("gemstone_sync").hasHandlers():
         return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.INFO)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )

@@ -40,7 +40,7 @@ def _encode_other(value: Any) -> Any:
     """Make plain data of a value that msgspec does not know."""
     if hasattr(type(value), "model_dump"):  # a pydantic model, without importing pydantic
         return value.model_dump(mode="json")
-    raise TypeError(f"a {type(value).__name__} cannot be represented as JSON")
+    raise TypeError(f"an instance of {type(value).__qualname__} cannot be represented as JSON")
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_encode_other)

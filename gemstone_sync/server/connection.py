@@ -23,9 +23,17 @@ import gevent
 import gevent.socket
 import greenlet
 
+from ..concurrency import USER_FAULTS
 from .head import MAX_HEAD, MAX_REQUEST_LINE, Head, HeadParser, HttpFault, finish_head, parse_head
 from .response import Response, date_line
-from .streams import DRAIN_BYTES, DRAIN_SECONDS, BodyStream, ChunkedStream, LengthStream
+from .streams import (
+    DRAIN_BYTES,
+    DRAIN_SECONDS,
+    BodyStream,
+    ChunkedStream,
+    ClientGone,
+    LengthStream,
+)
 
 if TYPE_CHECKING:
     from .gevent_server import GeventServer
@@ -43,12 +51,12 @@ _NEVER = float("inf")
 
 _STATUS = {
     400: "400 Bad Request",
-    405: "405 Method Not Allowed",
     408: "408 Request Timeout",
     414: "414 URI Too Long",
     417: "417 Expectation Failed",
     431: "431 Request Header Fields Too Large",
     500: "500 Internal Server Error",
+    501: "501 Not Implemented",
     505: "505 HTTP Version Not Supported",
 }
 
@@ -57,15 +65,18 @@ class HttpConnection:
     """The server's ``handler_class``: made for each accepted socket, then `handle` runs.
 
     :ivar idle: no request is being read or answered.
+    :ivar waits_for_client: nothing is being done for the client: it is its turn.
     :ivar deadline: when the server's sweep ends what goes on now (``time.monotonic()``).
     """
 
     __slots__ = (
+        "_body_deadline",
         "_buffer",
         "_environ",
         "_expired",
         "_gone",
         "_hub",
+        "_is_head",
         "_last_environ",
         "_last_head",
         "_readable",
@@ -87,6 +98,8 @@ class HttpConnection:
         self.idle = True
         self.deadline = _NEVER
         self._buffer = b""
+        self._body_deadline = _NEVER
+        self._is_head = False
         self._environ: dict[str, Any] = {}
         #: The environ of the last request before its body: most requests have the head of the last.
         self._last_environ: dict[str, Any] = {}
@@ -110,6 +123,8 @@ class HttpConnection:
         except OSError as error:
             # The client went away, or never spoke TLS.
             logger.debug("connection from %s: %s", self.address, error)
+        except Exception:
+            logger.exception("connection from %s failed", self.address)
         finally:
             server.connections.pop(self, None)
             self._close()
@@ -121,7 +136,11 @@ class HttpConnection:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.deadline = time.monotonic() + server.timeouts.tls_handshake
         if server.tls_context is not None:
-            sock = self.socket = server.tls_context.wrap_socket(sock, server_side=True)
+            # In two steps: self.socket must be the one that holds the descriptor meanwhile.
+            sock = self.socket = server.tls_context.wrap_socket(
+                sock, server_side=True, do_handshake_on_connect=False
+            )
+            sock.do_handshake()
             self._receive_raw, self._send_raw = sock.recv, sock.send
         else:
             # The plain socket under gevent's: both know how to wait, this one costs less.
@@ -132,6 +151,10 @@ class HttpConnection:
         self._environ = server.environ_for(self.address)
         self.deadline = time.monotonic() + server.timeouts.keep_alive
 
+    @property
+    def waits_for_client(self) -> bool:
+        return self._waiting is not None
+
     # One request
 
     def _serve_one(self) -> bool:
@@ -140,6 +163,9 @@ class HttpConnection:
         buffer = self._buffer
         if not buffer:
             self.idle = True
+            if server.is_crowded():
+                # Behind the others: the connection that is idle for longest goes first.
+                server.connections[self] = server.connections.pop(self, None)
             self.deadline = server.now + server.timeouts.keep_alive
             buffer = self._receive()
             if not buffer:
@@ -147,9 +173,9 @@ class HttpConnection:
             self.idle = False
         end = buffer.find(b"\r\n\r\n") + 4
         head = server.known_heads.get(buffer[:end]) if end > 3 else None
-        parser = None
         if head is None:
-            head, parser, rest = self._read_head(buffer)
+            self._is_head = buffer.startswith(b"HEAD ")
+            head, rest = self._read_head(buffer)
             if head is None:
                 return False
         else:
@@ -162,8 +188,8 @@ class HttpConnection:
         environ = self._last_environ.copy()
         if head.forwarded:
             server.trust(environ, head.forwarded, self.address)
-        stream = self._body(head, parser, rest, environ)
-        response = Response(self, head, stream, head.keep_alive and not server.draining)
+        stream = self._body(head, rest, environ)
+        response = Response(self, head, stream, head.keep_alive)
         self._run(environ, response)
         if server.access_log:
             self._log_access(environ, response)
@@ -171,15 +197,11 @@ class HttpConnection:
             self._skip(stream, response)
         return response.keep_alive and not self._gone
 
-    def _body(
-        self, head: Head, parser: HeadParser | None, rest: bytes, environ: dict[str, Any]
-    ) -> BodyStream | None:
+    def _body(self, head: Head, rest: bytes, environ: dict[str, Any]) -> BodyStream | None:
         """Set ``wsgi.input``; the stream if not all of the body is here yet."""
         length = head.content_length
         if head.chunked:
-            if parser is None:
-                raise AssertionError("a head with a chunked body is not remembered")
-            stream: BodyStream = ChunkedStream(self, rest, head.expects_continue, parser)
+            stream: BodyStream = ChunkedStream(self, rest, head.expects_continue)
         elif len(rest) >= length:
             if len(rest) == length:
                 environ["wsgi.input"] = io.BytesIO(rest)
@@ -192,7 +214,7 @@ class HttpConnection:
             stream = LengthStream(self, rest, head.expects_continue, length)
         environ["wsgi.input"] = stream
         self._buffer = b""
-        self.deadline = time.monotonic() + self.server.timeouts.body
+        self._body_deadline = time.monotonic() + self.server.timeouts.body
         return stream
 
     def _run(self, environ: dict[str, Any], response: Response) -> None:
@@ -206,21 +228,25 @@ class HttpConnection:
                 close = getattr(result, "close", None)
                 if close is not None:
                     close()
-        except OSError:
+        except ClientGone:
             self._client_is_gone()
             response.keep_alive = False
-        except Exception:
-            if self._gone:
-                return
+        except HttpFault as fault:  # of the body, that the application was reading
+            response.keep_alive = False
+            if not response.headers_sent:
+                self._is_head = environ["REQUEST_METHOD"] == "HEAD"
+                self._refuse(fault)
+        except USER_FAULTS:
             logger.exception("the application failed")
             response.keep_alive = False
             if not response.headers_sent:
+                self._is_head = environ["REQUEST_METHOD"] == "HEAD"
                 self._refuse(HttpFault(500, "Internal error"))
 
     def _skip(self, stream: BodyStream, response: Response) -> None:
         """Get past what the application left of the body, or give the connection up."""
         if not stream.finished and response.keep_alive:
-            self.deadline = time.monotonic() + DRAIN_SECONDS
+            self._body_deadline = time.monotonic() + DRAIN_SECONDS
             try:
                 stream.read(DRAIN_BYTES)
             except (HttpFault, OSError):
@@ -233,7 +259,7 @@ class HttpConnection:
 
     # The head
 
-    def _read_head(self, buffer: bytes) -> tuple[Head | None, HeadParser | None, bytes]:
+    def _read_head(self, buffer: bytes) -> tuple[Head | None, bytes]:
         """Parse a head that is not known yet, receiving the rest of it if need be."""
         while buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: empty lines before a request
             buffer = buffer[2:]
@@ -242,13 +268,12 @@ class HttpConnection:
             if end > MAX_HEAD:
                 raise HttpFault(431, f"The head is longer than {MAX_HEAD} bytes")
             text = buffer[:end]
-            head, parser = parse_head(text)
-            if not head.chunked:
-                self.server.remember(text, head)
-            return head, parser, buffer[end:]
+            head = parse_head(text)
+            self.server.remember(text, head)
+            return head, buffer[end:]
         return self._read_partial_head(buffer)
 
-    def _read_partial_head(self, buffer: bytes) -> tuple[Head | None, HeadParser | None, bytes]:
+    def _read_partial_head(self, buffer: bytes) -> tuple[Head | None, bytes]:
         """Feed llhttp as the bytes come, so that a malformed head is refused at once."""
         self.deadline = time.monotonic() + self.server.timeouts.head
         parser = HeadParser()
@@ -266,15 +291,16 @@ class HttpConnection:
                 parser.feed(buffer[fed:upto])
                 fed = upto
             if end > 3:
-                return finish_head(buffer[:end], parser), parser, buffer[end:]
+                return finish_head(buffer[:end], parser), buffer[end:]
             if parser.complete:
                 raise HttpFault(400, "Malformed request")
             more = self._receive()
             if not more:
                 if self._expired:
                     raise HttpFault(408, "The head did not come in time")
-                return None, None, b""
+                return None, b""
             buffer += more
+            self._is_head = buffer.startswith(b"HEAD ")
 
     # Bytes in
 
@@ -328,7 +354,13 @@ class HttpConnection:
 
         :raises HttpFault: 408 when the time for the body is over.
         """
-        data = self._receive()
+        self.deadline = self._body_deadline
+        try:
+            data = self._receive()
+        except OSError as error:
+            raise ClientGone(str(error)) from error
+        finally:
+            self.deadline = _NEVER  # the application's own time is not the client's
         if self._expired:
             raise HttpFault(408, "The body did not come in time")
         return data
@@ -338,12 +370,14 @@ class HttpConnection:
     def send(self, data: bytes) -> None:
         """Send all of it.
 
-        :raises OSError: when the client is gone.
+        :raises ClientGone: when the client is gone.
         """
         try:
             sent = self._send_raw(data)
         except BlockingIOError:
             sent = 0
+        except OSError as error:
+            raise ClientGone(str(error)) from error
         if sent < len(data):
             self._send_rest(memoryview(data)[sent:])
 
@@ -355,6 +389,8 @@ class HttpConnection:
                 self.deadline = time.monotonic() + SEND_SECONDS
                 sent = self.socket.send(data)
                 data = data[sent:]
+        except OSError as error:
+            raise ClientGone(str(error)) from error
         finally:
             self.deadline = before
 
@@ -398,11 +434,11 @@ class HttpConnection:
         )
         head = (
             f"HTTP/1.1 {_STATUS[fault.status]}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n{date_line()}Connection: close\r\n\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n"
         )
         try:
-            self.send(head.encode() + body)
-        except OSError:
+            self.send(head.encode() + date_line() + b"\r\n" + (b"" if self._is_head else body))
+        except ClientGone:
             return
         self._linger()
 

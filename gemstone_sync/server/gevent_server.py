@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import resource
 import socket
 import ssl
 import time
@@ -26,6 +27,8 @@ logger = logging.getLogger("gemstone_sync.server")
 
 #: Connections that the kernel accepts for us while the loop is busy; gunicorn's figure.
 BACKLOG = 2048
+#: Open files beside connections: those of methods, their databases and calls.
+FILES_FOR_METHODS = 512
 #: Seconds between two looks for connections whose time is over.
 SWEEP_SECONDS = 0.25
 #: How many heads are remembered, and up to what size: a client has one or two of a few 100 bytes.
@@ -152,7 +155,7 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         self.clients_gone = 0
         self.now = time.monotonic()
         self.known_heads: dict[bytes, Head] = {}
-        self._max_connections = settings.max_connections
+        self._max_connections = _raise_file_limit(settings.max_connections)
         self._trusted = _networks(settings.trusted_proxies)
         self._sweep_timer: Any = None
 
@@ -244,11 +247,24 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
             return
         super().handle(connection, address)
 
+    def is_crowded(self) -> bool:
+        """Whether it begins to matter which connection is idle for how long."""
+        return len(self.connections) > self._max_connections // 2
+
     def _make_room(self) -> bool:
+        """Give up the connection that is idle for longest, or that waits longest for its client.
+
+        Never one whose call runs, or whose answer is being sent.
+        """
         for connection in self.connections:
             if connection.idle:
                 del self.connections[connection]
                 connection.close_idle()
+                return True
+        for connection in self.connections:
+            if connection.waits_for_client:
+                del self.connections[connection]
+                connection.expire()
                 return True
         return False
 
@@ -296,6 +312,24 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         # Polled: 100 times a second, only while stopping.
         while self.connections and time.monotonic() < moment:
             gevent.sleep(0.01)
+
+
+def _raise_file_limit(connections: int) -> int:
+    """Let the process open as many files as `connections` and its methods need.
+
+    :returns: how many connections there can be.
+    """
+    needed = connections + FILES_FOR_METHODS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return connections
+    possible = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+    if possible == needed:
+        return connections
+    fewer = max(possible // 2, possible - FILES_FOR_METHODS)
+    logger.warning("the limit of %d open files allows %d connections", possible, fewer)
+    return fewer
 
 
 def _networks(proxies: Sequence[str]) -> list[Any]:

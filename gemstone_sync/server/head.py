@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-__all__ = ["Head", "HeadParser", "HttpFault", "parse_head"]
+__all__ = ["Head", "HeadParser", "HttpFault", "feed", "finish_head", "parse_head"]
 
 #: A client sends a line of 8,000 octets at least (RFC 9112, section 3); 8 KB is what servers take.
 MAX_REQUEST_LINE = 8 * 1024
@@ -31,8 +31,11 @@ _PLAIN = {"CONTENT_TYPE", "CONTENT_LENGTH"}
 FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
 
 
-class HttpFault(Exception):
-    """A request that is answered with an error and the end of the connection."""
+class HttpFault(OSError):
+    """A request that is answered with an error and the end of the connection.
+
+    An OSError, because it may come out of ``wsgi.input``: applications know those there.
+    """
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -63,53 +66,44 @@ class Head:
     forwarded: dict[str, str]
 
 
-class HeadParser:
-    """Feeds a head to llhttp as it comes, so that a malformed one is refused before its end.
+def feed(parser: httptools.HttpRequestParser, data: bytes) -> None:
+    """Feed bytes to llhttp.
 
-    :ivar parser: llhttp, which goes on with the chunks of the body.
+    :raises HttpFault: when they cannot go on a valid message, or a callback raised one.
     """
+    try:
+        parser.feed_data(data)
+    except httptools.HttpParserUpgrade:
+        pass  # no upgrade is offered here: the message is an ordinary request (RFC 9110, 7.8)
+    except httptools.HttpParserCallbackError as error:
+        if isinstance(error.__context__, HttpFault):
+            raise error.__context__ from None
+        raise
+    except httptools.HttpParserError as error:
+        raise HttpFault(400, f"Malformed request: {error}") from None
+
+
+class HeadParser:
+    """Feeds a head to llhttp as it comes, so that a malformed one is refused before its end."""
 
     def __init__(self) -> None:
         self.fields: list[tuple[bytes, bytes]] = []
         self.complete = False
-        self.receiver: Any = None
-        self.parser = httptools.HttpRequestParser(self)
+        self._parser = httptools.HttpRequestParser(self)
+
+    def feed(self, data: bytes) -> None:
+        """:raises HttpFault: when `data` cannot go on a valid head."""
+        feed(self._parser, data)
 
     # Called by llhttp
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.complete:
-            self.receiver.on_trailer(name, value)
-            return
         self.fields.append((name, value))
         if len(self.fields) > MAX_FIELDS:
             raise HttpFault(431, f"More than {MAX_FIELDS} header fields")
 
     def on_headers_complete(self) -> None:
         self.complete = True
-
-    def on_chunk_header(self) -> None:
-        pass
-
-    def on_body(self, data: bytes) -> None:
-        self.receiver.on_data(data)
-
-    def on_message_complete(self) -> None:
-        if self.receiver is not None:
-            self.receiver.on_end()
-
-    def feed(self, data: bytes) -> None:
-        """:raises HttpFault: when `data` cannot go on a valid message."""
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # no upgrade is offered here: the message is an ordinary request
-        except httptools.HttpParserCallbackError as error:
-            if isinstance(error.__context__, HttpFault):
-                raise error.__context__ from None
-            raise
-        except httptools.HttpParserError as error:
-            raise HttpFault(400, f"Malformed request: {error}") from None
 
 
 def check_request_line(line: bytes) -> tuple[str, str, str]:
@@ -126,18 +120,18 @@ def check_request_line(line: bytes) -> tuple[str, str, str]:
     if version not in ("1.1", "1.0"):
         raise HttpFault(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here")
     if method == "CONNECT":
-        raise HttpFault(405, "CONNECT is not offered")
+        raise HttpFault(501, "CONNECT is not offered")
     return method, target, version
 
 
-def parse_head(text: bytes) -> tuple[Head, HeadParser]:
+def parse_head(text: bytes) -> Head:
     """Parse and check one whole head, from the request line to the empty line.
 
     :raises HttpFault: when it breaks a rule; nothing more of the connection can be trusted then.
     """
     parser = HeadParser()
     parser.feed(text)
-    return finish_head(text, parser), parser
+    return finish_head(text, parser)
 
 
 def finish_head(text: bytes, parser: HeadParser) -> Head:
@@ -153,8 +147,8 @@ def finish_head(text: bytes, parser: HeadParser) -> Head:
         "SERVER_PROTOCOL": f"HTTP/{version}",
     }
     environ.update(fields)
-    _set_target(environ, method, target)
     _check_host(environ, is_1_0)
+    _set_target(environ, method, target)
     coding = environ.pop("HTTP_TRANSFER_ENCODING", None)
     chunked = coding is not None
     if chunked:
@@ -219,7 +213,7 @@ def _set_target(environ: dict[str, Any], method: str, target: str) -> None:
             authority, mark, query = authority.partition("?")
             slash, path = "/" + mark + query + slash, path
         target = (slash or "/") + path
-        if "@" in authority or not authority:
+        if authority.startswith(":") or not authority or not _HOST.fullmatch(authority):
             raise HttpFault(400, "Malformed request target")
         environ["HTTP_HOST"] = authority  # section 3.2.2: it replaces the Host field
     if "#" in target:

@@ -7,20 +7,19 @@ worker, it is there to start another one.
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import signal
 import time
 from collections.abc import Callable
+from typing import TypeAlias
 
 import gevent
 from gevent import monkey
 
-__all__ = ["BOOT_FAILED", "leave_with_parent", "supervise"]
+__all__ = ["leave_with_parent", "supervise"]
 
 logger = logging.getLogger("gemstone_sync.server")
-
-#: The exit code of a worker that could not start: starting it again would fail again.
-BOOT_FAILED = 3
 
 #: A worker that lived for less is started again after a pause, which doubles each time.
 _HEALTHY_SECONDS = 5.0
@@ -29,9 +28,15 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
 
 
+#: See `supervise`.
+Work: TypeAlias = Callable[[int, Callable[[], None]], int]
+
+
 class _Worker:
     def __init__(self, number: int) -> None:
         self.number = number
+        #: Shared with the process: its byte is 1 once it serves.
+        self.ready = mmap.mmap(-1, 1)
         self.pid = 0
         self.started = 0.0
         self.pause = 0.0
@@ -41,13 +46,14 @@ class _Worker:
 
 def supervise(
     count: int,
-    work: Callable[[int], int],
+    work: Work,
     stop_timeout: float,
     on_stop: Callable[[], object] = lambda: None,
 ) -> int:
     """Fork `count` workers, replace those that die, until SIGTERM or SIGINT.
 
-    :param work: runs in each worker with its number, 0 to `count` - 1; returns its exit code.
+    :param work: runs in each worker with its number, 0 to `count` - 1, and a function to call once
+        it serves; returns its exit code. A worker that ends before it ever served ends all.
     :param stop_timeout: seconds that workers have after the signal; then they are killed.
     :param on_stop: called before the workers are told to stop.
     :returns: the exit code for the process: 0, or 1 when a worker could not start.
@@ -64,9 +70,7 @@ def supervise(
     return 1 if failed else 0
 
 
-def _watch(
-    workers: list[_Worker], work: Callable[[int], int], mask: set[signal.Signals] | set[int]
-) -> bool:
+def _watch(workers: list[_Worker], work: Work, mask: set[signal.Signals] | set[int]) -> bool:
     """Keep the workers running until a signal says stop; True when one could not start."""
     while True:
         now = time.monotonic()
@@ -78,7 +82,8 @@ def _watch(
         if received is not None and received.si_signo != signal.SIGCHLD:
             return False
         for worker, code in _reap(workers):
-            if code == BOOT_FAILED:
+            if worker.ready[0] == 0:
+                logger.error("worker %d could not start; the service ends", worker.number)
                 return True
             lived = time.monotonic() - worker.started
             worker.pause = (
@@ -95,9 +100,8 @@ def _watch(
             )
 
 
-def _fork(
-    worker: _Worker, work: Callable[[int], int], mask: set[signal.Signals] | set[int]
-) -> None:
+def _fork(worker: _Worker, work: Work, mask: set[signal.Signals] | set[int]) -> None:
+    worker.ready[0] = 0
     # The original: gevent's would also watch the child from an event loop that never runs here.
     pid = monkey.get_original("os", "fork")()
     if pid:
@@ -108,7 +112,7 @@ def _fork(
     try:
         gevent.reinit()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        code = work(worker.number)
+        code = work(worker.number, lambda: worker.ready.__setitem__(0, 1))
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:

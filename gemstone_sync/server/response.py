@@ -28,13 +28,13 @@ class _DateLine:
 
     def __init__(self) -> None:
         self._second = 0
-        self._line = ""
+        self._line = b""
 
-    def __call__(self) -> str:
+    def __call__(self) -> bytes:
         now = int(time.time())
         if now != self._second:
             self._second = now
-            self._line = f"Date: {formatdate(now, usegmt=True)}\r\n"
+            self._line = f"Date: {formatdate(now, usegmt=True)}\r\n".encode()
         return self._line
 
 
@@ -42,11 +42,11 @@ date_line = _DateLine()
 
 
 #: Heads as rendered, by status and headers: a service repeats a few, but for their lengths.
-_known_heads: dict[Any, tuple[str, int | None, bool, bool]] = {}
+_known_heads: dict[Any, tuple[bytes, int | None, bool, bool]] = {}
 _REMEMBERED_HEADS = 512
 
 
-def _render(status: str, headers: list[tuple[str, str]]) -> tuple[str, int | None, bool, bool]:
+def _render(status: str, headers: list[tuple[str, str]]) -> tuple[bytes, int | None, bool, bool]:
     """Status line and headers as text, the length they announce, whether they hold a Date, and
     whether they close the connection.
 
@@ -69,7 +69,11 @@ def _render(status: str, headers: list[tuple[str, str]]) -> tuple[str, int | Non
         lines.append(f"{name}: {value}")
     if any("\r" in line or "\n" in line or "\0" in line for line in lines):
         raise ValueError("a response header holds a line break or NUL")
-    return "\r\n".join([*lines, ""]), length, dated, closes
+    try:
+        text = "\r\n".join([*lines, ""]).encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"a response header is outside latin-1: {error}") from error
+    return text, length, dated, closes
 
 
 class BrokenResponse(Exception):
@@ -104,7 +108,7 @@ class Response:
         self._connection = connection
         self._head = head
         self._stream = stream
-        self._head_text: str | None = None
+        self._head_text: bytes | None = None
         self.keep_alive = keep_alive
         #: The status line's text, e.g. "200 OK".
         self.status = ""
@@ -148,23 +152,25 @@ class Response:
         if self.headers_sent:
             self._send_body(data)
         else:
-            self._connection.send(self._start_of_message(None) + self._framed(data))
+            message = self._start_of_message(None) + self._framed(data)
+            self.headers_sent = True
+            self._connection.send(message)
 
     def finish(self, result: Iterable[bytes]) -> None:
         """Send everything that the application returned."""
         if type(result) is list and len(result) == 1 and not self.headers_sent:
             body = result[0]
-            head = self._start_of_message(len(body))
-            self._connection.send(head + self._framed(body))
-            # One piece of the announced length is the whole body: nothing is left to frame.
-            if self._chunked:
-                self._connection.send(b"0\r\n\r\n")
+            message = self._start_of_message(len(body)) + self._framed(body)
+            self.headers_sent = True
+            self._connection.send(message)
         else:
             for data in result:
                 if data:
                     self.write(data)
             if not self.headers_sent:
-                self._connection.send(self._start_of_message(0))
+                message = self._start_of_message(0)
+                self.headers_sent = True
+                self._connection.send(message)
             if self._chunked:
                 self._connection.send(b"0\r\n\r\n")
         if self._left > 0:
@@ -181,7 +187,6 @@ class Response:
         text = self._head_text
         if text is None:
             raise BrokenResponse("the application did not call start_response")
-        self.headers_sent = True
         head = self._head
         status = self.status
         if status[:3] in _NO_BODY or status[0] == "1":
@@ -192,20 +197,22 @@ class Response:
         elif head.is_head:
             self._no_body = True
         elif known is not None:
-            text += f"Content-Length: {known}\r\n"
+            text += b"Content-Length: %d\r\n" % known
             self.length = self._left = known
         elif head.is_1_0:
             self.keep_alive = False  # the end of the connection ends the body
         else:
             self._chunked = True
-            text += "Transfer-Encoding: chunked\r\n"
+            text += b"Transfer-Encoding: chunked\r\n"
+        if self._connection.server.draining:  # perhaps since the request began
+            self.keep_alive = False
         if self._stream is not None and not self._stream.can_be_skipped():
             self.keep_alive = False
         if not self.keep_alive:
-            text += "Connection: close\r\n"
+            text += b"Connection: close\r\n"
         elif head.is_1_0:
-            text += "Connection: keep-alive\r\n"
-        return (text + "\r\n").encode("latin-1")
+            text += b"Connection: keep-alive\r\n"
+        return text + b"\r\n"
 
     def _framed(self, data: bytes) -> bytes:
         """The bytes for the wire of one piece of body."""

@@ -9,12 +9,21 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from .head import HeadParser, HttpFault
+import httptools
+
+from .head import HttpFault, feed
 
 if TYPE_CHECKING:
     from .connection import HttpConnection
 
-__all__ = ["DRAIN_BYTES", "DRAIN_SECONDS", "BodyStream", "ChunkedStream", "LengthStream"]
+__all__ = [
+    "DRAIN_BYTES",
+    "DRAIN_SECONDS",
+    "BodyStream",
+    "ChunkedStream",
+    "ClientGone",
+    "LengthStream",
+]
 
 #: After an early answer this much is still read, for this long: closing at once would make the
 #: client's system throw the answer away (a reset) while it is still sending.
@@ -30,6 +39,14 @@ _FORBIDDEN_TRAILERS = frozenset(
 #: A line of chunk framing: a size and extensions, or a trailer field.
 _MAX_LINE = 8 * 1024
 _MAX_TRAILERS = 32 * 1024
+
+
+#: Brings a parser to the beginning of a chunked body.
+_CHUNKED_HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class ClientGone(ConnectionError):
+    """The client went away; nobody is left to answer."""
 
 
 class BodyStream(io.RawIOBase):
@@ -84,7 +101,7 @@ class BodyStream(io.RawIOBase):
             self._connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         data = self._connection.receive_body()
         if not data:
-            raise ConnectionResetError("the client closed the connection within the body")
+            raise ClientGone("the client closed the connection within the body")
         return data
 
     def leftover(self) -> bytes:
@@ -123,12 +140,13 @@ class ChunkedStream(BodyStream):
     never sees a byte of the next request.
     """
 
-    def __init__(
-        self, connection: HttpConnection, buffered: bytes, expects: bool, parser: HeadParser
-    ) -> None:
+    def __init__(self, connection: HttpConnection, buffered: bytes, expects: bool) -> None:
         super().__init__(connection, buffered, expects)
-        self._parser = parser
-        parser.receiver = self
+        # A parser of its own: the head's may have stopped at an Upgrade field.
+        self._in_body = False
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.feed_data(_CHUNKED_HEAD)
+        self._in_body = True
         self._data = b""
         self._chunk_left = 0
         self._in_trailers = False
@@ -137,17 +155,17 @@ class ChunkedStream(BodyStream):
     def _is_nearly_read(self) -> bool:
         return False  # nobody knows how much is still to come
 
-    # Called through the parser
+    # Called by llhttp
 
-    def on_data(self, data: bytes) -> None:
+    def on_body(self, data: bytes) -> None:
         self._data += data
 
-    def on_trailer(self, name: bytes, value: bytes) -> None:
+    def on_header(self, name: bytes, value: bytes) -> None:
         # Never merged into the head's fields; the forbidden ones are not even tolerated.
-        if name.lower() in _FORBIDDEN_TRAILERS:
+        if self._in_body and name.lower() in _FORBIDDEN_TRAILERS:
             raise HttpFault(400, "A forbidden field in the trailers")
 
-    def on_end(self) -> None:
+    def on_message_complete(self) -> None:
         self.finished = True
 
     def _some(self, most: int) -> bytes:
@@ -164,10 +182,10 @@ class ChunkedStream(BodyStream):
             data = self._buffer[: self._chunk_left]
             self._buffer = self._buffer[len(data) :]
             self._chunk_left -= len(data)
-            self._parser.feed(data)
+            feed(self._parser, data)
             return
         line = self._line()
-        self._parser.feed(line)
+        feed(self._parser, line)
         if self._in_trailers:
             self._trailer_bytes += len(line)
             if self._trailer_bytes > _MAX_TRAILERS:
@@ -181,10 +199,10 @@ class ChunkedStream(BodyStream):
 
     def _line(self) -> bytes:
         start = 0
-        while (end := self._buffer.find(b"\n", start)) < 0:
-            if len(self._buffer) > _MAX_LINE:
-                raise HttpFault(400, "A line of chunk framing is too long")
+        while (end := self._buffer.find(b"\n", start)) < 0 and len(self._buffer) <= _MAX_LINE:
             start = len(self._buffer)
             self._buffer += self._receive()
+        if end < 0 or end > _MAX_LINE:
+            raise HttpFault(400, "A line of chunk framing is too long")
         line, self._buffer = self._buffer[: end + 1], self._buffer[end + 1 :]
         return line

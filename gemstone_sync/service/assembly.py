@@ -148,11 +148,12 @@ def _methods(
             _add(methods, _method(service, function, marks))
     if statistics is not None:
         # A function, so that it has a docstring for get_service_specs.
-        def statistics_method() -> dict[str, Any]:
+        def built_in() -> dict[str, Any]:
             """Calls, errors and durations (seconds) of each method since the service started."""
             return statistics.as_dict()
 
-        _add(methods, Method("statistics", statistics_method, ParameterBinder(statistics_method)))
+        built_in.__qualname__ = "the built-in one of use_statistics"
+        _add(methods, Method("statistics", built_in, ParameterBinder(built_in)))
     return methods
 
 
@@ -170,9 +171,13 @@ def _method(service: MicroService, function: Callable[..., Any], marks: Marks) -
     assert marks.name is not None
     skip = 1 if marks.needs_handler else 0
     if inspect.ismethod(function):
-        binder = ParameterBinder(function.__func__, skip=skip + 1)
-    else:
-        binder = ParameterBinder(function, skip=skip)
+        skip += 1
+    try:
+        binder = ParameterBinder(getattr(function, "__func__", function), skip=skip)
+    except TypeError:
+        raise ServiceConfigurationError(
+            f"{function.__qualname__} takes the handler: it needs a first parameter for it"
+        ) from None
     return Method(
         name=marks.name,
         function=function,
@@ -241,7 +246,9 @@ def _app(
     rules = [_extra_rule(service, number, h) for number, h in enumerate(service.extra_handlers)]
     for method, marks in marked:
         for url, options in marks.routes:
-            rules.append(Rule(url, method.__qualname__.replace(".", "_"), method, options))
+            options = dict(options)
+            name = options.pop("endpoint", None) or method.__qualname__.replace(".", "_")
+            rules.append(Rule(url, name, method, options))
     web = WebSettings(
         import_name=type(service).__module__,
         template_dir=_absolute(service, service.template_dir),
@@ -259,6 +266,7 @@ def _app(
 def _extra_rule(service: MicroService, number: int, entry: Any) -> Rule:
     try:
         rule, handler, options = entry if len(entry) == 3 else (*entry, {})
+        options = dict(options)
     except (TypeError, ValueError):
         raise ServiceConfigurationError(
             f"extra_handlers holds (rule, view) or (rule, view, options), not {entry!r}"
@@ -267,7 +275,7 @@ def _extra_rule(service: MicroService, number: int, entry: Any) -> Rule:
         raise ServiceConfigurationError(
             f"extra_handlers: {rule!r} is no Flask rule; they look like /users/<int:user_id>"
         )
-    name = f"{getattr(handler, '__name__', 'handler')}_{number}"
+    name = options.pop("endpoint", None) or f"{getattr(handler, '__name__', 'handler')}_{number}"
     if isinstance(handler, type) and issubclass(handler, flask.views.View):
         if issubclass(handler, GemstoneCustomHandler):
             return Rule(rule, name, handler.as_view(name, microservice=service), options)
@@ -281,7 +289,10 @@ def _absolute(service: MicroService, path: str) -> str:
     """Relative paths start at the file of the service class, wherever the program runs."""
     source = inspect.getsourcefile(type(service)) if not os.path.isabs(path) else None
     base = os.path.dirname(os.path.abspath(source)) if source else os.getcwd()
-    return os.path.normpath(os.path.join(base, path))
+    absolute = os.path.normpath(os.path.join(base, path))
+    if not os.path.isdir(absolute):
+        raise ServiceConfigurationError(f"{type(service).__qualname__}: no directory {absolute}")
+    return absolute
 
 
 def _gate_settings(service: MicroService) -> GateSettings:

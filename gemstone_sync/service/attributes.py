@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 
+from ..config import Configurable
 from ..errors import ServiceConfigurationError
 from ..protocol import WIRE_FORMATS
 from .auth import ValidationStrategy
@@ -100,17 +101,31 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         "a number of seconds, 0 or more",
     ),
     (
-        ("header_timeout", "keep_alive_timeout", "body_timeout"),
+        (
+            "header_timeout",
+            "keep_alive_timeout",
+            "body_timeout",
+            "service_registry_ping_interval",
+        ),
         _seconds(above=True),
         "a number of seconds above 0",
     ),
+    (("accessible_at",), _or_none(_is_text), "a URL, or None"),
     (("certfile", "keyfile"), _or_none(_is_text), "the path of a PEM file, or None"),
     (("trusted_proxies",), _list_of(_is_text), "a list of addresses and networks"),
-    (("access_log", "use_statistics", "debug"), lambda v: isinstance(v, bool), "True or False"),
+    (
+        ("access_log", "use_statistics", "debug", "skip_configuration"),
+        lambda v: isinstance(v, bool),
+        "True or False",
+    ),
     (("default_timeout",), _or_none(_seconds(above=True)), "seconds above 0, or None"),
     (("batch_mode",), lambda v: v in _MODES, " or ".join(map(repr, _MODES))),
     (("periodic_scope",), lambda v: v in _SCOPES, " or ".join(map(repr, _SCOPES))),
-    (("wire_format",), lambda v: v in WIRE_FORMATS, " or ".join(map(repr, WIRE_FORMATS))),
+    (
+        ("wire_format",),
+        lambda v: isinstance(v, str) and v in WIRE_FORMATS,
+        " or ".join(map(repr, WIRE_FORMATS)),
+    ),
     (("allowed_hosts",), _or_none(_list_of(_is_text)), "a list of host names, or None"),
     (("allowed_origins",), _list_of(_is_text), "a list of origins"),
     (("secret_key",), lambda v: v is None or isinstance(v, (str, bytes)), "a text or bytes"),
@@ -132,22 +147,34 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         _list_of(_is_any),
         "a list",
     ),
+    (
+        ("configurables",),
+        _list_of(lambda v: isinstance(v, Configurable)),
+        "a list of Configurable instances",
+    ),
+    (
+        ("configurators",),
+        _list_of(lambda v: hasattr(v, "load") and hasattr(v, "get") and not isinstance(v, type)),
+        "a list of configurator instances",
+    ),
     (("service_registry_urls",), _list_of(_is_text), "a list of URLs"),
 )
 
 
-def check_attributes(service: MicroService) -> None:
-    """Check all of them.
+def check_attributes(service: MicroService, only: Iterable[str] | None = None) -> None:
+    """Check all of them, or some.
 
     :raises ServiceConfigurationError: for the first that is wrong.
     """
     for names, fits, wanted in _RULES:
-        for name in names:
+        for name in names if only is None else set(names) & set(only):
             value = getattr(service, name)
             if not fits(value):
                 raise ServiceConfigurationError(
                     f"{type(service).__qualname__}.{name} must be {wanted}, not {value!r}"
                 )
+    if only is not None:
+        return
     paths = (service.endpoint, service.health_live_path, service.health_ready_path)
     taken = [path for path in paths if path is not None]
     if len(set(taken)) != len(taken):

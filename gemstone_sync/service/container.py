@@ -34,7 +34,8 @@ class Container:
     it.
     """
 
-    #: The service that the container belongs to; None until a service takes it.
+    #: The service that the container belongs to; None until a service takes it. For type checkers,
+    #: annotate it with your own service class in your subclass.
     microservice: MicroService | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

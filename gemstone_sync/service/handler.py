@@ -86,6 +86,15 @@ class JsonRpcHandler:
             return default
 
     @functools.cached_property
+    def api_token(self) -> str | None:
+        """The first token that the service's ``validation_strategies`` find; None for none."""
+        for strategy in self.microservice.validation_strategies:
+            token = strategy.extract_api_token(self)
+            if token is not None:
+                return token
+        return None
+
+    @functools.cached_property
     def current_user(self) -> Any:
         """What ``authenticate_request`` returned for this call; asked once."""
         return self.microservice.authenticate_request(self)

@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import flask
 from gevent.threadpool import ThreadPoolExecutor
@@ -39,9 +39,16 @@ if TYPE_CHECKING:
 
 __all__ = ["MicroService"]
 
+P = TypeVar("P", bound=BasePlugin)
+
 
 def _port(text: Any) -> int:
-    return 0 if text == "random" else int(text)
+    if text == "random":
+        return 0
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"must be a whole number or 'random', not {text!r}") from None
 
 
 class MicroService(Container):
@@ -213,7 +220,7 @@ class MicroService(Container):
                 DeprecationWarning,
                 stacklevel=2,
             )
-        if not self.name:
+        if self.name is None:
             raise ServiceConfigurationError(
                 f"{type(self).__qualname__} has no name: set its `name` attribute"
             )
@@ -228,11 +235,19 @@ class MicroService(Container):
         self.logger = self.get_logger()
         #: Where the service is in its life.
         self.lifecycle = Lifecycle()
+        check_attributes(self, only=("plugins",))
         self.plugin_set = PluginSet(self, self.plugins)
         self._assembly: Assembly | None = None
         self._runner = runner.Runner(self)
         if (worker := current_worker()) is not None:
             self._runner.start_when_booted(worker)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("_runner", "_assembly", "lifecycle", "plugin_set", "logger"):
+            raise ServiceConfigurationError(
+                f"{type(self).__qualname__}.__init__ must call super().__init__()"
+            )
+        raise AttributeError(f"{type(self).__qualname__!r} object has no attribute {name!r}")
 
     # To override
 
@@ -266,14 +281,10 @@ class MicroService(Container):
     def authenticate_request(self, handler: JsonRpcHandler) -> Any:
         """Decide whether a private method may be called; anything falsy denies it.
 
-        The result can be read as ``handler.current_user``. By default the first token that
-        `validation_strategies` find is given to `api_token_is_valid`.
+        The result can be read as ``handler.current_user``. ``handler.api_token`` is the first token
+        that `validation_strategies` find; by default it is given to `api_token_is_valid`.
         """
-        for strategy in self.validation_strategies:
-            token = strategy.extract_api_token(handler)
-            if token is not None:
-                return self.api_token_is_valid(token)
-        return False
+        return handler.api_token is not None and self.api_token_is_valid(handler.api_token)
 
     def api_token_is_valid(self, api_token: str) -> bool:
         """Decide whether a token is good. Deprecated: override `authenticate_request`."""
@@ -325,6 +336,7 @@ class MicroService(Container):
         :param argv: the command line's words after the program's name; left out, those of the
             process when the program's own main module calls this, and none otherwise.
         """
+        check_attributes(self, only=("configurables", "configurators"))
         words = _argv_of_caller(2) if argv is None else argv
         found = False
         for template in self.configurators:
@@ -402,12 +414,18 @@ class MicroService(Container):
             raise ServiceConfigurationError("register plugins before the service starts")
         self.plugin_set.add(plugin)
 
-    def get_plugin(self, name: str) -> BasePlugin:
-        """The plugin of that name.
+    @overload
+    def get_plugin(self, name: str) -> BasePlugin: ...
+
+    @overload
+    def get_plugin(self, name: type[P]) -> P: ...
+
+    def get_plugin(self, name: str | type[BasePlugin]) -> BasePlugin:
+        """The plugin of that name, or of that class.
 
         :raises PluginError: when there is none.
         """
-        return self.plugin_set.get(name)
+        return self.plugin_set.get(name if isinstance(name, str) else name.name)
 
     def start_thread(
         self,
@@ -489,6 +507,8 @@ class MicroService(Container):
 
 def _argv_of_caller(depth: int) -> list[str]:
     """The process's command line, when its own main module is the caller `depth` frames up."""
-    if sys._getframe(depth).f_globals.get("__name__") == "__main__":
-        return sys.argv[1:]
-    return []
+    try:
+        caller = sys._getframe(depth)
+    except ValueError:  # the first function of a greenlet
+        return []
+    return sys.argv[1:] if caller.f_globals.get("__name__") == "__main__" else []

@@ -34,7 +34,8 @@ class BasePlugin:
 
     #: The name under which ``MicroService.get_plugin`` finds it. Required.
     name: str | None = None
-    #: The service that the plugin belongs to; None until a service takes it.
+    #: The service that the plugin belongs to; None until a service takes it. For type checkers,
+    #: annotate it with your own service class in your subclass.
     microservice: MicroService | None = None
 
     def set_microservice(self, microservice: MicroService) -> None:
@@ -51,7 +52,10 @@ class BasePlugin:
         """Called before each method call, once its parameters are valid."""
 
     def on_internal_error(self, exc_instance: BaseException) -> None:
-        """Called with each unexpected exception of a method."""
+        """Called with each unexpected exception of a method.
+
+        ``exc_instance.gemstone_error_id`` is the error id that the caller and the log have.
+        """
 
 
 class PluginSet:
@@ -77,10 +81,10 @@ class PluginSet:
             raise PluginError(f"two plugins have the name {name!r}")
         self._plugins[name] = take(plugin, self._service)
 
-    def get(self, name: str) -> BasePlugin:
+    def get(self, name: str | None) -> BasePlugin:
         """:raises PluginError: when there is none of that name."""
         try:
-            return self._plugins[name]
+            return self._plugins[name]  # type: ignore[index]  # None is never a key
         except KeyError:
             known = ", ".join(sorted(self._plugins)) or "none"
             raise PluginError(f"no plugin has the name {name!r}; registered: {known}") from None

@@ -9,18 +9,18 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
 
-from ..concurrency import current_call, is_patched
+from ..concurrency import USER_FAULTS, current_call, is_patched
 from ..errors import ServiceConfigurationError, ServiceStartError
 from ..ops import Lifecycle, show_logs
 from ..ops.health import State
 from ..server import GeventServer, ServerSettings, bind, current_worker
-from ..server.prefork import BOOT_FAILED, leave_with_parent, supervise
+from ..server.prefork import leave_with_parent, supervise
 from .assembly import pick, refuse_late_changes
 from .instance_lock import InstanceLock
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from .microservice import MicroService
 
 __all__ = ["Runner", "run", "run_until_stopped", "run_workers"]
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _UNFINISHED = {
     "event_transports": "events",
@@ -43,6 +45,10 @@ class Runner:
         self._service = service
         self._server: GeventServer | None = None
         self._lock: InstanceLock | None = None
+        #: `accessible_at` as derived from the bound address: derived anew at every start.
+        self._derived_url: str | None = None
+        self._starter: object = None
+        self._hooks_done = Event()
         self._started = Event()
         self.stopped = Event()
 
@@ -67,7 +73,7 @@ class Runner:
         :raises ServiceStartError: when the address cannot be bound.
         """
         service = self._service
-        if self._lifecycle.state not in (State.NEW, State.STOPPED):
+        if self._lifecycle.state not in (State.NEW, State.STOPPED, State.FAILED):
             raise ServiceConfigurationError(f"{service.name} is {self._lifecycle.state.value}")
         self._check()
         if not is_patched():
@@ -76,8 +82,8 @@ class Runner:
             )
         listener = bind(service.host, service.port)
         service.port = listener.getsockname()[1]
-        if service.accessible_at is None:
-            service.accessible_at = _reachable_url(service)
+        if service.accessible_at in (None, self._derived_url):
+            service.accessible_at = self._derived_url = _reachable_url(service)
         return listener
 
     def serve(self, listener: socket.socket, *, shared: bool = False) -> None:
@@ -114,20 +120,32 @@ class Runner:
         :param shared_address: where the other workers of this instance listen too, if there are.
         """
         self.stopped.clear()
+        self._hooks_done.clear()
+        self._starter = gevent.getcurrent()
         self._lifecycle.state = State.STARTING
         try:
             self._service.plugin_set.call("on_service_start")
             self._service.on_service_start()
         except BaseException:
-            self._lifecycle.state = State.FAILED
-            if self._server is not None:
-                self._server.drain(0, 0)
+            self._give_up()
             raise
+        finally:
+            self._starter = None
+            self._hooks_done.set()
         if self._lifecycle.state is not State.STARTING:
-            return  # a start hook called stop()
+            return  # stop() was called meanwhile
         self._start_periodic_tasks(shared_address)
         self._lifecycle.state = State.RUNNING
         self._started.set()
+
+    def _give_up(self) -> None:
+        """After a start hook that failed."""
+        self._lifecycle.state = State.FAILED
+        if self._server is not None:
+            self._server.drain(0, 0)
+            self._server = None
+        self._service.plugin_set.call("on_service_stop")
+        self.stopped.set()
 
     def _start_periodic_tasks(self, shared_address: str | None) -> None:
         service = self._service
@@ -180,8 +198,8 @@ class Runner:
         """Finish what runs, call the stop hooks. Does nothing when the service does not run."""
         if self._lifecycle.state not in (State.RUNNING, State.STARTING):
             return
-        if current_call.get() is not None:
-            # The call, or the periodic task, that asks must be able to finish.
+        if current_call.get() is not None or self._starter is gevent.getcurrent():
+            # The call, periodic task or start hook that asks must be able to finish.
             gevent.spawn(self._stop, grace)
             return
         self._stop(grace)
@@ -195,13 +213,16 @@ class Runner:
             service.logger.warning(
                 "%s: calls were cut off after %s s", service.name, service.stop_timeout
             )
+        self._hooks_done.wait(service.stop_timeout)  # a stop hook never runs beside a start hook
+        if self._lifecycle.state is State.FAILED:
+            return
         service._assemble().periodic.stop(service.stop_timeout)
         if self._lock is not None:
             self._lock.release()
             self._lock = None
         try:
             service.on_service_stop()
-        except Exception:
+        except USER_FAULTS:
             service.logger.exception("on_service_stop failed")
         service.plugin_set.call("on_service_stop")
         if (executor := vars(service).pop("_executor", None)) is not None:
@@ -239,18 +260,21 @@ def run_until_stopped(services: Sequence[MicroService]) -> None:
     """Start services, and stop them all when a signal comes or they have stopped by themselves."""
     show_logs()
     runners = [service._runner for service in services]
-    with _stop_signals(runners):
-        started: list[Runner] = []
+    started: list[Runner] = []
+    with _stop_signals(runners) as received:
         try:
             for runner in runners:
-                runner.start()
-                started.append(runner)
-        except ServiceStartError as error:
+                if not received:
+                    started.append(runner)
+                    runner.start()
+        except BaseException as error:
             for runner in started:
                 runner.stop()
+            if not isinstance(error, ServiceStartError):
+                raise
             sys.stderr.write(f"{error}\n")
             raise SystemExit(1) from None
-        for runner in runners:
+        for runner in started:
             runner.stopped.wait()
 
 
@@ -266,14 +290,17 @@ def run_workers(service: MicroService, count: int) -> None:
     service.logger.info("%s listens on %s with %d workers", service.name, service.url, count)
     parent = os.getpid()
 
-    def work(number: int) -> int:
-        with _stop_signals([runner]):
+    def work(number: int, ready: Callable[[], None]) -> int:
+        # Ctrl-C reaches the whole process group; the parent hears it and says SIGTERM.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with _stop_signals([runner], signal.SIGTERM):
             leave_with_parent(parent, runner.stop)
             try:
-                runner.serve(listener.dup(), shared=True)
+                runner.serve(listener, shared=True)
             except Exception:
                 service.logger.exception("worker %d could not start", number)
-                return BOOT_FAILED
+                return 1
+            ready()
             runner.stopped.wait()
         return 0
 
@@ -285,12 +312,15 @@ def run_workers(service: MicroService, count: int) -> None:
 
 
 @contextlib.contextmanager
-def _stop_signals(runners: Sequence[Runner]) -> Iterator[None]:
-    """SIGTERM stops with the grace of each service, Ctrl-C at once, a second signal hard."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _stop_signals(runners: Sequence[Runner], *numbers: signal.Signals) -> Iterator[list[int]]:
+    """SIGTERM stops with the grace of each service, Ctrl-C at once, a second signal hard.
+
+    Yields the list of the signals received.
+    """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
 
     def stop(number: int) -> None:
         received.append(number)
@@ -300,9 +330,9 @@ def _stop_signals(runners: Sequence[Runner]) -> Iterator[None]:
             grace = runner._service.drain_grace if number == signal.SIGTERM else 0.0
             gevent.spawn(runner.stop, grace)
 
-    watchers = [gevent.signal_handler(n, stop, n) for n in (signal.SIGTERM, signal.SIGINT)]
+    watchers = [gevent.signal_handler(n, stop, n) for n in numbers or _STOP_SIGNALS]
     try:
-        yield
+        yield received
     finally:
         for watcher in watchers:
             watcher.cancel()

@@ -57,7 +57,7 @@ class ServiceClient:
     def __exit__(self, *exc_info: object) -> None:
         self.service.stop()
 
-    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method with positional or with named parameters.
 
         :returns: the result.
@@ -74,7 +74,7 @@ class ServiceClient:
         options = {"data": error["data"]} if "data" in error else {}
         raise cls(error["message"], code=error["code"], **options)
 
-    def notify(self, method: str, *args: Any, **kwargs: Any) -> None:
+    def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Send a notification."""
         request = _request(method, args, kwargs, None)
         del request["id"]
