@@ -52,7 +52,15 @@ def patch() -> None:
     with warnings.catch_warnings():
         # "Monkey-patching ssl after ssl has already been imported": exactly what is mended below.
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
-        monkey.patch_all()
+        if "gunicorn.arbiter" in sys.modules:
+            # With --preload this is gunicorn's master: it waits for SIGCHLD, which gevent would
+            # take over, and would never hear that a worker has died.
+            monkey.patch_all(os=False, signal=False)
+        else:
+            monkey.patch_all()
+    if "gunicorn.arbiter" in sys.modules:
+        # Each worker patches again, whole; gevent warns of the second time.
+        warnings.filterwarnings("ignore", "Patching more than once", monkey.MonkeyPatchWarning)
     replaced = _replacements(monkey.saved)
     for name, module in list(sys.modules.items()):
         if not isinstance(module, types.ModuleType) or name.partition(".")[0] in _LEAVE_ALONE:

@@ -1,9 +1,9 @@
 """HTTP: the gevent server, the Flask app, and the way of a request between them.
 
-Reading order: `gevent_server` (listening, ending) and `connection` (one socket) with `head`,
-`streams` and `response` (HTTP/1.1); then `gate` (which hosts and origins may, and where a path
-goes), `endpoint` (the JSON-RPC endpoint), `app` (the Flask factory), `static`. `prefork` and
-`gunicorn_worker` run it in several processes.
+Reading order: `gevent_server` (listening, ending) and `connection` (one socket, over
+`channel`) with `head`, `streams` and `response` (HTTP/1.1); then `gate` (which hosts and origins
+may, and where a path goes), `endpoint` (the JSON-RPC endpoint), `app` (the Flask factory),
+`static`. `prefork` and `gunicorn_worker` run it in several processes.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 from typing import Any
 
 from .app import Rule, WebSettings, make_app
+from .balance import Balance
 from .endpoint import Endpoint, EndpointSettings
 from .gate import Gate, GateSettings, Readiness
-from .gevent_server import GeventServer, ServerSettings, bind
+from .gevent_server import GeventServer, ServerSettings, bind, tls_context
 from .gunicorn import current_worker, under_gunicorn
 
 __all__ = [
+    "Balance",
     "Endpoint",
     "EndpointSettings",
     "Gate",
@@ -30,6 +32,7 @@ __all__ = [
     "bind",
     "current_worker",
     "make_app",
+    "tls_context",
     "under_gunicorn",
 ]
 

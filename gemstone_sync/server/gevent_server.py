@@ -18,8 +18,9 @@ from gevent.pywsgi import WSGIServer
 from werkzeug.wsgi import FileWrapper
 
 from ..errors import ServiceConfigurationError, ServiceStartError
+from .balance import Balance
 from .connection import HttpConnection
-from .head import Head
+from .head import HOST, Head
 
 __all__ = ["GeventServer", "ServerSettings", "Timeouts", "bind", "tls_context"]
 
@@ -112,6 +113,7 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
     :param listener: from `bind`.
     :param tls: instead of the settings' certfile and keyfile.
     :param shared: other processes accept from the same socket.
+    :param balance: what they tell each other, if they do.
     :raises ServiceStartError: when the TLS files cannot be used.
     :raises ServiceConfigurationError: when a trusted proxy is no address.
 
@@ -130,11 +132,21 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         tls: ssl.SSLContext | None = None,
         access_log: bool = False,
         shared: bool = False,
+        balance: Balance | None = None,
     ) -> None:
         settings = settings or ServerSettings()
-        if tls is None and settings.certfile:
-            tls = tls_context(settings.certfile, settings.keyfile)
+        try:
+            if tls is None and settings.certfile:
+                tls = tls_context(settings.certfile, settings.keyfile)
+            self._trusted = _networks(settings.trusted_proxies)
+        except BaseException:
+            listener.close()
+            raise
         self.tls_context = tls
+        if tls is not None:
+            # Requests delimit themselves; without this OpenSSL 3 answers a client that just goes
+            # away, and an idle connection that is closed here, with a fatal alert.
+            tls.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
         # gevent's own socket class, also in a process that is not patched.
         cooperative = gevent.socket.socket(fileno=listener.detach())
         super().__init__(
@@ -149,6 +161,8 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         if shared:
             # One at a time: a worker that takes all that wait leaves its siblings without work.
             self.max_accept = 1
+        self._balance = balance
+        self._yielded = False
         self.requests = 0
         self.draining = False
         self.connections: dict[HttpConnection, None] = {}
@@ -156,7 +170,6 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         self.now = time.monotonic()
         self.known_heads: dict[bytes, Head] = {}
         self._max_connections = _raise_file_limit(settings.max_connections)
-        self._trusted = _networks(settings.trusted_proxies)
         self._sweep_timer: Any = None
 
     # Requests
@@ -215,7 +228,7 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         if scheme in ("http", "https"):
             environ["wsgi.url_scheme"] = scheme
         host = forwarded.get("HTTP_X_FORWARDED_HOST", "").rpartition(",")[2].strip()
-        if host:
+        if host and HOST.fullmatch(host):
             environ["HTTP_HOST"] = host
         environ.update(forwarded)
 
@@ -245,7 +258,13 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         if len(self.connections) >= self._max_connections and not self._make_room():
             connection.close()
             return
-        super().handle(connection, address)
+        if self._balance is not None:
+            self._balance.publish(len(self.connections) + 1)
+        try:
+            super().handle(connection, address)
+        finally:
+            if self._balance is not None:
+                self._balance.publish(len(self.connections))
 
     def is_crowded(self) -> bool:
         """Whether it begins to matter which connection is idle for how long."""
@@ -256,17 +275,27 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
 
         Never one whose call runs, or whose answer is being sent.
         """
-        for connection in self.connections:
-            if connection.idle:
+        for connection in self.connections:  # in the order in which they last became idle
+            if connection.idle or connection.waits_for_client:
                 del self.connections[connection]
-                connection.close_idle()
-                return True
-        for connection in self.connections:
-            if connection.waits_for_client:
-                del self.connections[connection]
-                connection.expire()
+                if connection.idle:
+                    connection.close_idle()
+                else:
+                    connection.expire()
                 return True
         return False
+
+    def _do_read(self) -> None:
+        """Called by gevent when a connection can be accepted."""
+        if self._balance is not None and not self._yielded and self._balance.others_have_fewer():
+            # As gevent itself does after an error: look away, and look again a little later.
+            self._yielded = True
+            self.stop_accepting()
+            self._timer = self.loop.timer(self._balance.PATIENCE)
+            self._timer.start(self._start_accepting_if_started)
+            return
+        self._yielded = False
+        super()._do_read()
 
     # The end
 
@@ -279,7 +308,8 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         :returns: False when calls had to be cut off.
         """
         started = time.monotonic()
-        self._accept_queued()
+        if not self.closed:
+            self._accept_queued()
         self.draining = True
         self.close()
         self._wait_until(started + min(grace, timeout))

@@ -7,6 +7,7 @@ bounds connections instead of calls.
 from __future__ import annotations
 
 import logging
+import signal
 from typing import Any
 
 import gevent
@@ -31,12 +32,14 @@ class GunicornWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no typ
     alive: bool
 
     def patch(self) -> None:
-        patch()  # first, with the mending of what gunicorn has imported
+        self._stopping = Event()
+        # gunicorn's own comes later; until then the master's would swallow the signal.
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        patch()  # with the mending of what gunicorn has imported
         super().patch()
 
     def run(self) -> None:
         """Serve until gunicorn says stop, then drain."""
-        self._stopping = Event()
         hosted = getattr(self.wsgi, "_hosted", None)
         application, settings = hosted() if hosted is not None else (self.wsgi, ServerSettings())
         tls = ssl_context(self.cfg) if self.cfg.is_ssl else None

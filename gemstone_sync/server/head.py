@@ -22,13 +22,13 @@ MAX_FIELDS = 100
 
 #: Exactly one space between the parts; llhttp takes more (RFC 9112, section 3).
 _REQUEST_LINE = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/(\d\.\d)")
-_HOST = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=-]*(:\d{0,5})?|\[[0-9A-Fa-f:.]+\](:\d{0,5})?")
+HOST = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=-]*(:\d{0,5})?|\[[0-9A-Fa-f:.]+\](:\d{0,5})?")
 _TOKENS = re.compile(r"\s*,\s*")
 
 #: The WSGI names of fields that have no HTTP_ in front (PEP 3333).
 _PLAIN = {"CONTENT_TYPE", "CONTENT_LENGTH"}
-#: Only a trusted proxy may say these; from anybody else they do not reach the application.
-FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
+#: Only a trusted proxy may say what starts so; from others it does not reach the application.
+_FORWARDED = ("HTTP_X_FORWARDED", "HTTP_FORWARDED")
 
 
 class HttpFault(OSError):
@@ -53,7 +53,7 @@ class Head:
     :param keep_alive: the connection may be used again.
     :param is_1_0: the client speaks HTTP/1.0.
     :param expects_continue: the client waits for "100 Continue" before it sends the body.
-    :param forwarded: the X-Forwarded fields, by WSGI name; not in `environ`.
+    :param forwarded: the Forwarded and X-Forwarded fields, by WSGI name; not in `environ`.
     """
 
     environ: dict[str, Any]
@@ -169,7 +169,7 @@ def finish_head(text: bytes, parser: HeadParser) -> Head:
         is_1_0=is_1_0,
         is_head=method == "HEAD",
         expects_continue=expect is not None and not is_1_0,
-        forwarded={name: environ.pop(name) for name in FORWARDED if name in environ},
+        forwarded={n: environ.pop(n) for n in fields if n.startswith(_FORWARDED)},
     )
 
 
@@ -213,7 +213,7 @@ def _set_target(environ: dict[str, Any], method: str, target: str) -> None:
             authority, mark, query = authority.partition("?")
             slash, path = "/" + mark + query + slash, path
         target = (slash or "/") + path
-        if authority.startswith(":") or not authority or not _HOST.fullmatch(authority):
+        if authority.startswith(":") or not authority or not HOST.fullmatch(authority):
             raise HttpFault(400, "Malformed request target")
         environ["HTTP_HOST"] = authority  # section 3.2.2: it replaces the Host field
     if "#" in target:
@@ -229,5 +229,5 @@ def _check_host(environ: dict[str, Any], is_1_0: bool) -> None:
     if host is None:
         if not is_1_0:
             raise HttpFault(400, "A request has a Host field")
-    elif not _HOST.fullmatch(host):
+    elif not HOST.fullmatch(host):
         raise HttpFault(400, "Malformed Host field")

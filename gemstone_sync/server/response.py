@@ -6,6 +6,7 @@ Hot path: `Response.start` and `Response.finish` run for each request.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
@@ -21,6 +22,8 @@ __all__ = ["Response", "date_line"]
 logger = logging.getLogger("gemstone_sync.server")
 
 _NO_BODY = ("204", "304")
+_STATUS = re.compile(r"\d{3}( .*)?")
+_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.1
 
 
 class _DateLine:
@@ -50,18 +53,25 @@ def _render(status: str, headers: list[tuple[str, str]]) -> tuple[bytes, int | N
     """Status line and headers as text, the length they announce, whether they hold a Date, and
     whether they close the connection.
 
-    :raises ValueError: when a part holds a line break or NUL (response splitting).
+    :raises ValueError: when a part is malformed, or holds a line break or NUL (response
+        splitting).
     """
+    if not _STATUS.fullmatch(status):
+        raise ValueError(f"not an HTTP status: {status!r}")
     length: int | None = None
     dated = closes = False
-    lines = [f"HTTP/1.1 {status}"]
+    lines = [f"HTTP/1.1 {status}" if " " in status else f"HTTP/1.1 {status} "]
     for name, value in headers:
+        if not _FIELD_NAME.fullmatch(name):
+            raise ValueError(f"not a header name: {name!r}")
         lower = name.lower()
         if lower in ("connection", "transfer-encoding"):
             # The server's own; of the application's only "close" is heard.
             closes = closes or (lower == "connection" and "close" in value.lower())
             continue
         if lower == "content-length":
+            if length is not None or not (value.isascii() and value.isdigit()):
+                raise ValueError(f"not one content length: {value!r}")
             length = int(value)
             if status[:3] == "204" or status[0] == "1":
                 continue  # RFC 9110, section 8.6
@@ -204,7 +214,7 @@ class Response:
         else:
             self._chunked = True
             text += b"Transfer-Encoding: chunked\r\n"
-        if self._connection.server.draining:  # perhaps since the request began
+        if self._connection.is_ending:  # perhaps since the request began
             self.keep_alive = False
         if self._stream is not None and not self._stream.can_be_skipped():
             self.keep_alive = False

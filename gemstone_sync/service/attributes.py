@@ -110,7 +110,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         _seconds(above=True),
         "a number of seconds above 0",
     ),
-    (("accessible_at",), _or_none(_is_text), "a URL, or None"),
+    (("accessible_at",), _or_none(lambda v: isinstance(v, str)), "a URL, or None"),
     (("certfile", "keyfile"), _or_none(_is_text), "the path of a PEM file, or None"),
     (("trusted_proxies",), _list_of(_is_text), "a list of addresses and networks"),
     (

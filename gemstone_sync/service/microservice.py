@@ -24,7 +24,7 @@ from ..dispatch import Dispatcher
 from ..errors import ServiceConfigurationError
 from ..ops import Lifecycle
 from ..protocol import JsonRpcRequest, JsonRpcResponse
-from ..server import ServerSettings, current_worker
+from ..server import ServerSettings, under_gunicorn
 from . import runner
 from .assembly import Assembly, assemble, pick
 from .attributes import check_attributes
@@ -40,6 +40,13 @@ if TYPE_CHECKING:
 __all__ = ["MicroService"]
 
 P = TypeVar("P", bound=BasePlugin)
+
+
+class ContextExecutor(ThreadPoolExecutor):  # type: ignore[misc]  # gevent has no types here
+    """Real threads that keep the context of the call that hands work to them."""
+
+    def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return super().submit(copy_context().run, fn, *args, **kwargs)
 
 
 def _port(text: Any) -> int:
@@ -220,7 +227,7 @@ class MicroService(Container):
                 DeprecationWarning,
                 stacklevel=2,
             )
-        if self.name is None:
+        if not self.name:
             raise ServiceConfigurationError(
                 f"{type(self).__qualname__} has no name: set its `name` attribute"
             )
@@ -239,8 +246,8 @@ class MicroService(Container):
         self.plugin_set = PluginSet(self, self.plugins)
         self._assembly: Assembly | None = None
         self._runner = runner.Runner(self)
-        if (worker := current_worker()) is not None:
-            self._runner.start_when_booted(worker)
+        if under_gunicorn():
+            self._runner.start_under_gunicorn()
 
     def __getattr__(self, name: str) -> Any:
         if name in ("_runner", "_assembly", "lifecycle", "plugin_set", "logger"):
@@ -448,7 +455,7 @@ class MicroService(Container):
 
     @functools.cached_property
     def _executor(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4))
+        return ContextExecutor(min(32, (os.cpu_count() or 1) + 4))
 
     def get_service(self, name: str) -> Any:
         """Locate another service by name.

@@ -7,10 +7,11 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gevent
 from gevent.event import Event
@@ -19,7 +20,14 @@ from ..concurrency import USER_FAULTS, current_call, is_patched
 from ..errors import ServiceConfigurationError, ServiceStartError
 from ..ops import Lifecycle, show_logs
 from ..ops.health import State
-from ..server import GeventServer, ServerSettings, bind, current_worker
+from ..server import (
+    Balance,
+    GeventServer,
+    ServerSettings,
+    bind,
+    current_worker,
+    tls_context,
+)
 from ..server.prefork import leave_with_parent, supervise
 from .assembly import pick, refuse_late_changes
 from .instance_lock import InstanceLock
@@ -44,6 +52,7 @@ class Runner:
     def __init__(self, service: MicroService) -> None:
         self._service = service
         self._server: GeventServer | None = None
+        self._tls: ssl.SSLContext | None = None
         self._lock: InstanceLock | None = None
         #: `accessible_at` as derived from the bound address: derived anew at every start.
         self._derived_url: str | None = None
@@ -80,20 +89,28 @@ class Runner:
             service.logger.warning(
                 "%s: the process is not patched by gevent, so calls will not overlap", service.name
             )
+        if service.certfile:
+            self._tls = tls_context(service.certfile, service.keyfile)
         listener = bind(service.host, service.port)
         service.port = listener.getsockname()[1]
         if service.accessible_at in (None, self._derived_url):
             service.accessible_at = self._derived_url = _reachable_url(service)
         return listener
 
-    def serve(self, listener: socket.socket, *, shared: bool = False) -> None:
+    def serve(self, listener: socket.socket, balance: Balance | None = None) -> None:
         """Serve on a bound socket and call the start hooks.
 
-        :param shared: other workers of the same instance serve on it too.
+        :param balance: set when other workers of the same instance serve on it too.
         """
+        shared = balance is not None
         service = self._service
         self._server = GeventServer(
-            listener, service.app.wsgi_app, pick(ServerSettings, service), shared=shared
+            listener,
+            service.app.wsgi_app,
+            pick(ServerSettings, service),
+            tls=self._tls,
+            shared=shared,
+            balance=balance,
         )
         self._lifecycle.state = State.STARTING
         self._server.start()
@@ -182,15 +199,27 @@ class Runner:
         elif state is State.STARTING:
             self._started.wait()
 
-    def start_when_booted(self, worker: Any) -> None:
-        """In a gunicorn worker: start once the worker has loaded the application."""
+    def start_under_gunicorn(self) -> None:
+        """Start in the worker that loads the application, once it has booted.
+
+        With ``--preload`` gunicorn's master loads it: then in each worker that it forks.
+        """
 
         def start() -> None:
-            while not worker.booted:
+            while (worker := current_worker()) is None or not worker.booted:
                 gevent.sleep(0.01)
             self.ensure_started()
 
-        gevent.spawn(start)
+        if current_worker() is not None:
+            gevent.spawn(start)
+            return
+        master = os.getpid()
+
+        def in_child() -> None:
+            if os.getppid() == master:  # not in a worker's own children
+                gevent.spawn(start)
+
+        os.register_at_fork(after_in_child=in_child)
 
     # Stopping
 
@@ -289,6 +318,7 @@ def run_workers(service: MicroService, count: int) -> None:
         raise SystemExit(1) from None
     service.logger.info("%s listens on %s with %d workers", service.name, service.url, count)
     parent = os.getpid()
+    balance = Balance(count)
 
     def work(number: int, ready: Callable[[], None]) -> int:
         # Ctrl-C reaches the whole process group; the parent hears it and says SIGTERM.
@@ -296,7 +326,14 @@ def run_workers(service: MicroService, count: int) -> None:
         with _stop_signals([runner], signal.SIGTERM):
             leave_with_parent(parent, runner.stop)
             try:
-                runner.serve(listener, shared=True)
+                balance.join(number)
+                runner.serve(listener, balance)
+            except ServiceStartError as error:
+                service.logger.error("%s", error)
+                return 1
+            except SystemExit as error:
+                service.logger.error("worker %d: a start hook ended it: %s", number, error.code)
+                return 1
             except Exception:
                 service.logger.exception("worker %d could not start", number)
                 return 1
