@@ -1,0 +1,178 @@
+"""One timer for all deadlines: each is thrown into its own call, at its time, and once."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from gemstone_sync.concurrency import Call, DeadlineReached, Deadlines
+
+LIMIT = 10
+
+
+def guarded(seconds: float, work: Callable[[], Any]) -> tuple[Any, bool]:
+    """Run `work` under a deadline: its result or "interrupted", and whether it was reached."""
+    deadlines = Deadlines.of_this_hub()
+    call = Call(time.monotonic() + seconds)
+    deadlines.enter(call)
+    try:
+        outcome = work()
+    except DeadlineReached:
+        if not call.reached:  # meant for a guard further out, as the dispatcher has it
+            raise
+        outcome = "interrupted"
+    finally:
+        reached = deadlines.leave(call)
+    return outcome, reached
+
+
+def wait_for_ever() -> None:
+    Event().wait(LIMIT)
+
+
+def test_a_call_that_waits_is_interrupted_at_its_deadline() -> None:
+    started = time.monotonic()
+
+    assert guarded(0.05, wait_for_ever) == ("interrupted", True)
+    assert 0.045 < time.monotonic() - started < LIMIT / 2
+
+
+def test_a_call_that_ends_in_time_is_not_disturbed_later() -> None:
+    assert guarded(0.01, lambda: "done") == ("done", False)
+    gevent.sleep(0.03)  # past the deadline: nothing is thrown into this greenlet
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_many_deadlines_are_reached_in_their_order(order: int) -> None:
+    reached: list[int] = []
+
+    def run(number: int) -> None:
+        guarded(0.01 * number, wait_for_ever)
+        reached.append(number)
+
+    greenlets = [gevent.spawn(run, number) for number in range(1, 11)[::order]]
+    gevent.joinall(greenlets, timeout=LIMIT)
+
+    assert reached == list(range(1, 11))
+
+
+def test_an_earlier_deadline_that_comes_later_is_not_kept_waiting() -> None:
+    started = time.monotonic()
+    late = gevent.spawn(guarded, LIMIT, wait_for_ever)
+    gevent.sleep(0)
+
+    assert guarded(0.02, wait_for_ever) == ("interrupted", True)
+    assert time.monotonic() - started < LIMIT / 2
+    late.kill()
+
+
+def test_a_deadline_in_the_past_is_reached_at_the_first_wait() -> None:
+    assert guarded(-1, wait_for_ever) == ("interrupted", True)
+
+
+def test_hundreds_of_calls_with_one_deadline_are_all_interrupted() -> None:
+    calls = [gevent.spawn(guarded, 0.05, wait_for_ever) for _ in range(500)]
+    gevent.joinall(calls, timeout=LIMIT)
+
+    assert {call.value for call in calls} == {("interrupted", True)}
+
+
+def test_a_method_that_swallows_it_is_known_to_have_reached_it() -> None:
+    def stubborn() -> str:
+        try:
+            wait_for_ever()
+        except BaseException:
+            return "swallowed"
+        return "not reached"
+
+    assert guarded(0.01, stubborn) == ("swallowed", True)
+
+
+def test_except_exception_does_not_swallow_it_and_finally_runs() -> None:
+    log = []
+
+    def method() -> None:
+        try:
+            wait_for_ever()
+        except Exception:
+            log.append("except Exception")
+        finally:
+            log.append("finally")
+
+    assert guarded(0.01, method) == ("interrupted", True)
+    assert log == ["finally"]
+
+
+def test_one_that_takes_long_to_clean_up_does_not_keep_the_others_waiting() -> None:
+    cleaning, may_end = Event(), Event()
+
+    def slow_to_end() -> None:
+        try:
+            wait_for_ever()
+        finally:
+            cleaning.set()
+            may_end.wait(LIMIT)
+
+    slow = gevent.spawn(guarded, 0.01, slow_to_end)
+    assert cleaning.wait(LIMIT)
+    assert guarded(0.01, wait_for_ever) == ("interrupted", True)
+    may_end.set()
+    assert slow.get(timeout=LIMIT) == ("interrupted", True)
+
+
+def test_the_inner_of_two_nested_calls_is_interrupted_alone() -> None:
+    def outer() -> tuple[Any, bool]:
+        return guarded(0.01, wait_for_ever)
+
+    assert guarded(LIMIT, outer) == (("interrupted", True), False)
+
+
+def test_the_outer_of_two_nested_calls_interrupts_the_inner_too() -> None:
+    inner_reached = []
+
+    def outer() -> None:
+        deadlines = Deadlines.of_this_hub()
+        inner = Call(time.monotonic() + LIMIT)
+        deadlines.enter(inner)
+        try:
+            wait_for_ever()
+        finally:
+            inner_reached.append(deadlines.leave(inner))
+
+    assert guarded(0.01, outer) == ("interrupted", True)
+    assert inner_reached == [False]
+
+
+def test_two_nested_calls_with_the_same_deadline_both_end() -> None:
+    """The inner one ends first; what is thrown for the outer one does not get lost."""
+    at = time.monotonic() + 0.02
+
+    def outer() -> str:
+        guarded(at - time.monotonic(), wait_for_ever)
+        wait_for_ever()
+        return "never"
+
+    assert guarded(at - time.monotonic(), outer) == ("interrupted", True)
+
+
+def test_a_finished_guard_leaves_nothing_behind() -> None:
+    hub = gevent.get_hub()
+    guarded(LIMIT, lambda: None)
+    deadlines = Deadlines.of_this_hub()
+
+    assert Deadlines.of_this_hub() is deadlines
+    assert not deadlines._calls
+    assert hub is gevent.get_hub()
+
+
+def test_each_thread_has_deadlines_of_its_own_hub() -> None:
+    def in_thread() -> tuple[Any, Any]:
+        return Deadlines.of_this_hub(), guarded(0.01, lambda: gevent.sleep(LIMIT))
+
+    of_thread, outcome = gevent.get_hub().threadpool.spawn(in_thread).get(timeout=LIMIT)
+
+    assert of_thread is not Deadlines.of_this_hub()
+    assert outcome == ("interrupted", True)

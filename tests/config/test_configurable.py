@@ -1,0 +1,163 @@
+"""One value that may be set from outside, and the command line that sets it."""
+
+from typing import Any
+
+import pytest
+
+from gemstone_sync import BaseConfigurator, CommandLineConfigurator, Configurable
+
+
+def test_the_documents_examples() -> None:
+    c = Configurable("test", template=lambda x: x * 2)
+    c.set_value("10")
+    assert c.get_final_value() == "1010"
+    c2 = Configurable("list_of_ints", template=lambda x: [int(y) for y in x.split(",")])
+    c2.set_value("1,2,3,4,5")
+    assert c2.get_final_value() == [1, 2, 3, 4, 5]
+
+
+def test_without_a_template_the_value_is_taken_as_it_is() -> None:
+    value = object()
+    configurable = Configurable("x")
+    configurable.set_value(value)
+
+    assert configurable.get_final_value() is value
+
+
+def test_no_value_is_none_and_the_template_is_not_asked() -> None:
+    assert Configurable("x", template=lambda _: pytest.fail("asked")).get_final_value() is None
+
+
+@pytest.mark.parametrize("value", [None, "", 0, False, []])
+def test_a_falsy_value_is_a_value(value: Any) -> None:
+    seen = []
+    configurable = Configurable("x", template=lambda x: seen.append(x) or "made")  # type: ignore[func-returns-value]
+    configurable.set_value(value)
+
+    assert configurable.get_final_value() == "made"
+    assert seen == [value]
+
+
+def test_a_configurable_is_named_in_its_repr() -> None:
+    assert repr(Configurable("port")) == "<Configurable name=port>"
+
+
+def test_the_template_is_given_by_name() -> None:
+    with pytest.raises(TypeError):
+        Configurable("x", int)  # type: ignore[misc]
+
+
+# The command line
+
+
+def command_line(*words: str, **templates: Any) -> CommandLineConfigurator:
+    configurator = CommandLineConfigurator()
+    configurator.argv = words
+    for name, template in templates.items():
+        configurator.register_configurable(Configurable(name, template=template))
+    configurator.load()
+    return configurator
+
+
+@pytest.mark.parametrize("words", [("--a", "1", "--b", "2"), ("--b=2", "--a=1")])
+def test_each_configurable_is_an_option(words: tuple[str, ...]) -> None:
+    configurator = command_line(*words, a=int, b=None, c=None)
+
+    assert [configurator.get(name) for name in "abc"] == [1, "2", None]
+
+
+def test_empty_and_zero_count() -> None:
+    configurator = command_line("--a", "0", "--b", "", a=int, b=None)
+
+    assert (configurator.get("a"), configurator.get("b")) == (0, "")
+
+
+def test_the_last_of_several_wins() -> None:
+    assert command_line("--a", "1", "--a", "2", a=int).get("a") == 2
+
+
+def test_a_name_that_was_not_registered_has_no_value() -> None:
+    assert command_line(a=None).get("b") is None
+
+
+def test_a_value_that_the_template_refuses_names_the_option() -> None:
+    with pytest.raises(ValueError, match="--a: invalid literal"):
+        command_line("--a", "x", a=int).get("a")
+
+
+@pytest.mark.parametrize(
+    "words", [("--unknown", "1"), ("word",), ("--a",), ("--ab", "1"), ("-a", "1"), ("--a", "--b")]
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command_line(*words, a=None, b=None, abc=None)
+
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+
+
+def test_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command_line("--help", port=int, endpoint=None)
+
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert "--port" in out
+    assert "--endpoint" in out
+
+
+def test_environment_and_files_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those are configurators of their own."""
+    for name in ("A", "SERVICE_A", "a"):
+        monkeypatch.setenv(name, "1")
+
+    assert command_line(a=None).get("a") is None
+
+
+# The base class
+
+
+class Fixed(BaseConfigurator):
+    def __init__(self, **values: Any) -> None:
+        super().__init__()
+        self.values = values
+        self.loads = 0
+
+    def load(self) -> None:
+        self.loads += 1
+
+    def get(self, name: str) -> Any:
+        return self.values.get(name)
+
+
+def test_a_configurator_of_ones_own_needs_load_and_get() -> None:
+    with pytest.raises(TypeError):
+        type("Half", (BaseConfigurator,), {"load": lambda self: None})()
+    assert repr(Fixed()) == "<Fixed>"
+
+
+def test_registered_configurables_are_found_by_name() -> None:
+    configurator = Fixed()
+    port = Configurable("port")
+    configurator.register_configurable(port)
+
+    assert configurator.get_configurable_by_name("port") is port
+    assert configurator.get_configurable_by_name("host") is None
+    assert configurator.configurables == [port]
+
+
+def test_a_subclass_that_forgets_the_base_constructor_works() -> None:
+    class Forgetful(BaseConfigurator):
+        def __init__(self) -> None:
+            pass
+
+        def load(self) -> None: ...
+
+        def get(self, name: str) -> Any: ...
+
+    configurator = Forgetful()
+    configurator.register_configurable(Configurable("port"))
+    assert configurator.get_configurable_by_name("port") is not None

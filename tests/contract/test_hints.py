@@ -1,0 +1,292 @@
+"""Type hints are checks: what fits is converted, what cannot be checked is said at the start."""
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import functools
+import logging
+import types
+import typing
+import uuid
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+
+import msgspec
+import pydantic
+import pytest
+
+from gemstone_sync.contract import ParameterBinder
+from gemstone_sync.errors import InvalidParams
+
+from . import future_hints
+
+
+def method_with(hint: Any) -> Any:
+    """A function with one parameter of that hint."""
+
+    def method(value): ...  # type: ignore[no-untyped-def]
+
+    method.__annotations__["value"] = hint
+    return method
+
+
+def convert(hint: Any, value: Any) -> Any:
+    args, _ = ParameterBinder(method_with(hint)).bind([value])
+    return args[0]
+
+
+def reason(hint: Any, value: Any) -> str:
+    with pytest.raises(InvalidParams) as caught:
+        convert(hint, value)
+    (entry,) = caught.value.data["parameters"]  # type: ignore[index]
+    assert entry["name"] == "value"
+    return str(entry["reason"])
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Address(TypedDict):
+    street: str
+    number: int
+
+
+@dataclasses.dataclass
+class Order:
+    amount: int
+    color: Color = Color.RED
+
+
+class Box(msgspec.Struct):
+    size: int
+
+
+class User(pydantic.BaseModel):
+    name: str
+    age: Annotated[int, pydantic.Field(ge=0)]
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "expected"),
+    [
+        (int, 5, 5),
+        (int, 10**30, 10**30),
+        (float, 5, 5.0),
+        (float, 0.5, 0.5),
+        (str, "", ""),
+        (bool, False, False),
+        (None, None, None),
+        (Any, object, object),
+        (object, [1], [1]),
+        (int | None, None, None),
+        (typing.Optional[int], 5, 5),  # noqa: UP045
+        (int | str, "a", "a"),
+        (list, [1, "a"], [1, "a"]),
+        (list[int], [1], [1]),
+        (dict[str, int], {"a": 1}, {"a": 1}),
+        (tuple[int, str], [1, "a"], (1, "a")),
+        (set[int], [1, 1], {1}),
+        (Literal["a", 1], 1, 1),
+        (Color, "red", Color.RED),
+        (Point, [1, 2], Point(1, 2)),
+        (Address, {"street": "s", "number": 1}, {"street": "s", "number": 1}),
+        (Order, {"amount": 2}, Order(2)),
+        (list[Order], [{"amount": 2, "color": "red"}], [Order(2)]),
+        (Box, {"size": 1}, Box(1)),
+        (User, {"name": "a", "age": 1}, User(name="a", age=1)),
+        (User | None, None, None),
+        (list[User], [{"name": "a", "age": 1}], [User(name="a", age=1)]),
+        (dict[str, User], {"k": {"name": "a", "age": 1}}, {"k": User(name="a", age=1)}),
+        (datetime.date, "2000-01-02", datetime.date(2000, 1, 2)),
+        (datetime.datetime, "2000-01-02T03:04:05", datetime.datetime(2000, 1, 2, 3, 4, 5)),
+        (uuid.UUID, str(uuid.UUID(int=1)), uuid.UUID(int=1)),
+        (decimal.Decimal, "1.10", decimal.Decimal("1.10")),
+        (bytes, "YWI=", b"ab"),
+        (Annotated[int, msgspec.Meta(ge=0)], 0, 0),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_value_that_fits_is_converted(hint: Any, value: Any, expected: Any) -> None:
+    converted = convert(hint, value)
+
+    assert converted == expected
+    assert type(converted) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "text"),
+    [
+        (int, "5", "Expected `int`, got `str`"),
+        (int, 5.0, "Expected `int`, got `float`"),
+        (int, True, "Expected `int`, got `bool`"),
+        (int, None, "Expected `int`, got `null`"),
+        (float, "0.5", "Expected `float`, got `str`"),
+        (float, True, "Expected `float`, got `bool`"),
+        (float, 10**400, ""),
+        (str, 5, "Expected `str`, got `int`"),
+        (str, [1], "Expected `str`, got `array`"),
+        (str, {}, "Expected `str`, got `object`"),
+        (bool, 1, "Expected `bool`, got `int`"),
+        (bool, "true", "Expected `bool`, got `str`"),
+        (int | None, "x", "Expected `int | null`, got `str`"),
+        (list[int], [1, "x"], "Expected `int`, got `str` - at `$[1]`"),
+        (list[int], {"a": 1}, "Expected `array`, got `object`"),
+        (Literal["a"], "b", "Invalid enum value 'b'"),
+        (Color, "blue", "Invalid enum value 'blue'"),
+        (Order, {}, "missing required field `amount`"),
+        (Order, {"amount": "x"}, "Expected `int`, got `str` - at `$.amount`"),
+        (Address, {"street": "s"}, "missing required field `number`"),
+        (User, {"name": "a", "age": -1}, "greater than or equal to 0"),
+        (User, {"name": "a"}, "Field required"),
+        (User, 5, "valid dictionary"),
+        (list[User], [{"name": "a"}], "Field required"),
+        (datetime.date, "yesterday", "Invalid RFC3339"),
+        (uuid.UUID, "x", "Invalid UUID"),
+        (bytes, "é", "Invalid base64"),
+        (Annotated[int, msgspec.Meta(ge=0)], -1, ">= 0"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_value_that_does_not_fit_is_a_fault_that_says_why(
+    hint: Any, value: Any, text: str
+) -> None:
+    assert text in reason(hint, value)
+
+
+class Node(msgspec.Struct):
+    child: "Node | None" = None
+
+
+def test_a_value_nested_too_deeply_is_a_fault_and_no_crash() -> None:
+    value: Any = None
+    for _ in range(100_000):
+        value = {"child": value}
+
+    assert convert(Node, {"child": {"child": None}}) == Node(Node())
+    assert reason(Node, value) == "nested too deeply"
+
+
+def test_rest_parameters_are_checked_one_by_one() -> None:
+    def method(*numbers: int, **texts: str) -> None: ...
+
+    binder = ParameterBinder(method)
+    assert list(binder.bind([1, 2])[0]) == [1, 2]
+    assert binder.bind({"a": "b"})[1] == {"a": "b"}
+    with pytest.raises(InvalidParams) as caught:
+        binder.bind([1, "x", 2, None])
+    assert [e["position"] for e in caught.value.data["parameters"]] == [1, 3]  # type: ignore[index]
+    with pytest.raises(InvalidParams) as caught:
+        binder.bind({"a": 1, "b": "x", "c": None})
+    assert [e["name"] for e in caught.value.data["parameters"]] == ["a", "c"]  # type: ignore[index]
+
+
+# Hints that are text
+
+
+def test_string_annotations_are_checks_too() -> None:
+    """A module that says ``from __future__ import annotations``."""
+    binder = ParameterBinder(future_hints.register, skip=1)
+
+    args, _ = binder.bind(["2000-01-02", {"size": 3}, 5])
+    assert list(args) == [datetime.date(2000, 1, 2), future_hints.Box(3), 5]
+    with pytest.raises(InvalidParams) as caught:
+        binder.bind(["x", {"size": "3"}, "5"])
+    assert [e["name"] for e in caught.value.data["parameters"]] == ["day", "box", "count"]  # type: ignore[index]
+
+
+def test_one_hint_that_does_not_resolve_leaves_the_others_checked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    binder = ParameterBinder(future_hints.half_known)
+
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "half_known: parameter 'unknown' is not validated" in record.getMessage()
+    assert "OnlyForTypeChecking" in record.getMessage()
+    assert list(binder.bind([object, 5])[0]) == [object, 5]
+    with pytest.raises(InvalidParams):
+        binder.bind([object, "5"])
+
+
+def test_a_decorator_of_another_module_does_not_hide_the_hints(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """functools.wraps keeps the annotations' text, but the wrapper's globals are elsewhere."""
+
+    def traced(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        # As if this decorator stood in a module with a name of its own for something else.
+        return functools.wraps(function)(
+            types.FunctionType(wrapper.__code__, {"date": "other"}, "w", None, wrapper.__closure__)
+        )
+
+    binder = ParameterBinder(traced(future_hints.register), skip=1)
+
+    assert not caplog.records
+    with pytest.raises(InvalidParams):
+        binder.bind(["x", {"size": 3}, 5])
+
+
+# Hints that cannot be checked
+
+
+class Anything:
+    pass
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        Anything,
+        list[Anything],
+        Anything | None,
+        dict[str, list[Anything]],
+        Order | Box,
+        list[Order | Box],
+        "list[",
+        "NoSuchName",
+        list["NoSuchName"],  # type: ignore[name-defined]  # noqa: F821
+        typing.Callable[[], int],
+        5,
+        [int],
+        typing.TypeVar("T", bound=Anything),
+    ],
+    ids=repr,
+)
+def test_a_hint_that_cannot_be_checked_is_warned_of_and_left_unchecked(
+    hint: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    binder = ParameterBinder(method_with(hint))
+
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "method_with.<locals>.method: parameter 'value' is not validated" in record.getMessage()
+    for value in (1, "a", None, [], {}):
+        assert list(binder.bind([value])[0]) == [value]
+
+
+@pytest.mark.parametrize("hint", [int, User, Order, Color, Any, int | str, Literal[1], None])
+def test_a_hint_that_can_be_checked_is_not_warned_of(
+    hint: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ParameterBinder(method_with(hint))
+
+    assert not caplog.records
+
+
+def test_no_hint_no_check(caplog: pytest.LogCaptureFixture) -> None:
+    def method(value): ...  # type: ignore[no-untyped-def]
+
+    assert list(ParameterBinder(method).bind([{"any": ["thing", None]}])[0]) == [
+        {"any": ["thing", None]}
+    ]
+    assert not caplog.records

@@ -1,0 +1,377 @@
+"""Bytes in, bytes or nothing out: what one call meets on its way, in which order."""
+
+import contextlib
+import contextvars
+import time
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from gemstone_sync.concurrency import current_call, outgoing_headers
+from gemstone_sync.dispatch import CallContext
+from gemstone_sync.errors import RpcError
+
+from .support import Handler, ask, call, dispatcher, method, request
+
+LIMIT = 10
+
+
+def add(a: int, b: int = 0) -> int:
+    return a + b
+
+
+# Answers
+
+
+def test_a_call_is_answered_in_bytes() -> None:
+    body = b'{"jsonrpc": "2.0", "method": "add", "params": {"b": 2, "a": 1}, "id": "x"}'
+
+    assert dispatcher(add).dispatch(body, CallContext()) == b'{"jsonrpc":"2.0","result":3,"id":"x"}'
+
+
+@pytest.mark.parametrize("value", [None, False, 0, "", [], {}, [None]])
+def test_falsy_results_arrive_as_they_are(value: Any) -> None:
+    def give() -> Any:
+        return value
+
+    assert ask(dispatcher(give), request("give", id=0)) == {
+        "jsonrpc": "2.0",
+        "result": value,
+        "id": 0,
+    }
+
+
+def test_a_notification_runs_and_has_no_answer() -> None:
+    ran = []
+
+    def note(text: str) -> str:
+        ran.append(text)
+        return text
+
+    assert ask(dispatcher(note), request("note", ["a"], id=...)) is None
+    assert ran == ["a"]
+
+
+@pytest.mark.parametrize("name", ["nothing", "", "add ", "ADD", "add.__call__", "__class__"])
+def test_a_name_that_is_not_offered_is_method_not_found(name: str) -> None:
+    assert call(dispatcher(add), name)["code"] == -32601
+
+
+@pytest.mark.parametrize(
+    "content", [request("nothing", id=...), request("add", ["x"], id=...)], ids=["name", "params"]
+)
+def test_a_failed_notification_is_silent_and_logged(
+    content: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert ask(dispatcher(add), content) is None
+    assert content["method"] in caplog.text
+
+
+def test_the_log_line_of_a_notification_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    assert ask(dispatcher(add), request("x" * 1_000_000, id=...)) is None
+    assert len(caplog.text) < 1000
+
+
+# The order of the checks
+
+
+def test_what_is_wrong_first_is_what_the_caller_hears() -> None:
+    """Name, hops, place and deadline, access, parameters, call."""
+    seen = []
+
+    def secret(number: int) -> None:
+        seen.append(number)
+
+    offered = dispatcher(method(secret, private=True), max_parallel_blocking_tasks=1, max_hops=2)
+    offered_busy = dispatcher(
+        method(secret, private=True), max_parallel_blocking_tasks=1, max_waiting_calls=0, max_hops=2
+    )
+    offered_busy.slots.acquire()
+    far, near = CallContext(None, hops=3), CallContext(None, hops=2)
+
+    assert call(offered, "other", context=far)["message"] == "Method not found"
+    assert call(offered_busy, "secret", "x", context=far)["message"] == "Too many hops"
+    assert call(offered_busy, "secret", "x", context=near)["message"] == "Server overloaded"
+    assert call(offered, "secret", "x", context=near)["message"] == "Access denied"
+    assert call(offered, "secret", "x", context=CallContext("me"))["message"] == "Invalid params"
+    assert call(offered, "secret", 5, context=CallContext("me")) is None
+    assert seen == [5]
+
+
+def test_a_refused_call_learns_nothing_about_parameters() -> None:
+    def secret(number: int) -> None: ...
+
+    offered = dispatcher(method(secret, private=True))
+
+    assert call(offered, "secret", "x", "y") == {"code": -32001, "message": "Access denied"}
+
+
+def test_a_method_that_wants_the_handler_gets_it_first() -> None:
+    def who(handler: Handler, greeting: str) -> str:
+        return f"{greeting} {handler.current_user}"
+
+    offered = dispatcher(method(who, needs_handler=True))
+
+    assert call(offered, "who", "hello", context=CallContext("me")) == "hello me"
+    (fault,) = call(offered, "who", "a", "b", context=CallContext("me"))["data"]["parameters"]
+    assert fault["position"] == 1
+
+
+# Parameters at fault are not errors of the method
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError])
+def test_an_error_inside_the_method_is_never_taken_for_bad_parameters(error: Any) -> None:
+    def method_itself(number: int) -> None:
+        raise error("method_itself() missing 1 required positional argument: 'number'")
+
+    assert call(dispatcher(method_itself), "method_itself", 1)["code"] == -32603
+
+
+def test_a_call_inside_the_method_with_wrong_arguments_is_the_methods_fault() -> None:
+    def outer(number: int) -> int:
+        return add()  # type: ignore[call-arg]
+
+    assert call(dispatcher(outer), "outer", 1)["code"] == -32603
+    assert call(dispatcher(outer), "outer")["code"] == -32602
+
+
+# Deadlines
+
+
+def wait() -> str:
+    Event().wait(LIMIT)
+    return "waited"
+
+
+def test_a_call_that_takes_too_long_ends_with_its_own_code() -> None:
+    started = time.monotonic()
+
+    assert call(dispatcher(method(wait, timeout=0.02)), "wait") == {
+        "code": -32002,
+        "message": "Deadline exceeded",
+    }
+    assert time.monotonic() - started < LIMIT / 2
+
+
+def test_the_callers_deadline_counts_when_it_is_sooner() -> None:
+    context = CallContext(deadline=time.monotonic() + 0.02)
+    offered = dispatcher(method(wait, timeout=LIMIT))
+
+    assert call(offered, "wait", context=context)["code"] == -32002
+
+
+def test_the_methods_deadline_counts_when_it_is_sooner() -> None:
+    context = CallContext(deadline=time.monotonic() + LIMIT)
+    offered = dispatcher(method(wait, timeout=0.02))
+
+    assert call(offered, "wait", context=context)["code"] == -32002
+
+
+def test_a_call_whose_time_is_over_on_arrival_is_not_executed() -> None:
+    ran = []
+    offered = dispatcher(method(lambda: ran.append(1), name="run"))
+
+    assert call(offered, "run", context=CallContext(deadline=time.monotonic() - 1))["code"] == (
+        -32002
+    )
+    assert not ran
+
+
+def test_a_method_that_swallows_the_interruption_is_late_all_the_same() -> None:
+    def stubborn() -> str:
+        with contextlib.suppress(BaseException):
+            wait()
+        return "too late"
+
+    assert call(dispatcher(method(stubborn, timeout=0.02)), "stubborn")["code"] == -32002
+
+
+def test_a_call_that_waits_for_a_place_has_its_deadline_too() -> None:
+    offered = dispatcher(method(wait, timeout=0.02), max_parallel_blocking_tasks=1)
+    offered.slots.acquire()
+
+    assert call(offered, "wait")["code"] == -32002
+    offered.slots.release()
+    assert (offered.slots.in_use, offered.slots.waiting) == (0, 0)
+
+
+def test_an_interrupted_call_gives_its_place_back() -> None:
+    offered = dispatcher(method(wait, timeout=0.02), add, max_parallel_blocking_tasks=1)
+
+    call(offered, "wait")
+    assert offered.slots.in_use == 0
+    assert call(offered, "add", 1, 2) == 3
+
+
+def test_without_a_timeout_nothing_is_interrupted() -> None:
+    def nap() -> str:
+        gevent.sleep(0.03)
+        return "rested"
+
+    assert call(dispatcher(method(nap, timeout=None)), "nap") == "rested"
+
+
+def test_a_call_made_inside_a_call_may_run_out_of_time_alone() -> None:
+    inner = dispatcher(method(wait, timeout=0.02))
+
+    def outer() -> Any:
+        return call(inner, "wait")["message"]
+
+    assert call(dispatcher(method(outer, timeout=LIMIT)), "outer") == "Deadline exceeded"
+
+
+def test_an_outer_call_that_runs_out_of_time_ends_the_inner_one() -> None:
+    inner = dispatcher(method(wait, timeout=LIMIT))
+    after = []
+
+    def outer() -> None:
+        call(inner, "wait")
+        after.append("went on")
+
+    assert call(dispatcher(method(outer, timeout=0.02)), "outer")["code"] == -32002
+    assert not after
+    assert inner.slots.in_use == 0
+
+
+# Hops and what is known of the call
+
+
+def test_a_call_through_too_many_services_ends() -> None:
+    offered = dispatcher(add, max_hops=3)
+
+    assert call(offered, "add", 1, context=CallContext(hops=3)) == 1
+    assert call(offered, "add", 1, context=CallContext(hops=4)) == {
+        "code": -32003,
+        "message": "Too many hops",
+    }
+
+
+def test_a_method_hands_on_what_came_with_the_call() -> None:
+    def headers() -> dict[str, str]:
+        return outgoing_headers()
+
+    context = CallContext(hops=2, request_id="r1", traceparent="t1")
+    offered = dispatcher(method(headers, timeout=LIMIT))
+    handed_on = call(offered, "headers", context=context)
+
+    left = int(handed_on.pop("X-Gemstone-Deadline"))
+    assert 0 < left <= LIMIT * 1000
+    assert handed_on == {"X-Request-Id": "r1", "X-Gemstone-Hops": "3", "traceparent": "t1"}
+    assert current_call.get() is None
+
+
+# Context variables
+
+USER: contextvars.ContextVar[str] = contextvars.ContextVar("USER", default="nobody")
+
+
+def test_what_one_call_sets_does_not_reach_the_next() -> None:
+    def swap(name: str) -> str:
+        before = USER.get()
+        USER.set(name)
+        return before
+
+    offered = dispatcher(swap)
+
+    assert [call(offered, "swap", name) for name in ("a", "b")] == ["nobody", "nobody"]
+    batch = [request("swap", [name], name) for name in ("a", "b", "c")]
+    for mode in ("parallel", "serial"):
+        answers = ask(dispatcher(swap, batch_mode=mode), batch)
+        assert [answer["result"] for answer in answers] == ["nobody"] * 3
+    assert USER.get() == "nobody"
+
+
+def test_what_the_transport_has_set_is_seen_by_the_method() -> None:
+    def who() -> str:
+        return USER.get()
+
+    def run() -> Any:
+        USER.set("transport")
+        return call(dispatcher(who), "who"), ask(dispatcher(who), [request("who")] * 3)
+
+    single, batch = contextvars.copy_context().run(run)
+    assert single == "transport"
+    assert [answer["result"] for answer in batch] == ["transport"] * 3
+
+
+# Overload
+
+
+def test_a_single_call_without_a_place_tells_the_transport_to_say_come_back() -> None:
+    offered = dispatcher(add, max_parallel_blocking_tasks=1, max_waiting_calls=0)
+    offered.slots.acquire()
+    context = CallContext()
+
+    assert call(offered, "add", 1, context=context) == {
+        "code": -32000,
+        "message": "Server overloaded",
+    }
+    assert context.retry_after is not None
+    offered.slots.release()
+    context = CallContext()
+    assert call(offered, "add", 1, context=context) == 1
+    assert context.retry_after is None
+
+
+def test_a_notification_without_a_place_is_not_dropped_silently() -> None:
+    offered = dispatcher(add, max_parallel_blocking_tasks=1, max_waiting_calls=0)
+    offered.slots.acquire()
+    context = CallContext()
+
+    answer = ask(offered, request("add", [1], id=...), context)
+    assert (answer["id"], answer["error"]["code"]) == (None, -32000)
+    assert context.retry_after is not None
+
+
+def test_a_cycle_at_the_bound_ends_in_a_bounded_error() -> None:
+    """A calls B calls A, one place each: nobody waits for ever."""
+    services: dict[str, Any] = {}
+
+    def go_on(where: str) -> Any:
+        other = "b" if where == "a" else "a"
+        now = current_call.get()
+        assert now is not None
+        context = CallContext(hops=now.hops + 1, deadline=now.deadline)
+        return call(services[other], "go_on", other, context=context)
+
+    for name in "ab":
+        services[name] = dispatcher(
+            method(go_on, timeout=LIMIT), max_parallel_blocking_tasks=1, max_wait_seconds=0.02
+        )
+    assert call(services["a"], "go_on", "a")["message"] == "Server overloaded"
+    for name in "ab":
+        services[name] = dispatcher(method(go_on, timeout=LIMIT), max_hops=3)
+    assert call(services["a"], "go_on", "a")["message"] == "Too many hops"
+    for name in "ab":
+        services[name] = dispatcher(method(go_on, timeout=0.05), max_parallel_blocking_tasks=1)
+    assert call(services["a"], "go_on", "a")["message"] == "Deadline exceeded"
+
+
+# Own errors reach the caller
+
+
+class OutOfStock(RpcError):
+    code = 1001
+    message = "Out of stock"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RpcError("no"), {"code": -32000, "message": "no"}),
+        (RpcError("no", code=7, data=None), {"code": 7, "message": "no", "data": None}),
+        (OutOfStock(), {"code": 1001, "message": "Out of stock"}),
+        (OutOfStock(data=[0]), {"code": 1001, "message": "Out of stock", "data": [0]}),
+    ],
+)
+def test_an_rpc_error_reaches_the_caller_as_it_is(
+    error: RpcError, expected: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise error
+
+    assert call(dispatcher(fail), "fail") == expected
+    assert not caplog.records  # expected by whoever wrote it: no alarm

@@ -1,0 +1,498 @@
+"""What the application answers, and what of it reaches the client (PEP 3333, RFC 9112)."""
+
+import re
+import time
+from email.utils import parsedate_to_datetime
+from wsgiref.validate import validator
+
+import gevent
+import pytest
+
+from gemstone_sync.server import response as response_module
+
+from .app import Application
+from .case import CHUNKED, get, post
+from .harness import Client, ask, send, served
+
+
+@pytest.fixture
+def client(server, application):
+    with Client(server) as client:
+        yield client
+
+
+def assert_still_usable(client):
+    assert client.exchange(get()).status == 200
+
+
+def assert_failed(client, errors, reason):
+    """A 500 with nothing of the fault in it; the fault is in the log, once; the end."""
+    reply = client.read_reply()
+    assert reply.status == 500
+    assert reply.closes
+    assert reply.json == {
+        "jsonrpc": "2.0",
+        "error": {"code": -32603, "message": "Internal error"},
+        "id": None,
+    }
+    assert client.is_ended()
+    (message,) = errors.take()
+    assert reason in message
+
+
+# Whole answers
+
+
+def test_one_piece_has_a_length_and_not_chunks(client):
+    reply = client.exchange(ask("/large?70000"))
+    assert reply.body == b"x" * 70_000
+    assert reply.headers.get("Content-Length") == "70000"
+    assert "Transfer-Encoding" not in reply.headers
+    assert_still_usable(client)
+
+
+@pytest.mark.parametrize("path", ["/empty-list", "/empty-piece", "/nothing"])
+def test_no_body_at_all(client, path):
+    reply = client.exchange(ask(path))
+    assert reply.status == 200
+    assert reply.body == b""
+    assert_still_usable(client)
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_statuses_without_body(client, status):
+    """RFC 9112, section 6.3: whatever the application gave, not a byte of it is sent."""
+    reply = client.exchange(ask("/status?" + status.replace(" ", "+")))
+    assert reply.status == int(status[:3])
+    assert "Transfer-Encoding" not in reply.headers
+    if reply.status == 204:
+        assert "Content-Length" not in reply.headers  # RFC 9110, section 8.6
+    assert_still_usable(client)
+
+
+@pytest.mark.parametrize("status", ["201 Created", "404 Not Found", "599 Whatever It Is"])
+def test_other_statuses(client, status):
+    client.send(ask("/status?" + status.replace(" ", "+")))
+    assert client.read_reply().status == int(status[:3])
+    assert_still_usable(client)
+
+
+@pytest.mark.parametrize(
+    "path", ["/large?5", "/stream", "/stream-with-length", "/written", "/file", "/late-start"]
+)
+def test_head_has_the_headers_and_no_body(client, path):
+    """RFC 9110, section 9.3.2; the fields about the body MAY be left out."""
+    body = client.exchange(ask(path)).body
+    reply = client.exchange(ask(path, method="HEAD"))
+    assert reply.status == 200
+    length = reply.headers.get("Content-Length")
+    assert length is None or int(length) == len(body)
+    assert_still_usable(client)
+
+
+def test_head_closes_what_the_application_returned(client, application):
+    client.exchange(ask("/stream", method="HEAD"))
+    assert_still_usable(client)
+    assert application.closed == ["/stream"]
+
+
+def test_head_of_a_failure_has_no_body(client, errors):
+    client.send(ask("/raises", method="HEAD"))
+    assert client.read_reply(head_only=True).status == 500
+    assert client.is_ended()
+    assert errors.take()
+
+
+def test_the_application_may_end_the_connection(client):
+    reply = client.exchange(send("/header", b"Connection:close"))
+    assert reply.body == b"sent"
+    assert reply.headers.get_all("Connection") == ["close"]
+    assert client.is_ended()
+
+
+# In pieces
+
+
+def test_pieces_come_in_chunks(client, application):
+    reply = client.exchange(ask("/stream"))
+    assert reply.body == b"one,two,three"
+    assert reply.headers.get("Transfer-Encoding") == "chunked"
+    assert application.closed == ["/stream"]
+    assert_still_usable(client)
+
+
+def test_an_empty_piece_is_no_last_chunk(client):
+    client.send(ask("/stream", b"Connection: close"))
+    text = client.read_to_end()
+    assert text.endswith(b"\r\n\r\n4\r\none,\r\n4\r\ntwo,\r\n5\r\nthree\r\n0\r\n\r\n")
+
+
+def test_each_piece_is_sent_when_it_is_there(client, application):
+    """PEP 3333, "Buffering and Streaming": nothing waits for the next piece."""
+    client.send(ask("/stream-slowly"))
+    client.read_head()
+    received = client.read_some(11)
+    assert received == b"6\r\nfirst,\r\n"
+    application.release.set()
+    assert client.read_some(16) == b"6\r\nsecond\r\n0\r\n\r\n"
+    assert_still_usable(client)
+
+
+def test_pieces_with_a_length_need_no_chunks(client):
+    reply = client.exchange(ask("/stream-with-length"))
+    assert reply.body == b"onetwosix"
+    assert "Transfer-Encoding" not in reply.headers
+    assert_still_usable(client)
+
+
+def test_start_response_in_the_first_step_of_a_generator(client):
+    assert client.exchange(ask("/late-start")).body == b"late"
+    assert_still_usable(client)
+
+
+def test_write(client):
+    assert client.exchange(ask("/written")).body == b"written,twice,returned"
+    assert_still_usable(client)
+
+
+def test_file_wrapper(client, application):
+    assert client.exchange(ask("/file")).body == b"f" * 2500
+    assert application.closed == ["/file"]
+    assert_still_usable(client)
+
+
+def test_a_large_answer_arrives_whole_at_a_slow_client(client):
+    client.send(ask("/large?5000000"))
+    gevent.idle()
+    assert client.read_reply().body == b"x" * 5_000_000
+    client.send(ask("/large-in-pieces?80"))
+    gevent.idle()
+    assert client.read_reply().body == b"x" * 80 * 65536
+
+
+# HTTP/1.0
+
+
+def test_pieces_on_http_1_0_end_with_the_connection(client):
+    """RFC 9112, section 6.1: no chunks for a client of HTTP/1.0."""
+    client.send(ask("/stream", version="1.0"))
+    reply = client.read_reply_to_end()
+    assert reply.body == b"one,two,three"
+    assert "Transfer-Encoding" not in reply.headers
+    assert reply.closes
+
+
+def test_pieces_on_http_1_0_end_even_a_kept_connection(client):
+    client.send(ask("/stream", b"Connection: keep-alive", version="1.0"))
+    reply = client.read_reply_to_end()
+    assert reply.body == b"one,two,three"
+    assert reply.closes
+
+
+def test_a_length_keeps_a_connection_of_http_1_0(client):
+    for _ in range(3):
+        reply = client.exchange(
+            ask("/stream-with-length", b"Connection: keep-alive", version="1.0")
+        )
+        assert reply.body == b"onetwosix"
+        assert reply.headers.get("Connection") == "keep-alive"
+
+
+# Broken promises
+
+
+@pytest.mark.parametrize("path", ["/too-short", "/too-short-in-pieces"])
+def test_a_body_shorter_than_announced_ends_the_connection(client, errors, path):
+    """The client must be able to see that it is not whole: there is no other way to say so."""
+    client.send(ask(path) + get())
+    reply = client.read_reply_to_end()
+    assert reply.headers.get("Content-Length") == "10"
+    assert reply.body == b"short"
+    (message,) = errors.take()
+    assert "10" in message
+    assert "5" in message
+
+
+@pytest.mark.parametrize("path", ["/too-long", "/too-long-in-pieces"])
+def test_a_body_longer_than_announced_is_cut(client, application, errors, path):
+    """What is too much would be taken for the next reply (response smuggling)."""
+    client.send(ask(path) + get())
+    reply = client.read_reply_to_end()
+    assert reply.headers.get("Content-Length") == "4"
+    assert reply.body == b"long"
+    assert errors.take()
+    assert application.ran == [path]
+
+
+@pytest.mark.parametrize("announced", ["-5", "+5", "5_0", "five", "5, 5", "", "0x5"])
+def test_an_announced_length_that_is_none(client, errors, announced):
+    client.send(send("/header", b"Content-Length:" + announced.encode()))
+    assert_failed(client, errors, "")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/two-lengths", "length"),
+        ("/never-started", "start_response"),
+        ("/started-twice", "start_response"),
+        ("/text-as-body", "str"),
+        ("/no-result", "NoneType"),
+        ("/raises", "before start_response"),
+        ("/raises-after-start", "after start_response"),
+        ("/raises-at-once-in-body", "in the body"),
+        ("/raises-os-error", "the application's own"),
+        ("/raises-timeout", "Timeout"),
+    ],
+)
+def test_a_failure_before_anything_is_sent(client, server, errors, path, reason):
+    gone = server.clients_gone
+    client.send(ask(path))
+    assert_failed(client, errors, reason)
+    assert server.clients_gone == gone
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("/raises-in-body", "in the body"), ("/raises-in-body-os-error", "own")]
+)
+def test_a_failure_within_the_body_leaves_it_unfinished(client, server, errors, path, reason):
+    """RFC 9112, section 8: without its last chunk the client knows that it is not whole."""
+    gone = server.clients_gone
+    client.send(ask(path) + get())
+    reply = client.read_reply_to_end()
+    assert reply.status == 200
+    assert reply.body == b"4\r\none,\r\n"
+    (message,) = errors.take()
+    assert reason in message
+    assert server.clients_gone == gone
+
+
+def test_a_failing_result_is_closed(client, application, errors):
+    client.send(ask("/raises-in-body"))
+    client.read_reply_to_end()
+    assert application.closed == ["/raises-in-body"]
+    assert errors.take()
+
+
+def test_a_failure_in_close_is_logged_and_the_answer_stands(client, errors):
+    assert client.exchange(ask("/raises-in-close")).body == b"fine"
+    assert client.is_ended()
+    (message,) = errors.take()
+    assert "in close" in message
+
+
+def test_exc_info_before_the_headers_replaces_them(client):
+    reply = client.exchange(ask("/replaces-answer"))
+    assert reply.status == 503
+    assert reply.headers.get("X-New") == "new"
+    assert "X-Old" not in reply.headers
+    assert reply.body == b"replaced"
+    assert_still_usable(client)
+
+
+def test_exc_info_after_the_headers_is_raised_again(client, application, errors):
+    client.send(ask("/replaces-too-late"))
+    assert client.read_reply_to_end().body == b"4\r\none,\r\n"
+    (failure,) = application.failures
+    assert str(failure) == "too late"
+    assert errors.take()
+
+
+# Headers
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "X-A:1\r\nX-B: 2",
+        "X-A:1\nX-B: 2",
+        "X-A:1\rX-B: 2",
+        "X-A:1\0",
+        "X-A\r\nX-B:1",
+        "X-A\n:1",
+        "X-A:\r\n\r\n<html>",
+        "X A:1",
+        "X-A\t:1",
+        ":1",
+        "X-Ä:1",
+        "X-A:€",
+    ],
+)
+def test_headers_that_are_none_are_refused(client, errors, header):
+    """Response splitting, and what would be read in more ways than one (RFC 9110, section 5)."""
+    client.send(send("/header", header.encode()))
+    assert_failed(client, errors, "")
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["200 OK\r\nX-B: 2", "200 OK\nX-B: 2", "200 OK\0", "OK", "", "20 OK", "2000 OK", "200 €"],
+)
+def test_status_lines_that_are_none_are_refused(client, errors, status):
+    client.send(send("/status-line", status.encode()))
+    assert_failed(client, errors, "")
+
+
+def test_a_status_without_reason_keeps_its_space(client):
+    """RFC 9112, section 4: the space after the code is there even without a reason."""
+    client.send(send("/status-line", b"200", b"Connection: close"))
+    assert client.read_to_end().startswith(b"HTTP/1.1 200 \r\n")
+
+
+def test_headers_of_the_connection_are_the_servers_own(client):
+    """PEP 3333, "Other HTTP Features": hop-by-hop fields are not the application's."""
+    reply = client.exchange(send("/header", b"Transfer-Encoding:chunked"))
+    assert reply.body == b"sent"
+    assert "Transfer-Encoding" not in reply.headers
+    assert_still_usable(client)
+
+
+def test_values_beyond_ascii(client):
+    """PEP 3333: text that stands for bytes."""
+    reply = client.exchange(send("/header", "X-A:é".encode()))
+    assert reply.headers.get("X-A") == "é"
+
+
+def test_every_reply_has_one_date(client):
+    """RFC 9110, section 6.6.1, in the form of section 5.6.7."""
+    before = int(time.time())
+    reply = client.exchange(get())
+    (date,) = reply.headers.get_all("Date")
+    assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", date)
+    assert before <= parsedate_to_datetime(date).timestamp() <= time.time() + 1
+
+
+def test_the_applications_own_date_stands(client):
+    own = "Sun, 06 Nov 1994 08:49:37 GMT"
+    assert client.exchange(send("/header", f"Date:{own}".encode())).headers.get_all("Date") == [own]
+
+
+def test_the_date_is_made_once_a_second():
+    line = response_module.date_line
+    first = line()
+    same = [line() for _ in range(1000)]
+    # At most one second ended in between.
+    assert len({id(text) for text in [first, *same]}) <= 2
+
+
+# The body of the request
+
+
+def test_a_body_by_lines(client):
+    body = b"one\ntwo\r\n\nthree"
+    for path in ("/lines", "/by-iteration"):
+        client.send(ask(path, b"Content-Length: %d" % len(body), method="POST"))
+        client.send_by_byte(body)
+        assert client.read_reply().json == ["one\n", "two\r\n", "\n", "three"]
+        client.send(ask(path, CHUNKED, method="POST", body=b"4\r\none\n\r\n4\r\ntwo\r\r\n"))
+        client.send(b"7\r\n\n\nthree\r\n0\r\n\r\n")
+        assert client.read_reply().json == ["one\n", "two\r\n", "\n", "three"]
+
+
+def test_a_body_is_streamed(client, application):
+    """The application has the first part before the rest is sent."""
+    client.send(ask("/half-read", b"Content-Length: 8", method="POST", body=b"abcde"))
+    assert client.read_reply().body == b"abcde"
+    client.send(b"fgh" + get())  # the rest belongs to no request
+    assert client.read_reply().status == 200
+    assert application.ran == ["/half-read", "/x"]
+
+
+def test_chunks_are_streamed(client):
+    client.send(ask("/half-read", CHUNKED, method="POST", body=b"5\r\nabcde\r\n"))
+    reply = client.read_reply()
+    assert reply.body == b"abcde"
+    # How much is still to come nobody knows: the server does not wait for it.
+    assert reply.closes
+    assert client.is_ended()
+
+
+def test_100_continue_comes_when_the_body_is_read(client):
+    client.send(ask("/x", b"Expect: 100-continue", b"Content-Length: 3", method="POST"))
+    status, headers = client.read_head()
+    assert status == 100
+    assert headers.pairs == []
+    assert client.exchange(b"abc").json["body"] == "abc"
+    assert_still_usable(client)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 3", CHUNKED])
+def test_no_100_continue_when_the_body_is_not_read(client, framing):
+    """RFC 9110, section 10.1.1: the final answer at once, and the connection does not go on."""
+    client.send(ask("/unread", b"Expect: 100-continue", framing, method="POST"))
+    status, headers = client.read_head()
+    assert status == 200
+    assert headers.get("Connection") == "close"
+    assert client.read_to_end() == b"unread"
+
+
+def test_no_100_continue_when_the_body_is_there(client):
+    """RFC 9110, section 10.1.1: it MAY be left out then."""
+    client.send(post(b"Expect: 100-continue", b"Content-Length: 3", body=b"abc"))
+    status, _ = client.read_head()
+    assert status == 200
+
+
+def test_no_100_continue_on_http_1_0(client):
+    fields = b"Expect: 100-continue", b"Content-Length: 3"
+    client.send(ask("/x", *fields, method="POST", version="1.0"))
+    gevent.idle()
+    client.send(b"abc")
+    status, _ = client.read_head()
+    assert status == 200
+
+
+# Conformance
+
+
+@pytest.fixture(scope="module")
+def validated():
+    """The application behind wsgiref's validator, which checks both sides."""
+    application = Application()
+    with served(validator(application)) as server:
+        yield server, application
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        ask("/x?a=b"),
+        ask("/", method="HEAD"),
+        ask("/%C3%A9%20", method="DELETE"),
+        send("/x", b"a body", b"Content-Type: text/plain"),
+        ask("/x", CHUNKED, method="POST", body=b"3\r\nabc\r\n0\r\n\r\n"),
+        ask("/x", version="1.0"),
+        ask("http://b.example/x"),
+        ask("/lines", CHUNKED, method="PUT", body=b"2\r\na\n\r\n0\r\n\r\n"),
+        ask("/by-iteration", b"Content-Length: 4", method="PUT", body=b"a\nb\n"),
+        ask("/stream"),
+        ask("/stream", method="HEAD"),
+        ask("/stream-with-length"),
+        ask("/written"),
+        ask("/large?100000"),
+        ask("/late-start"),
+        ask("/nothing"),
+        ask("/replaces-answer"),
+        ask("/unread", b"Content-Length: 3", method="POST", body=b"abc"),
+    ],
+    ids=lambda sent: sent.partition(b" HTTP")[0].decode(),
+)
+def test_the_validator_finds_nothing(validated, sent):
+    server, application = validated
+    with Client(server) as client:
+        plain = b"HTTP/1.0" not in sent
+        client.send(sent)
+        reply = client.read_reply(head_only=sent.startswith(b"HEAD"))
+        assert reply.status in (200, 503)
+        if plain:
+            assert_still_usable(client)
+    assert not application.failures
+
+
+def test_the_validator_is_there(validated, errors):
+    """A body of str is one of the things that it refuses."""
+    server, _ = validated
+    with Client(server) as client:
+        client.send(ask("/text-as-body"))
+        client.read_to_end()
+    assert any("AssertionError" in message for message in errors.take())

@@ -1,0 +1,153 @@
+"""JSON text <-> values: strict in what is read, exact in what is written."""
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import uuid
+from typing import Any
+
+import msgspec
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gemstone_sync.errors import ParseError
+from gemstone_sync.protocol import decode_json, encode_json
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner),
+)
+
+
+@given(JSON_VALUES)
+def test_what_is_written_is_read_back(value: Any) -> None:
+    again = decode_json(encode_json(value))
+
+    assert again == value
+    assert repr(again) == repr(value)  # 1 is not 1.0, and True is not 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b" ",
+        b"{",
+        b'{"a":1',
+        b"nul",
+        b"NaN",
+        b"Infinity",
+        b"-Infinity",
+        b"[1e999]",
+        b"[-1e999]",
+        b"01",
+        b"+1",
+        b"1.",
+        b".5",
+        b"0x10",
+        b"'a'",
+        b"{a:1}",
+        b"[1,]",
+        b'{"a":1,}',
+        b"// comment\n1",
+        b"1 2",
+        b'"\x01"',
+        b'"\\x41"',
+        b'"\xff"',
+        b'"\\ud800"',
+        b'"\\udc00\\ud800"',
+        b"\xef\xbb\xbf1",
+        "1".encode("utf-16"),
+        "1".encode("utf-32"),
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"1" * 4301,
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+def test_what_is_no_json_text_in_utf_8_is_a_parse_error(text: bytes) -> None:
+    with pytest.raises(ParseError):
+        decode_json(text)
+
+
+def test_big_ints_are_exact() -> None:
+    number = 10**4299 + 7
+
+    assert decode_json(encode_json([2**64, -(2**70), number])) == [2**64, -(2**70), number]
+
+
+def test_of_duplicate_keys_the_last_wins() -> None:
+    assert decode_json(b'{"a": 1, "b": 2, "a": 3}') == {"a": 3, "b": 2}
+
+
+def test_any_unicode_is_written_as_utf_8() -> None:
+    assert encode_json("é😀\u2028") == '"é😀\u2028"'.encode()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_json_lacks_become_null(number: float) -> None:
+    assert encode_json({"x": [number]}) == b'{"x":[null]}'
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: float = 0.5
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Box(msgspec.Struct):
+    size: int
+
+
+class User(pydantic.BaseModel):
+    name: str
+    born: datetime.date
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Point(1), '{"x":1,"y":0.5}'),
+        (Color.RED, '"red"'),
+        (Box(3), '{"size":3}'),
+        (User(name="a", born=datetime.date(2000, 1, 2)), '{"name":"a","born":"2000-01-02"}'),
+        ({"u": [User(name="a", born=datetime.date(2000, 1, 2))]}, None),
+        ((1, 2), "[1,2]"),
+        ({3}, "[3]"),
+        (b"ab", '"YWI="'),
+        (decimal.Decimal("1.10"), '"1.10"'),
+        (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
+        (datetime.datetime(2000, 1, 2, 3, 4, 5), '"2000-01-02T03:04:05"'),
+        ({1: "a"}, '{"1":"a"}'),
+    ],
+)
+def test_values_beyond_json_that_a_method_may_return(value: Any, text: str | None) -> None:
+    encoded = encode_json(value)
+
+    assert text is None or encoded.decode() == text
+    decode_json(encoded)
+
+
+def endless() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value", [object(), print, {"a": object()}, "\ud800", {(1, 2): 3}, 1j, endless()]
+)
+def test_what_cannot_be_represented_raises_and_does_not_crash(value: Any) -> None:
+    with pytest.raises((TypeError, ValueError, RecursionError)):
+        encode_json(value)

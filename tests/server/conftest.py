@@ -1,0 +1,42 @@
+"""Fixtures for the tests of the endpoint and of starting."""
+
+import socket
+
+import pytest
+
+from tests.helpers import Connection
+
+from .echo import Echo
+
+
+@pytest.fixture(params=["by itself", "through Flask"])
+def start(request, running_service):
+    """Start the service, with attributes."""
+
+    def start(**attributes):
+        service = Echo()
+        for name, value in attributes.items():
+            setattr(service, name, value)
+        if request.param == "through Flask":
+            service.app.after_request(lambda response: response)
+        return running_service(service)
+
+    return start
+
+
+@pytest.fixture
+def service(start):
+    return start()
+
+
+@pytest.fixture
+def connection(service):
+    with Connection(service.port) as connection:
+        yield connection
+
+
+@pytest.fixture
+def taken():
+    """A port that somebody else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]

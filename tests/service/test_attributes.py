@@ -1,0 +1,378 @@
+"""The attributes of a service: defaults, clear refusals, and no two services that share one."""
+
+from typing import Any
+
+import pytest
+
+import gemstone_sync
+from gemstone_sync import MicroService, RpcError, ServiceConfigurationError
+from gemstone_sync.testing import ServiceClient
+
+#: The attributes that the documentation of gemstone 0.10.1 names, and their defaults there.
+DOCUMENTED = {
+    "name": None,
+    "host": "127.0.0.1",
+    "port": 8000,
+    "endpoint": "/api",
+    "accessible_at": None,
+    "event_transports": [],
+    "skip_configuration": False,
+    "extra_handlers": [],
+    "template_dir": ".",
+    "static_dirs": [],
+    "periodic_tasks": [],
+    "service_registry_urls": [],
+    "service_registry_ping_interval": 30,
+    "discovery_strategies": [],
+    "modules": [],
+    "plugins": [],
+    "use_statistics": False,
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_documented_attributes_have_their_documented_defaults(name: str) -> None:
+    assert getattr(MicroService, name) == DOCUMENTED[name]
+
+
+def test_the_limits_that_keep_a_service_alive_are_on_by_default() -> None:
+    assert MicroService.max_parallel_blocking_tasks == 1000
+    assert (MicroService.max_waiting_calls, MicroService.max_wait_seconds) == (200, 5.0)
+    assert (MicroService.max_batch_size, MicroService.max_hops) == (100, 8)
+    assert (MicroService.max_body_size, MicroService.max_response_size) == (10_000_000, 16_000_000)
+    assert (MicroService.default_timeout, MicroService.max_connections) == (30.0, 2000)
+    assert MicroService.debug is False
+
+
+def test_the_default_configurables_and_strategies_are_the_documents() -> None:
+    assert list(map(str, MicroService.configurables)) == [
+        "<Configurable name=port>",
+        "<Configurable name=host>",
+        "<Configurable name=accessible_at>",
+        "<Configurable name=endpoint>",
+    ]
+    assert list(map(str, MicroService.configurators)) == ["<CommandLineConfigurator>"]
+    (strategy,) = MicroService.validation_strategies
+    assert isinstance(strategy, gemstone_sync.HeaderValidationStrategy)
+    assert strategy.header == "X-Api-Token"
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_service_without_a_name_is_refused_when_it_is_made(name: Any) -> None:
+    class Nameless(MicroService):
+        pass
+
+    Nameless.name = name
+    with pytest.raises(ServiceConfigurationError, match="Nameless has no name: set its `name`"):
+        Nameless()
+
+
+def test_a_constructor_that_forgets_the_base_class_is_told_so() -> None:
+    class Forgetful(MicroService):
+        name = "forgetful"
+
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(ServiceConfigurationError, match=r"must call super\(\).__init__\(\)"):
+        Forgetful().start(block=False)
+    with pytest.raises(AttributeError, match="Forgetful' object has no attribute 'wheel'"):
+        _ = Forgetful().wheel  # type: ignore[attr-defined]
+
+
+class Plugin(gemstone_sync.BasePlugin):
+    name = "p"
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("name", 5),
+    ("host", ""),
+    ("host", None),
+    ("port", "8000"),
+    ("port", -1),
+    ("port", 65536),
+    ("port", True),
+    ("endpoint", "api"),
+    ("endpoint", None),
+    ("endpoint", "/health/live"),
+    ("accessible_at", 5),
+    ("max_parallel_blocking_tasks", 0),
+    ("max_parallel_blocking_tasks", 1.5),
+    ("max_waiting_calls", -1),
+    ("max_wait_seconds", "5"),
+    ("max_wait_seconds", float("nan")),
+    ("default_timeout", 0),
+    ("default_timeout", "30"),
+    ("max_batch_size", 0),
+    ("max_body_size", "10MB"),
+    ("max_response_size", -1),
+    ("max_hops", None),
+    ("max_connections", 0),
+    ("stop_timeout", -1),
+    ("drain_grace", None),
+    ("batch_mode", "random"),
+    ("batch_mode", ["parallel"]),
+    ("wire_format", "xml"),
+    ("wire_format", None),
+    ("wire_format", []),
+    ("debug", "no"),
+    ("use_statistics", "yes"),
+    ("skip_configuration", "no"),
+    ("secret_key", 5),
+    ("allowed_hosts", "example.org"),
+    ("allowed_hosts", [5]),
+    ("allowed_origins", "https://example.org"),
+    ("allowed_origins", None),
+    ("health_live_path", "live"),
+    ("health_ready_path", 5),
+    ("template_dir", None),
+    ("static_dirs", ["static"]),
+    ("static_dirs", [("static", "x")]),
+    ("static_dirs", [("/static",)]),
+    ("extra_handlers", 5),
+    ("extra_handlers", ["/x"]),
+    ("extra_handlers", [("/x", 5)]),
+    ("blueprints", [5]),
+    ("periodic_tasks", [print]),
+    ("periodic_tasks", [(print, 0)]),
+    ("periodic_tasks", [("print", 1)]),
+    ("modules", 5),
+    ("modules", [object()]),
+    ("modules", [gemstone_sync.Module]),
+    ("plugins", 5),
+    ("plugins", [object()]),
+    ("plugins", [Plugin]),
+    ("validation_strategies", gemstone_sync.HeaderValidationStrategy()),
+    ("validation_strategies", [gemstone_sync.HeaderValidationStrategy]),
+    ("configurables", ["port"]),
+    ("configurables", 5),
+    ("configurators", [gemstone_sync.CommandLineConfigurator]),
+    ("service_registry_urls", "http://127.0.0.1:1/api"),
+    ("service_registry_ping_interval", 0),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG, ids=lambda value: str(value)[:40])
+def test_a_wrong_attribute_is_refused_by_name_before_anything_listens(
+    make_service: Any, name: str, value: Any
+) -> None:
+    with pytest.raises(ServiceConfigurationError) as caught:
+        make_service(**{"port": 0, name: value}).start(block=False)
+
+    assert name in str(caught.value) or repr(value) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_waiting_calls", 0),
+        ("max_wait_seconds", 0),
+        ("max_hops", 0),
+        ("default_timeout", None),
+        ("default_timeout", 0.5),
+        ("allowed_hosts", []),
+        ("allowed_hosts", None),
+        ("health_live_path", None),
+        ("plugins", ()),
+        ("secret_key", b"bytes"),
+        ("template_dir", "data"),
+    ],
+)
+def test_these_are_fine(make_client: Any, name: str, value: Any) -> None:
+    def ok() -> int:
+        return 1
+
+    make_client(staticmethod(ok), **{name: value}).service.app  # noqa: B018
+
+
+# Two instances share nothing
+
+
+class Numbers(gemstone_sync.Module):
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    @gemstone_sync.exposed_method()
+    def add(self, number: int) -> list[int]:
+        self.seen.append(number)
+        return self.seen
+
+    @gemstone_sync.exposed_method()
+    def owner(self) -> str:
+        assert self.microservice is not None
+        return self.microservice.host
+
+
+class Counter(gemstone_sync.BasePlugin):
+    name = "counter"
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def on_method_call(self, jsonrpc_request: gemstone_sync.JsonRpcRequest) -> None:
+        self.calls.append(jsonrpc_request.method)
+
+
+class Shared(MicroService):
+    name = "shared"
+    modules = [Numbers()]
+    plugins = [Counter()]
+
+
+def test_two_instances_have_modules_and_plugins_of_their_own() -> None:
+    first = Shared()
+    first.host = "first"
+    assert ServiceClient(first).call("add", 1) == [1]
+    second = Shared()
+    second.host = "second"
+
+    assert ServiceClient(second).call("add", 2) == [2]
+    assert ServiceClient(first).call("add", 3) == [1, 3]
+    assert ServiceClient(first).call("owner") == "first"
+    assert ServiceClient(second).call("owner") == "second"
+    assert first.get_plugin("counter").calls == ["add", "add", "owner"]  # type: ignore[attr-defined]
+    assert second.get_plugin("counter").calls == ["add", "owner"]  # type: ignore[attr-defined]
+    assert first.get_plugin("counter").microservice is first
+    assert second.get_plugin("counter").microservice is second
+
+
+def test_whoever_made_a_module_sees_what_it_does() -> None:
+    numbers, counter = Numbers(), Counter()
+
+    class Mine(MicroService):
+        name = "mine"
+        modules = [numbers]
+        plugins = [counter]
+
+    ServiceClient(Mine()).call("add", 5)
+    assert numbers.seen == [5]
+    assert counter.calls == ["add"]
+
+
+def test_a_module_that_cannot_be_copied_says_so_only_when_a_copy_is_needed() -> None:
+    class Locked(Numbers):
+        def __init__(self) -> None:
+            super().__init__()
+            self.frames = (frame for frame in ())
+
+    class Service(MicroService):
+        name = "locked"
+        modules = [Locked()]
+
+    assert ServiceClient(Service()).call("add", 1) == [1]
+    with pytest.raises(ServiceConfigurationError, match="Locked serves 'locked' already"):
+        Service().app  # noqa: B018
+
+
+def test_lists_of_the_class_are_never_changed() -> None:
+    class Full(MicroService):
+        name = "full"
+        port = 0
+        use_statistics = True
+        modules = [Numbers()]
+        plugins = [Counter()]
+        periodic_tasks = [(print, 1000)]
+        extra_handlers = [("/x", lambda: "x")]
+
+        @gemstone_sync.periodic(1000)
+        def tick(self) -> None: ...
+
+        @gemstone_sync.route("/y")
+        def y(self) -> str:
+            return "y"
+
+    names = [name for name in vars(MicroService) if isinstance(getattr(MicroService, name), list)]
+    assert len(names) > 10
+    before = {name: list(getattr(Full, name)) for name in names}
+    of_base = {name: list(getattr(MicroService, name)) for name in names}
+    service = Full()
+    service.register_plugin(type("Other", (gemstone_sync.BasePlugin,), {"name": "other"})())
+    service.configure(["--port", "0", "--endpoint", "/rpc"])
+    service.start(block=False)
+    service.stop()
+
+    assert {name: getattr(Full, name) for name in names} == before
+    assert {name: getattr(MicroService, name) for name in names} == of_base
+    assert (Full.port, Full.endpoint, Full.accessible_at) == (0, "/api", None)
+    with pytest.raises(gemstone_sync.PluginError):
+        Full().get_plugin("other")
+
+
+def test_what_is_set_on_one_instance_stays_there(make_service: Any) -> None:
+    first, second = Shared(), Shared()
+    first.wire_format = "gemstone"
+    first.max_batch_size = 1
+
+    assert (
+        b'"error": null'
+        in ServiceClient(first).post(b'{"jsonrpc":"2.0","method":"owner","id":1}').body
+    )
+    assert ServiceClient(second).call("owner") == "127.0.0.1"
+
+
+def test_names_of_tornado_say_what_to_use(make_service: Any) -> None:
+    with pytest.raises(ServiceConfigurationError, match="use make_flask_app"):
+        make_service().make_tornado_app()
+    with pytest.warns(DeprecationWarning, match="io_loop has no meaning"):
+        Shared(io_loop=object())
+
+
+def test_the_documents_misspelling_of_the_registries_is_understood(make_service: Any) -> None:
+    with pytest.warns(DeprecationWarning, match="service_registry_urls"):
+        service = make_service(service_registries_urls=["http://127.0.0.1:1/api"])
+
+    assert service.service_registry_urls == ["http://127.0.0.1:1/api"]
+
+
+# What a later version brings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("event_transports", [object()]),
+        ("service_registry_urls", ["http://127.0.0.1:1/api"]),
+        ("discovery_strategies", [object()]),
+    ],
+)
+@pytest.mark.parametrize(
+    "start",
+    [lambda service: service.start(block=False), lambda s: ServiceClient(s).__enter__()],
+    ids=["own server", "in process"],
+)
+def test_an_unfinished_feature_is_refused_at_start(
+    make_service: Any, name: str, value: Any, start: Any
+) -> None:
+    service = make_service(port=0, **{name: value})
+
+    with pytest.raises(ServiceConfigurationError, match=f"{name} is set, but .* not part of this"):
+        start(service)
+
+
+def test_an_event_handler_is_refused_at_start() -> None:
+    class Listener(MicroService):
+        name = "listener"
+        port = 0
+
+        @gemstone_sync.event_handler("said_hello")
+        def on_hello(self, body: Any) -> None: ...
+
+    with pytest.raises(ServiceConfigurationError, match="events are not part of this version"):
+        Listener().start(block=False)
+
+
+def test_emitting_and_locating_say_that_nothing_is_configured(make_service: Any) -> None:
+    with pytest.raises(ServiceConfigurationError, match="no event transport"):
+        make_service().emit_event("said_hello", {})
+    with pytest.raises(ServiceConfigurationError, match="no discovery strategy"):
+        make_service().get_service("other")
+
+
+def test_a_method_that_emits_an_event_is_told_the_same(make_client: Any) -> None:
+    def emit(self) -> None:  # type: ignore[no-untyped-def]
+        self.emit_event("said_hello", {}, broadcast=False)
+
+    with pytest.raises(RpcError) as caught:
+        make_client(emit).call("emit")
+    assert caught.value.code == -32603

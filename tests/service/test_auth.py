@@ -1,0 +1,275 @@
+"""Private methods: who is let in, and that every odd token is a refusal and never a failure."""
+
+import base64
+import hmac
+from typing import Any
+
+import pytest
+
+import gemstone_sync
+from gemstone_sync import (
+    AccessDenied,
+    BasicAuthStrategy,
+    BasicCookieStrategy,
+    BearerTokenStrategy,
+    HeaderValidationStrategy,
+    MicroService,
+    ValidationStrategy,
+)
+from gemstone_sync.testing import ServiceClient
+
+TOKEN = "correct token"
+
+HEADER = HeaderValidationStrategy()
+COOKIE = BasicCookieStrategy()
+BEARER = BearerTokenStrategy()
+BASIC = BasicAuthStrategy()
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+class Guarded(MicroService):
+    name = "guarded"
+    seen: list[str]
+
+    @gemstone_sync.exposed_method(private=True)
+    def secret(self, number: int = 0) -> str:
+        return "secret"
+
+    @gemstone_sync.exposed_method()
+    def public(self) -> str:
+        return "public"
+
+    def api_token_is_valid(self, api_token: str) -> bool:
+        self.seen = [*getattr(self, "seen", []), api_token]
+        return hmac.compare_digest(api_token.encode(), TOKEN.encode())
+
+
+def guarded(*strategies: ValidationStrategy) -> Guarded:
+    service = Guarded()
+    if strategies:
+        service.validation_strategies = strategies
+    return service
+
+
+def secret(service: MicroService, **headers: str) -> str:
+    """What a caller with these headers gets; underscores stand for dashes."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    try:
+        return str(ServiceClient(service, sent).call("secret"))
+    except AccessDenied:
+        return "denied"
+
+
+# Where the token stands
+
+
+@pytest.mark.parametrize(
+    ("strategy", "headers"),
+    [
+        (HEADER, {"X_Api_Token": TOKEN}),
+        (HEADER, {"x_api_token": TOKEN}),
+        (HeaderValidationStrategy("X-Other"), {"X_Other": TOKEN}),
+        (HeaderValidationStrategy(header_name="X-Other"), {"X_Other": TOKEN}),
+        (
+            HeaderValidationStrategy(header="Authorization", template="Token (.+)"),
+            {"Authorization": f"Token {TOKEN}"},
+        ),
+        (COOKIE, {"Cookie": f'a=b; AuthToken="{TOKEN}"'}),
+        (BasicCookieStrategy("Other"), {"Cookie": f'Other="{TOKEN}"'}),
+        (BasicCookieStrategy(cookie_name="Other"), {"Cookie": f'Other="{TOKEN}"'}),
+        (BasicCookieStrategy(template="v1:(.*)"), {"Cookie": f'AuthToken="v1:{TOKEN}"'}),
+        (BEARER, {"Authorization": f"Bearer {TOKEN}"}),
+        (BEARER, {"Authorization": f"bearer {TOKEN}"}),
+    ],
+)
+def test_each_strategy_finds_its_token(
+    strategy: ValidationStrategy, headers: dict[str, str]
+) -> None:
+    assert secret(guarded(strategy), **headers) == "secret"
+
+
+def test_basic_credentials_arrive_as_user_and_password() -> None:
+    service = guarded(BASIC)
+
+    assert secret(service, Authorization=basic("ü", "p:w")) == "denied"
+    assert service.seen == ["ü:p:w"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "headers"),
+    [
+        (HEADER, {}),
+        (HEADER, {"Cookie": f'AuthToken="{TOKEN}"'}),
+        (HeaderValidationStrategy(template="Token (.+)"), {"X_Api_Token": TOKEN}),
+        (HeaderValidationStrategy(template="Token (.+)"), {"X_Api_Token": f"x Token {TOKEN}"}),
+        (COOKIE, {"X_Api_Token": TOKEN}),
+        (COOKIE, {"Cookie": "=;;=\x80"}),
+        (BEARER, {"Authorization": TOKEN}),
+        (BEARER, {"Authorization": f"Basic {TOKEN}"}),
+        (BASIC, {"Authorization": f"Bearer {TOKEN}"}),
+        (BASIC, {"Authorization": "Basic ===="}),
+        (BASIC, {"Authorization": "Basic a"}),
+        (BASIC, {"Authorization": "Basic é"}),
+        (BASIC, {"Authorization": "Basic " + base64.b64encode(b"\xff\xfe").decode()}),
+    ],
+    ids=repr,
+)
+def test_without_a_token_nobody_is_asked_and_the_call_is_denied(
+    strategy: ValidationStrategy, headers: dict[str, str]
+) -> None:
+    service = guarded(strategy)
+
+    assert secret(service, **headers) == "denied"
+    assert not hasattr(service, "seen")
+
+
+ODD = ["", "é", "correct token x", "Correct token", "x" * 1_000_000, "\x00", "\xff\xfe", "%s{0}"]
+
+
+@pytest.mark.parametrize("token", ODD, ids=lambda token: repr(token[:20]))
+@pytest.mark.parametrize(
+    ("strategy", "header", "text"),
+    [
+        (HEADER, "X_Api_Token", "{}"),
+        (HeaderValidationStrategy(template="v=(.*)"), "X_Api_Token", "v={}"),
+        (COOKIE, "Cookie", 'AuthToken="{}"'),
+        (BEARER, "Authorization", "Bearer {}"),
+    ],
+    ids=["header", "template", "cookie", "bearer"],
+)
+def test_odd_tokens_are_refusals(
+    strategy: ValidationStrategy,
+    header: str,
+    text: str,
+    token: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert secret(guarded(strategy), **{header: text.format(token)}) == "denied"
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("token", ODD, ids=lambda token: repr(token[:20]))
+def test_odd_basic_credentials_are_refusals(token: str) -> None:
+    assert secret(guarded(BASIC), Authorization=basic(token, token)) == "denied"
+
+
+def test_the_first_strategy_that_finds_a_token_wins() -> None:
+    service = guarded(HeaderValidationStrategy("X-A"), HeaderValidationStrategy("X-B"))
+
+    assert secret(service, X_B=TOKEN) == "secret"
+    assert secret(service, X_A="", X_B=TOKEN) == "denied"  # empty is a token, though a wrong one
+    assert secret(service, X_A=TOKEN, X_B="wrong") == "secret"
+    assert service.seen == [TOKEN, "", TOKEN]
+
+
+def test_a_strategy_of_ones_own() -> None:
+    class Query(ValidationStrategy):
+        def extract_api_token(self, handler: gemstone_sync.JsonRpcHandler) -> str | None:
+            return handler.request.args.get("token")
+
+    service = guarded(Query())
+    client = ServiceClient(service)
+    body = b'{"jsonrpc":"2.0","method":"secret","id":1}'
+    headers = {"Content-Type": "application/json"}
+    assert b"secret" in client.request("POST", "/api?token=correct+token", body, headers).body
+    assert b"-32001" in client.request("POST", "/api?token=x", body, headers).body
+    assert b"-32001" in client.request("POST", "/api", body, headers).body
+
+
+def test_a_strategy_must_say_where_the_token_is() -> None:
+    with pytest.raises(TypeError):
+        ValidationStrategy()  # type: ignore[abstract]
+
+
+# Who decides
+
+
+class Named(Guarded):
+    """authenticate_request has the last word, and what it returns is the user."""
+
+    def authenticate_request(self, handler: gemstone_sync.JsonRpcHandler) -> Any:
+        return handler.headers.get("User")
+
+    @gemstone_sync.exposed_method(private=True, requires_handler_reference=True)
+    def who(self, handler: gemstone_sync.JsonRpcHandler) -> Any:
+        return handler.current_user
+
+
+def test_authenticate_request_decides_and_names_the_user() -> None:
+    assert ServiceClient(Named(), {"User": "ada"}).call("who") == "ada"
+    assert secret(Named(), X_Api_Token=TOKEN) == "denied"
+
+
+@pytest.mark.parametrize("answer", [None, False, "", 0, [], {}])
+def test_anything_falsy_denies(answer: Any) -> None:
+    service = Guarded()
+    service.authenticate_request = lambda handler: answer  # type: ignore[method-assign]
+
+    assert secret(service, X_Api_Token=TOKEN) == "denied"
+
+
+def test_the_user_is_asked_for_once_a_call() -> None:
+    asked = []
+
+    class Counting(Named):
+        def authenticate_request(self, handler: gemstone_sync.JsonRpcHandler) -> Any:
+            asked.append(1)
+            return [handler.current_user for _ in ()] or "ada"
+
+    ServiceClient(Counting()).call("who")
+    assert len(asked) == 1
+
+
+def test_public_methods_ask_nobody() -> None:
+    service = guarded()
+
+    assert ServiceClient(service, {"X-Api-Token": "x"}).call("public") == "public"
+    assert not hasattr(service, "seen")
+
+
+def test_parameters_of_a_denied_call_are_not_looked_at() -> None:
+    with pytest.raises(AccessDenied) as caught:
+        ServiceClient(Guarded()).call("secret", "no number", "too many")
+    assert caught.value.data is gemstone_sync.UNSET
+
+
+def test_an_exception_while_deciding_denies_and_is_masked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Guarded):
+        def authenticate_request(self, handler: Any) -> Any:
+            raise ConnectionError("database password is hunter2")
+
+    with pytest.raises(gemstone_sync.InternalError) as caught:
+        ServiceClient(Broken()).call("secret")
+    assert "hunter2" not in str(caught.value.data)
+    assert caught.value.data["error_id"] in caplog.text  # type: ignore[index]
+
+
+def test_each_item_of_a_batch_is_checked_on_its_own() -> None:
+    body = b"""[{"jsonrpc":"2.0","method":"secret","id":1},
+                {"jsonrpc":"2.0","method":"public","id":2},
+                {"jsonrpc":"2.0","method":"secret","id":3}]"""
+    denied = ServiceClient(Guarded()).post(body).body
+    allowed = ServiceClient(Guarded(), {"X-Api-Token": TOKEN}).post(body).body
+
+    assert (denied.count(b"-32001"), denied.count(b"public")) == (2, 1)
+    assert allowed.count(b'"secret"') == 2
+
+
+def test_a_private_method_that_nobody_can_call_is_warned_of_at_the_start(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Closed(MicroService):
+        name = "closed"
+
+        @gemstone_sync.exposed_method(private=True)
+        def secret(self) -> None: ...
+
+    assert secret(Closed(), X_Api_Token=TOKEN) == "denied"
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "every call of secret will be denied: override authenticate_request" in caplog.text

@@ -1,0 +1,378 @@
+"""One service as its users know it: the wire, the hooks to override, and work beside the calls."""
+
+import contextvars
+import logging
+import threading
+import time
+from typing import Any
+
+import gevent
+import pytest
+import requests
+from gevent import monkey
+from gevent.event import Event
+
+import gemstone_sync
+from gemstone_sync import JsonRpcRequest, JsonRpcResponse, MicroService, RpcError
+from gemstone_sync.concurrency import outgoing_headers
+from gemstone_sync.testing import ServiceClient
+
+LIMIT = 10
+
+
+class Hello(MicroService):
+    name = "hello_world_service"
+
+    @gemstone_sync.exposed_method()
+    def say_hello(self, name: str) -> str:
+        return f"hello {name}"
+
+    @gemstone_sync.exposed_method()
+    def nothing(self) -> None: ...
+
+    @gemstone_sync.exposed_method()
+    def fail(self) -> None:
+        raise RpcError("no", code=7, data={"a": [1, 2]})
+
+
+class OldHello(Hello):
+    wire_format = "gemstone"
+
+
+#: The call that the documentation of gemstone sends with curl.
+DOCUMENTED_CALL = b'{"jsonrpc": "2.0","id": 1,"method": "say_hello","params": {"name": "world"}}'
+
+
+def test_the_documents_hello_world() -> None:
+    reply = ServiceClient(Hello()).post(DOCUMENTED_CALL)
+
+    assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
+    assert reply.body == b'{"jsonrpc":"2.0","result":"hello world","id":1}'
+
+
+def test_gemstones_wire_format_is_the_documents_byte_for_byte() -> None:
+    reply = ServiceClient(OldHello()).post(DOCUMENTED_CALL)
+
+    assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
+    assert reply.body == b'{"result": "hello world", "error": null, "jsonrpc": "2.0", "id": 1}'
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            b'{"jsonrpc":"2.0","method":"nothing","id":0}',
+            b'{"result": null, "error": null, "jsonrpc": "2.0", "id": 0}',
+        ),
+        (
+            b'{"jsonrpc":"2.0","method":"nothing"}',
+            b'{"result": null, "error": null, "jsonrpc": "2.0"}',
+        ),
+        (
+            b'{"jsonrpc":"2.0","method":"missing"}',
+            b'{"result": null, "error": null, "jsonrpc": "2.0"}',
+        ),
+        (
+            b'{"jsonrpc":"2.0","method":"fail","id":"x"}',
+            b'{"result": null, "error": {"code": 7, "message": "no", "data": {"a": [1, 2]}}, '
+            b'"jsonrpc": "2.0", "id": "x"}',
+        ),
+        (
+            b"[1",
+            b'{"result": null, "error": {"code": -32700, "message": "Parse error"}, '
+            b'"jsonrpc": "2.0", "id": null}',
+        ),
+        (
+            b'[{"jsonrpc":"2.0","method":"nothing","id":1},{"jsonrpc":"2.0","method":"nothing"},'
+            b'{"jsonrpc":"2.0","method":"say_hello","params":["a"],"id":2}]',
+            b'[{"result": null, "error": null, "jsonrpc": "2.0", "id": 1}, '
+            b'{"result": "hello a", "error": null, "jsonrpc": "2.0", "id": 2}]',
+        ),
+        (b'[{"jsonrpc":"2.0","method":"nothing"}]', b"[]"),
+    ],
+)
+def test_gemstones_wire_format_in_every_case(body: bytes, expected: bytes) -> None:
+    reply = ServiceClient(OldHello()).post(body)
+
+    assert (reply.status, reply.body) == (200, expected)
+
+
+def test_the_client_reads_both_forms() -> None:
+    for service in (Hello(), OldHello()):
+        client = ServiceClient(service)
+        assert client.call("say_hello", name="you") == "hello you"
+        with pytest.raises(RpcError) as caught:
+            client.call("fail")
+        assert (caught.value.code, caught.value.data) == (7, {"a": [1, 2]})
+
+
+# Hooks to override
+
+
+class Hooked(MicroService):
+    name = "hooked"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[Any] = []
+
+    @gemstone_sync.exposed_method()
+    def divide(self, a: int, b: int) -> float:
+        self.log.append("method")
+        return a / b
+
+    def before_method_call(self, request: JsonRpcRequest) -> None:
+        self.log.append(("before", request.method, request.params))
+        if request.params == [1, 1]:
+            raise RpcError("not today", code=9)
+
+    def after_method_call(
+        self, request: JsonRpcRequest, response: JsonRpcResponse
+    ) -> JsonRpcResponse | None:
+        self.log.append(("after", request.id, response.result))
+        return response.with_result({"value": response.result}) if request.id == 1 else None
+
+    def on_failed_method_call(self, request: JsonRpcRequest, response: JsonRpcResponse) -> None:
+        assert response.error is not gemstone_sync.UNSET
+        self.log.append(("failed", request.params, response.error.code))
+
+
+def test_the_hooks_surround_a_call_and_may_change_its_result() -> None:
+    service = Hooked()
+    client = ServiceClient(service)
+
+    assert client.call("divide", 4, 2) == {"value": 2.0}
+    assert client.call("divide", 4, 2) == 2.0
+    assert service.log[:3] == [("before", "divide", [4, 2]), "method", ("after", 1, 2.0)]
+
+
+def test_a_failed_call_is_shown_with_its_error() -> None:
+    service = Hooked()
+    client = ServiceClient(service)
+    for params in ([4, 0], [4], [1, 1]):
+        with pytest.raises(RpcError):
+            client.call("divide", *params)
+
+    failures = [entry for entry in service.log if entry[0] == "failed"]
+    assert failures == [
+        ("failed", [4, 0], -32603),
+        ("failed", [4], -32602),
+        ("failed", [1, 1], 9),
+    ]
+
+
+def test_a_hook_set_on_the_instance_counts_too() -> None:
+    service = Hello()
+    seen: list[str] = []
+    service.before_method_call = lambda request: seen.append(request.method)  # type: ignore[method-assign]
+    ServiceClient(service).call("nothing")
+
+    assert seen == ["nothing"]
+
+
+def test_get_logger_decides_where_failures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Logged(Hello):
+        def get_logger(self) -> logging.Logger:
+            return logging.getLogger("my.own")
+
+        @gemstone_sync.exposed_method()
+        def broken(self) -> None:
+            raise ValueError
+
+    with pytest.raises(gemstone_sync.InternalError):
+        ServiceClient(Logged()).call("broken")
+    assert [record.name for record in caplog.records] == ["my.own"]
+
+
+# Limits, as the attributes set them
+
+
+def test_default_timeout_and_a_methods_own() -> None:
+    class Slow(MicroService):
+        name = "slow"
+        default_timeout = 0.02
+
+        @gemstone_sync.exposed_method()
+        def default(self) -> None:
+            gevent.sleep(LIMIT)
+
+        @gemstone_sync.exposed_method(timeout=0.01)
+        def own(self) -> None:
+            gevent.sleep(LIMIT)
+
+        @gemstone_sync.exposed_method(timeout=None)
+        def unlimited(self) -> str:
+            gevent.sleep(0.04)
+            return "done"
+
+    client = ServiceClient(Slow())
+    for method in ("default", "own"):
+        with pytest.raises(gemstone_sync.DeadlineExceeded):
+            client.call(method)
+    assert client.call("unlimited") == "done"
+
+
+def test_what_a_caller_says_of_deadline_and_hops_counts() -> None:
+    class Far(MicroService):
+        name = "far"
+
+        @gemstone_sync.exposed_method()
+        def handed_on(self) -> dict[str, str]:
+            return outgoing_headers()
+
+    def headers(**sent: str) -> Any:
+        named = {name.replace("_", "-"): value for name, value in sent.items()}
+        return ServiceClient(Far(), named).call("handed_on")
+
+    handed_on = headers(X_Gemstone_Deadline="5000", X_Gemstone_Hops="3", X_Request_Id="r")
+    assert 0 < int(handed_on["X-Gemstone-Deadline"]) <= 5000
+    assert (handed_on["X-Gemstone-Hops"], handed_on["X-Request-Id"]) == ("4", "r")
+    with pytest.raises(gemstone_sync.DeadlineExceeded):
+        headers(X_Gemstone_Deadline="0")
+    with pytest.raises(gemstone_sync.TooManyHops):
+        headers(X_Gemstone_Hops="9")
+    for odd in ("x", "-1", "", "1e3", "9" * 5000, "²"):
+        assert headers(X_Gemstone_Deadline=odd, X_Gemstone_Hops=odd)["X-Gemstone-Hops"]
+
+
+# Work beside the calls
+
+USER: contextvars.ContextVar[str] = contextvars.ContextVar("USER", default="nobody")
+
+
+def test_start_thread_runs_beside_the_call_and_keeps_its_context(make_client: Any) -> None:
+    done = Event()
+    seen: list[Any] = []
+
+    def work(*args: Any, **kwargs: Any) -> None:
+        seen.append((args, kwargs, USER.get(), outgoing_headers()["X-Request-Id"]))
+        done.set()
+
+    def begin(self: Any) -> str:
+        USER.set("ada")
+        thread = self.start_thread(work, [1, 2], {"c": 3})
+        assert isinstance(thread, threading.Thread)
+        assert thread.daemon
+        return outgoing_headers()["X-Request-Id"]
+
+    request_id = make_client(begin).call("begin")
+    assert done.wait(LIMIT)
+    assert seen == [((1, 2), {"c": 3}, "ada", request_id)]
+
+
+def test_start_thread_needs_only_a_target(make_service: Any) -> None:
+    done = Event()
+    make_service().start_thread(done.set).join(LIMIT)
+
+    assert done.is_set()
+
+
+def test_get_executor_lets_other_calls_run_while_work_blocks(make_client: Any) -> None:
+    native_sleep = monkey.get_original("time", "sleep")
+    order = []
+
+    def blocking(self: Any) -> None:
+        self.get_executor().submit(native_sleep, 0.1).result()
+        order.append("blocking")
+
+    def quick(self: Any) -> None:
+        order.append("quick")
+
+    client = make_client(blocking, quick)
+    slow = gevent.spawn(client.call, "blocking")
+    gevent.sleep(0.01)
+    client.call("quick")
+    slow.get(timeout=LIMIT)
+    client.service.get_executor().shutdown()
+
+    assert order == ["quick", "blocking"]
+
+
+def test_work_in_the_executor_raises_where_its_result_is_asked_for(make_service: Any) -> None:
+    service = make_service()
+    executor = service.get_executor()
+
+    assert service.get_executor() is executor
+    with pytest.raises(ZeroDivisionError):
+        executor.submit(lambda: 1 / 0).result()
+    executor.shutdown()
+
+
+def test_the_executor_ends_with_the_service_and_is_new_with_the_next_start(
+    make_service: Any,
+) -> None:
+    service = make_service(port=0)
+    for _ in range(2):
+        service.start(block=False)
+        assert service.get_executor().submit(lambda: 5).result() == 5
+        service.stop()
+
+
+def test_calls_overlap_and_a_sleep_stops_only_its_own(make_client: Any) -> None:
+    def nap() -> None:
+        time.sleep(0.05)
+
+    client = make_client(staticmethod(nap))
+    started = time.monotonic()
+    gevent.joinall([gevent.spawn(client.call, "nap") for _ in range(20)], raise_error=True)
+
+    assert time.monotonic() - started < 0.5
+
+
+def test_stop_from_inside_a_method_lets_the_call_finish() -> None:
+    stopped = Event()
+
+    class Service(MicroService):
+        name = "last.words"
+        port = 0
+
+        @gemstone_sync.exposed_method()
+        def leave(self) -> str:
+            self.stop()
+            gevent.sleep(0.02)
+            return "bye"
+
+        def on_service_stop(self) -> None:
+            stopped.set()
+
+    service = Service()
+    service.start(block=False)
+    call = {"jsonrpc": "2.0", "method": "leave", "id": 1}
+    assert requests.post(service.url, json=call, timeout=LIMIT).json()["result"] == "bye"
+    assert stopped.wait(LIMIT)
+
+
+def test_stop_from_the_start_hook_ends_the_start() -> None:
+    log = []
+
+    class Service(MicroService):
+        name = "changed.its.mind"
+        port = 0
+
+        def on_service_start(self) -> None:
+            self.stop()
+
+        def on_service_stop(self) -> None:
+            log.append("stopped")
+
+    service = Service()
+    service.start()  # blocks until the service has stopped, which it has
+    assert log == ["stopped"]
+
+
+@pytest.mark.parametrize("failure", [ValueError("broken hook"), gevent.Timeout(1), SystemExit(1)])
+def test_a_stop_hook_that_fails_does_not_keep_the_service_from_stopping(
+    make_service: Any, failure: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise failure
+
+    service = make_service(port=0)
+    service.on_service_stop = fail
+    service.start(block=False)
+    service.stop()
+
+    assert "on_service_stop failed" in caplog.text
+    service.on_service_stop = lambda: None
+    service.start(block=False)  # it had stopped, so it can start again
+    service.stop()

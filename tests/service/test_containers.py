@@ -1,0 +1,233 @@
+"""Groups of methods: services, modules, inheritance, and names that clash."""
+
+from typing import Any
+
+import pytest
+
+import gemstone_sync
+from gemstone_sync import AccessDenied, InvalidParams, MethodNotFound, MicroService, exposed_method
+from gemstone_sync.testing import ServiceClient
+
+
+class Base(MicroService):
+    name = "base"
+    prefix = "base"
+
+    @exposed_method("say", private=True, timeout=5)
+    def speak(self, word: str) -> str:
+        """Say a word."""
+        return f"{self.prefix} {word}"
+
+    @exposed_method()
+    def plain(self, number: int) -> int:
+        return number
+
+    def authenticate_request(self, handler: Any) -> Any:
+        return handler.headers.get("User")
+
+
+def test_exposed_methods_are_inherited() -> None:
+    class Child(Base):
+        prefix = "child"
+
+    assert ServiceClient(Child(), {"User": "me"}).call("say", "a") == "child a"
+
+
+def test_an_override_without_a_decorator_keeps_name_privacy_and_timeout() -> None:
+    class Child(Base):
+        def speak(self, word: str) -> str:
+            return "overridden " + super().speak(word)
+
+    client = ServiceClient(Child(), {"User": "me"})
+    assert client.call("say", "a") == "overridden base a"
+    with pytest.raises(MethodNotFound):
+        client.call("speak", "a")
+    with pytest.raises(AccessDenied):
+        ServiceClient(Child()).call("say", "a")
+    assert Child().dispatcher.methods["say"].timeout == 5
+
+
+def test_the_hints_of_an_override_are_its_own() -> None:
+    class Child(Base):
+        def plain(self, number: str) -> str:  # type: ignore[override]
+            return number
+
+    assert ServiceClient(Child()).call("plain", "x") == "x"
+    with pytest.raises(InvalidParams):
+        ServiceClient(Child()).call("plain", 5)
+
+
+def test_an_override_with_a_decorator_says_everything_anew() -> None:
+    class Child(Base):
+        @exposed_method("shout")
+        def speak(self, word: str) -> str:
+            return word.upper()
+
+    client = ServiceClient(Child())
+    assert client.call("shout", "a") == "A"
+    with pytest.raises(MethodNotFound):
+        client.call("say", "a")
+
+
+def test_an_override_by_none_takes_a_method_away() -> None:
+    class Child(Base):
+        plain = None  # type: ignore[assignment]
+
+    with pytest.raises(MethodNotFound):
+        ServiceClient(Child()).call("plain", 1)
+    assert ServiceClient(Base()).call("plain", 1) == 1
+
+
+def test_the_base_is_not_changed_by_its_children() -> None:
+    class Child(Base):
+        @exposed_method("plain")
+        def speak(self, word: str) -> str:
+            return word
+
+        plain = None  # type: ignore[assignment]
+
+    assert ServiceClient(Child()).call("plain", "a") == "a"
+    assert ServiceClient(Base()).call("plain", 1) == 1
+
+
+def test_a_mixin_brings_its_methods() -> None:
+    class Health:
+        @exposed_method("health.ping")
+        def ping(self) -> str:
+            return "pong"
+
+    class Service(Health, Base):
+        pass
+
+    assert ServiceClient(Service()).call("health.ping") == "pong"
+
+
+# Names that clash
+
+
+def test_two_methods_under_one_name_are_refused_at_class_creation() -> None:
+    with pytest.raises(ValueError, match=r"'twice': \S*Service\.first and \S*Service\.second"):
+
+        class Service(MicroService):
+            name = "twice"
+
+            @exposed_method("twice")
+            def first(self) -> None: ...
+
+            @exposed_method("twice")
+            def second(self) -> None: ...
+
+
+def test_a_clash_with_an_inherited_name_names_both() -> None:
+    with pytest.raises(ValueError, match=r"'say': .*speak and .*other"):
+
+        class Child(Base):
+            @exposed_method("say")
+            def other(self) -> None: ...
+
+
+def test_a_clash_with_a_built_in_name_is_one_too() -> None:
+    with pytest.raises(ValueError, match=r"'get_service_specs'"):
+
+        class Child(Base):
+            @exposed_method("get_service_specs")
+            def mine(self) -> None: ...
+
+
+class Users(gemstone_sync.Module):
+    @exposed_method("users.count")
+    def count(self) -> int:
+        assert self.microservice is not None
+        return len(self.microservice.name)
+
+    @exposed_method("plain")
+    def clashing(self) -> None: ...
+
+
+def test_a_clash_between_a_module_and_the_service_names_both() -> None:
+    class Service(Base):
+        modules = [Users()]
+
+    with pytest.raises(ValueError, match=r"'plain': \S*Base\.plain and \S*Users\.clashing"):
+        Service().app  # noqa: B018
+
+
+def test_a_clash_between_two_modules_names_both() -> None:
+    class Groups(gemstone_sync.Container):
+        @exposed_method("users.count")
+        def number(self) -> None: ...
+
+    class Service(MicroService):
+        name = "two.modules"
+        modules = [Users(), Groups()]
+
+    with pytest.raises(ValueError, match=r"'users.count': \S*Users\.count and \S*Groups\.number"):
+        Service().app  # noqa: B018
+
+
+def test_a_clash_with_statistics_names_both() -> None:
+    class Service(MicroService):
+        name = "two.statistics"
+        use_statistics = True
+
+        @exposed_method()
+        def statistics(self) -> None: ...
+
+    with pytest.raises(ValueError, match=r"'statistics': \S*Service\.statistics and"):
+        Service().app  # noqa: B018
+
+
+# Modules
+
+
+class Orders(gemstone_sync.Container):
+    def __init__(self, tax: float) -> None:
+        self.tax = tax
+
+    @exposed_method("orders.total", requires_handler_reference=True)
+    def total(self, handler: gemstone_sync.JsonRpcHandler, price: float) -> list[Any]:
+        assert handler.microservice is self.microservice
+        return [price * self.tax, handler.microservice.name]
+
+    @exposed_method("orders.secret", private=True)
+    def secret(self) -> str:
+        return "secret"
+
+    def helper(self) -> None: ...
+
+
+def test_modules_and_containers_know_their_service_and_its_access_rules() -> None:
+    class Service(Base):
+        name = "shop"
+        modules = [Orders(2.0)]
+
+    client = ServiceClient(Service())
+    assert client.call("orders.total", 4.0) == [8.0, "shop"]
+    with pytest.raises(AccessDenied):
+        client.call("orders.secret")
+    assert ServiceClient(Service(), {"User": "me"}).call("orders.secret") == "secret"
+    with pytest.raises(MethodNotFound):
+        client.call("helper")
+
+
+def test_two_modules_of_one_class_clash_only_in_their_names() -> None:
+    class Service(MicroService):
+        name = "double"
+        modules = [Orders(1.0), Orders(2.0)]
+
+    with pytest.raises(ValueError, match=r"orders\.total"):
+        Service().app  # noqa: B018
+
+
+def test_a_container_lists_what_it_exposes() -> None:
+    assert [m.__name__ for m in Orders(1.0).get_exposed_methods()] == ["total", "secret"]
+    assert Orders(1.0).get_event_handlers() == []
+
+
+def test_a_container_lists_its_event_handlers() -> None:
+    class Listener(gemstone_sync.Module):
+        @gemstone_sync.event_handler("said_hello")
+        def on_hello(self, body: Any) -> None: ...
+
+    assert [m.__name__ for m in Listener().get_event_handlers()] == ["on_hello"]
+    assert Listener().get_exposed_methods() == []

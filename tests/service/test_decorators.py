@@ -1,0 +1,310 @@
+"""The decorators: any order, the old ones with a warning, and what they refuse."""
+
+import functools
+import itertools
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import gemstone_sync
+from gemstone_sync import AccessDenied, MethodNotFound, MicroService, ServiceConfigurationError
+from gemstone_sync.testing import ServiceClient
+
+
+def client_of(members: dict[str, Any], **headers: str) -> ServiceClient:
+    base = {
+        "name": "test.decorators",
+        "authenticate_request": lambda self, h: h.headers.get("User"),
+    }
+    return ServiceClient(type("Service", (MicroService,), {**base, **members})(), headers)
+
+
+# exposed_method
+
+
+def test_a_method_is_exposed_under_its_own_name_or_the_one_given() -> None:
+    class Service(MicroService):
+        name = "names"
+
+        @gemstone_sync.exposed_method()
+        def plain(self) -> str:
+            return "plain"
+
+        @gemstone_sync.exposed_method("group.renamed_2")
+        def hidden(self) -> str:
+            return "renamed"
+
+        def unexposed(self) -> None: ...
+
+    client = ServiceClient(Service())
+    assert client.call("plain") == "plain"
+    assert client.call("group.renamed_2") == "renamed"
+    for name in ("hidden", "unexposed", "start", "__init__", "group", "configure"):
+        with pytest.raises(MethodNotFound):
+            client.call(name)
+    assert set(Service().methods) == {"plain", "group.renamed_2", "get_service_specs"}
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a-b", "é", "a/b", "a\n", "rpc.x", "rpc.", 5, "a:b"])
+def test_a_name_that_callers_may_not_use_is_refused_where_it_is_written(name: Any) -> None:
+    with pytest.raises(ValueError, match="invalid method name"):
+        gemstone_sync.exposed_method(name)
+
+
+def test_the_methods_own_name_is_checked_too() -> None:
+    def grüße() -> None: ...
+
+    with pytest.raises(ValueError, match="invalid method name 'grüße'"):
+        gemstone_sync.exposed_method()(grüße)
+    assert gemstone_sync.exposed_method("gruesse")(grüße) is grüße
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_timeout_that_is_none_is_refused(timeout: float) -> None:
+    with pytest.raises(ValueError, match="a timeout is a number of seconds above 0"):
+        gemstone_sync.exposed_method(timeout=timeout)
+
+
+def test_forgotten_parentheses_are_told() -> None:
+    with pytest.raises(TypeError, match="with parentheses"):
+        gemstone_sync.exposed_method(lambda self: None)  # type: ignore[arg-type]
+
+
+def test_the_decorated_function_stays_a_plain_function() -> None:
+    class Service(MicroService):
+        name = "direct"
+
+        @gemstone_sync.exposed_method(private=True)
+        def double(self, number: int) -> int:
+            """Twice the number."""
+            return 2 * number
+
+    assert Service().double(4) == 8
+    assert Service.double.__doc__ == "Twice the number."
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"is_coroutine": True}, "is_coroutine has no meaning"), ({"cache": 5}, "cache")],
+)
+def test_options_without_a_meaning_here_are_accepted_with_one_warning(
+    options: dict[str, Any], message: str
+) -> None:
+    def give(self: Any) -> int:
+        return 5
+
+    with pytest.warns(DeprecationWarning, match=message) as caught:
+        exposed = gemstone_sync.exposed_method(**options)(give)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert client_of({"give": exposed}).call("give") == 5
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gemstone_sync.exposed_method(is_coroutine=False)
+        gemstone_sync.exposed_method(public=True)
+
+
+def test_public_and_private_contradict_each_other() -> None:
+    with pytest.raises(ValueError, match="either public or private"):
+        gemstone_sync.exposed_method(public=True, private=True)
+    with pytest.raises(ValueError, match="either public or private"):
+        gemstone_sync.exposed_method(public=False)
+
+
+# The deprecated decorators, in every order
+
+EXPOSE = {
+    "public_method": gemstone_sync.public_method,
+    "private_api_method": gemstone_sync.private_api_method,
+    "exposed_method": gemstone_sync.exposed_method(),
+    "exposed_method(private)": gemstone_sync.exposed_method(private=True),
+}
+ADD = {
+    "requires_handler_reference": gemstone_sync.requires_handler_reference,
+    "async_method": gemstone_sync.async_method,
+}
+
+
+@pytest.mark.parametrize("expose", EXPOSE)
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_stacked_in_any_order_they_mean_the_same(expose: str, order: tuple[int, ...]) -> None:
+    def greet(self, handler, name):  # type: ignore[no-untyped-def]
+        return f"{handler.headers['User']} greets {name}"
+
+    decorators: list[Callable[..., Any]] = [EXPOSE[expose], *ADD.values()]
+    decorated: Any = greet
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for index in order:
+            decorated = decorators[index](decorated)
+
+    client = client_of({"greet": decorated}, User="me")
+    assert client.call("greet", "you") == "me greets you"
+    stranger = client_of({"greet": decorated}, User="")
+    if "private" in expose:
+        with pytest.raises(AccessDenied):
+            stranger.call("greet", "you")
+    else:
+        assert stranger.call("greet", name="you") == " greets you"
+
+
+@pytest.mark.parametrize(
+    "name", ["public_method", "private_api_method", "requires_handler_reference", "async_method"]
+)
+def test_each_old_decorator_warns_once_and_says_what_to_write(name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{name} is deprecated") as caught:
+        getattr(gemstone_sync, name)(lambda self: None)
+
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_a_method_that_wants_the_handler_needs_a_parameter_for_it() -> None:
+    def greet(self: Any) -> None: ...
+
+    exposed = gemstone_sync.exposed_method(requires_handler_reference=True)(greet)
+    with pytest.raises(ServiceConfigurationError, match=r"greet takes the handler"):
+        client_of({"greet": exposed}).call("greet")
+
+
+def test_a_method_marked_private_anywhere_is_private() -> None:
+    def secret(self: Any) -> str:
+        return "secret"
+
+    with pytest.warns(DeprecationWarning, match="private_api_method"):
+        one = gemstone_sync.private_api_method(gemstone_sync.exposed_method()(secret))
+    with pytest.raises(AccessDenied):
+        client_of({"secret": one}).call("secret")
+
+
+STATIC = [staticmethod, classmethod]
+
+
+@pytest.mark.parametrize("kind", STATIC)
+@pytest.mark.parametrize("outermost", [True, False])
+def test_static_and_class_methods_may_be_exposed_in_either_order(
+    kind: Any, outermost: bool
+) -> None:
+    expose = gemstone_sync.exposed_method(private=True)
+    if kind is staticmethod:
+
+        def double(number: int) -> int:
+            return 2 * number
+    else:
+
+        def double(cls: Any, number: int) -> int:  # type: ignore[misc]
+            return 2 * number
+
+    member = kind(expose(double)) if outermost else expose(kind(double))
+
+    assert client_of({"double": member}, User="me").call("double", 4) == 8
+    with pytest.raises(gemstone_sync.InvalidParams):
+        client_of({"double": member}, User="me").call("double", "x")
+    with pytest.raises(AccessDenied):
+        client_of({"double": member}).call("double", 4)
+
+
+def test_decorators_of_the_user_around_and_below() -> None:
+    def shout(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> str:
+            return str(function(*args, **kwargs)).upper()
+
+        return wrapper
+
+    class Service(MicroService):
+        name = "wrapped"
+
+        @gemstone_sync.exposed_method()
+        @shout
+        def below(self, word: str) -> str:
+            return word
+
+        @shout
+        @gemstone_sync.exposed_method()
+        def around(self, word: str) -> str:
+            return word
+
+    client = ServiceClient(Service())
+    assert (client.call("below", "a"), client.call("around", "b")) == ("A", "B")
+    with pytest.raises(gemstone_sync.InvalidParams):
+        client.call("below", 5)
+
+
+# async def and generators
+
+
+async def coroutine(self: Any) -> int:
+    return 1
+
+
+async def async_generator(self: Any) -> Any:
+    yield 1
+
+
+def generator(self: Any) -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize("function", [coroutine, async_generator, generator])
+@pytest.mark.parametrize("where", [gemstone_sync.MicroService, gemstone_sync.Module, "mixin"])
+@pytest.mark.parametrize(
+    "decorate",
+    [
+        gemstone_sync.exposed_method,
+        lambda: gemstone_sync.periodic(1),
+        lambda: gemstone_sync.event_handler("e"),
+        lambda: lambda f: gemstone_sync.exposed_method()(staticmethod(f)),
+    ],
+)
+def test_what_is_no_plain_function_is_refused_at_class_creation(
+    function: Any, where: Any, decorate: Any
+) -> None:
+    # A copy: the marks of one case must not reach the next.
+    copy = types.FunctionType(function.__code__, globals(), function.__name__)
+    members = {"work": decorate()(copy)}
+    bases: Any = (where,)
+    if where == "mixin":
+        bases, members = (type("Mixin", (), members), MicroService), {}
+
+    with pytest.raises(ServiceConfigurationError, match="write plain blocking code"):
+        type("Service", bases, {"name": "x", **members})
+
+
+def test_the_refusal_names_the_method() -> None:
+    with pytest.raises(ServiceConfigurationError, match=r"Slow\.work is an async def method"):
+
+        class Slow(MicroService):
+            name = "slow"
+
+            @gemstone_sync.exposed_method()
+            async def work(self) -> None: ...
+
+
+def test_an_override_that_is_async_is_refused_too() -> None:
+    class Plain(MicroService):
+        name = "plain"
+
+        @gemstone_sync.exposed_method()
+        def work(self) -> None: ...
+
+    with pytest.raises(ServiceConfigurationError, match=r"Async\.work is an async def method"):
+
+        class Async(Plain):
+            async def work(self) -> None: ...  # type: ignore[override]
+
+
+def test_async_methods_that_are_not_exposed_are_nobodys_business() -> None:
+    class Service(MicroService):
+        name = "own.business"
+
+        async def helper(self) -> None: ...
+
+        def numbers(self) -> Any:
+            yield 1
+
+    assert list(Service().numbers()) == [1]

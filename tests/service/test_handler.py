@@ -1,0 +1,334 @@
+"""The handler: the HTTP request that a method sees, and what it adds to the HTTP reply."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from werkzeug.http import parse_cookie
+
+import gemstone_sync
+from gemstone_sync import JsonRpcHandler, JsonRpcRequest, JsonRpcResponse, MicroService
+from gemstone_sync.testing import HttpReply, ServiceClient
+
+H = JsonRpcHandler
+
+
+def method(function: Callable[..., Any]) -> Callable[..., Any]:
+    return gemstone_sync.exposed_method(requires_handler_reference=True)(function)
+
+
+class Service(MicroService):
+    name = "handled"
+    secret_key = "not for production"
+
+    @method
+    def look(self, handler: H, name: str) -> list[Any]:
+        return [
+            handler.headers.get(name),
+            handler.cookies.get("a"),
+            handler.get_cookie("missing", "default"),
+            handler.remote_addr,
+            handler.request.method,
+            handler.request.path,
+            handler.microservice is self,
+        ]
+
+    @method
+    def header(self, handler: H, name: Any, value: Any) -> None:
+        handler.set_header(name, value)
+
+    @method
+    def cookie(self, handler: H, name: str, value: str, options: dict[str, Any]) -> None:
+        handler.set_cookie(name, value, **options)
+
+    @method
+    def forget(self, handler: H, name: str) -> None:
+        handler.clear_cookie(name)
+
+    @method
+    def sign(self, handler: H, name: str, value: Any) -> None:
+        handler.set_secure_cookie(name, value)
+
+    @method
+    def unsign(self, handler: H, name: str, max_age: float | None = 100) -> Any:
+        return handler.get_secure_cookie(name, "forged", max_age=max_age)
+
+    @method
+    def user(self, handler: H) -> Any:
+        return handler.current_user
+
+    @method
+    def write(self, handler: H, result: Any, times: int = 1) -> str:
+        for _ in range(times):
+            handler.write_single_response(JsonRpcResponse(result=result, id="mine"))
+        return "not sent"
+
+    @method
+    def write_wrongly(self, handler: H) -> None:
+        handler.write_single_response({"result": 1})  # type: ignore[arg-type]
+
+    @method
+    def forward(self, handler: H, name: str, params: list[Any], notify: bool = False) -> Any:
+        request_id = gemstone_sync.UNSET if notify else 9
+        response = handler.handle_single_request(JsonRpcRequest(name, params, request_id))
+        if response is None:
+            return "no response"
+        return response.result if response.error is gemstone_sync.UNSET else response.error.code
+
+    @method
+    def prepared(self, handler: H, args: Any) -> Any:
+        return handler.call_method(handler.prepare_method_call(self.look, args))
+
+    @gemstone_sync.exposed_method()
+    def add(self, a: int, b: int) -> int:
+        return a + b
+
+    def authenticate_request(self, handler: H) -> Any:
+        return handler.headers.get("User")
+
+
+@pytest.fixture
+def client() -> ServiceClient:
+    return ServiceClient(Service())
+
+
+def post(client: ServiceClient, *calls: tuple[str, list[Any]], **headers: str) -> HttpReply:
+    """One call, or a batch of several."""
+    requests = [
+        {"jsonrpc": "2.0", "method": name, "params": params, "id": number}
+        for number, (name, params) in enumerate(calls)
+    ]
+    body = requests[0] if len(requests) == 1 else requests
+    return client.post(json.dumps(body).encode(), headers)
+
+
+def cookies_of(reply: HttpReply) -> dict[str, str]:
+    pairs = [text.partition(";")[0] for text in reply.headers.get_all("Set-Cookie")]
+    return {name: parse_cookie(pair)[name] for pair in pairs for name in [pair.partition("=")[0]]}
+
+
+# The request
+
+
+def test_a_method_sees_the_request(client: ServiceClient) -> None:
+    reply = post(client, ("look", ["x-thing"]), **{"X-Thing": "value", "Cookie": "a=b; c=d"})
+
+    assert json.loads(reply.body)["result"] == [
+        "value",
+        "b",
+        "default",
+        "127.0.0.1",
+        "POST",
+        "/api",
+        True,
+    ]
+
+
+def test_current_user_is_what_authentication_returned(client: ServiceClient) -> None:
+    assert json.loads(post(client, ("user", []), User="ada").body)["result"] == "ada"
+    assert json.loads(post(client, ("user", [])).body)["result"] is None
+
+
+# The reply
+
+
+def test_a_method_adds_headers(client: ServiceClient) -> None:
+    reply = post(client, ("header", ["X-Thing", "é~"]))
+
+    assert reply.status == 200
+    assert reply.headers["X-Thing"] == "é~"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X-Thing", "a\r\nEvil: 1"),
+        ("X-Thing", "a\nb"),
+        ("X-Thing", "a\x00b"),
+        ("X-Thing", "€"),
+        ("X-Thing\r\nEvil", "1"),
+        ("X Thing", "1"),
+        ("X€", "1"),
+        ("", "1"),
+        ("X:", "1"),
+        ("Content-Length", "3"),
+        ("content-type", "text/html"),
+        ("Transfer-Encoding", "chunked"),
+        ("X-Thing", 5),
+        ("X-Thing", None),
+    ],
+)
+def test_a_header_that_http_cannot_carry_fails_the_call_and_not_the_reply(
+    client: ServiceClient, name: Any, value: Any
+) -> None:
+    reply = post(client, ("header", [name, value]), ("add", [1, 2]))
+    failed, fine = json.loads(reply.body)
+
+    assert failed["error"]["code"] == -32603
+    assert fine["result"] == 3
+    assert "Evil" not in reply.headers
+
+
+def test_headers_of_a_notification_are_sent_too(client: ServiceClient) -> None:
+    body = b'{"jsonrpc":"2.0","method":"header","params":["X-Thing","1"]}'
+    reply = client.post(body)
+
+    assert (reply.status, reply.headers["X-Thing"]) == (204, "1")
+
+
+def test_a_method_sets_cookies_that_scripts_cannot_read(client: ServiceClient) -> None:
+    reply = post(client, ("cookie", ["name", "é; b", {}]))
+
+    assert cookies_of(reply) == {"name": "é; b"}
+    (text,) = reply.headers.get_all("Set-Cookie")
+    assert "HttpOnly" in text
+    assert "SameSite=Lax" in text
+
+
+def test_options_of_a_cookie(client: ServiceClient) -> None:
+    options = {"max_age": 60, "secure": True, "httponly": False, "samesite": "Strict", "path": "/x"}
+    (text,) = post(client, ("cookie", ["name", "v", options])).headers.get_all("Set-Cookie")
+
+    assert {part.strip() for part in text.split(";") if "Expires" not in part} == {
+        "name=v",
+        "Max-Age=60",
+        "Secure",
+        "SameSite=Strict",
+        "Path=/x",
+    }
+
+
+def test_a_cookie_can_be_taken_back(client: ServiceClient) -> None:
+    (text,) = post(client, ("forget", ["name"])).headers.get_all("Set-Cookie")
+
+    assert text.startswith("name=;")
+    assert "Max-Age=0" in text
+
+
+# Signed cookies
+
+
+@pytest.mark.parametrize("value", ["text", {"id": 5, "roles": ["é"]}, None, 0, ""])
+def test_a_signed_cookie_comes_back_as_it_was(client: ServiceClient, value: Any) -> None:
+    signed = cookies_of(post(client, ("sign", ["session", value])))["session"]
+    reply = post(client, ("unsign", ["session"]), Cookie=f"session={signed}")
+
+    assert json.loads(reply.body)["result"] == value
+
+
+def test_a_forged_moved_or_missing_signed_cookie_is_not_believed(client: ServiceClient) -> None:
+    signed = cookies_of(post(client, ("sign", ["session", "ada"])))["session"]
+    other = Service()
+    other.secret_key = "another key"
+
+    def read(cookie: str, of: ServiceClient = client) -> Any:
+        return json.loads(post(of, ("unsign", ["session"]), Cookie=cookie).body)["result"]
+
+    assert read(f"session={signed}") == "ada"
+    for text in ("ada", signed[:-1], signed[1:], signed + "x", "", "." * 10, "x" * 100_000, "é"):
+        assert read(f"session={text}") == "forged"
+    assert read(f"other={signed}") == "forged"
+    assert read("") == "forged"
+    assert read(f"session={signed}", ServiceClient(other)) == "forged"
+    moved = cookies_of(post(client, ("sign", ["other", "ada"])))["other"]
+    assert read(f"session={moved}") == "forged"
+
+
+def test_a_signed_cookie_can_be_too_old(client: ServiceClient) -> None:
+    signed = cookies_of(post(client, ("sign", ["session", "ada"])))["session"]
+    reply = post(client, ("unsign", ["session", -1]), Cookie=f"session={signed}")
+
+    assert json.loads(reply.body)["result"] == "forged"
+    reply = post(client, ("unsign", ["session", None]), Cookie=f"session={signed}")
+    assert json.loads(reply.body)["result"] == "ada"
+
+
+@pytest.mark.parametrize("call", [("sign", ["session", 1]), ("unsign", ["session"])])
+def test_signed_cookies_need_a_key_and_the_log_says_so(
+    call: tuple[str, list[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service()
+    service.secret_key = None
+
+    assert b"-32603" in post(ServiceClient(service), call).body
+    assert "signed cookies need a secret_key on the service" in caplog.text
+
+
+# Batches
+
+
+def test_items_of_a_batch_share_one_reply(client: ServiceClient) -> None:
+    reply = post(
+        client,
+        ("cookie", ["a", "1", {}]),
+        ("header", ["X-Thing", "2"]),
+        ("cookie", ["b", "3", {}]),
+        ("look", ["User"]),
+        User="ada",
+    )
+
+    assert cookies_of(reply) == {"a": "1", "b": "3"}
+    assert reply.headers["X-Thing"] == "2"
+    assert json.loads(reply.body)[3]["result"][0] == "ada"
+
+
+def test_what_one_reply_was_given_is_not_in_the_next(client: ServiceClient) -> None:
+    post(client, ("cookie", ["a", "1", {}]), ("header", ["X-Thing", "2"]))
+    reply = post(client, ("add", [1, 2]))
+
+    assert "Set-Cookie" not in reply.headers
+    assert "X-Thing" not in reply.headers
+
+
+# The steps of a call
+
+
+def test_a_method_may_write_its_response_itself(client: ServiceClient) -> None:
+    assert json.loads(post(client, ("write", [{"own": 1}])).body) == {
+        "jsonrpc": "2.0",
+        "result": {"own": 1},
+        "id": "mine",
+    }
+
+
+def test_one_response_per_call(client: ServiceClient, caplog: pytest.LogCaptureFixture) -> None:
+    assert b"-32603" in post(client, ("write", [1, 2])).body
+    assert "was written already" in caplog.text
+    answers = json.loads(post(client, ("write", [1]), ("write", [2])).body)
+    assert [answer["result"] for answer in answers] == [1, 2]
+
+
+def test_a_response_is_a_jsonrpcresponse(
+    client: ServiceClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert b"-32603" in post(client, ("write_wrongly", [])).body
+    assert "expected a JsonRpcResponse, got a dict" in caplog.text
+
+
+def test_a_method_may_answer_other_requests_of_the_same_client(client: ServiceClient) -> None:
+    def forward(*params: Any) -> Any:
+        return client.call("forward", *params)
+
+    assert forward("add", [1, 2]) == 3
+    assert forward("add", [1]) == -32602
+    assert forward("nothing", []) == -32601
+    assert forward("add", [1, 2], True) == "no response"
+    reply = post(client, ("forward", ["cookie", ["a", "1", {}]]))
+    assert cookies_of(reply) == {"a": "1"}
+
+
+def test_an_inner_request_without_a_place_does_not_turn_the_outer_answer_into_a_503() -> None:
+    service = Service()
+    service.max_parallel_blocking_tasks, service.max_waiting_calls = 1, 0
+    reply = post(ServiceClient(service), ("forward", ["add", [1, 2]]))
+
+    assert (reply.status, json.loads(reply.body)["result"]) == (200, -32000)
+    assert "Retry-After" not in reply.headers
+
+
+def test_a_prepared_call_gets_the_handler_and_its_arguments(client: ServiceClient) -> None:
+    assert client.call("prepared", ["User"])[4] == "POST"
+    assert client.call("prepared", {"name": "User"})[4] == "POST"
+    with pytest.raises(gemstone_sync.InternalError):
+        client.call("prepared", "User")

@@ -1,0 +1,165 @@
+"""Plugins watch a service; one that raises is logged and never harms a call."""
+
+import logging
+from typing import Any
+
+import gevent
+import pytest
+
+import gemstone_sync
+from gemstone_sync import BasePlugin, InternalError, MicroService, PluginError
+from gemstone_sync.testing import ServiceClient
+
+HOOKS = ["on_service_start", "on_service_stop", "on_method_call", "on_internal_error"]
+
+
+class Watcher(BasePlugin):
+    name = "watcher"
+
+    def __init__(self) -> None:
+        self.log: list[Any] = []
+
+    def on_service_start(self) -> None:
+        self.log.append("start")
+
+    def on_service_stop(self) -> None:
+        self.log.append("stop")
+
+    def on_method_call(self, jsonrpc_request: gemstone_sync.JsonRpcRequest) -> None:
+        self.log.append(("call", jsonrpc_request.method, jsonrpc_request.params))
+
+    def on_internal_error(self, exc_instance: BaseException) -> None:
+        self.log.append(("error", str(exc_instance)))
+
+
+class Service(MicroService):
+    name = "watched"
+
+    @gemstone_sync.exposed_method()
+    def divide(self, a: int, b: int) -> float:
+        return a / b
+
+    def on_service_start(self) -> None:
+        self.log_of_watcher().append("service start")
+
+    def on_service_stop(self) -> None:
+        self.log_of_watcher().append("service stop")
+
+    def log_of_watcher(self) -> list[Any]:
+        return self.get_plugin("watcher").log  # type: ignore[attr-defined,no-any-return]
+
+
+def with_plugins(*plugins: BasePlugin) -> MicroService:
+    service = type("Watched", (Service,), {"plugins": list(plugins)})()
+    assert isinstance(service, MicroService)
+    return service
+
+
+def test_a_plugin_sees_the_life_of_its_service() -> None:
+    watcher = Watcher()
+    with ServiceClient(with_plugins(watcher)) as client:
+        assert client.call("divide", 4, 2) == 2
+        with pytest.raises(gemstone_sync.InvalidParams):
+            client.call("divide", 4)
+        with pytest.raises(InternalError):
+            client.call("divide", 4, 0)
+
+    assert watcher.log == [
+        "start",
+        "service start",
+        ("call", "divide", [4, 2]),
+        ("call", "divide", [4, 0]),
+        ("error", "division by zero"),
+        "service stop",
+        "stop",
+    ]
+
+
+def test_a_plugin_knows_its_service() -> None:
+    watcher = Watcher()
+    service = with_plugins(watcher)
+
+    assert watcher.microservice is service
+    assert service.get_plugin("watcher") is watcher
+
+
+def test_plugins_are_asked_in_their_order() -> None:
+    log = []
+
+    class Ordered(BasePlugin):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def on_method_call(self, jsonrpc_request: Any) -> None:
+            log.append(self.name)
+
+    ServiceClient(with_plugins(Ordered("b"), Ordered("a"))).call("divide", 1, 1)
+    assert log == ["b", "a"]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("failure", [ValueError("broken plugin"), gevent.Timeout(1), SystemExit(3)])
+def test_a_plugin_that_raises_is_logged_and_harms_nothing(
+    hook: str, failure: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: Any, *_: Any) -> None:
+        raise failure
+
+    broken: Any = type("Broken", (BasePlugin,), {"name": "broken", hook: fail})()
+    watcher = Watcher()
+    with ServiceClient(with_plugins(broken, watcher)) as client:
+        assert client.call("divide", 4, 2) == 2
+        with pytest.raises(InternalError):
+            client.call("divide", 4, 0)
+
+    assert {"start", "stop", ("error", "division by zero")} <= {
+        entry for entry in watcher.log if isinstance(entry, str) or entry[0] == "error"
+    }
+    assert f"plugin 'broken' failed in {hook}" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_a_plugin_without_a_name_is_refused() -> None:
+    class Nameless(BasePlugin):
+        pass
+
+    with pytest.raises(PluginError, match="Nameless has no name: set its `name`"):
+        with_plugins(Nameless())
+    with pytest.raises(PluginError, match="has no name"):
+        with_plugins().register_plugin(Nameless())
+
+
+def test_two_plugins_of_one_name_are_refused() -> None:
+    with pytest.raises(PluginError, match="two plugins have the name 'watcher'"):
+        with_plugins(Watcher(), Watcher())
+    service = with_plugins(Watcher())
+    with pytest.raises(PluginError, match="'watcher'"):
+        service.register_plugin(Watcher())
+
+
+def test_a_plugin_can_be_registered_until_the_service_is_made() -> None:
+    service = with_plugins()
+    watcher = Watcher()
+    service.register_plugin(watcher)
+    with ServiceClient(service) as client:
+        client.call("divide", 1, 1)
+
+    assert ("call", "divide", [1, 1]) in watcher.log
+    with pytest.raises(gemstone_sync.ServiceConfigurationError, match="before the service starts"):
+        service.register_plugin(type("Late", (BasePlugin,), {"name": "late"})())
+
+
+def test_a_plugin_that_is_not_there_is_an_error_that_lists_those_that_are() -> None:
+    with pytest.raises(PluginError, match="no plugin has the name 'x'; registered: watcher"):
+        with_plugins(Watcher()).get_plugin("x")
+    with pytest.raises(PluginError, match="registered: none"):
+        with_plugins().get_plugin("x")
+
+
+def test_a_plugin_with_the_base_hooks_only_does_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    silent: Any = type("Silent", (BasePlugin,), {"name": "silent"})()
+    service = with_plugins(silent, Watcher())
+    with caplog.at_level(logging.WARNING), ServiceClient(service) as client:
+        client.call("divide", 1, 1)
+
+    assert not caplog.records

@@ -1,0 +1,207 @@
+"""What a service tells of itself: specifications, configuration, statistics."""
+
+from typing import Any
+
+import gevent
+import pytest
+
+import gemstone_sync
+from gemstone_sync import InvalidParams, MethodNotFound, MicroService
+from gemstone_sync.testing import ServiceClient, running_service
+
+
+class Described(MicroService):
+    name = "described"
+    port = 4000
+    accessible_at = "http://example.org/api"
+
+    @gemstone_sync.exposed_method("users.count")
+    def count(self, group: str = "") -> int:
+        """How many users."""
+        return len(group)
+
+    @gemstone_sync.exposed_method(private=True)
+    def silent(self) -> None: ...
+
+
+# get_service_specs
+
+
+def test_the_specifications_have_exactly_the_documented_fields() -> None:
+    specs = ServiceClient(Described()).call("get_service_specs")
+
+    assert list(specs) == [
+        "host",
+        "port",
+        "accessible_at",
+        "name",
+        "max_parallel_blocking_tasks",
+        "methods",
+        "event_transports",
+        "events_handled",
+    ]
+    assert specs["methods"].pop("get_service_specs").strip()
+    assert specs == {
+        "host": "127.0.0.1",
+        "port": 4000,
+        "accessible_at": "http://example.org/api",
+        "name": "described",
+        "max_parallel_blocking_tasks": 1000,
+        "methods": {"users.count": "How many users.", "silent": None},
+        "event_transports": [],
+        "events_handled": {},
+    }
+
+
+def test_a_running_service_tells_its_real_port() -> None:
+    with running_service(Described, accessible_at=None) as service:
+        specs = ServiceClient(service).call("get_service_specs")
+
+    assert specs["port"] == service.port != 0
+    assert specs["accessible_at"] == f"http://127.0.0.1:{service.port}/api"
+
+
+def test_handled_events_are_told_with_their_docstrings() -> None:
+    class Listener(MicroService):
+        name = "listener"
+
+        @gemstone_sync.event_handler("said_hello")
+        def on_hello(self, body: Any) -> None:
+            """Greets back."""
+
+    assert Listener().get_service_specs()["events_handled"] == {"said_hello": "Greets back."}
+
+
+# get_current_configuration
+
+
+def test_the_configuration_has_exactly_the_documented_fields() -> None:
+    def view() -> str:
+        return ""
+
+    class Service(Described):
+        extra_handlers = [("/x", view)]
+        static_dirs = [("/static", "/srv/www")]
+        service_registry_urls = ["http://127.0.0.1:1/api"]
+
+    found = Service().get_current_configuration()
+    (handler,) = found["webapp"].pop("extra_handlers")
+
+    assert "/x" in handler
+    assert found == {
+        "name": "described",
+        "host": "127.0.0.1",
+        "port": 4000,
+        "endpoint": "/api",
+        "accessible_at": "http://example.org/api",
+        "autodiscovery": {
+            "service_registry_urls": ["http://127.0.0.1:1/api"],
+            "service_registry_ping_interval": 30,
+        },
+        "max_parallel_blocking_tasks": 1000,
+        "webapp": {"template_dir": ".", "static_dirs": [("/static", "/srv/www")]},
+        "event": {"event_transports": []},
+        "configuration": {
+            "configurables": [
+                "<Configurable name=port>",
+                "<Configurable name=host>",
+                "<Configurable name=accessible_at>",
+                "<Configurable name=endpoint>",
+            ],
+            "configurators": ["<CommandLineConfigurator>"],
+        },
+    }
+
+
+def test_the_configuration_can_be_sent_as_json(make_client: Any) -> None:
+    def configuration(self: Any) -> Any:
+        return self.get_current_configuration()
+
+    assert make_client(configuration, secret_key="s3cret").call("configuration")["name"]
+
+
+def test_the_configuration_keeps_secrets(make_service: Any) -> None:
+    assert "s3cret" not in str(make_service(secret_key="s3cret").get_current_configuration())
+
+
+def test_changing_what_was_returned_changes_no_setting() -> None:
+    service = Described()
+    service.get_current_configuration()["autodiscovery"]["service_registry_urls"].append("x")
+
+    assert service.service_registry_urls == []
+    assert MicroService.service_registry_urls == []
+
+
+# statistics
+
+
+class Counted(MicroService):
+    name = "counted"
+    use_statistics = True
+
+    @gemstone_sync.exposed_method()
+    def nap(self, milliseconds: int) -> None:
+        gevent.sleep(milliseconds / 1000)
+
+    @gemstone_sync.exposed_method()
+    def fail(self) -> None:
+        raise ValueError
+
+
+def test_statistics_count_calls_errors_and_durations_by_method() -> None:
+    client = ServiceClient(Counted())
+    for milliseconds in [1] * 18 + [30, 60]:
+        client.call("nap", milliseconds)
+    with pytest.raises(InvalidParams):
+        client.call("nap", "long")
+    with pytest.raises(gemstone_sync.InternalError):
+        client.call("fail")
+    methods = client.call("statistics")["methods"]
+
+    assert list(methods["nap"]) == ["calls", "errors", "mean", "max", "p50", "p95", "p99"]
+    nap = methods["nap"]
+    assert (nap["calls"], nap["errors"]) == (21, 1)
+    assert (methods["fail"]["calls"], methods["fail"]["errors"]) == (1, 1)
+    assert nap["p50"] < 0.03 <= nap["p95"] <= nap["p99"] <= nap["max"]
+    assert nap["max"] >= 0.06
+    assert (0.03 + 0.06) / 21 < nap["mean"] < nap["max"]
+
+
+def test_statistics_of_a_method_that_was_never_called_are_not_there() -> None:
+    statistics = ServiceClient(Counted()).call("statistics")
+
+    assert statistics["methods"] == {}
+    assert statistics["uptime"] >= 0
+
+
+def test_notifications_and_batch_items_are_counted_and_unknown_names_are_not() -> None:
+    client = ServiceClient(Counted())
+    client.notify("nap", 0)
+    client.post(
+        b'[{"jsonrpc":"2.0","method":"nap","params":[0],"id":1},'
+        b'{"jsonrpc":"2.0","method":"nap","params":[0]}]'
+    )
+    with pytest.raises(MethodNotFound):
+        client.call("x" * 1000)
+
+    methods = client.call("statistics")["methods"]
+    assert methods.pop("nap")["calls"] == 3
+    assert set(methods) <= {"statistics"}
+
+
+def test_two_instances_count_apart() -> None:
+    first, second = ServiceClient(Counted()), ServiceClient(Counted())
+    first.call("nap", 0)
+
+    assert second.call("statistics")["methods"] == {}
+
+
+def test_without_use_statistics_there_is_no_such_method() -> None:
+    with pytest.raises(MethodNotFound):
+        ServiceClient(Described()).call("statistics")
+
+
+def test_statistics_are_told_in_the_specifications_too() -> None:
+    specs = ServiceClient(Counted()).call("get_service_specs")
+
+    assert "errors" in specs["methods"]["statistics"]

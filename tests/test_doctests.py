@@ -1,0 +1,24 @@
+"""The examples in the package's docstrings do what they say."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import gemstone_sync
+
+MODULES = sorted(
+    info.name for info in pkgutil.walk_packages(gemstone_sync.__path__, "gemstone_sync.")
+)
+
+
+def test_the_package_was_found() -> None:
+    assert {"gemstone_sync.errors", "gemstone_sync.service.microservice"} <= set(MODULES)
+
+
+@pytest.mark.parametrize("name", ["gemstone_sync", *MODULES])
+def test_examples_of(name: str) -> None:
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    outcome = doctest.testmod(importlib.import_module(name), optionflags=options)
+    assert outcome.failed == 0

@@ -1,0 +1,260 @@
+"""running_service and the pytest plugin, in a patched process and in one that is not."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+import requests
+
+import gemstone_sync
+from gemstone_sync import MicroService
+from gemstone_sync.testing import ServiceClient, running_service
+
+LIMIT = 10
+
+
+class Service(MicroService):
+    name = "running"
+    greeting = "hello"
+    log: tuple[str, ...] = ()
+
+    @gemstone_sync.exposed_method()
+    def greet(self, name: str) -> str:
+        gevent.sleep(0.01)
+        return f"{self.greeting} {name}"
+
+    def on_service_stop(self) -> None:
+        self.log = (*self.log, "stopped")
+
+
+def post(service: MicroService, method: str, *params: Any) -> Any:
+    call = {"jsonrpc": "2.0", "method": method, "params": params, "id": 1}
+    return requests.post(service.url, json=call, timeout=LIMIT).json()["result"]
+
+
+def refuses_connections(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=LIMIT).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+# patched
+
+
+def test_a_class_or_an_instance_runs_on_a_free_port_and_is_stopped() -> None:
+    instance = Service()
+    with running_service(Service) as first, running_service(instance) as second:
+        assert second is instance
+        assert first.port != second.port
+        assert 0 not in (first.port, second.port)
+        assert post(first, "greet", "a") == post(second, "greet", "a") == "hello a"
+        assert first.url == f"http://127.0.0.1:{first.port}/api"
+
+    assert refuses_connections(first.port)
+    assert instance.log == ("stopped",)
+    assert (Service.port, Service.log) == (8000, ())
+
+
+def test_attributes_are_set_before_the_start() -> None:
+    with running_service(Service, greeting="hi", endpoint="/rpc") as service:
+        assert service.url.endswith("/rpc")
+        assert post(service, "greet", "a") == "hi a"
+    assert Service.greeting == "hello"
+
+
+def test_an_attribute_that_does_not_exist_is_a_mistake() -> None:
+    with (
+        pytest.raises(AttributeError, match="Service has no attribute 'endpiont'"),
+        running_service(Service, endpiont="/rpc"),
+    ):
+        pytest.fail("entered")
+
+
+def test_it_stops_when_the_block_raises() -> None:
+    service = Service()
+    with pytest.raises(ZeroDivisionError), running_service(service):
+        _ = 1 / 0
+
+    assert refuses_connections(service.port)
+
+
+def test_a_start_that_fails_is_raised_and_nothing_listens() -> None:
+    class Broken(Service):
+        def on_service_start(self) -> None:
+            raise ConnectionError("no database")
+
+    service = Broken()
+    with pytest.raises(ConnectionError, match="no database"), running_service(service):
+        pytest.fail("entered")
+    assert refuses_connections(service.port)
+
+
+def test_a_port_that_is_taken_is_raised() -> None:
+    with (
+        running_service(Service) as service,
+        pytest.raises(gemstone_sync.ServiceStartError, match=str(service.port)),
+        running_service(Service, port=service.port),
+    ):
+        pytest.fail("entered")
+
+
+def test_in_process_and_over_the_socket_are_the_same_service() -> None:
+    with running_service(Service) as service:
+        service.greeting = "hey"  # type: ignore[attr-defined]
+        assert ServiceClient(service).call("greet", "a") == post(service, "greet", "a") == "hey a"
+
+
+# not patched
+
+UNPATCHED = """
+import socket, threading
+import requests
+import gemstone_sync
+from gemstone_sync.testing import ServiceClient, running_service
+
+assert socket.socket.__module__ == "socket"
+
+class Service(gemstone_sync.MicroService):
+    name = "unpatched"
+    stopped = False
+
+    @gemstone_sync.exposed_method()
+    def where(self):
+        return threading.current_thread() is threading.main_thread()
+
+    def on_service_stop(self):
+        self.stopped = True
+
+call = {"jsonrpc": "2.0", "method": "where", "id": 1}
+with running_service(Service) as service:
+    # A plain, blocking client in this thread: the service has one of its own.
+    replies = [requests.post(service.url, json=call, timeout=10).json() for _ in range(3)]
+assert [reply["result"] for reply in replies] == [False] * 3, replies
+assert service.stopped
+assert threading.active_count() == 1, threading.enumerate()
+
+try:
+    with running_service(Service, host="no.such.host.invalid"):
+        pass
+except gemstone_sync.ServiceStartError as error:
+    print("refused:", error)
+with running_service(Service) as service, running_service(Service) as other:
+    assert requests.post(other.url, json=call, timeout=10).json()["result"] is False
+assert ServiceClient(Service()).call("where") is True
+try:
+    with running_service(Service):
+        raise KeyError("from the block")
+except KeyError:
+    print("raised")
+"""
+
+
+def test_in_a_process_that_is_not_patched_the_service_has_a_thread_of_its_own(
+    run_python: Callable[..., Any],
+) -> None:
+    done = run_python(UNPATCHED, GEMSTONE_MONKEY_PATCH="0")
+
+    assert done.returncode == 0, done.stderr
+    refused, raised = done.stdout.splitlines()
+    assert refused.startswith("refused: cannot listen on no.such.host.invalid")
+    assert raised == "raised"
+
+
+# The pytest plugin
+
+USERS_TESTS = """
+import socket
+
+import gemstone_sync
+import pytest
+import requests
+
+PATCHED = {patched}
+
+def is_patched():
+    return socket.socket.__module__.startswith("gevent")
+
+# Before anything of a service was used, as a test module is imported.
+patched_at_import = is_patched()
+
+class Service(gemstone_sync.MicroService):
+    name = "users.service"
+    log = []
+
+    @gemstone_sync.exposed_method()
+    def add(self, a: int, b: int) -> int:
+        return a + b
+
+    @gemstone_sync.exposed_method(requires_handler_reference=True)
+    def user(self, handler):
+        return handler.headers.get("User")
+
+    def on_service_start(self):
+        self.log.append("start")
+
+    def on_service_stop(self):
+        self.log.append("stop")
+
+def test_patching():
+    assert patched_at_import is PATCHED
+
+def test_client(service_client):
+    client = service_client(Service, User="ada")
+    assert client.call("add", 1, 2) == 3
+    assert client.call("user") == "ada"
+    assert service_client(Service()).call("user") is None
+    assert Service.log == ["start", "start"]
+
+def test_the_clients_were_stopped():
+    assert Service.log == ["start", "start", "stop", "stop"]
+    Service.log.clear()
+
+def test_running(running_service):
+    service = running_service(Service, endpoint="/rpc")
+    call = {{"jsonrpc": "2.0", "method": "add", "params": [1, 2], "id": 1}}
+    assert requests.post(service.url, json=call, timeout=10).json()["result"] == 3
+    assert service.url.endswith("/rpc")
+
+def test_the_service_was_stopped():
+    assert Service.log == ["start", "stop"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "patched"),
+    [
+        ([], {"GEMSTONE_MONKEY_PATCH": "0"}, False),
+        ([], {}, False),
+        (["-p", "gemstone_sync.testing.monkey"], {}, True),
+    ],
+    ids=["opted out", "not asked for", "asked for"],
+)
+def test_the_plugin_gives_both_as_fixtures_and_patches_only_when_asked(
+    run_python: Callable[..., Any],
+    tmp_path: Path,
+    options: list[str],
+    environment: dict[str, str],
+    patched: bool,
+) -> None:
+    (tmp_path / "test_users.py").write_text(USERS_TESTS.format(patched=patched))
+    words = ["-q", "-W", "error", "-p", "no:cacheprovider", *options, "test_users.py"]
+    done = run_python(
+        "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))", *words, **environment
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 passed" in done.stdout
+
+
+def test_the_fixtures_are_listed_with_what_they_do(
+    run_python: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = run_python("import sys, pytest; sys.exit(pytest.main(['--fixtures', '-q']))")
+
+    assert "service_client" in done.stdout
+    assert "running_service" in done.stdout
