@@ -103,6 +103,12 @@ class LimitedBody(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        return self._whole().readinto(buffer)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return self._whole().readline(-1 if size is None else size)
+
+    def _whole(self) -> io.BytesIO:
         if self._body is None:
             self._body = io.BytesIO(read_body(self._source, self._limit))
-        return self._body.readinto(buffer)
+        return self._body

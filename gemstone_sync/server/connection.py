@@ -30,9 +30,15 @@ from .streams import (
 if TYPE_CHECKING:
     from .gevent_server import GeventServer
 
-__all__ = ["HttpConnection"]
+__all__ = ["FIRST_TO_GO", "INDISPENSABLE", "HttpConnection"]
 
 logger = logging.getLogger("gemstone_sync.server")
+
+#: See `HttpConnection.rank`. In between: slow heads; idle clients; clients between two calls and
+#: requests under way.
+FIRST_TO_GO, INDISPENSABLE = 0, 4
+#: Seconds. A client that is idle for less is about to send its next call, or its first.
+BETWEEN_CALLS = 0.05
 
 _EMPTY_LINES = re.compile(rb"(\r\n)*")
 #: In bytes. One or two are an old client's; a flood of them is work for nothing.
@@ -57,6 +63,7 @@ class HttpConnection(Channel):
         "_body_deadline",
         "_buffer",
         "_environ",
+        "_idle_since",
         "_is_head",
         "_last_environ",
         "_last_head",
@@ -69,6 +76,7 @@ class HttpConnection(Channel):
         self.address = address
         self._buffer = b""
         self._body_deadline = NEVER
+        self._idle_since = time.monotonic()
         self._is_head = False
         #: What came of a head that is being read.
         self._raw = b""
@@ -103,6 +111,19 @@ class HttpConnection(Channel):
         self._environ = self.server.environ_for(self.address)
         self.deadline = time.monotonic() + self.server.timeouts.keep_alive
 
+    def rank(self, now: float) -> int:
+        """How well it can be done without when there is no room: `FIRST_TO_GO` up to
+        `INDISPENSABLE`."""
+        if self.idle:
+            if now - self._idle_since < BETWEEN_CALLS:
+                return 3
+            return FIRST_TO_GO if self._last_head is None else 2
+        if not self.waits_for_client:
+            return INDISPENSABLE  # its call runs, or its answer is being sent
+        begun = self.deadline - self.server.timeouts.head
+        # A head that takes seconds to arrive is an attacker's, or on a link that is of no use.
+        return 1 if self._last_head is None and now - begun > 1.0 else 3
+
     # One request
 
     def _serve_one(self) -> bool:
@@ -112,6 +133,7 @@ class HttpConnection(Channel):
         if not buffer:
             self.idle = True
             if server.is_crowded():
+                self._idle_since = time.monotonic()
                 # Behind the others: the connection that is idle for longest goes first.
                 server.connections[self] = server.connections.pop(self, None)
             self.deadline = server.now + server.timeouts.keep_alive

@@ -19,7 +19,7 @@ from werkzeug.wsgi import FileWrapper
 
 from ..errors import ServiceConfigurationError, ServiceStartError
 from .balance import Balance
-from .connection import HttpConnection
+from .connection import FIRST_TO_GO, INDISPENSABLE, HttpConnection
 from .head import HOST, Head
 
 __all__ = ["GeventServer", "ServerSettings", "Timeouts", "bind", "tls_context"]
@@ -271,19 +271,27 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         return len(self.connections) > self._max_connections // 2
 
     def _make_room(self) -> bool:
-        """Give up the connection that is idle for longest, or that waits longest for its client.
+        """Give up the connection that can best be done without.
 
-        Never one whose call runs, or whose answer is being sent.
+        In a flood everybody else came later than an honest client, so the order alone would throw
+        that one out first.
         """
+        now = time.monotonic()
+        found: dict[int, HttpConnection] = {}
         for connection in self.connections:  # in the order in which they last became idle
-            if connection.idle or connection.waits_for_client:
-                del self.connections[connection]
-                if connection.idle:
-                    connection.close_idle()
-                else:
-                    connection.expire()
-                return True
-        return False
+            found.setdefault(connection.rank(now), connection)
+            if FIRST_TO_GO in found:
+                break
+        rank = min(found)
+        if rank == INDISPENSABLE:
+            return False
+        connection = found[rank]
+        del self.connections[connection]
+        if connection.idle:
+            connection.close_idle()
+        else:
+            connection.expire()
+        return True
 
     def _do_read(self) -> None:
         """Called by gevent when a connection can be accepted."""

@@ -41,6 +41,7 @@ _MAX_LINE = 8 * 1024
 _MAX_TRAILERS = 32 * 1024
 
 
+_LINE_PIECE = 8 * 1024
 #: Brings a parser to the beginning of a chunked body.
 _CHUNKED_HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -88,8 +89,25 @@ class BodyStream(io.RawIOBase):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def readline(self, size: int | None = -1) -> bytes:
-        """Byte by byte, as io.RawIOBase does; bodies are seldom read by line."""
-        return super().readline(-1 if size is None else size)
+        """One line, as of a file. io.RawIOBase would read byte by byte, 2 µs each."""
+        pieces: list[bytes] = []
+        left = -1 if size is None else size
+        while left != 0:
+            piece = self._some(min(left, _LINE_PIECE) if left > 0 else _LINE_PIECE)
+            end = piece.find(b"\n") + 1
+            if end:
+                self._put_back(piece[end:])
+                pieces.append(piece[:end])
+                break
+            if not piece:
+                break
+            pieces.append(piece)
+            if left > 0:
+                left -= len(piece)
+        return b"".join(pieces)
+
+    def _put_back(self, data: bytes) -> None:
+        raise NotImplementedError
 
     def _some(self, most: int) -> bytes:
         """At least one byte, at most `most`; none at the end of the body."""
@@ -120,6 +138,11 @@ class LengthStream(BodyStream):
 
     def _is_nearly_read(self) -> bool:
         return self.left <= DRAIN_BYTES
+
+    def _put_back(self, data: bytes) -> None:
+        self._buffer = data + self._buffer
+        self.left += len(data)
+        self.finished = self.left == 0
 
     def _some(self, most: int) -> bytes:
         if self.left == 0:
@@ -167,6 +190,9 @@ class ChunkedStream(BodyStream):
 
     def on_message_complete(self) -> None:
         self.finished = True
+
+    def _put_back(self, data: bytes) -> None:
+        self._data = data + self._data
 
     def _some(self, most: int) -> bytes:
         while not self._data and not self.finished:

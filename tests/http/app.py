@@ -85,10 +85,12 @@ class Application:
 
     def sizes(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """In what pieces the body arrives, one line each."""
-        piece = bytearray(1 << 16)
         stream = environ["wsgi.input"]
+        # A buffered reader's own readinto would wait until the piece is full.
+        take = getattr(stream, "readinto1", stream.readinto)
+        piece = bytearray(1 << 16)
         lines = []
-        while size := stream.readinto(piece):
+        while size := take(piece):
             lines.append(b"%d\n" % size)
         start_response("200 OK", [TEXT])
         return [b"".join(lines)]

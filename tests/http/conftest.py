@@ -45,6 +45,13 @@ def connect() -> Iterator[Callable[..., Client]]:
         yield lambda server, **options: clients.enter_context(Client(server, **options))
 
 
+@pytest.fixture
+def client(server: GeventServer, application: Application) -> Iterator[Client]:
+    """A connection to `server`."""
+    with Client(server) as client:
+        yield client
+
+
 @pytest.fixture(autouse=True)
 def errors() -> Iterator[Unseen]:
     """What the server logs as errors; what the test does not take fails it."""

@@ -110,6 +110,11 @@ class Client(Connection):
         self.socket.close()
 
 
+def check_next(client: Client) -> None:
+    """The connection stands at the start of the next request."""
+    assert client.exchange(ask("/x")).status == 200
+
+
 class Unseen(logging.Handler):
     """What a client does not see: errors in the log, and greenlets that end with an exception."""
 

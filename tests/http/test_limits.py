@@ -10,6 +10,7 @@ import pytest
 
 from gemstone_sync.server import channel as channel_module
 from gemstone_sync.server import gevent_server
+from gemstone_sync.server.connection import BETWEEN_CALLS
 from tests.helpers import gather, wait_until
 
 from .case import CHUNKED, get, post
@@ -221,6 +222,23 @@ def test_a_call_is_never_ended_for_a_newcomer(serve, application):
             assert idle.is_ended()
             application.release.set()
             assert busy.read_reply().body == b"waited"
+
+
+@pytest.mark.parametrize(
+    "start", [post(b"Content-Length: 4", body=b"ab"), get()[:10]], ids=["body", "head"]
+)
+def test_a_request_under_way_is_not_ended_while_others_are_idle(serve, application, connect, start):
+    """However long it has been there: a slow upload is worth more than an idle connection."""
+    server = serve(max_connections=2, keep_alive_timeout=60)
+    sending, idle = connect(server), connect(server)
+    sending.send(start)
+    gevent.idle()
+    assert idle.exchange(get()).status == 200
+    gevent.sleep(2 * BETWEEN_CALLS)  # idle, and not just between two calls
+    assert connect(server).exchange(get()).status == 200
+    sending.send(b"cd" if start.startswith(b"POST") else get()[10:])
+    assert sending.read_reply().status == 200
+    assert idle.is_ended()
 
 
 def test_when_all_are_busy_a_newcomer_is_turned_away(serve, application):

@@ -3,26 +3,14 @@
 import re
 import time
 from email.utils import parsedate_to_datetime
-from wsgiref.validate import validator
 
 import gevent
 import pytest
 
 from gemstone_sync.server import response as response_module
 
-from .app import Application
-from .case import CHUNKED, get, post
-from .harness import Client, ask, send, served
-
-
-@pytest.fixture
-def client(server, application):
-    with Client(server) as client:
-        yield client
-
-
-def assert_still_usable(client):
-    assert client.exchange(get()).status == 200
+from .case import get
+from .harness import ask, check_next, send
 
 
 def assert_failed(client, errors, reason):
@@ -48,7 +36,7 @@ def test_one_piece_has_a_length_and_not_chunks(client):
     assert reply.body == b"x" * 70_000
     assert reply.headers.get("Content-Length") == "70000"
     assert "Transfer-Encoding" not in reply.headers
-    assert_still_usable(client)
+    check_next(client)
 
 
 @pytest.mark.parametrize("path", ["/empty-list", "/empty-piece", "/nothing"])
@@ -56,7 +44,7 @@ def test_no_body_at_all(client, path):
     reply = client.exchange(ask(path))
     assert reply.status == 200
     assert reply.body == b""
-    assert_still_usable(client)
+    check_next(client)
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
@@ -67,14 +55,14 @@ def test_statuses_without_body(client, status):
     assert "Transfer-Encoding" not in reply.headers
     if reply.status == 204:
         assert "Content-Length" not in reply.headers  # RFC 9110, section 8.6
-    assert_still_usable(client)
+    check_next(client)
 
 
 @pytest.mark.parametrize("status", ["201 Created", "404 Not Found", "599 Whatever It Is"])
 def test_other_statuses(client, status):
     client.send(ask("/status?" + status.replace(" ", "+")))
     assert client.read_reply().status == int(status[:3])
-    assert_still_usable(client)
+    check_next(client)
 
 
 @pytest.mark.parametrize(
@@ -87,12 +75,12 @@ def test_head_has_the_headers_and_no_body(client, path):
     assert reply.status == 200
     length = reply.headers.get("Content-Length")
     assert length is None or int(length) == len(body)
-    assert_still_usable(client)
+    check_next(client)
 
 
 def test_head_closes_what_the_application_returned(client, application):
     client.exchange(ask("/stream", method="HEAD"))
-    assert_still_usable(client)
+    check_next(client)
     assert application.closed == ["/stream"]
 
 
@@ -118,7 +106,7 @@ def test_pieces_come_in_chunks(client, application):
     assert reply.body == b"one,two,three"
     assert reply.headers.get("Transfer-Encoding") == "chunked"
     assert application.closed == ["/stream"]
-    assert_still_usable(client)
+    check_next(client)
 
 
 def test_an_empty_piece_is_no_last_chunk(client):
@@ -135,30 +123,30 @@ def test_each_piece_is_sent_when_it_is_there(client, application):
     assert received == b"6\r\nfirst,\r\n"
     application.release.set()
     assert client.read_some(16) == b"6\r\nsecond\r\n0\r\n\r\n"
-    assert_still_usable(client)
+    check_next(client)
 
 
 def test_pieces_with_a_length_need_no_chunks(client):
     reply = client.exchange(ask("/stream-with-length"))
     assert reply.body == b"onetwosix"
     assert "Transfer-Encoding" not in reply.headers
-    assert_still_usable(client)
+    check_next(client)
 
 
 def test_start_response_in_the_first_step_of_a_generator(client):
     assert client.exchange(ask("/late-start")).body == b"late"
-    assert_still_usable(client)
+    check_next(client)
 
 
 def test_write(client):
     assert client.exchange(ask("/written")).body == b"written,twice,returned"
-    assert_still_usable(client)
+    check_next(client)
 
 
 def test_file_wrapper(client, application):
     assert client.exchange(ask("/file")).body == b"f" * 2500
     assert application.closed == ["/file"]
-    assert_still_usable(client)
+    check_next(client)
 
 
 def test_a_large_answer_arrives_whole_at_a_slow_client(client):
@@ -287,7 +275,7 @@ def test_exc_info_before_the_headers_replaces_them(client):
     assert reply.headers.get("X-New") == "new"
     assert "X-Old" not in reply.headers
     assert reply.body == b"replaced"
-    assert_still_usable(client)
+    check_next(client)
 
 
 def test_exc_info_after_the_headers_is_raised_again(client, application, errors):
@@ -344,7 +332,7 @@ def test_headers_of_the_connection_are_the_servers_own(client):
     reply = client.exchange(send("/header", b"Transfer-Encoding:chunked"))
     assert reply.body == b"sent"
     assert "Transfer-Encoding" not in reply.headers
-    assert_still_usable(client)
+    check_next(client)
 
 
 def test_values_beyond_ascii(client):
@@ -373,126 +361,3 @@ def test_the_date_is_made_once_a_second():
     same = [line() for _ in range(1000)]
     # At most one second ended in between.
     assert len({id(text) for text in [first, *same]}) <= 2
-
-
-# The body of the request
-
-
-def test_a_body_by_lines(client):
-    body = b"one\ntwo\r\n\nthree"
-    for path in ("/lines", "/by-iteration"):
-        client.send(ask(path, b"Content-Length: %d" % len(body), method="POST"))
-        client.send_by_byte(body)
-        assert client.read_reply().json == ["one\n", "two\r\n", "\n", "three"]
-        client.send(ask(path, CHUNKED, method="POST", body=b"4\r\none\n\r\n4\r\ntwo\r\r\n"))
-        client.send(b"7\r\n\n\nthree\r\n0\r\n\r\n")
-        assert client.read_reply().json == ["one\n", "two\r\n", "\n", "three"]
-
-
-def test_a_body_is_streamed(client, application):
-    """The application has the first part before the rest is sent."""
-    client.send(ask("/half-read", b"Content-Length: 8", method="POST", body=b"abcde"))
-    assert client.read_reply().body == b"abcde"
-    client.send(b"fgh" + get())  # the rest belongs to no request
-    assert client.read_reply().status == 200
-    assert application.ran == ["/half-read", "/x"]
-
-
-def test_chunks_are_streamed(client):
-    client.send(ask("/half-read", CHUNKED, method="POST", body=b"5\r\nabcde\r\n"))
-    reply = client.read_reply()
-    assert reply.body == b"abcde"
-    # How much is still to come nobody knows: the server does not wait for it.
-    assert reply.closes
-    assert client.is_ended()
-
-
-def test_100_continue_comes_when_the_body_is_read(client):
-    client.send(ask("/x", b"Expect: 100-continue", b"Content-Length: 3", method="POST"))
-    status, headers = client.read_head()
-    assert status == 100
-    assert headers.pairs == []
-    assert client.exchange(b"abc").json["body"] == "abc"
-    assert_still_usable(client)
-
-
-@pytest.mark.parametrize("framing", [b"Content-Length: 3", CHUNKED])
-def test_no_100_continue_when_the_body_is_not_read(client, framing):
-    """RFC 9110, section 10.1.1: the final answer at once, and the connection does not go on."""
-    client.send(ask("/unread", b"Expect: 100-continue", framing, method="POST"))
-    status, headers = client.read_head()
-    assert status == 200
-    assert headers.get("Connection") == "close"
-    assert client.read_to_end() == b"unread"
-
-
-def test_no_100_continue_when_the_body_is_there(client):
-    """RFC 9110, section 10.1.1: it MAY be left out then."""
-    client.send(post(b"Expect: 100-continue", b"Content-Length: 3", body=b"abc"))
-    status, _ = client.read_head()
-    assert status == 200
-
-
-def test_no_100_continue_on_http_1_0(client):
-    fields = b"Expect: 100-continue", b"Content-Length: 3"
-    client.send(ask("/x", *fields, method="POST", version="1.0"))
-    gevent.idle()
-    client.send(b"abc")
-    status, _ = client.read_head()
-    assert status == 200
-
-
-# Conformance
-
-
-@pytest.fixture(scope="module")
-def validated():
-    """The application behind wsgiref's validator, which checks both sides."""
-    application = Application()
-    with served(validator(application)) as server:
-        yield server, application
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        ask("/x?a=b"),
-        ask("/", method="HEAD"),
-        ask("/%C3%A9%20", method="DELETE"),
-        send("/x", b"a body", b"Content-Type: text/plain"),
-        ask("/x", CHUNKED, method="POST", body=b"3\r\nabc\r\n0\r\n\r\n"),
-        ask("/x", version="1.0"),
-        ask("http://b.example/x"),
-        ask("/lines", CHUNKED, method="PUT", body=b"2\r\na\n\r\n0\r\n\r\n"),
-        ask("/by-iteration", b"Content-Length: 4", method="PUT", body=b"a\nb\n"),
-        ask("/stream"),
-        ask("/stream", method="HEAD"),
-        ask("/stream-with-length"),
-        ask("/written"),
-        ask("/large?100000"),
-        ask("/late-start"),
-        ask("/nothing"),
-        ask("/replaces-answer"),
-        ask("/unread", b"Content-Length: 3", method="POST", body=b"abc"),
-    ],
-    ids=lambda sent: sent.partition(b" HTTP")[0].decode(),
-)
-def test_the_validator_finds_nothing(validated, sent):
-    server, application = validated
-    with Client(server) as client:
-        plain = b"HTTP/1.0" not in sent
-        client.send(sent)
-        reply = client.read_reply(head_only=sent.startswith(b"HEAD"))
-        assert reply.status in (200, 503)
-        if plain:
-            assert_still_usable(client)
-    assert not application.failures
-
-
-def test_the_validator_is_there(validated, errors):
-    """A body of str is one of the things that it refuses."""
-    server, _ = validated
-    with Client(server) as client:
-        client.send(ask("/text-as-body"))
-        client.read_to_end()
-    assert any("AssertionError" in message for message in errors.take())
