@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -67,7 +68,10 @@ class CommandLineConfigurator(BaseConfigurator):
         parser = _OneLineParser(prog=os.path.basename(sys.argv[0]) or "service", allow_abbrev=False)
         for configurable in self.configurables:
             parser.add_argument(f"--{configurable.name}", metavar="VALUE")
-        self._found = vars(parser.parse_args(list(self.argv)))
+        found, unknown = parser.parse_known_args(list(self.argv))
+        if unknown:
+            parser.error(_unknown_option(unknown[0], [c.name for c in self.configurables]))
+        self._found = vars(found)
 
     def get(self, name: str) -> Any:
         configurable = self.get_configurable_by_name(name)
@@ -79,6 +83,14 @@ class CommandLineConfigurator(BaseConfigurator):
             return configurable.get_final_value()
         except ValueError as error:
             raise ValueError(f"--{name}: {error}") from error
+
+
+def _unknown_option(word: str, names: list[str]) -> str:
+    if not word.startswith("-"):
+        return f"unexpected argument {word!r}"
+    option = word.partition("=")[0]
+    close = difflib.get_close_matches(option, [f"--{name}" for name in names], n=1)
+    return f"unknown option {option}" + (f"; did you mean {close[0]}?" if close else "")
 
 
 class _OneLineParser(configargparse.ArgumentParser):  # type: ignore[misc]

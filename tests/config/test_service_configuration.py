@@ -125,7 +125,9 @@ def test_each_configurator_is_loaded_once_with_the_names_to_look_for() -> None:
         (["--port", "eighty"], "--port"),
         (["--endpoint", "api"], "endpoint must be a path that starts with /"),
         (["--host", ""], "host"),
-        (["--unknown"], "--unknown"),
+        (["--unknown"], "unknown option --unknown"),
+        (["--prot=9"], "unknown option --prot; did you mean --port?"),
+        (["8000"], "unexpected argument '8000'"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(
