@@ -75,6 +75,7 @@ class HttpConnection(Channel):
         "_pipelined",
         "_raw",
         "address",
+        "leaving",
     )
 
     def __init__(self, sock: Any, address: Any, server: GeventServer) -> None:
@@ -84,6 +85,8 @@ class HttpConnection(Channel):
         self._body_deadline = NEVER
         self._idle_since = time.monotonic()
         self._pipelined = 0
+        #: Told to end because there was no room; set by the server.
+        self.leaving = False
         self._is_head = False
         #: What came of a head that is being read.
         self._raw = b""
@@ -110,7 +113,7 @@ class HttpConnection(Channel):
         except Exception:
             logger.exception("connection from %s failed", self.address)
         finally:
-            server.connections.pop(self, None)
+            server.forget(self)
             self._close()
 
     def _set_up(self) -> None:
@@ -121,6 +124,8 @@ class HttpConnection(Channel):
     def rank(self, now: float) -> int:
         """How well it can be done without when there is no room: `FIRST_TO_GO` up to
         `INDISPENSABLE`."""
+        if self.leaving:
+            return INDISPENSABLE  # told already
         if self.idle:
             if now - self._idle_since < BETWEEN_CALLS:
                 return 3
@@ -260,6 +265,8 @@ class HttpConnection(Channel):
 
     def _read_partial_head(self, buffer: bytes) -> tuple[Head | None, bytes]:
         """Feed llhttp as the bytes come, so that a malformed head is refused at once."""
+        if self.leaving:
+            return None, b""  # its place is taken: whole requests only
         self.deadline = time.monotonic() + self.server.timeouts.head
         parser = HeadParser()
         fed = skipped = 0

@@ -161,6 +161,8 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         if shared:
             # One at a time: a worker that takes all that wait leaves its siblings without work.
             self.max_accept = 1
+        #: Connections told to end to make room, that have not ended yet.
+        self._leaving = 0
         self._balance = balance
         self._yielded = False
         self.requests = 0
@@ -255,7 +257,8 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
 
     def handle(self, connection: Any, address: Any) -> None:
         """Called by gevent in a greenlet of its own for each accepted connection."""
-        if len(self.connections) >= self._max_connections and not self._make_room():
+        count = len(self.connections) - self._leaving
+        if count >= self._max_connections and not self._make_room():
             connection.close()
             return
         if self._balance is not None:
@@ -286,12 +289,19 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         if rank == INDISPENSABLE:
             return False
         connection = found[rank]
-        del self.connections[connection]
+        connection.leaving = True
+        self._leaving += 1
         if connection.idle:
             connection.close_idle()
         else:
             connection.expire()
         return True
+
+    def forget(self, connection: HttpConnection) -> None:
+        """Called when a connection has ended."""
+        self.connections.pop(connection, None)
+        if connection.leaving:
+            self._leaving -= 1
 
     def _do_read(self) -> None:
         """Called by gevent when a connection can be accepted."""

@@ -82,7 +82,7 @@ def _watch(workers: list[_Worker], work: Work, mask: set[signal.Signals] | set[i
         if received is not None and received.si_signo != signal.SIGCHLD:
             return False
         for worker, code in _reap(workers):
-            if worker.ready[0] == 0:
+            if worker.ready[0] == 0 and code > 0:  # not one that was killed while starting
                 logger.error("worker %d could not start; the service ends", worker.number)
                 return True
             lived = time.monotonic() - worker.started
