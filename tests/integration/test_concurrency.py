@@ -171,7 +171,8 @@ def test_waiting_calls_are_served_in_the_order_they_came(tmp_path):
 
         def queue(number):
             connection = stack.enter_context(Connection(port))
-            connection.send(call_message("nap", 0, number))
+            # Not all done at once: replies that come together are read in no particular order.
+            connection.send(call_message("nap", 0.02, number))
             wait_until(lambda: counts(port)["waiting"] == number + 1, "its place in the queue")
             return connection
 
