@@ -278,10 +278,17 @@ def run(*services: MicroService) -> None:
         gemstone_sync.run(Users(), Orders())
 
     An address that cannot be bound ends the program with one line and exit code 1.
+
+    :raises ServiceConfigurationError: when a service wants several workers: this is one process.
     """
     for service in services:
         if not service.skip_configuration:
             service.configure([])
+        if service.workers > 1:
+            raise ServiceConfigurationError(
+                f"{service.name} wants {service.workers} workers; run() is one process for all: "
+                "start it by itself, with service.start()"
+            )
     run_until_stopped(services)
 
 

@@ -114,6 +114,12 @@ def test_a_second_start_after_stop(local):
     assert local.events == ["start", "stop"] * 3
 
 
+def test_run_refuses_a_service_that_wants_workers(local):
+    local.workers = 2
+    with pytest.raises(gemstone_sync.ServiceConfigurationError, match="local wants 2 workers"):
+        gemstone_sync.run(local)
+
+
 def test_a_second_start_on_another_port(local):
     local.start(block=False)
     first = local.port
