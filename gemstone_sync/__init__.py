@@ -5,9 +5,9 @@ Public names are loaded on first use (PEP 562). The first use of a service-side 
 errors never do. ``GEMSTONE_MONKEY_PATCH=0`` in the environment opts out.
 
 Reading order of the packages, from the bottom: `errors`, `protocol` (bytes <-> messages),
-`concurrency` (greenlets), `config`, `contract` (type hints), `dispatch` (bytes -> your method ->
-bytes), `server` (HTTP), `ops` (health, logs), `service` (MicroService, which wires all of it),
-`testing`.
+`concurrency` (greenlets), `config`, `client` (RemoteService), `contract` (type hints), `dispatch`
+(bytes -> your method -> bytes), `server` (HTTP), `ops` (health, logs), `service` (MicroService,
+which wires all of it), `testing`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,30 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .client import (
+        AsyncMethodCall,
+        BasicAuth,
+        BatchResult,
+        BearerToken,
+        CookieToken,
+        HeaderToken,
+        MethodCall,
+        Notification,
+        RemoteService,
+        Result,
+        as_completed,
+        first_completed,
+        make_callbacks,
+    )
     from .config import BaseConfigurator, CommandLineConfigurator, Configurable
     from .errors import (
         UNSET,
         AccessDenied,
+        BadResponse,
+        CircuitOpen,
+        ConnectionFailed,
+        ConnectionLost,
+        ConnectTimeout,
         DeadlineExceeded,
         GemstoneError,
         InternalError,
@@ -30,12 +50,15 @@ if TYPE_CHECKING:
         MethodNotFound,
         ParseError,
         PluginError,
+        RemoteError,
         ResponseTooLarge,
         RpcError,
         ServerOverloaded,
         ServiceConfigurationError,
         ServiceStartError,
+        Timeout,
         TooManyHops,
+        TransportError,
     )
     from .protocol import JsonRpcRequest, JsonRpcResponse
     from .service import (
@@ -68,6 +91,20 @@ __all__ = [
     "Module",
     "BasePlugin",
     "run",
+    # calling other services
+    "RemoteService",
+    "MethodCall",
+    "Notification",
+    "Result",
+    "BatchResult",
+    "AsyncMethodCall",
+    "as_completed",
+    "first_completed",
+    "make_callbacks",
+    "HeaderToken",
+    "CookieToken",
+    "BearerToken",
+    "BasicAuth",
     # decorators
     "exposed_method",
     "event_handler",
@@ -109,6 +146,14 @@ __all__ = [
     "DeadlineExceeded",
     "TooManyHops",
     "ResponseTooLarge",
+    "RemoteError",
+    "TransportError",
+    "ConnectionFailed",
+    "ConnectTimeout",
+    "ConnectionLost",
+    "CircuitOpen",
+    "Timeout",
+    "BadResponse",
 ]
 
 #: The names that patch the process when first used.
@@ -135,9 +180,26 @@ _SERVICE = {
     "BasicAuthStrategy",
 }
 
+_CLIENT = {
+    "RemoteService",
+    "MethodCall",
+    "Notification",
+    "Result",
+    "BatchResult",
+    "AsyncMethodCall",
+    "as_completed",
+    "first_completed",
+    "make_callbacks",
+    "HeaderToken",
+    "CookieToken",
+    "BearerToken",
+    "BasicAuth",
+}
+
 #: Where each public name is defined; the rest is in `errors`.
 _HOME = {
     **dict.fromkeys(_SERVICE, "service"),
+    **dict.fromkeys(_CLIENT, "client"),
     "JsonRpcRequest": "protocol",
     "JsonRpcResponse": "protocol",
     "Configurable": "config",

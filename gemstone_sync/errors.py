@@ -8,17 +8,26 @@ Only exceptions (and `UNSET`, which they need) belong here; nothing is imported.
     ├── ServiceConfigurationError      wrong use in code: a missing name, a bad attribute
     │   └── PluginError                a plugin without a name, a name taken, an unknown plugin
     ├── ServiceStartError              the address cannot be bound, the TLS files cannot be used
-    └── RpcError            -32000     an error object that travels to the caller
-        ├── ParseError      -32700     the body is not JSON
-        ├── InvalidRequest  -32600     JSON, but not a request
-        ├── MethodNotFound  -32601     nothing is exposed under that name
-        ├── InvalidParams   -32602     parameters do not fit the method
-        ├── InternalError   -32603     an unexpected exception, masked by an error id
-        ├── ServerOverloaded -32000    no place for the call (HTTP 503)
-        ├── AccessDenied    -32001     a private method without valid credentials
-        ├── DeadlineExceeded -32002    the time for the call ran out
-        ├── TooManyHops     -32003     services call each other in a circle
-        └── ResponseTooLarge -32004    the encoded result is over max_response_size
+    ├── RpcError            -32000     an error object that travels to the caller
+    │   ├── ParseError      -32700     the body is not JSON
+    │   ├── InvalidRequest  -32600     JSON, but not a request
+    │   ├── MethodNotFound  -32601     nothing is exposed under that name
+    │   ├── InvalidParams   -32602     parameters do not fit the method
+    │   ├── InternalError   -32603     an unexpected exception, masked by an error id
+    │   ├── ServerOverloaded -32000    no place for the call (HTTP 503)
+    │   ├── AccessDenied    -32001     a private method without valid credentials
+    │   ├── DeadlineExceeded -32002    the time for the call ran out
+    │   ├── TooManyHops     -32003     services call each other in a circle
+    │   ├── ResponseTooLarge -32004    the encoded result is over max_response_size
+    │   └── RemoteError                an error object that a RemoteService received; what is
+    │                                  raised is of the class of its code as well
+    └── TransportError                 a RemoteService got no answer that counts
+        ├── ConnectionFailed           not connected: nothing was sent
+        │   ├── ConnectTimeout         (a Timeout too)
+        │   ├── ConnectionLost         the connection broke after the request was sent
+        │   └── CircuitOpen            refused at once after five failures in a row
+        ├── Timeout                    no answer in time
+        └── BadResponse                something answered, and it was no JSON-RPC reply
 
 The codes from -32768 to -32000 are reserved by the JSON-RPC 2.0 specification, section 5.1.
 Applications choose theirs outside that range.
@@ -45,6 +54,14 @@ __all__ = [
     "DeadlineExceeded",
     "TooManyHops",
     "ResponseTooLarge",
+    "RemoteError",
+    "TransportError",
+    "ConnectionFailed",
+    "ConnectTimeout",
+    "ConnectionLost",
+    "CircuitOpen",
+    "Timeout",
+    "BadResponse",
 ]
 
 
@@ -167,6 +184,7 @@ class ServerOverloaded(RpcError):
 
     code = -32000
     message = "Server overloaded"
+    retry_after: float = 1.0
 
     def __init__(
         self,
@@ -206,3 +224,99 @@ class ResponseTooLarge(RpcError):
 
     code = -32004
     message = "Response too large"
+
+
+class RemoteError(RpcError):
+    """An error object that a remote service answered with.
+
+    What `RemoteService` raises is also of the class that belongs to the code, so both
+    ``except MethodNotFound`` and ``except RemoteError`` catch it.
+
+    :ivar code, message, data: as the service sent them.
+    :ivar method: the method that was called; None for a whole batch.
+    :ivar url: the service's endpoint.
+
+    Raised inside a method of a service it is an unexpected exception like any other: the caller
+    gets -32603, because "Method not found" further down is not what *this* service says. To hand
+    it on, raise an `RpcError` of your own from it.
+    """
+
+    method: str | None = None
+    url: str | None = None
+
+    def __init__(
+        self, message: str | None = None, *, code: int | None = None, data: object = UNSET
+    ) -> None:
+        # Not super(): a subclass that is of another class too must not run that one's __init__.
+        RpcError.__init__(self, message, code=code, data=data)
+
+    @property
+    def error_id(self) -> str | None:
+        """What finds the exception in the remote service's log; None when it sent none."""
+        found = self.data.get("error_id") if isinstance(self.data, dict) else None
+        return found if isinstance(found, str) else None
+
+    def __str__(self) -> str:
+        place = " ".join(part for part in (self.method, self.url and f"at {self.url}") if part)
+        error_id = f" [error_id={self.error_id}]" if self.error_id is not None else ""
+        return f"{place}{place and ': '}{self.message} ({self.code}){error_id}"
+
+    def __getitem__(self, name: str) -> object:
+        """``error["code"]``, as with gemstone 0.10.1, whose errors were dicts."""
+        if name not in ("code", "message", "data") or (name == "data" and self.data is UNSET):
+            raise KeyError(name)
+        return getattr(self, name)
+
+
+class TransportError(GemstoneError):
+    """A `RemoteService` got no answer that counts.
+
+    :ivar may_have_run: False when the service cannot have seen the request.
+    """
+
+    may_have_run: bool = True
+
+
+class ConnectionFailed(TransportError):
+    """No connection: refused, no such host, no valid certificate. Nothing was sent."""
+
+    may_have_run = False
+
+
+class Timeout(TransportError):
+    """No answer within ``timeout`` or ``total_timeout``; the call may still be running."""
+
+
+class ConnectTimeout(ConnectionFailed, Timeout):
+    """No connection within the connect time-out. Nothing was sent."""
+
+    may_have_run = False
+
+
+class ConnectionLost(ConnectionFailed):
+    """The connection broke after the request was sent: whether it was executed is not known."""
+
+    may_have_run = True
+
+
+class CircuitOpen(ConnectionFailed):
+    """Five connections in a row failed: for a moment no further one is tried.
+
+    :ivar retry_after: seconds until the next attempt is let through.
+    """
+
+    retry_after: float = 1.0
+
+
+class BadResponse(TransportError):
+    """Something answered, and it was no JSON-RPC reply: a proxy's page, a redirect, half a reply,
+    the reply to another request, too much.
+
+    :ivar status: the HTTP status; None when the answer was no HTTP at all.
+    :ivar body: how the body starts.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, body: bytes = b"") -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body[:500]

@@ -27,7 +27,11 @@ PUBLIC = {
     *("UNSET", "GemstoneError", "ServiceConfigurationError", "ServiceStartError", "PluginError"),
     *("RpcError", "ParseError", "InvalidRequest", "MethodNotFound", "InvalidParams"),
     *("InternalError", "ServerOverloaded", "AccessDenied", "DeadlineExceeded", "TooManyHops"),
-    "ResponseTooLarge",
+    *("ResponseTooLarge", "RemoteError", "TransportError", "ConnectionFailed", "ConnectTimeout"),
+    *("ConnectionLost", "CircuitOpen", "Timeout", "BadResponse"),
+    *("RemoteService", "MethodCall", "Notification", "Result", "BatchResult"),
+    *("AsyncMethodCall", "as_completed", "first_completed", "make_callbacks"),
+    *("HeaderToken", "CookieToken", "BearerToken", "BasicAuth"),
 }
 
 #: Prints, for each group of names, whether using them in a fresh process patched it.

@@ -32,6 +32,7 @@ from ..errors import (
     DeadlineExceeded,
     InternalError,
     MethodNotFound,
+    RemoteError,
     ResponseTooLarge,
     RpcError,
     ServerOverloaded,
@@ -152,6 +153,9 @@ class Dispatcher:
         except NoSlot:
             request_id = None if request.id is UNSET else request.id
             return JsonRpcResponse(error=_OVERLOADED, id=request_id)
+        except RemoteError as error:
+            # Another service's "Method not found" is not what this one says of this call.
+            response = self._mask(error, method.name, request.id)
         except RpcError as error:
             response = JsonRpcResponse.failure(error, request.id)
         except (KeyboardInterrupt, DeadlineReached):

@@ -22,6 +22,7 @@ class Method:
     :param private: callable only by an authenticated request.
     :param needs_handler: takes the request's handler as its first argument.
     :param timeout: seconds until `DeadlineExceeded`; None for no limit of its own.
+    :param idempotent: callers may call it again after a fault.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Method:
     private: bool = False
     needs_handler: bool = False
     timeout: float | None = None
+    idempotent: bool = False
 
 
 @dataclass(frozen=True)

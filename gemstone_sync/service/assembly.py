@@ -185,6 +185,7 @@ def _method(service: MicroService, function: Callable[..., Any], marks: Marks) -
         private=marks.private,
         needs_handler=marks.needs_handler,
         timeout=service.default_timeout if marks.timeout is UNSET else marks.timeout,
+        idempotent=marks.idempotent,
     )
 
 

@@ -39,6 +39,7 @@ class Marks:
     needs_handler: bool = False
     #: Seconds; None for no limit; UNSET for the service's `default_timeout`.
     timeout: float | Unset | None = UNSET
+    idempotent: bool = False
     event: str | None = None
     event_options: Mapping[str, Any] = field(default_factory=dict)
     period: float | None = None
@@ -67,6 +68,7 @@ def exposed_method(
     requires_handler_reference: bool = False,
     timeout: float | Unset | None = UNSET,
     *,
+    idempotent: bool = False,
     public: bool | None = None,
     **kwargs: Any,
 ) -> Callable[[F], F]:
@@ -79,6 +81,8 @@ def exposed_method(
         argument.
     :param timeout: seconds until the call fails with `DeadlineExceeded`; None for no limit; left
         out, the service's ``default_timeout``.
+    :param idempotent: called twice it does the same as called once, so a `RemoteService` may
+        call it again when a connection breaks on the way.
     :param is_coroutine, public: accepted for gemstone's sake; a coroutine has no meaning here.
     :raises ValueError: for a name that callers may not use, or a timeout that is not positive.
 
@@ -113,6 +117,7 @@ def exposed_method(
             private=private or before.private,
             needs_handler=requires_handler_reference or before.needs_handler,
             timeout=timeout if timeout is not UNSET else before.timeout,
+            idempotent=idempotent or before.idempotent,
         )
 
     return decorate

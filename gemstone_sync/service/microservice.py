@@ -498,9 +498,14 @@ class MicroService(Container):
 
     @exposed_method()
     def get_service_specs(self) -> dict[str, Any]:
-        """What this service is: its address, methods and events, with their docstrings."""
+        """What this service is: its address, methods and events, with their docstrings.
+
+        The names of methods that are marked as idempotent stand in ``idempotent_methods``, which is
+        left out when there are none.
+        """
         assembly = self._assemble()
-        return {
+        idempotent = [m.name for m in assembly.dispatcher.methods.values() if m.idempotent]
+        specs = {
             "host": self.host,
             "port": self.port,
             "accessible_at": self.accessible_at,
@@ -510,6 +515,7 @@ class MicroService(Container):
             "event_transports": [str(transport) for transport in self.event_transports],
             "events_handled": {name: h.__doc__ for name, h in assembly.event_handlers.items()},
         }
+        return {**specs, "idempotent_methods": idempotent} if idempotent else specs
 
 
 def _argv_of_caller(depth: int) -> list[str]:

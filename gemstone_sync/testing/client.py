@@ -6,8 +6,11 @@ import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import RpcError
-from ..protocol import JsonRpcRequest, decode_json, encode_json
+from ..client import MethodCall, Notification
+from ..client.namespaces import params_of
+from ..client.replies import HttpReply as ClientReply
+from ..client.replies import ReplyReader
+from ..protocol import encode_json
 
 if TYPE_CHECKING:
     from ..service import MicroService
@@ -26,14 +29,6 @@ class HttpReply(NamedTuple):
     body: bytes
 
 
-def _error_classes(cls: type[RpcError] = RpcError) -> dict[int, type[RpcError]]:
-    classes = {cls.code: cls}
-    for subclass in cls.__subclasses__():
-        if subclass.__module__ == RpcError.__module__:
-            classes |= _error_classes(subclass)
-    return classes
-
-
 class ServiceClient:
     """Calls a service in this process.
 
@@ -49,6 +44,7 @@ class ServiceClient:
         self.service = service
         self.headers = dict(headers or {})
         self._ids = itertools.count(1)
+        self._reader = ReplyReader(service.endpoint)
 
     def __enter__(self) -> ServiceClient:
         self.service._runner.start_work_only()
@@ -61,24 +57,16 @@ class ServiceClient:
         """Call a method with positional or with named parameters.
 
         :returns: the result.
-        :raises RpcError: the class that matches the error's code.
+        :raises RemoteError: of the class that matches the error's code, as `RemoteService` does.
         """
-        reply = self.post(encode_json(_request(method, args, kwargs, next(self._ids))))
-        response = decode_json(reply.body)
-        if response.get("error") is None:
-            return response["result"]
-        error = response["error"]
-        cls = _error_classes().get(error["code"], RpcError)
-        if error["code"] == RpcError.code and reply.status != 503:
-            cls = RpcError
-        options = {"data": error["data"]} if "data" in error else {}
-        raise cls(error["message"], code=error["code"], **options)
+        call = MethodCall(method, params_of(args, kwargs), id=next(self._ids))
+        status, headers, body = self.post(encode_json(call.message()))
+        return self._reader.read_result(ClientReply(status, headers.get, body), call).value()
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Send a notification."""
-        request = _request(method, args, kwargs, None)
-        del request["id"]
-        self.post(encode_json(request))
+        notification = Notification(method, params_of(args, kwargs))
+        self.post(encode_json(notification.message()))
 
     def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> HttpReply:
         """Send a body to the endpoint, as JSON unless `headers` say otherwise."""
@@ -97,15 +85,3 @@ class ServiceClient:
         sent = {**self.headers, **(headers or {})}
         reply = client.open(path, method=verb, data=body, headers=sent)
         return HttpReply(reply.status_code, reply.headers, reply.data)
-
-
-def _request(
-    method: str, args: tuple[Any, ...], kwargs: dict[str, Any], request_id: Any
-) -> dict[str, Any]:
-    if args and kwargs:
-        raise TypeError("JSON-RPC parameters are positional or named, not both")
-    JsonRpcRequest(method, id=request_id)  # validates
-    request = {"jsonrpc": "2.0", "method": method, "id": request_id}
-    if args or kwargs:
-        request["params"] = list(args) if args else kwargs
-    return request

@@ -1,0 +1,142 @@
+"""How a client says who it is: the other side of the service's validation strategies.
+
+Each is a requests ``AuthBase``, so each works with plain requests too, and any ``AuthBase`` from
+elsewhere works with `RemoteService`.
+
+=====================  ==============================
+here                   the service's strategy
+=====================  ==============================
+`HeaderToken`          ``HeaderValidationStrategy``
+`CookieToken`          ``BasicCookieStrategy``
+`BearerToken`          ``BearerTokenStrategy``
+`BasicAuth`            ``BasicAuthStrategy``
+=====================  ==============================
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TypeAlias
+
+from requests import PreparedRequest
+from requests.auth import AuthBase
+
+__all__ = [
+    "Authentication",
+    "BasicAuth",
+    "BearerToken",
+    "CookieToken",
+    "HeaderToken",
+    "authentication_of",
+]
+
+#: What ``authentication_method`` may be.
+Authentication: TypeAlias = AuthBase | tuple[str, str] | None
+
+_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+#: RFC 6265, section 4.1.1.
+_COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
+
+
+class _Header(AuthBase):
+    """A header that is the same in every request."""
+
+    def __init__(self, name: str, value: str) -> None:
+        if not _FIELD_NAME.fullmatch(name):
+            raise ValueError(f"not a header's name: {name!r}")
+        if not _FIELD_VALUE.fullmatch(value):
+            # Not shown: it is a secret.
+            raise ValueError(f"the token for the header {name} has characters that HTTP forbids")
+        self._name = name
+        self._value = value
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        request.headers[self._name] = self._value
+        return request
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(header={self._name!r}, token=***)"
+
+
+class HeaderToken(_Header):
+    """A token in a header.
+
+    :param token: the token.
+    :param header: the header's name.
+    :param template: where the token stands in the value, e.g. ``"Token {}"``.
+    :raises ValueError: when HTTP cannot carry it.
+    """
+
+    def __init__(self, token: str, header: str = "X-Api-Token", template: str = "{}") -> None:
+        super().__init__(header, template.format(token))
+
+
+class BearerToken(_Header):
+    """``Authorization: Bearer …`` (RFC 6750, section 2.1).
+
+    :raises ValueError: when HTTP cannot carry the token.
+    """
+
+    def __init__(self, token: str) -> None:
+        super().__init__("Authorization", f"Bearer {token}")
+
+
+class BasicAuth(_Header):
+    """``Authorization: Basic …`` (RFC 7617), in UTF-8.
+
+    :raises ValueError: when the user's name has a colon in it.
+    """
+
+    def __init__(self, user: str, password: str) -> None:
+        if ":" in user:
+            raise ValueError("a user name with a colon cannot be sent (RFC 7617, section 2)")
+        encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
+        super().__init__("Authorization", f"Basic {encoded}")
+
+
+class CookieToken(AuthBase):
+    """A token in a cookie.
+
+    :param token: the token.
+    :param cookie: the cookie's name.
+    :raises ValueError: when a cookie cannot hold it (RFC 6265, section 4.1.1).
+    """
+
+    def __init__(self, token: str, cookie: str = "AuthToken") -> None:
+        if not _FIELD_NAME.fullmatch(cookie):
+            raise ValueError(f"not a cookie's name: {cookie!r}")
+        if not _COOKIE_VALUE.fullmatch(token):
+            raise ValueError(f"the token for the cookie {cookie} has characters it cannot hold")
+        self._name = cookie
+        self._value = token
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        others = request.headers.get("Cookie")
+        own = f"{self._name}={self._value}"
+        request.headers["Cookie"] = own if not others else f"{others}; {own}"
+        return request
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(cookie={self._name!r}, token=***)"
+
+
+def authentication_of(given: object) -> AuthBase | None:
+    """What ``authentication_method`` means.
+
+    :raises TypeError: when it is nothing of the kind.
+    """
+    if given is None or isinstance(given, AuthBase):
+        return given
+    if isinstance(given, tuple) and len(given) == 2:
+        return BasicAuth(*given)
+    raise TypeError(
+        "authentication_method is HeaderToken, CookieToken, BearerToken, BasicAuth, a (user, "
+        f"password) tuple or a requests AuthBase, not a {type(given).__name__}"
+    )
+
+
+def is_constant(authentication: AuthBase | None) -> bool:
+    """Whether it does the same to every request, so that once is enough."""
+    return authentication is None or isinstance(authentication, (_Header, CookieToken))

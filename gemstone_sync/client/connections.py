@@ -1,0 +1,198 @@
+"""Connections to one origin, kept for the next call.
+
+No lock is held, and none is needed: every operation on the stacks is one step of the interpreter.
+So a pool may be made before the process is patched, and used by greenlets and real threads alike.
+
+Hot path: `ConnectionPool.take` and `give_back` run for each call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import time
+import weakref
+from collections import deque
+from typing import Any
+from urllib.parse import SplitResult
+
+import urllib3.connection
+from gevent import monkey
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from ..concurrency import is_patched
+from ..errors import ConnectionFailed
+from . import faults
+
+__all__ = ["MAX_IDLE", "ConnectionPool"]
+
+#: Seconds that a connection is kept unused. A service of this framework closes an idle one after 5
+#: (``keep_alive_timeout``): a request that crosses that closing on the wire is lost.
+MAX_IDLE = 4.0
+
+
+class Connection:
+    """A connected socket, and since when nobody uses it."""
+
+    __slots__ = ("_wrapper", "idle_since", "sock")
+
+    def __init__(self, wrapper: Any) -> None:
+        self._wrapper = wrapper  # urllib3's, which made the socket and knows how to close it
+        self.sock = wrapper.sock
+        self.idle_since = 0.0
+
+    def close(self) -> None:
+        self._wrapper.close()
+
+    def is_quiet(self) -> bool:
+        """Whether it is open, and nothing has arrived that nobody asked for.
+
+        The server's closing of an idle connection is seen here, before anything is sent.
+        """
+        sock = self.sock
+        try:
+            sock.settimeout(0)
+            if isinstance(sock, ssl.SSLSocket):
+                sock.read(1)  # takes in what TLS 1.3 sends by itself, such as session tickets
+            else:
+                sock.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+        except OSError:
+            return False
+        return False
+
+
+class ConnectionPool:
+    """The connections to one scheme, host and port.
+
+    :param origin: the split URL.
+    :param size: how many idle ones are kept.
+    :param verify: whether certificates are checked, or the path of the authorities' certificates.
+    :param cert: the path of the client's certificate with its key, or both paths.
+    """
+
+    def __init__(
+        self,
+        origin: SplitResult,
+        *,
+        size: int,
+        verify: bool | str = True,
+        cert: str | tuple[str, str] | None = None,
+    ) -> None:
+        self._host = origin.hostname or ""
+        self._port = origin.port
+        self._is_tls = origin.scheme == "https"
+        self._size = size
+        self._verify = verify
+        self._cert = cert
+        self._tls_context: tuple[bool, ssl.SSLContext] | None = None
+        self._pid = os.getpid()
+        #: Idle connections, the last used at the right; a stack for each event loop.
+        self._stacks: dict[int, deque[Connection]] = {}
+        # A client that nobody closes must not leave sockets behind; as urllib3's pools do it.
+        self.close = weakref.finalize(self, _close_all, self._stacks)
+        self.close.atexit = False
+
+    def take(self) -> Connection | None:
+        """An idle connection that is as good as new; None when there is none."""
+        if self._pid != os.getpid():
+            self._forget_those_of_the_parent()
+        stack = self._stacks.get(_loop_id())
+        while stack:
+            try:
+                connection = stack.pop()
+            except IndexError:
+                break
+            if time.monotonic() - connection.idle_since < MAX_IDLE and connection.is_quiet():
+                return connection
+            connection.close()
+        return None
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next call."""
+        if not self.close.alive:
+            connection.close()
+            return
+        now = connection.idle_since = time.monotonic()
+        loop = _loop_id()
+        stack = self._stacks.get(loop)
+        if stack is None:
+            stack = self._stacks.setdefault(loop, deque())
+        stack.append(connection)
+        if len(stack) > self._size or now - stack[0].idle_since > MAX_IDLE:
+            with contextlib.suppress(IndexError):
+                stack.popleft().close()
+
+    def connect(self, url: str, seconds: float) -> Connection:
+        """A new connection.
+
+        :param seconds: for the connection, and again for the TLS handshake.
+        :raises ConnectionFailed: when there is none to be had.
+        """
+        try:
+            return Connection(self._connected(seconds))
+        except (OSError, urllib3.exceptions.HTTPError, UnicodeError) as error:
+            raise faults.connecting(error, url, seconds) from error
+
+    def _connected(self, seconds: float) -> urllib3.connection.HTTPConnection:
+        made: urllib3.connection.HTTPConnection
+        if self._is_tls:
+            made = urllib3.connection.HTTPSConnection(
+                self._host, self._port, timeout=seconds, ssl_context=self._context()
+            )
+        else:
+            made = urllib3.connection.HTTPConnection(self._host, self._port, timeout=seconds)
+        try:
+            made.connect()
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def _context(self) -> ssl.SSLContext:
+        """The TLS settings, read once: loading the authorities takes about 10 ms."""
+        patched = is_patched()
+        if self._tls_context is None or self._tls_context[0] is not patched:
+            self._tls_context = (patched, self._new_context())
+        return self._tls_context[1]
+
+    def _new_context(self) -> ssl.SSLContext:
+        try:
+            if isinstance(self._verify, str) and os.path.isdir(self._verify):
+                context = ssl.create_default_context(capath=self._verify)
+            else:
+                own = self._verify if isinstance(self._verify, str) else DEFAULT_CA_BUNDLE_PATH
+                context = ssl.create_default_context(cafile=own)
+            if self._cert is not None:
+                paths = (self._cert,) if isinstance(self._cert, str) else self._cert
+                context.load_cert_chain(*paths)
+        except OSError as error:
+            raise ConnectionFailed(f"the certificates cannot be read: {error}") from error
+        if self._verify is False:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def _forget_those_of_the_parent(self) -> None:
+        """After a fork two processes have the sockets. Closing this one's leaves them connected."""
+        self._pid = os.getpid()
+        _close_all(self._stacks)
+
+
+def _loop_id() -> int:
+    """What shares sockets: all threads of a plain process, one thread's greenlets of a patched one.
+
+    A patched socket belongs to the event loop of the thread that made it.
+    """
+    if not is_patched():
+        return 0
+    return int(monkey.get_original("_thread", "get_ident")())
+
+
+def _close_all(stacks: dict[int, deque[Connection]]) -> None:
+    for stack in list(stacks.values()):
+        while stack:
+            stack.pop().close()
