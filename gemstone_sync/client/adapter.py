@@ -30,7 +30,7 @@ from ..errors import TransportError
 from .connections import ConnectionPool
 from .exchange import HttpResponse, exchange
 
-__all__ = ["BaseAdapter", "ServiceAdapter", "response_of"]
+__all__ = ["BaseAdapter", "RpcPost", "ServiceAdapter", "fields_of", "response_of"]
 
 #: When a caller gives none: no wait is endless.
 _CONNECT, _READ, _TOTAL = 1.0, 10.0, 15.0
@@ -175,6 +175,60 @@ class _HttpReply(requests.Response):
             return ""
 
 
+class RpcPost(requests.PreparedRequest):
+    """A POST whose headers are mostly those of all others: requests' own would take 25 µs.
+
+    :param url: prepared.
+    :param common: the headers that all requests have.
+    :param common_fields: `fields_of` them.
+    :param own: the headers that only this one has.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        common: CaseInsensitiveDict[str],
+        common_fields: str,
+        own: dict[str, str],
+        body: bytes,
+    ) -> None:
+        self.method = "POST"
+        self.url = url
+        self.body = body
+        self.hooks = {"response": []}
+        self._cookies = None
+        self._body_position = None
+        self._common = common
+        self._common_fields = common_fields
+        own["Content-Length"] = str(len(body))
+        self._own = own
+
+    @functools.cached_property
+    def headers(self) -> CaseInsensitiveDict[str]:  # type: ignore[override]
+        """As requests has them; what is changed in them is sent."""
+        headers = CaseInsensitiveDict(self._common)
+        headers.update(self._own)
+        return headers
+
+    @property
+    def fields(self) -> str | None:
+        """The header fields as text; None once somebody has looked at `headers`."""
+        if "headers" in self.__dict__:
+            return None
+        return self._common_fields + fields_of(self._own)
+
+
+def fields_of(headers: Mapping[str, str]) -> str:
+    """Header fields as HTTP/1.1 has them.
+
+    :raises ValueError: when one holds what would end it (RFC 9110, section 5.5).
+    """
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if text.count("\r") != len(headers) or text.count("\n") != len(headers) or "\0" in text:
+        raise ValueError("a header of the request has a line break in it")
+    return text
+
+
 def response_of(
     request: requests.PreparedRequest, status: int, headers: Mapping[str, str], body: bytes
 ) -> requests.Response:
@@ -212,15 +266,13 @@ def _message_of(request: requests.PreparedRequest, origin: SplitResult) -> bytes
     body = request.body or b""
     if isinstance(body, str):
         body = body.encode()
-    headers = request.headers
-    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
-    if "Content-Length" not in headers:
-        lines.append(f"Content-Length: {len(body)}\r\n")
-    head = "".join(lines)
-    if head.count("\r") != len(lines) or head.count("\n") != len(lines) or "\0" in head:
-        raise ValueError("a header of the request has a line break in it")
+    fields = request.fields if isinstance(request, RpcPost) else None
+    if fields is None:
+        fields = fields_of(request.headers)
+        if "Content-Length" not in request.headers:
+            fields += f"Content-Length: {len(body)}\r\n"
     start = _start_of(request.method or "POST", origin)
-    return f"{start}{head}\r\n".encode("latin-1") + body
+    return f"{start}{fields}\r\n".encode("latin-1") + body
 
 
 def _seconds(timeout: Any) -> tuple[float, float, float]:

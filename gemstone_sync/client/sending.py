@@ -17,7 +17,6 @@ import requests
 import urllib3
 from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
-from requests.structures import CaseInsensitiveDict
 
 from ..concurrency import current_call, outgoing_headers
 from ..errors import (
@@ -31,7 +30,7 @@ from ..errors import (
     TransportError,
 )
 from . import faults
-from .adapter import ServiceAdapter
+from .adapter import RpcPost, ServiceAdapter, fields_of
 from .authentication import is_constant
 from .replies import HttpReply
 from .retries import MAX_ATTEMPTS, CircuitBreaker, RetryBudget, backoff
@@ -115,8 +114,9 @@ class Endpoint:
         template.headers.pop("Content-Length", None)
         if authentication is not None and self._authentication is None:
             authentication(template)
-        self._headers = template.headers
-        self._prepared_url = template.url
+        self._common = template.headers
+        self._common_fields = fields_of(template.headers)
+        self._prepared_url = template.url or url
 
     def send(self, body: bytes, sending: Sending, check: Callable[[HttpReply], T]) -> T:
         """Send a body; what `check` makes of the reply.
@@ -194,21 +194,14 @@ class Endpoint:
                 raise
             raise fault from error
         self.breaker.connected()
-        return HttpReply(response.status_code, response.headers.get, content)
+        return HttpReply(response.status_code, lambda name: response.headers.get(name), content)
 
     def _request(self, body: bytes, seconds: float) -> requests.PreparedRequest:
-        request = requests.PreparedRequest()
-        request.method = "POST"
-        request.url = self._prepared_url
-        request.headers = CaseInsensitiveDict(self._headers)
-        request.headers.update(outgoing_headers())
+        own = outgoing_headers()
         # Nobody waits longer: the service stops working on it then.
-        request.headers["X-Gemstone-Deadline"] = str(int(seconds * 1000))
-        request.body = body
-        request.headers["Content-Length"] = str(len(body))
-        if self._authentication is not None:
-            request = self._authentication(request)
-        return request
+        own["X-Gemstone-Deadline"] = str(int(seconds * 1000))
+        request = RpcPost(self._prepared_url, self._common, self._common_fields, own, body)
+        return request if self._authentication is None else self._authentication(request)
 
     def _content_of(self, response: requests.Response, sending: Sending) -> bytes:
         """The body; of an adapter that streams, within the limits that it does not know."""

@@ -1,0 +1,383 @@
+"""A server that answers as a test tells it to: properly, wrongly, slowly, or not at all.
+
+A real socket on 127.0.0.1 and a greenlet for each connection. Every whole request is recorded
+before anything is done about it, so that a test can count what a client really sent. Only the
+server and the behaviours belong in here; what a client makes of them is in the test files.
+
+::
+
+    with FaultyServer(reset, answer("pong")) as server:  # the last behaviour repeats
+        ...
+        assert server.received["ping"] == 2
+"""
+
+import collections
+import contextlib
+import json
+import re
+import socket
+import ssl
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import gevent
+from gevent.event import Event
+
+from tests.helpers import LIMIT, REPOSITORY, Headers
+
+#: A key and a certificate for localhost and 127.0.0.1 that is its own authority.
+CERTIFICATE = str(REPOSITORY / "tests" / "data" / "localhost.pem")
+
+HTML = "<html><body>The proxy is unwell</body></html>"
+
+LINGER = struct.pack("ii", 1, 0)
+
+
+class Request(NamedTuple):
+    """One whole HTTP request."""
+
+    head: bytes
+    body: bytes
+    connection: int
+
+    @property
+    def line(self) -> str:
+        return self.head.partition(b"\r\n")[0].decode("latin-1")
+
+    @property
+    def headers(self) -> Headers:
+        lines = self.head.decode("latin-1").split("\r\n")[1:]
+        pairs = [line.partition(":") for line in lines]
+        return Headers([(name, value.strip()) for name, _, value in pairs])
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def methods(self) -> list[str]:
+        """The JSON-RPC methods it asks for, each time one is named."""
+        try:
+            items = self.json if isinstance(self.json, list) else [self.json]
+            return [item["method"] for item in items]
+        except (ValueError, TypeError, KeyError):
+            return []
+
+    @property
+    def id(self) -> str:
+        """The id as JSON text, of the first item in a batch; ``null`` without one."""
+        items = self.json if isinstance(self.json, list) else [self.json]
+        return json.dumps(items[0].get("id"))
+
+
+class Exchange:
+    """A request and the connection on which it waits for what a behaviour does about it."""
+
+    def __init__(self, connection: socket.socket, request: Request) -> None:
+        self.socket = connection
+        self.request = request
+
+    def send(self, text: bytes | str) -> None:
+        """Send it; ``ID`` in it stands for the request's own."""
+        data = text.encode() if isinstance(text, str) else text
+        self.socket.sendall(data.replace(b"ID", self.request.id.encode()))
+
+    def reply(self, text: bytes | str, status: str = "200 OK", **headers: str) -> None:
+        """Send a reply that is proper HTTP, whatever its body."""
+        data = text.encode() if isinstance(text, str) else text
+        data = data.replace(b"ID", self.request.id.encode())
+        fields = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        fields.update({name.replace("_", "-"): value for name, value in headers.items()})
+        lines = [f"HTTP/1.1 {status}", *(f"{key}: {value}" for key, value in fields.items())]
+        self.socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + data)
+
+
+class Ended(Exception):
+    """Raised by a behaviour after which the connection is closed."""
+
+
+Behaviour = Callable[[Exchange], None]
+
+
+def answer(value: Any = "pong", **headers: str) -> Behaviour:
+    """The proper answer: a result for a call, 204 for a notification, a list for a batch."""
+
+    def result(item: Mapping[str, Any]) -> dict[str, Any]:
+        return {"jsonrpc": "2.0", "result": value, "id": item["id"]}
+
+    def act(exchange: Exchange) -> None:
+        sent = exchange.request.json
+        items = [item for item in (sent if isinstance(sent, list) else [sent]) if "id" in item]
+        if not items:
+            exchange.socket.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        elif isinstance(sent, list):
+            exchange.reply(json.dumps([result(item) for item in items]), **headers)
+        else:
+            exchange.reply(json.dumps(result(items[0])), **headers)
+
+    return act
+
+
+def body(text: bytes | str, status: str = "200 OK", **headers: str) -> Behaviour:
+    """A reply with this body; ``ID`` in it stands for the request's own."""
+    return lambda exchange: exchange.reply(text, status, **headers)
+
+
+def html(status: str = "200 OK", **headers: str) -> Behaviour:
+    """What a proxy says when it does not reach the service."""
+    return body(HTML, status, **{"Content_Type": "text/html; charset=utf-8", **headers})
+
+
+def redirect(url: str, status: str = "307 Temporary Redirect") -> Behaviour:
+    return body("", status, Location=url)
+
+
+def keep(exchange: Exchange) -> None:
+    """Nothing; the next request may follow on the same connection."""
+
+
+def close(exchange: Exchange) -> None:
+    """End the connection in order."""
+    raise Ended
+
+
+def reset(exchange: Exchange) -> None:
+    """End the connection with a reset."""
+    exchange.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
+    raise Ended
+
+
+def hang(exchange: Exchange) -> None:
+    """Say nothing until the client leaves."""
+    while exchange.socket.recv(1 << 16):
+        pass
+    raise Ended
+
+
+def raw(text: bytes | str, then: Behaviour = keep) -> Behaviour:
+    """These bytes and no others; ``ID`` in them stands for the request's own."""
+    return both(lambda exchange: exchange.send(text), then)
+
+
+def both(first: Behaviour, second: Behaviour) -> Behaviour:
+    def act(exchange: Exchange) -> None:
+        first(exchange)
+        second(exchange)
+
+    return act
+
+
+def drip(text: bytes | str, every: float) -> Behaviour:
+    """These bytes, one of them every so many seconds."""
+
+    def act(exchange: Exchange) -> None:
+        data = text.encode() if isinstance(text, str) else text
+        for place in range(len(data)):
+            exchange.socket.sendall(data[place : place + 1])
+            gevent.sleep(every)
+
+    return act
+
+
+def endless(start: bytes, piece: bytes) -> Behaviour:
+    """The start, and then the piece again and again until the client leaves."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.socket.sendall(start)
+        while True:
+            exchange.socket.sendall(piece)
+            gevent.sleep(0)
+
+    return act
+
+
+def when(event: Event, behaviour: Behaviour) -> Behaviour:
+    """The behaviour once the event is set."""
+
+    def act(exchange: Exchange) -> None:
+        assert event.wait(LIMIT), "a test did not set its event"
+        behaviour(exchange)
+
+    return act
+
+
+def forward(port: int, then: Behaviour | None = None) -> Behaviour:
+    """Have a service on this port answer; or, with `then`, only execute it."""
+
+    def act(exchange: Exchange) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=LIMIT) as service:
+            head = re.sub(rb"\r\nConnection:[^\r]*", b"", exchange.request.head, flags=re.I)
+            service.sendall(head + b"\r\nConnection: close\r\n\r\n" + exchange.request.body)
+            answered = b"".join(iter(lambda: service.recv(1 << 16), b""))
+        if then is None:
+            exchange.socket.sendall(answered)
+            raise Ended
+        then(exchange)
+
+    return act
+
+
+def gzip_bomb(size: int) -> bytes:
+    """About a thousandth of `size` in gzip, with that many bytes of a JSON text in it."""
+    pack = zlib.compressobj(9, wbits=31)
+    spaces = b" " * (1 << 20)
+    pieces = [pack.compress(b'{"jsonrpc":"2.0","id":1,"result":')]
+    pieces += [pack.compress(spaces) for _ in range(size >> 20)]
+    return b"".join([*pieces, pack.compress(b"1}"), pack.flush()])
+
+
+class FaultyServer:
+    """A server for the length of a with block.
+
+    :param script: what to do about each request, in order; the last one repeats.
+    :param tls: whether to speak TLS, with `CERTIFICATE`.
+    :param idle: seconds after which a connection is closed that waits for its next request.
+    :param greeting: what to do about each new connection, before any request and any TLS.
+    :param port: listen here, on `host`; a free one when left out.
+
+    :ivar requests: everything that arrived whole, but for what is `aside`.
+    :ivar received: how often each JSON-RPC method arrived.
+    :ivar connections: how many there were so far.
+    :ivar aside: what to do about a method that is no part of the script. Clients may ask for the
+        contract of a service when a call failed; this one says that it has none.
+    """
+
+    def __init__(
+        self,
+        *script: Behaviour,
+        tls: bool = False,
+        idle: float | None = None,
+        greeting: Behaviour | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.requests: list[Request] = []
+        self.asked_aside: list[Request] = []
+        self.received: collections.Counter[str] = collections.Counter()
+        no_such_method = '{"jsonrpc":"2.0","error":{"code":-32601,"message":"no"},"id":ID}'
+        self.aside: dict[str, Behaviour] = {"get_service_specs": body(no_such_method)}
+        self.connections = 0
+        self.failures: list[Exception] = []
+        self.script(*script or [answer()])
+        self.idle = idle
+        self.greeting = greeting
+        self.host = host
+        self.port = port
+        self._tls = _tls_context() if tls else None
+        self._greenlets: list[gevent.Greenlet] = []
+        self._sockets: dict[int, socket.socket] = {}
+
+    def script(self, *behaviours: Behaviour) -> None:
+        """What to do from now on."""
+        self._script = list(behaviours)
+
+    @property
+    def url(self) -> str:
+        return f"{'http' if self._tls is None else 'https'}://{self.host}:{self.port}/api"
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._sockets)
+
+    def __enter__(self) -> "FaultyServer":
+        self._listener = socket.create_server((self.host, self.port), backlog=512)
+        self.port = self._listener.getsockname()[1]
+        self._greenlets.append(gevent.spawn(self._accept))
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+        assert not self.failures, self.failures
+
+    def stop(self) -> None:
+        """End every connection, and refuse new ones."""
+        gevent.killall(self._greenlets)
+        for one in [self._listener, *self._sockets.values()]:
+            one.close()
+
+    def _accept(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            self.connections += 1
+            self._sockets[self.connections] = connection
+            self._greenlets.append(gevent.spawn(self._serve, connection, self.connections))
+
+    def _serve(self, connection: socket.socket, number: int) -> None:
+        try:
+            # What the client ends from its side is no fault of the server's.
+            with contextlib.suppress(OSError, Ended):
+                if self.greeting is not None:
+                    self.greeting(Exchange(connection, Request(b"", b"{}", number)))
+                if self._tls is not None:
+                    connection = self._tls.wrap_socket(connection, server_side=True)
+                    self._sockets[number] = connection
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for request in self._requests(connection, number):
+                    self._record(request)(Exchange(connection, request))
+        except Exception as error:
+            self.failures.append(error)
+        finally:
+            self._sockets.pop(number).close()
+
+    def _record(self, request: Request) -> Behaviour:
+        methods = request.methods
+        self.received.update(methods)
+        if len(methods) == 1 and methods[0] in self.aside:
+            self.asked_aside.append(request)
+            return self.aside[methods[0]]
+        self.requests.append(request)
+        return self._script.pop(0) if len(self._script) > 1 else self._script[0]
+
+    def _requests(self, connection: socket.socket, number: int) -> Iterator[Request]:
+        received = b""
+        while True:
+            connection.settimeout(self.idle)
+            while b"\r\n\r\n" not in received:
+                received += _more(connection)
+                connection.settimeout(None)
+            head, _, received = received.partition(b"\r\n\r\n")
+            length = re.search(rb"\r\nContent-Length: *(\d+)", head, re.IGNORECASE)
+            size = int(length[1]) if length else 0
+            while len(received) < size:
+                received += _more(connection)
+            yield Request(head, received[:size], number)
+            received = received[size:]
+
+
+def _more(connection: socket.socket) -> bytes:
+    received = connection.recv(1 << 16)
+    if not received:
+        raise Ended
+    return received
+
+
+def _tls_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    return context
+
+
+@contextlib.contextmanager
+def full_backlog() -> Iterator[str]:
+    """The URL of a listener that accepts nothing and has no room for another connection."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1))
+        address = listener.getsockname()
+        for _ in range(20):
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0.3)
+            try:
+                waiting.connect(address)
+            except TimeoutError:
+                break
+        else:
+            raise AssertionError("the backlog does not fill up")
+        yield f"http://127.0.0.1:{address[1]}/api"
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
