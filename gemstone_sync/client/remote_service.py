@@ -7,19 +7,21 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
 
 from requests.adapters import BaseAdapter
 
 from ..errors import UNSET, MethodNotFound, RemoteError, RpcError, TransportError, Unset
 from ..protocol import encode_json
 from .adapter import ServiceAdapter
-from .authentication import Authentication, BasicAuth, authentication_of
+from .authentication import Authentication, authentication_of
 from .background import BackgroundCalls
+from .balancing import EndpointSet, EndpointSource
+from .endpoint import Endpoint, Limits, Sending
 from .namespaces import MethodNamespace, NotificationNamespace
 from .replies import ReplyReader
-from .sending import Endpoint, Limits, Sending
+from .sending import Sender
 from .structs import AsyncMethodCall, BatchResult, MethodCall, Notification, Result
+from .urls import source_of
 
 __all__ = ["AsyncMethodCall", "RemoteService"]
 
@@ -40,7 +42,8 @@ class RemoteService:
     """A service that answers JSON-RPC 2.0 over HTTP.
 
     :param service_endpoint: the URL, e.g. ``"http://127.0.0.1:5000/api"``. A user and password in
-        it are sent as `BasicAuth`.
+        it are sent as `BasicAuth`. With a list of URLs, calls are spread over them by their calls
+        in flight, and one that cannot be reached is left alone for a while.
     :param authentication_method: `HeaderToken`, `CookieToken`, `BearerToken`, `BasicAuth`, a
         (user, password) tuple, or any requests ``AuthBase``.
     :param timeout: seconds to connect and to wait for the answer; one number sets both.
@@ -71,7 +74,7 @@ class RemoteService:
 
     def __init__(
         self,
-        service_endpoint: str,
+        service_endpoint: str | Sequence[str] | EndpointSource,
         *,
         authentication_method: Authentication = None,
         timeout: float | tuple[float, float] = (1, 10),
@@ -84,24 +87,22 @@ class RemoteService:
         errors: Iterable[type[RpcError]] = (),
         adapter: BaseAdapter | None = None,
     ) -> None:
-        origin = _checked_url(service_endpoint)
-        authentication = authentication_of(authentication_method)
-        if origin.username is not None:
-            if authentication is not None:
-                raise ValueError("credentials in the URL and an authentication_method: which?")
-            user, password = unquote(origin.username), unquote(origin.password or "")
-            authentication = BasicAuth(user, password)
-            origin = origin._replace(netloc=origin.netloc.rpartition("@")[2])
-        #: What says who calls.
-        self.authentication_method = authentication
         connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
         _check_positive(timeout=connect, total_timeout=total_timeout, pool_size=pool_size)
         _check_positive(timeout=read, max_response_size=max_response_size)
+        source, credentials = source_of(service_endpoint)
+        authentication = authentication_of(authentication_method)
+        if credentials is not None and authentication is not None:
+            raise ValueError("credentials in the URL and an authentication_method: which?")
+        #: What says who calls.
+        self.authentication_method = authentication or credentials
         if adapter is None:
             adapter = ServiceAdapter(pool_size=pool_size, max_response_size=max_response_size)
-        self._endpoint = Endpoint(
-            origin.geturl(), adapter, authentication, _headers(), verify, cert
-        )
+        self._adapter = adapter
+        who = self.authentication_method  # no reference to self: nothing must keep it alive
+        self._endpoints = EndpointSet(source, lambda url: Endpoint(url, adapter, who, verify, cert))
+        self._endpoints.current()
+        self._sender = Sender(self._endpoints)
         self._background = BackgroundCalls(pool_size)
         self._configure(
             _Options(
@@ -118,7 +119,7 @@ class RemoteService:
             if not (isinstance(cls, type) and issubclass(cls, RpcError)):
                 raise TypeError(f"errors holds subclasses of RpcError, not {cls!r}")
         self._options = options
-        self._reader = ReplyReader(self._endpoint.url, options.errors)
+        self._reader = ReplyReader(options.errors)
 
     def with_options(
         self,
@@ -155,8 +156,16 @@ class RemoteService:
 
     @property
     def url(self) -> str:
-        """The endpoint, without user and password."""
-        return self._endpoint.url
+        """The endpoint, without user and password; of several, the first.
+
+        :raises ConnectionFailed: when none is known at the moment.
+        """
+        return self.urls[0] if self.urls else self._endpoints.choose().url
+
+    @property
+    def urls(self) -> list[str]:
+        """All endpoints, without user and password."""
+        return [endpoint.url for endpoint in self._endpoints.current()]
 
     @property
     def name(self) -> str:
@@ -212,7 +221,7 @@ class RemoteService:
         body = encode_json(call.message())
         read = self._reader.read_result
         try:
-            return self._endpoint.send(body, sending, lambda reply: read(reply, call))
+            return self._sender.send(body, sending, lambda reply: read(reply, call))
         except RemoteError as error:  # one that came with an HTTP status of its own
             return Result(None, error, call.id, call)
 
@@ -251,7 +260,7 @@ class RemoteService:
         else:
             notification = Notification(method_name_or_object, params)
         method = notification.method_name
-        self._endpoint.send(
+        self._sender.send(
             encode_json(notification.message()),
             Sending(self._options.limits, method, _never),
             lambda reply: self._reader.read_nothing(reply, method),
@@ -280,7 +289,7 @@ class RemoteService:
         if not requests:
             return BatchResult()
         may_repeat = _always if idempotent and len(calls) == len(requests) else _never
-        return self._endpoint.send(
+        return self._sender.send(
             encode_json([item.message() for item in requests]),
             Sending(self._options.limits, None, may_repeat),
             lambda reply: self._reader.read_batch(reply, calls),
@@ -333,7 +342,7 @@ class RemoteService:
     def close(self) -> None:
         """Close the idle connections. The client can be used again."""
         self._background.close()
-        self._endpoint.adapter.close()
+        self._adapter.close()
 
     def __enter__(self) -> RemoteService:
         return self
@@ -342,7 +351,7 @@ class RemoteService:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<RemoteService {self.url}>"
+        return f"<RemoteService {', '.join(self.urls) or 'without an endpoint'}>"
 
 
 def _always(error: Exception) -> bool:
@@ -363,31 +372,6 @@ def _call_of(given: str | MethodCall, params: Any) -> MethodCall:
 def _check_no_params(params: Any) -> None:
     if params is not None:
         raise TypeError("the parameters are in the object already")
-
-
-def _headers() -> dict[str, str]:
-    return {
-        "User-Agent": "gemstone_sync",
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",  # between services, compressing costs more than sending
-        "Content-Type": "application/json",
-    }
-
-
-def _checked_url(url: str) -> SplitResult:
-    if not isinstance(url, str):
-        raise TypeError(f"a service's endpoint is a URL, not {url!r}")
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or any(character <= " " for character in url):
-        shown = url.rpartition("@")[2] if isinstance(url, str) else url
-        raise ValueError(
-            f"not a service's endpoint: {shown!r}; write it like 'http://127.0.0.1:8000/api'"
-        )
-    return parts._replace(fragment="")
 
 
 def _check_positive(**values: Any) -> None:

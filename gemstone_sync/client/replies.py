@@ -9,8 +9,8 @@ from __future__ import annotations
 import datetime
 import email.utils
 import http
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from ..errors import UNSET, BadResponse, ParseError, RemoteError, RpcError
 from ..protocol import RequestId, decode_json
@@ -24,26 +24,33 @@ _DEFAULT_WAIT = 1.0
 _OVERLOADED = (-32000, "Server overloaded")
 
 
+class HasHeaders(Protocol):
+    """A response of requests, as far as it matters here."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
 class HttpReply(NamedTuple):
     """What came back over HTTP.
 
-    :param header: gives a header by its name, or None.
+    :param url: where from.
+    :param response: has the headers, and makes them only when they are looked at.
     """
 
+    url: str
     status: int
-    header: Callable[[str], str | None]
+    response: HasHeaders
     body: bytes
 
 
 class ReplyReader:
-    """Reads the replies of one service.
+    """Reads the replies of services.
 
-    :param url: for messages.
     :param known: classes of the user's own, by their code.
     """
 
-    def __init__(self, url: str, known: Sequence[type[RpcError]] = ()) -> None:
-        self._url = url
+    def __init__(self, known: Sequence[type[RpcError]] = ()) -> None:
         self._known = tuple(known)
 
     def check_status(self, reply: HttpReply, method: str | None) -> None:
@@ -58,10 +65,10 @@ class ReplyReader:
         error = self._error_object_in(reply.body)
         if reply.status == 503:
             told = error or dict(zip(("code", "message"), _OVERLOADED, strict=True))
-            wait = _seconds_to_wait(reply.header("Retry-After"))
-            raise self._remote_error(told, method, overloaded=True, retry_after=wait)
+            wait = _seconds_to_wait(reply.response.headers.get("Retry-After"))
+            raise self._remote_error(told, reply, method, overloaded=True, retry_after=wait)
         if error is not None:
-            raise self._remote_error(error, method)
+            raise self._remote_error(error, reply, method)
         phrase = _phrase_of(reply.status)
         if 300 <= reply.status < 400:
             # Followed, it would hand the token to whoever the Location names.
@@ -91,7 +98,7 @@ class ReplyReader:
         self.check_status(reply, method)
         error = self._error_object_in(reply.body)
         if error is not None:
-            raise self._remote_error(error, method)
+            raise self._remote_error(error, reply, method)
 
     def read_batch(self, reply: HttpReply, calls: Sequence[MethodCall]) -> BatchResult:
         """The answers to a batch, in the order of its calls.
@@ -103,7 +110,7 @@ class ReplyReader:
         if not calls:
             error = self._error_object_in(reply.body)
             if error is not None:
-                raise self._remote_error(error, None)
+                raise self._remote_error(error, reply, None)
             return BatchResult()
         content = self._decode(reply, list)
         if type(content) is dict:
@@ -159,7 +166,7 @@ class ReplyReader:
             raise self._bad("the answer's error is no error object", reply)
         # In a batch each item tells for itself that there was no place for it.
         overloaded = (error["code"], error["message"]) == _OVERLOADED
-        return None, self._remote_error(error, method, overloaded)
+        return None, self._remote_error(error, reply, method, overloaded)
 
     def _error_object_in(self, body: bytes) -> dict[str, Any] | None:
         if not body:
@@ -174,6 +181,7 @@ class ReplyReader:
     def _remote_error(
         self,
         error: dict[str, Any],
+        reply: HttpReply,
         method: str | None,
         overloaded: bool = False,
         retry_after: float | None = None,
@@ -181,7 +189,7 @@ class ReplyReader:
         return faults.remote_error(
             error,
             method=method,
-            url=self._url,
+            url=reply.url,
             overloaded=overloaded,
             retry_after=retry_after,
             known=self._known,
@@ -190,7 +198,7 @@ class ReplyReader:
     def _bad(self, message: str, reply: HttpReply) -> BadResponse:
         shown = reply.body[:60].decode("utf-8", "replace")
         start = f"; it starts with {shown!r}" if reply.body else ""
-        return BadResponse(f"{self._url}: {message}{start}", status=reply.status, body=reply.body)
+        return BadResponse(f"{reply.url}: {message}{start}", status=reply.status, body=reply.body)
 
 
 def _is_error_object(error: object) -> bool:

@@ -44,7 +44,7 @@ class ServiceClient:
         self.service = service
         self.headers = dict(headers or {})
         self._ids = itertools.count(1)
-        self._reader = ReplyReader(service.endpoint)
+        self._reader = ReplyReader()
 
     def __enter__(self) -> ServiceClient:
         self.service._runner.start_work_only()
@@ -60,8 +60,9 @@ class ServiceClient:
         :raises RemoteError: of the class that matches the error's code, as `RemoteService` does.
         """
         call = MethodCall(method, params_of(args, kwargs), id=next(self._ids))
-        status, headers, body = self.post(encode_json(call.message()))
-        return self._reader.read_result(ClientReply(status, headers.get, body), call).value()
+        reply = self.post(encode_json(call.message()))
+        found = ClientReply(self.service.endpoint, reply.status, reply, reply.body)
+        return self._reader.read_result(found, call).value()
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Send a notification."""
