@@ -12,6 +12,7 @@ Hot path: `ServiceAdapter.send` runs for each call.
 
 from __future__ import annotations
 
+import datetime
 import functools
 import http
 import time
@@ -90,7 +91,6 @@ class ServiceAdapter(BaseAdapter):
             connection.close()
         made = _HttpReply(request, response, self)
         if request.hooks.get("response"):  # an AuthBase that answers challenges
-            made._parse()
             options = {"timeout": timeout, "verify": verify, "cert": cert, "proxies": proxies}
             hooked: requests.Response = dispatch_hook(  # type: ignore[no-untyped-call]
                 "response", request.hooks, made, stream=stream, **options
@@ -134,6 +134,8 @@ class ServiceAdapter(BaseAdapter):
 class _HttpReply(requests.Response):
     """A response that makes only what is looked at: requests' own constructor takes 10 µs."""
 
+    elapsed = datetime.timedelta()  # nobody measures it
+
     def __init__(
         self,
         request: requests.PreparedRequest,
@@ -151,9 +153,6 @@ class _HttpReply(requests.Response):
         self.history = []
         self.request = request
         self.connection = adapter  # type: ignore[assignment]
-
-    def _parse(self) -> None:
-        self.headers, self.cookies, self.elapsed  # noqa: B018  # computes them
 
     @functools.cached_property
     def headers(self) -> CaseInsensitiveDict[str]:  # type: ignore[override]
@@ -261,7 +260,7 @@ def _start_of(method: str, origin: SplitResult) -> str:
 def _message_of(request: requests.PreparedRequest, origin: SplitResult) -> bytes:
     """The request as HTTP/1.1 has it, in one piece so that it is sent by one call.
 
-    :raises ValueError: when a header holds what would end it.
+    :raises ValueError: when a header holds what it cannot.
     """
     body = request.body or b""
     if isinstance(body, str):
@@ -272,7 +271,10 @@ def _message_of(request: requests.PreparedRequest, origin: SplitResult) -> bytes
         if "Content-Length" not in request.headers:
             fields += f"Content-Length: {len(body)}\r\n"
     start = _start_of(request.method or "POST", origin)
-    return f"{start}{fields}\r\n".encode("latin-1") + body
+    try:
+        return f"{start}{fields}\r\n".encode("latin-1") + body
+    except UnicodeEncodeError:  # its own message and context would show the header
+        raise ValueError("a header of the request has characters that HTTP forbids") from None
 
 
 def _seconds(timeout: Any) -> tuple[float, float, float]:

@@ -23,19 +23,21 @@ class BackgroundCalls:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._executor: concurrent.futures.ThreadPoolExecutor | None = None
-        self._made_in: tuple[int, bool] | None = None
+        #: By process and by whether it is patched: the threads of another kind are of no use here.
+        self._executors: dict[tuple[int, bool], concurrent.futures.ThreadPoolExecutor] = {}
 
     def submit(self, function: Callable[[], T]) -> concurrent.futures.Future[T]:
         """Run `function` with the caller's context: its deadline, request id and trace."""
         here = (os.getpid(), is_patched())
-        if self._executor is None or self._made_in != here:
+        executor = self._executors.get(here)
+        if executor is None:
             made = concurrent.futures.ThreadPoolExecutor(self._limit, "gemstone_sync-call")
-            self._executor, self._made_in = made, here
-        return self._executor.submit(contextvars.copy_context().run, function)
+            # One step, so that two threads do not get one each. Unused, the other has no thread.
+            executor = self._executors.setdefault(here, made)
+        return executor.submit(contextvars.copy_context().run, function)
 
     def close(self) -> None:
         """Let what runs or waits finish, and the threads end."""
-        executor, self._executor = self._executor, None
-        if executor is not None and self._made_in == (os.getpid(), is_patched()):
+        executor = self._executors.pop((os.getpid(), is_patched()), None)
+        if executor is not None:
             executor.shutdown(wait=False)

@@ -18,8 +18,7 @@ from collections import deque
 from typing import Any
 from urllib.parse import SplitResult
 
-import urllib3.connection
-from gevent import monkey
+import gevent
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from ..concurrency import is_patched
@@ -36,15 +35,17 @@ MAX_IDLE = 4.0
 class Connection:
     """A connected socket, and since when nobody uses it."""
 
-    __slots__ = ("_wrapper", "idle_since", "sock")
+    __slots__ = ("idle_since", "sock")
 
-    def __init__(self, wrapper: Any) -> None:
-        self._wrapper = wrapper  # urllib3's, which made the socket and knows how to close it
-        self.sock = wrapper.sock
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
         self.idle_since = 0.0
 
     def close(self) -> None:
-        self._wrapper.close()
+        try:
+            self.sock.close()
+        except ValueError:  # the event loop of its thread is gone, which gevent's close asks first
+            self.sock._sock.close()  # type: ignore[attr-defined]
 
     def is_quiet(self) -> bool:
         """Whether it is open, and nothing has arrived that nobody asked for.
@@ -91,7 +92,7 @@ class ConnectionPool:
         self._tls_context: tuple[bool, ssl.SSLContext] | None = None
         self._pid = os.getpid()
         #: Idle connections, the last used at the right; a stack for each event loop.
-        self._stacks: dict[int, deque[Connection]] = {}
+        self._stacks: dict[Any, deque[Connection]] = {}
         # A client that nobody closes must not leave sockets behind; as urllib3's pools do it.
         self.close = weakref.finalize(self, _close_all, self._stacks)
         self.close.atexit = False
@@ -100,7 +101,7 @@ class ConnectionPool:
         """An idle connection that is as good as new; None when there is none."""
         if self._pid != os.getpid():
             self._forget_those_of_the_parent()
-        stack = self._stacks.get(_loop_id())
+        stack = self._stacks.get(_loop())
         while stack:
             try:
                 connection = stack.pop()
@@ -113,44 +114,56 @@ class ConnectionPool:
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next call."""
-        if not self.close.alive:
-            connection.close()
-            return
         now = connection.idle_since = time.monotonic()
-        loop = _loop_id()
+        loop = _loop()
         stack = self._stacks.get(loop)
         if stack is None:
+            self._forget_those_of_ended_threads()
             stack = self._stacks.setdefault(loop, deque())
         stack.append(connection)
-        if len(stack) > self._size or now - stack[0].idle_since > MAX_IDLE:
-            with contextlib.suppress(IndexError):
+        if not self.close.alive:  # only now: whoever closes meanwhile has seen it or is seen
+            _close_all(self._stacks)
+            return
+        with contextlib.suppress(IndexError):  # another thread may have taken the last one
+            if len(stack) > self._size or now - stack[0].idle_since > MAX_IDLE:
                 stack.popleft().close()
 
     def connect(self, url: str, seconds: float) -> Connection:
         """A new connection.
 
-        :param seconds: for the connection, and again for the TLS handshake.
+        :param seconds: for everything: finding the address, connecting, the TLS handshake. In a
+            process that is not patched, finding the address has the limits of the system's
+            resolver instead (5 s for each server and attempt, see ``resolv.conf``).
         :raises ConnectionFailed: when there is none to be had.
         """
         try:
-            return Connection(self._connected(seconds))
-        except (OSError, urllib3.exceptions.HTTPError, UnicodeError) as error:
+            if not is_patched():
+                return Connection(self._connected(seconds))
+            # gevent's sockets bound each wait of a handshake, and the resolver has no limit.
+            with gevent.Timeout(seconds, TimeoutError):
+                return Connection(self._connected(seconds))
+        except (OSError, ValueError) as error:  # UnicodeError too: a host that is no name
             raise faults.connecting(error, url, seconds) from error
 
-    def _connected(self, seconds: float) -> urllib3.connection.HTTPConnection:
-        made: urllib3.connection.HTTPConnection
-        if self._is_tls:
-            made = urllib3.connection.HTTPSConnection(
-                self._host, self._port, timeout=seconds, ssl_context=self._context()
-            )
-        else:
-            made = urllib3.connection.HTTPConnection(self._host, self._port, timeout=seconds)
+    def _connected(self, seconds: float) -> socket.socket:
+        deadline = time.monotonic() + seconds
+        context = self._context() if self._is_tls else None
+        sock = _connected_socket(self._host, self._port or (443 if self._is_tls else 80), deadline)
         try:
-            made.connect()
+            # A request is one write; without this a large one's end waits for the other side.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context is not None:
+                # Detaches the socket it is given; of an IP address OpenSSL sends no SNI.
+                name = self._host.partition("%")[0].rstrip(".")
+                sock = context.wrap_socket(
+                    sock, server_hostname=name, do_handshake_on_connect=False
+                )
+                sock.settimeout(_left(deadline))
+                sock.do_handshake()
         except BaseException:
-            made.close()
+            sock.close()
             raise
-        return made
+        return sock
 
     def _context(self) -> ssl.SSLContext:
         """The TLS settings, read once: loading the authorities takes about 10 ms."""
@@ -171,10 +184,17 @@ class ConnectionPool:
                 context.load_cert_chain(*paths)
         except OSError as error:
             raise ConnectionFailed(f"the certificates cannot be read: {error}") from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
         if self._verify is False:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
+
+    def _forget_those_of_ended_threads(self) -> None:
+        for loop in list(self._stacks):
+            if loop is not None and loop.loop is None:  # gevent has destroyed it
+                _close_all({loop: self._stacks.pop(loop, deque())})
 
     def _forget_those_of_the_parent(self) -> None:
         """After a fork two processes have the sockets. Closing this one's leaves them connected."""
@@ -182,17 +202,46 @@ class ConnectionPool:
         _close_all(self._stacks)
 
 
-def _loop_id() -> int:
+def _loop() -> Any:
     """What shares sockets: all threads of a plain process, one thread's greenlets of a patched one.
 
-    A patched socket belongs to the event loop of the thread that made it.
+    A patched socket belongs to the event loop of the thread that made it. Not the thread's own
+    identity: that is given to another thread once it has ended, and takes 15 times as long to get.
     """
-    if not is_patched():
-        return 0
-    return int(monkey.get_original("_thread", "get_ident")())
+    return gevent.get_hub() if is_patched() else None
 
 
-def _close_all(stacks: dict[int, deque[Connection]]) -> None:
+def _connected_socket(host: str, port: int, deadline: float) -> socket.socket:
+    """A TCP connection to the first address of the host that takes one.
+
+    Not ``socket.create_connection``: that has the whole time again for each address.
+    """
+    last: OSError = OSError("the host has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(_left(deadline))
+            sock.connect(address)
+        except BaseException as error:
+            sock.close()
+            if not isinstance(error, OSError) or isinstance(error, TimeoutError):
+                raise
+            last = error
+        else:
+            return sock
+    raise last
+
+
+def _left(deadline: float) -> float:
+    """:raises TimeoutError: when nothing is left."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _close_all(stacks: dict[Any, deque[Connection]]) -> None:
     for stack in list(stacks.values()):
         while stack:
-            stack.pop().close()
+            with contextlib.suppress(IndexError):
+                stack.pop().close()

@@ -6,6 +6,7 @@ URL and never what may be secret: no header, no body that was sent, no user info
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +36,7 @@ class TruncatedResponse(BadResponse):
 
 def connecting(error: Exception, url: str, seconds: float) -> ConnectionFailed:
     """The fault for an exception while connecting to `url`, with `seconds` as its time-out."""
-    if isinstance(error, (urllib3.exceptions.ConnectTimeoutError, TimeoutError)):
+    if isinstance(error, TimeoutError):
         return ConnectTimeout(f"{url}: no connection within {seconds:g} s")
     return ConnectionFailed(f"{url}: {_reason(error)}")
 
@@ -61,40 +62,51 @@ def using_adapter(error: Exception, url: str) -> TransportError:
         return ConnectTimeout(f"{url}: no connection in time")
     if isinstance(error, requests.Timeout):
         return Timeout(f"{url}: no answer in time")
-    cause = _innermost(error)
-    before_sending = (
-        urllib3.exceptions.NewConnectionError,
-        urllib3.exceptions.SSLError,
-        urllib3.exceptions.ProxyError,
-        ssl.SSLError,
-    )
     if isinstance(error, requests.ConnectionError):
+        cause = _innermost(error)
+        # Of TLS only this is surely before sending: requests has one class for all its faults.
+        if isinstance(cause, (*_NOT_CONNECTED, ssl.SSLCertVerificationError)):
+            return ConnectionFailed(f"{url}: {_reason(cause)}")
         if isinstance(cause, TimeoutError) or "timed out" in str(cause):
             return Timeout(f"{url}: no answer in time")
-        kind = ConnectionFailed if isinstance(cause, before_sending) else ConnectionLost
-        return kind(f"{url}: {_reason(cause)}")
+        return ConnectionLost(f"{url}: the connection broke before the answer: {_reason(cause)}")
     if isinstance(error, (requests.RequestException, urllib3.exceptions.HTTPError)):
         return BadResponse(f"{url}: {_reason(error)}")
     return ConnectionLost(f"{url}: {_reason(error)}")
 
 
-def _innermost(error: Exception) -> Exception:
-    """What urllib3 hides in its MaxRetryError, and requests in its ConnectionError."""
-    cause = error.args[0] if error.args else None
-    for found in (getattr(cause, "reason", None), cause):
-        if isinstance(found, Exception):
-            return found
+_NOT_CONNECTED = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ProxyError)
+_WRAPPERS = (
+    requests.ConnectionError,
+    urllib3.exceptions.MaxRetryError,
+    urllib3.exceptions.ProtocolError,
+    urllib3.exceptions.SSLError,
+)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What requests and urllib3 hide in their own exceptions."""
+    while isinstance(error, _WRAPPERS):
+        hidden = [getattr(error, "reason", None), *reversed(error.args)]
+        inner = next((one for one in hidden if isinstance(one, BaseException)), None)
+        if inner is None:
+            break
+        error = inner
     return error
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate does not verify: {error.verify_message}"
-    if isinstance(error, urllib3.exceptions.NameResolutionError):
-        return "no such host"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"TLS failed: {error.reason.replace('_', ' ').lower()}"
+    if isinstance(error, UnicodeError):
+        return "its host is not a name that can exist"
     cause = error.__cause__ or error.__context__
     if isinstance(error, urllib3.exceptions.NewConnectionError) and cause is not None:
         error = cause
+    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME:
+        return "no such host"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__

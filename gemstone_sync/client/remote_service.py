@@ -10,7 +10,15 @@ from typing import Any
 
 from requests.adapters import BaseAdapter
 
-from ..errors import UNSET, MethodNotFound, RemoteError, RpcError, TransportError, Unset
+from ..errors import (
+    UNSET,
+    MethodNotFound,
+    RemoteError,
+    RpcError,
+    ServiceNotFound,
+    TransportError,
+    Unset,
+)
 from ..protocol import encode_json
 from .adapter import ServiceAdapter
 from .authentication import Authentication, authentication_of
@@ -329,14 +337,14 @@ class RemoteService:
         :param registry: the registry's endpoint.
         :param name: the service's name; what patterns mean is the registry's affair.
         :param options: for the `RemoteService`.
-        :raises ValueError: when the registry knows none.
+        :raises ServiceNotFound: when the registry knows none; it is a ValueError.
         :raises RemoteError, TransportError: when the registry cannot be asked.
         """
         with cls(registry) as asked:
             found = asked.idempotent.locate_service(name)
         urls = [found] if isinstance(found, str) else list(found or ())
         if not urls:
-            raise ValueError(f"the registry {asked.url} knows no service {name!r}")
+            raise ServiceNotFound(f"the registry {asked.url} knows no service {name!r}")
         return cls(random.choice(urls), **options)
 
     def close(self) -> None:

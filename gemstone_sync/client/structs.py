@@ -95,7 +95,9 @@ class MethodCall(Notification):
         return message
 
     def __eq__(self, other: object) -> bool:
-        return self.id == other.id if isinstance(other, MethodCall) else NotImplemented
+        if not isinstance(other, MethodCall):
+            return NotImplemented
+        return type(self.id) is type(other.id) and self.id == other.id  # 1 and 1.0 are two ids
 
     def __hash__(self) -> int:
         return hash(self.id)

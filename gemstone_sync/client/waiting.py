@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextvars
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -64,15 +65,17 @@ def make_callbacks(
     :param on_result: gets the value of a call that succeeded.
     :param on_error: gets the exception of a call that failed.
     :param run_in_threads: call the callbacks in background threads (greenlets, in a patched
-        process) and return at once; what they raise is logged. Otherwise they are called here, one
-        after another, and this returns when the last call has finished.
+        process), with the context of this call, and return at once; what they raise is logged.
+        Otherwise they are called here, one after another, and this returns when the last call has
+        finished.
     """
     handles = list(async_result_wrappers)
     if not handles:
         return
     if run_in_threads:
-        arguments = (handles, on_result, on_error)
-        threading.Thread(target=_call_in_threads, args=arguments, name="callbacks").start()
+        arguments = (_call_in_threads, handles, on_result, on_error)
+        run = contextvars.copy_context().run
+        threading.Thread(target=run, args=arguments, name="gemstone_sync-callbacks").start()
         return
     for handle in as_completed(*handles):
         _hand_over(handle, on_result, on_error)
@@ -91,7 +94,7 @@ def _call_in_threads(
 
     with concurrent.futures.ThreadPoolExecutor(min(32, len(handles))) as executor:
         for handle in as_completed(*handles):
-            executor.submit(hand_over, handle)
+            executor.submit(contextvars.copy_context().run, hand_over, handle)
 
 
 def _hand_over(

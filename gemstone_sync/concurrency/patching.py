@@ -8,6 +8,7 @@ original: a sleep that stops every greenlet, and with urllib3 a RecursionError i
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import sysconfig
@@ -49,6 +50,7 @@ def patch() -> None:
     from gevent import monkey
 
     native_locks = (type(threading.Lock()), type(threading.RLock()))
+    native_id = threading.get_ident()
     with warnings.catch_warnings():
         # "Monkey-patching ssl after ssl has already been imported": exactly what is mended below.
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
@@ -61,6 +63,7 @@ def patch() -> None:
     if "gunicorn.arbiter" in sys.modules:
         # Each worker patches again, whole; gevent warns of the second time.
         warnings.filterwarnings("ignore", "Patching more than once", monkey.MonkeyPatchWarning)
+    _keep_import_locks(native_id)
     replaced = _replacements(monkey.saved)
     for name, module in list(sys.modules.items()):
         if not isinstance(module, types.ModuleType) or name.partition(".")[0] in _LEAVE_ALONE:
@@ -68,6 +71,18 @@ def patch() -> None:
         _rebind(module, replaced)
         if _is_of_the_user(module):
             _warn_of_locks(name, module, native_locks)
+
+
+def _keep_import_locks(native_id: int) -> None:
+    """Tell the locks of the modules that are being imported what this thread is called now.
+
+    gevent does so too, but not when other threads are running: then the import in which the process
+    is patched would wait for itself.
+    """
+    for reference in list(importlib._bootstrap._module_locks.values()):  # type: ignore[attr-defined]
+        lock = reference()
+        if lock is not None and lock.owner == native_id:
+            lock.owner = threading.get_ident()
 
 
 def _replacements(saved: dict[str, dict[str, Any]]) -> dict[int, tuple[Any, Any]]:

@@ -5,18 +5,23 @@ Both are real clients over an adapter, so encoding, checking and errors are the 
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..client import BaseAdapter, MethodCall, Notification, RemoteService, response_of
-from ..errors import UNSET, MethodNotFound, RpcError, Unset
+from ..errors import UNSET, MethodNotFound, RpcError, ServerOverloaded, Timeout
 from ..protocol import WIRE_FORMATS, JsonRpcRequest, JsonRpcResponse, read_body
 
 if TYPE_CHECKING:
     from ..service import MicroService
 
 __all__ = ["FakeRemoteService", "InProcessAdapter"]
+
+_WRITER = WIRE_FORMATS["jsonrpc"]
+
+_Item: TypeAlias = JsonRpcRequest | JsonRpcResponse
 
 
 class InProcessAdapter(BaseAdapter):
@@ -52,6 +57,9 @@ class _Canned(NamedTuple):
     delay: float
 
 
+_NOT_FOUND = _Canned(UNSET, MethodNotFound(), 0)
+
+
 class FakeRemoteService(RemoteService):
     """A `RemoteService` with canned answers, that records what it was asked.
 
@@ -67,7 +75,8 @@ class FakeRemoteService(RemoteService):
         assert users.methods.count() == 3
         assert [call.method_name for call in users.calls] == ["count"]
 
-    A method without an answer is not found (-32601).
+    A method without an answer is not found (-32601). What a callable raises is the answer when it
+    is an `RpcError`; anything else, such as a failed ``assert``, comes out of the call as it is.
     """
 
     def __init__(
@@ -91,7 +100,7 @@ class FakeRemoteService(RemoteService):
         :param result: the value; a callable is called with the parameters of each call.
         :param error: an `RpcError` that the service answers with, or a `TransportError` in the
             place of an answer.
-        :param delay: seconds before it.
+        :param delay: seconds before it; when the caller has less time, it gets a `Timeout`.
         :raises TypeError: for a result and an error at once, or neither.
         """
         if (result is UNSET) == (error is None):
@@ -108,46 +117,82 @@ class _FakeAdapter(BaseAdapter):
         self._calls = calls
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        writer = WIRE_FORMATS["jsonrpc"]
         content = read_body(request.body)
+        if isinstance(content, JsonRpcResponse):  # a batch that is too large
+            return _reply(request, _written(content))
         items = content if isinstance(content, list) else [content]
-        replies = [self._answer(item) for item in items]
-        encoded = [writer.write_response(r, 1 << 62) for r in replies if r is not None]
-        if not encoded:
+        self._record(items)
+        self._wait(items, kwargs["timeout"].read_timeout, request.url)
+        outcomes = [(item, self._outcome_of(item)) for item in items]
+        if content is not items and isinstance(outcomes[0][1], ServerOverloaded):
+            return self._overloaded(request, *outcomes[0])
+        written = [
+            _written(_response(item, outcome))
+            for item, outcome in outcomes
+            if not isinstance(item, JsonRpcRequest) or not item.is_notification()
+        ]
+        if not written:
             return response_of(request, 204, {}, b"")
-        body = writer.write_batch(encoded) if isinstance(content, list) else encoded[0]
-        return response_of(request, 200, {"Content-Type": "application/json"}, body)
+        return _reply(request, _WRITER.write_batch(written) if content is items else written[0])
 
-    def _answer(self, item: JsonRpcRequest | JsonRpcResponse) -> JsonRpcResponse | None:
+    def _record(self, items: Iterable[_Item]) -> None:
+        for item in items:
+            if isinstance(item, JsonRpcRequest):
+                params = None if item.params is UNSET else item.params
+                if item.id is UNSET:
+                    self._calls.append(Notification(item.method, params))
+                else:
+                    self._calls.append(MethodCall(item.method, params, id=item.id))
+
+    def _wait(self, items: Iterable[_Item], limit: float, url: str) -> None:
+        """The items of a batch run at the same time."""
+        delay = max(self._canned_for(item).delay for item in items)
+        if delay > 0:
+            time.sleep(min(delay, limit))
+        if delay > limit:
+            raise Timeout(f"{url}: no answer within {limit:g} s")
+
+    def _canned_for(self, item: _Item) -> _Canned:
+        if isinstance(item, JsonRpcRequest):
+            return self._canned.get(item.method, _NOT_FOUND)
+        return _NOT_FOUND
+
+    def _outcome_of(self, item: _Item) -> Any:
+        """What the method returns, or the error that it answers with."""
         if isinstance(item, JsonRpcResponse):
             return item
-        params = None if isinstance(item.params, Unset) else item.params
-        if isinstance(item.id, Unset):
-            self._calls.append(Notification(item.method, params))
-        else:
-            self._calls.append(MethodCall(item.method, params, id=item.id))
-        canned = self._canned.get(item.method, _Canned(UNSET, MethodNotFound(), 0))
-        if canned.delay:
-            time.sleep(canned.delay)
+        canned = self._canned_for(item)
+        params = () if item.params is UNSET else item.params
         try:
-            result = self._value_of(canned, params)
+            if canned.error is not None:
+                raise canned.error
+            if not callable(canned.result):
+                return canned.result
+            if isinstance(params, dict):
+                return canned.result(**params)
+            return canned.result(*params)
         except RpcError as error:
-            response = JsonRpcResponse.failure(error, item.id)
-        else:
-            response = JsonRpcResponse(result=result, id=_id_of(item))
-        return None if item.is_notification() else response
+            return error
 
-    def _value_of(self, canned: _Canned, params: Any) -> Any:
-        if canned.error is not None:
-            raise canned.error
-        result: Any = canned.result
-        if not callable(result):
-            return result
-        return result(**params) if isinstance(params, dict) else result(*(params or ()))
+    def _overloaded(self, request: Any, item: _Item, error: ServerOverloaded) -> Any:
+        headers = {"Retry-After": str(math.ceil(error.retry_after))}
+        return response_of(request, 503, headers, _written(_response(item, error)))
 
     def close(self) -> None:
         """Nothing is open."""
 
 
-def _id_of(item: JsonRpcRequest) -> Any:
-    return None if isinstance(item.id, Unset) else item.id
+def _response(item: _Item, outcome: Any) -> JsonRpcResponse:
+    if isinstance(item, JsonRpcResponse):
+        return item
+    if isinstance(outcome, RpcError):
+        return JsonRpcResponse.failure(outcome, item.id)
+    return JsonRpcResponse(result=outcome, id=None if item.id is UNSET else item.id)
+
+
+def _written(response: JsonRpcResponse) -> bytes:
+    return _WRITER.write_response(response, 1 << 62)
+
+
+def _reply(request: Any, body: bytes) -> Any:
+    return response_of(request, 200, {"Content-Type": "application/json"}, body)

@@ -6,13 +6,27 @@ what the client must make of it.
 
 import re
 import time
+from typing import Any
 
 import pytest
 
 from gemstone_sync import RemoteService, TransportError
 from tests.helpers import LIMIT, chunk, chunked
 
-from .faulty_server import Behaviour, body, close, drip, endless, hang, html, raw, redirect, reset
+from .faulty_server import (
+    CERTIFICATE,
+    Behaviour,
+    FaultyServer,
+    body,
+    close,
+    drip,
+    endless,
+    hang,
+    html,
+    raw,
+    redirect,
+    reset,
+)
 
 #: Seconds that a call has where the server does not answer in time.
 SHORT = 0.3
@@ -142,6 +156,18 @@ BAD: dict[str, tuple[int | None, Behaviour]] = {
 def patient(url: str) -> RemoteService:
     """A client that waits for as long as a busy machine may need; it keeps one connection."""
     return RemoteService(url, timeout=LIMIT, total_timeout=LIMIT, pool_size=1)
+
+
+def client_of(server: FaultyServer | str, **options: Any) -> RemoteService:
+    """As `patient`, with as many connections as it needs, and with belief in `CERTIFICATE`."""
+    limits = {"timeout": LIMIT, "total_timeout": LIMIT, "verify": CERTIFICATE}
+    url = server if isinstance(server, str) else server.url
+    return RemoteService(url, **{**limits, **options})
+
+
+def hurried(server: FaultyServer, **options: Any) -> RemoteService:
+    """A client that waits only for a moment each time, but as often as it may."""
+    return client_of(server, timeout=(LIMIT, SHORT), **options)
 
 
 def fault_of(client: RemoteService, method: str = "ping") -> TransportError:

@@ -169,6 +169,12 @@ def both(first: Behaviour, second: Behaviour) -> Behaviour:
     return act
 
 
+def in_turn(*behaviours: Behaviour) -> Behaviour:
+    """The first, then the next …; the last one repeats. For greetings."""
+    left = list(behaviours)
+    return lambda exchange: (left.pop(0) if len(left) > 1 else left[0])(exchange)
+
+
 def drip(text: bytes | str, every: float) -> Behaviour:
     """These bytes, one of them every so many seconds."""
 
@@ -311,8 +317,12 @@ class FaultyServer:
                 if self.greeting is not None:
                     self.greeting(Exchange(connection, Request(b"", b"{}", number)))
                 if self._tls is not None:
-                    connection = self._tls.wrap_socket(connection, server_side=True)
+                    # Two steps, so that a handshake that is broken off leaves no socket behind.
+                    connection = self._tls.wrap_socket(
+                        connection, server_side=True, do_handshake_on_connect=False
+                    )
                     self._sockets[number] = connection
+                    connection.do_handshake()
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 for request in self._requests(connection, number):
                     self._record(request)(Exchange(connection, request))

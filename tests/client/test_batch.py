@@ -1,0 +1,250 @@
+"""Batches: several calls and notifications in one request, against a service that runs."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from gevent.event import Event
+
+import gemstone_sync
+from gemstone_sync import (
+    BadResponse,
+    BatchResult,
+    InternalError,
+    InvalidParams,
+    InvalidRequest,
+    MethodCall,
+    MethodNotFound,
+    MicroService,
+    Notification,
+    RemoteService,
+    Result,
+    ServerOverloaded,
+)
+from gemstone_sync.testing import running_service
+from tests.helpers import LIMIT, wait_until
+
+from .faulty_server import FaultyServer, body
+
+
+class Numbers(MicroService):
+    name = "numbers"
+    max_batch_size = 50
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[Any] = []
+        self.inside = 0
+        self.all_here = Event()
+
+    @gemstone_sync.exposed_method()
+    def double(self, number: int) -> int:
+        return 2 * number
+
+    @gemstone_sync.exposed_method()
+    def tell(self, what: Any) -> None:
+        self.told.append(what)
+
+    @gemstone_sync.exposed_method()
+    def crash(self) -> None:
+        raise ValueError("a secret")
+
+    @gemstone_sync.exposed_method()
+    def meet(self, others: int) -> bool:
+        self.inside += 1
+        if self.inside == others:
+            self.all_here.set()
+        return self.all_here.wait(LIMIT)
+
+
+@pytest.fixture
+def service() -> Iterator[Numbers]:
+    with running_service(Numbers) as running:
+        yield running  # type: ignore[misc]
+
+
+@pytest.fixture
+def client(service: Numbers) -> Iterator[RemoteService]:
+    with RemoteService(service.url, timeout=LIMIT, total_timeout=LIMIT) as remote:
+        yield remote
+
+
+def test_calls_errors_and_notifications_in_one_request(
+    service: Numbers, client: RemoteService
+) -> None:
+    calls = [
+        MethodCall("double", (1,)),
+        MethodCall("nonsense"),
+        MethodCall("double", {"number": 2}),
+        MethodCall("double", ("x",)),
+        MethodCall("crash"),
+    ]
+    notifications = [Notification("tell", ["a"]), Notification("nonsense"), Notification("crash")]
+
+    batch = client.call_batch(notifications[0], *calls, *notifications[1:])
+
+    assert isinstance(batch, BatchResult)
+    assert len(batch) == 5
+    assert [response.method_call for response in batch] == calls
+    assert [response.result for response in batch] == [2, None, 4, None, None]
+    errors = [type(response.error).__mro__ for response in batch]
+    for mro, error in zip(
+        errors, [None, MethodNotFound, None, InvalidParams, InternalError], strict=True
+    ):
+        assert error is None or error in mro
+    for response, method in ((batch.responses[1], "nonsense"), (batch.responses[4], "crash")):
+        assert response.error is not None
+        assert (response.error.method, response.error.url) == (method, client.url)
+    with pytest.raises(MethodNotFound):
+        batch.responses[1].value()
+    assert batch.responses[2].value() == 4
+    assert service.told == ["a"]
+
+
+def test_the_answer_to_a_call_is_found_by_the_call(client: RemoteService) -> None:
+    calls = [MethodCall("double", [number]) for number in range(50)]
+    sent = random.sample(calls, 50)
+
+    batch = client.call_batch(*sent)
+
+    for number, call in enumerate(calls):
+        response = batch.get_response_for_call(call)
+        assert response is not None
+        assert (response.result, response.id, response.method_call) == (2 * number, call.id, call)
+    assert batch.get_response_for_call(MethodCall("double", [1])) is None
+    assert [response.method_call for response in batch.responses] == sent
+    assert [response.id for response in batch] == [call.id for call in sent]
+
+
+def test_the_service_runs_them_at_the_same_time(client: RemoteService) -> None:
+    calls = [MethodCall("meet", [10]) for _ in range(10)]
+    assert [response.result for response in client.call_batch(*calls)] == [True] * 10
+
+
+def test_a_batch_of_notifications_has_no_answers(service: Numbers, client: RemoteService) -> None:
+    batch = client.call_batch(Notification("tell", [1]), Notification("tell", [2]))
+
+    assert list(batch) == []
+    assert len(batch) == 0
+    wait_until(lambda: sorted(service.told) == [1, 2], "the notifications")
+
+
+def test_an_empty_batch_is_not_sent() -> None:
+    with FaultyServer() as server, RemoteService(server.url) as client:
+        assert list(client.call_batch()) == []
+        assert server.connections == 0
+
+
+def test_a_batch_that_is_too_large_is_refused_as_a_whole(
+    service: Numbers, client: RemoteService
+) -> None:
+    for item in (MethodCall, Notification):
+        with pytest.raises(InvalidRequest) as caught:
+            client.call_batch(*[item("tell", [number]) for number in range(51)])
+        assert caught.value.method is None
+    assert service.told == []
+
+
+@pytest.mark.parametrize("item", ["double", ("double", [1]), None, {"method": "double"}])
+def test_what_belongs_into_a_batch(service: Numbers, client: RemoteService, item: Any) -> None:
+    with pytest.raises(TypeError, match="a batch holds MethodCalls and Notifications, not"):
+        client.call_batch(Notification("tell", [1]), item)
+    assert service.told == []
+
+
+def test_an_id_is_there_once(service: Numbers, client: RemoteService) -> None:
+    call = MethodCall("tell", [1])
+    for second in (call, MethodCall("tell", [2], id=call.id)):
+        with pytest.raises(ValueError, match="same id"):
+            client.call_batch(call, second)
+    assert service.told == []
+
+
+def test_ids_of_the_users_own(client: RemoteService) -> None:
+    ids = ["1", 1, "x" * 128, -7, 2.5, 10**30, "ü", ""]
+    calls = [MethodCall("double", [number], id=own) for number, own in enumerate(ids)]
+
+    batch = client.call_batch(*calls)
+
+    assert [(response.id, response.result) for response in batch] == [
+        (own, 2 * number) for number, own in enumerate(ids)
+    ]
+
+
+def test_ids_that_python_takes_for_equal(client: RemoteService) -> None:
+    one, other = MethodCall("double", [1], id=1), MethodCall("double", [2], id=1.0)
+
+    batch = client.call_batch(one, other)
+
+    assert [batch.get_response_for_call(call).value() for call in (one, other)] == [2, 4]  # type: ignore[union-attr]
+
+
+def test_items_that_find_no_place() -> None:
+    service = Numbers()
+    service.max_parallel_blocking_tasks = 1
+    service.max_waiting_calls = 0
+    with (
+        running_service(service),
+        RemoteService(service.url, timeout=LIMIT, total_timeout=LIMIT) as client,
+    ):
+        holding = client.call_method_async("meet", [2])
+        wait_until(lambda: service.inside == 1, "the call")
+        batch = client.call_batch(MethodCall("double", [1]), MethodCall("double", [2]))
+        assert [type(response.error).__name__ for response in batch] == ["ServerOverloaded"] * 2
+        assert all(isinstance(response.error, ServerOverloaded) for response in batch)
+        service.all_here.set()
+        assert holding.result(wait=True) is True
+
+
+RESULT = '{"jsonrpc":"2.0","result":1,"id":%s}'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[]",
+        "{}",
+        "null",
+        '"x"',
+        f"[{RESULT % '1'}]",
+        f"[{RESULT % '1'},{RESULT % '1'}]",
+        f"[{RESULT % '1'},{RESULT % '2'},{RESULT % '3'}]",
+        f"[{RESULT % '1'},{RESULT % '2'},{RESULT % '2'}]",
+        f"[{RESULT % '1'},{RESULT % 'true'}]",
+        f"[{RESULT % '1'},{RESULT % chr(34) + '2' + chr(34)}]",
+        f"[{RESULT % '1'},{RESULT % 'null'}]",
+        f"[{RESULT % '1'},7]",
+        f"[{RESULT % '1'},{RESULT % '[2]'}]",
+        f'[{RESULT % "1"},{{"jsonrpc":"2.0","id":2}}]',
+        RESULT % "1",
+    ],
+)
+def test_an_answer_that_does_not_match_the_batch(answer: str) -> None:
+    calls = [MethodCall("double", [1], id=1), MethodCall("double", [2], id=2)]
+    with FaultyServer(body(answer)) as server, RemoteService(server.url) as client:
+        with pytest.raises(BadResponse):
+            client.call_batch(*calls)
+        assert server.received["double"] == 2
+
+
+def test_answers_in_any_order() -> None:
+    calls = [MethodCall("double", [1], id=1), MethodCall("double", [2], id=2)]
+    with (
+        FaultyServer(
+            body('[{"jsonrpc":"2.0","result":"b","id":2},{"jsonrpc":"2.0","result":"a","id":1}]')
+        ) as server,
+        RemoteService(server.url) as client,
+    ):
+        batch = client.call_batch(*calls)
+    assert [response.result for response in batch] == ["a", "b"]
+
+
+def test_a_batch_result_can_be_made_by_hand() -> None:
+    call = MethodCall("double", [1])
+    batch = BatchResult()
+    batch.add_response(Result(2, None, call.id, call))
+
+    assert batch.get_response_for_call(call) is batch.responses[0]
+    assert "result=2" in repr(batch)
+    assert BatchResult().responses == []

@@ -1,0 +1,353 @@
+"""One call: how it is written, what comes back, what may be set, and what is not sent.
+
+Errors that a service answers with are in test_remote_errors.py, what servers do wrong in
+test_faults.py.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from gemstone_sync import (
+    AccessDenied,
+    DeadlineExceeded,
+    InternalError,
+    InvalidParams,
+    MethodCall,
+    MethodNotFound,
+    Notification,
+    RemoteError,
+    RemoteService,
+    ResponseTooLarge,
+    RpcError,
+    Timeout,
+)
+from gemstone_sync.testing import running_service
+from tests.helpers import LIMIT, wait_until
+
+from .faulty_server import FaultyServer, answer
+from .shop import OutOfStock, ShopService
+
+
+@pytest.fixture
+def service() -> Iterator[ShopService]:
+    with running_service(ShopService) as running:
+        yield running  # type: ignore[misc]
+        running.go_on.set()
+
+
+@pytest.fixture
+def client(service: ShopService) -> Iterator[RemoteService]:
+    with RemoteService(service.url, timeout=LIMIT, total_timeout=LIMIT) as remote:
+        yield remote
+
+
+# How a call is written
+
+
+def test_dotted_names_and_both_kinds_of_parameters(client: RemoteService) -> None:
+    assert client.methods.users.login("ada") == "ada:secret"
+    assert client.methods.users.login("ada", "engine") == "ada:engine"
+    assert client.methods.users.login(password="engine", name="ada") == "ada:engine"
+    assert client.methods["users.login"]("ada") == "ada:secret"
+    assert client.methods["users"].login("ada") == "ada:secret"
+    assert client.idempotent.users.login("ada") == "ada:secret"
+    assert client.methods.users.login.async_(name="ada").result(wait=True) == "ada:secret"
+
+
+@pytest.mark.parametrize("space", ["methods", "idempotent", "notifications"])
+def test_both_kinds_at_once_are_refused_before_sending(
+    service: ShopService, client: RemoteService, space: str
+) -> None:
+    with pytest.raises(TypeError, match="positional or named, not both"):
+        getattr(client, space).echo(1, value=2)
+    assert service.calls == []
+
+
+def test_a_parameter_may_have_any_name(client: RemoteService) -> None:
+    assert client.methods.keywords(self_=1, name=2, args=3, kwargs=4) == [1, 2, 3, 4]
+    with pytest.raises(InvalidParams, match="keywords"):
+        client.methods.keywords(self=1)  # sent, and refused by the service
+
+
+def test_a_method_can_be_kept_and_named(client: RemoteService) -> None:
+    login = client.methods.users.login
+
+    assert [login("a"), login("b")] == ["a:secret", "b:secret"]
+    assert repr(login) == f"<RemoteMethod 'users.login' at {client.url}>"
+    assert repr(client.notifications.users.login).startswith("<RemoteNotification 'users.login'")
+
+
+def test_the_attributes_that_python_looks_for_are_not_methods_of_the_service(
+    client: RemoteService,
+) -> None:
+    for thing in (client.methods, client.notifications, client.methods.a, client.notifications.a):
+        for name in ("__wrapped__", "__len__", "__getstate_x__", "__fspath__"):
+            assert not hasattr(thing, name)
+
+
+# What comes back
+
+VALUES = [
+    None,
+    True,
+    0,
+    -1.5,
+    2**64,
+    -(10**4000),
+    "",
+    "snö \U0001f40d \u2028 \x00 </script>",
+    [],
+    {},
+    [[None, [{"": {"b": 1e-7}}]]],
+    {"key with space": "ü", "error": None, "result": 1, "id": 7},
+    {"code": -32601, "message": "not an error"},
+]
+
+
+@pytest.mark.parametrize("wire_format", ["jsonrpc", "gemstone"])
+def test_values_arrive_as_they_are_and_come_back_so(wire_format: str) -> None:
+    service = running_service(ShopService, wire_format=wire_format)
+    with service as running, RemoteService(running.url) as client:
+        for value in VALUES:
+            for answer in (
+                client.methods.echo(value),
+                client.methods.echo(value=value),
+                client.call_method("echo", [value]).value(),
+                client.call_method_async("echo", [value]).result(wait=True),
+            ):
+                assert answer == value
+                assert type(answer) is type(value)
+        assert running.calls == [value for value in VALUES for _ in range(4)]  # type: ignore[attr-defined]
+        # Errors, notifications and batches have forms of their own on this wire.
+        with pytest.raises(MethodNotFound):
+            client.methods.nonsense()
+        assert client.notifications.echo("told") is None
+        assert client.notifications.nonsense() is None
+        wait_until(lambda: running.calls[-1] == "told", "the notification")  # type: ignore[attr-defined]
+        good, bad = MethodCall("echo", ["x"]), MethodCall("nonsense")
+        answers = client.call_batch(good, Notification("echo", [1]), bad)
+        assert [answer.result for answer in answers] == ["x", None]
+        assert isinstance(list(answers)[1].error, MethodNotFound)
+
+
+def test_no_parameters_are_no_parameters(client: RemoteService) -> None:
+    assert client.methods.echo() == "nothing"
+    for none in (None, (), [], {}):
+        assert client.call_method("echo", none).value() == "nothing"
+
+
+def test_call_method_tells_an_error_and_does_not_raise_it(client: RemoteService) -> None:
+    good = client.call_method("echo", ("x",))
+    assert (good.result, good.error, good.value()) == ("x", None, "x")
+    assert repr(good) == f"Result(result='x', method_call=MethodCall('echo', ['x'], id={good.id}))"
+
+    for method, params, error in [
+        ("nonsense", None, MethodNotFound),
+        ("echo", (1, 2, 3), InvalidParams),
+        ("private", None, AccessDenied),
+        ("crash", None, InternalError),
+        ("dawdle", None, DeadlineExceeded),
+        ("long_text", None, ResponseTooLarge),
+        ("fail", (-32000,), RemoteError),
+    ]:
+        bad = client.call_method(method, params)
+        assert bad.result is None
+        assert isinstance(bad.error, error)
+        with pytest.raises(error) as caught:
+            bad.value()
+        assert caught.value is bad.error
+        assert "error=" in repr(bad)
+        assert "result=" not in repr(bad)
+
+
+# Options and properties
+
+
+def test_url_and_name(service: ShopService, client: RemoteService) -> None:
+    assert client.url == service.url
+    assert client.name == "shop"
+    assert repr(client) == f"<RemoteService {service.url}>"
+    with RemoteService(service.url.replace("//", "//ada:engine@")) as other:
+        assert other.url == service.url
+        assert "engine" not in repr(other)
+        assert other.methods.echo(1) == 1
+
+
+def test_the_name_is_asked_once_and_only_when_wanted() -> None:
+    with FaultyServer() as server, RemoteService(server.url) as client:
+        server.aside["get_service_specs"] = answer({"name": "x"})
+        assert server.connections == 0
+        assert [client.name, client.name, client.with_options(timeout=9).name] == ["x"] * 3
+        assert server.received == {"get_service_specs": 1}
+
+
+def test_options_hold_for_the_copy_only_which_shares_the_connections(
+    service: ShopService, client: RemoteService
+) -> None:
+    client.methods.echo(0)
+    hurried = client.with_options(timeout=0.05)
+    with pytest.raises((Timeout, DeadlineExceeded)):
+        hurried.methods.hold()
+    service.go_on.set()
+    assert client.methods.hold() == "held"
+    patient = hurried.with_options(timeout=LIMIT)
+    assert patient.methods.hold() == "held"
+
+    with FaultyServer() as server, RemoteService(server.url, total_timeout=LIMIT) as one:
+        for each in (one, one.with_options(timeout=5), one.with_options(errors=[OutOfStock])):
+            each.methods.ping()
+        assert server.connections == 1
+
+
+def test_the_total_time_is_one_of_the_options(service: ShopService, client: RemoteService) -> None:
+    # The service is told of the limit, and may be the first to see that it is over.
+    with pytest.raises((Timeout, DeadlineExceeded)):
+        client.with_options(total_timeout=0.05).methods.hold()
+    service.go_on.set()
+    assert client.methods.hold() == "held"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:8000/api",
+        "localhost",
+        "/api",
+        "ftp://127.0.0.1/api",
+        "http://",
+        "http:///api",
+        "http://:8000/api",
+        "http://127.0.0.1:port/api",
+        "http://127.0.0.1:99999/api",
+        "http://127.0.0.1:0/api",
+        "http://127.0.0.1:8000/a b",
+        "http://127.0.0.1:8000/api\r\nX-Evil: 1",
+        "http://127.0.0.1:8000/api\n",
+        "http://[::1/api",
+    ],
+)
+def test_a_bad_url_is_told_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match=r"not a service's endpoint.*write it like"):
+        RemoteService(url)
+
+
+def test_a_bad_url_keeps_its_password_secret() -> None:
+    with pytest.raises(ValueError, match="not a service's endpoint") as caught:
+        RemoteService("http://ada:engine@:1/api")
+    assert "engine" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", [None, 8000, b"http://127.0.0.1/api"])
+def test_a_url_is_a_text(url: Any) -> None:
+    with pytest.raises(TypeError, match="URL"):
+        RemoteService(url)
+
+
+@pytest.mark.parametrize("option", ["timeout", "total_timeout"])
+@pytest.mark.parametrize("value", [0, -1, None, "1", float("nan")])
+def test_no_wait_is_endless(option: str, value: Any) -> None:
+    given = {option: value}
+    with pytest.raises(ValueError, match="a number above 0"):
+        RemoteService("http://127.0.0.1:1/api", **given)
+    with (
+        RemoteService("http://127.0.0.1:1/api") as client,
+        pytest.raises(ValueError, match="above"),
+    ):
+        client.with_options(**given)
+
+
+@pytest.mark.parametrize("errors", [[ValueError], [RpcError("an instance")], ["OutOfStock"]])
+def test_errors_are_classes(errors: Any) -> None:
+    with pytest.raises(TypeError, match="subclasses of RpcError"):
+        RemoteService("http://127.0.0.1:1/api", errors=errors)
+
+
+# What cannot be sent
+
+CYCLE: list[Any] = []
+CYCLE.append(CYCLE)
+
+
+@pytest.mark.parametrize(
+    ("params", "error"),
+    [
+        ([object()], TypeError),
+        ([{1, 2, object()}], TypeError),
+        ([1j], TypeError),
+        ([lambda: 1], TypeError),
+        ({"x": {("a", "b"): 1}}, TypeError),
+        (["\ud800"], ValueError),
+        (CYCLE, (ValueError, TypeError, RecursionError)),
+        ("text", TypeError),
+        (b"bytes", TypeError),
+        (7, TypeError),
+        ({1, 2}, TypeError),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_json_is_not_sent(
+    service: ShopService, client: RemoteService, params: Any, error: Any
+) -> None:
+    for send in (
+        lambda: client.call_method("echo", params),
+        lambda: client.notify("echo", params),
+        lambda: client.call_batch(MethodCall("echo", params)),
+        lambda: client.call_method_async("echo", params).result(wait=True),
+    ):
+        with pytest.raises(error):
+            send()
+    assert service.calls == []
+    assert client.methods.echo("well") == "well"
+
+
+@pytest.mark.parametrize("name", [None, 7, b"echo", ["echo"]])
+def test_a_name_is_a_text(client: RemoteService, name: Any) -> None:
+    for call in (client.call_method, client.call_method_async, client.notify):
+        with pytest.raises(TypeError, match="a method's name is a str"):
+            call(name)
+
+
+@pytest.mark.parametrize("id", [True, [1], {}, "x" * 129])
+def test_an_id_is_a_text_or_a_number(id: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="id"):
+        MethodCall("echo", id=id)
+
+
+def test_parameters_stand_in_one_place(client: RemoteService) -> None:
+    for call in (client.call_method, client.call_method_async):
+        with pytest.raises(TypeError, match="in the object already"):
+            call(MethodCall("echo", [1]), [2])
+    with pytest.raises(TypeError, match="in the object already"):
+        client.notify(Notification("echo", [1]), [2])
+    with pytest.raises(TypeError, match="wants an answer"):
+        client.notify(MethodCall("echo", [1]))
+
+
+def test_the_callers_own_objects_are_not_changed(client: RemoteService) -> None:
+    params = {"value": {"a": (1, 2)}}
+    call = MethodCall("echo", params, id="mine")
+
+    for _ in range(2):
+        result = client.call_method(call)
+        assert result.value() == {"a": [1, 2]}
+        assert result.method_call is call
+    assert params == {"value": {"a": (1, 2)}}
+    assert repr(call) == "MethodCall('echo', {'value': {'a': (1, 2)}}, id='mine')"
+
+
+def test_a_call_that_is_killed_leaves_the_client_usable(
+    service: ShopService, client: RemoteService
+) -> None:
+    greenlet = gevent.spawn(client.methods.hold)
+    wait_until(lambda: service.calls == ["hold"], "the call")
+    greenlet.kill()
+    with contextlib.suppress(gevent.GreenletExit):
+        greenlet.get()
+    service.go_on.set()
+
+    assert [client.methods.echo(number) for number in range(5)] == list(range(5))

@@ -1,0 +1,337 @@
+"""The client examples of gemstone's documentation, against a service that runs.
+
+Only what the document prints or says belongs here, in its own spelling; `gemstone` is this package.
+"""
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+import gemstone_sync as gemstone
+from gemstone_sync import AsyncMethodCall, RemoteError, RemoteService
+from gemstone_sync.testing import running_service
+from tests.helpers import LIMIT, wait_until
+
+
+class Barrier:
+    """Lets `count` callers pass once all of them are there."""
+
+    def __init__(self, count: int) -> None:
+        self._missing = count
+        self._all_here = Event()
+
+    def wait(self) -> bool:
+        self._missing -= 1
+        if self._missing == 0:
+            self._all_here.set()
+        return self._all_here.wait(LIMIT)
+
+
+class HelloWorldService(gemstone.MicroService):
+    name = "hello.world.service"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        self.gates: dict[int, Event] = {}
+        self.together = Barrier(3)
+
+    @gemstone.exposed_method()
+    def say_hello(self, name: str) -> str:
+        self.said.append(name)
+        return f"hello {name}"
+
+    @gemstone.exposed_method()
+    def slow_method(self, number: int) -> int:
+        """Returns its argument once the test opens its gate."""
+        assert self.gate(number).wait(LIMIT)
+        return number
+
+    @gemstone.exposed_method()
+    def overlap(self) -> bool:
+        """True when three of these calls run at the same time."""
+        return self.together.wait()
+
+    @gemstone.exposed_method()
+    def do_stuff(self, number: int) -> int:
+        if number < 0:
+            raise ValueError("negative")
+        return number * 10
+
+    def gate(self, number: int) -> Event:
+        return self.gates.setdefault(number, Event())
+
+
+@pytest.fixture
+def service() -> Iterator[HelloWorldService]:
+    with running_service(HelloWorldService) as running:
+        yield running  # type: ignore[misc]
+
+
+@pytest.fixture
+def client(service: HelloWorldService) -> Iterator[RemoteService]:
+    with RemoteService(service.url) as remote:
+        yield remote
+
+
+# "Through the gemstone.RemoteService class"
+
+
+def test_the_first_example(
+    service: HelloWorldService, client: RemoteService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print(client.name)  # "hello.world.service"
+    print(client.methods.say_hello("world"))  # "hello world"
+    print(client.notifications.say_hello("world"))  # None -> we sent a notification
+
+    assert capsys.readouterr().out == "hello.world.service\nhello world\nNone\n"
+    assert service.said == ["world", "world"]
+
+
+def test_the_asynchronous_example(
+    client: RemoteService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async_response = client.methods.say_hello("world", __async=True)
+
+    print(async_response)
+    # <AsyncMethodCall ...>
+
+    async_response.wait()
+    print(async_response.finished())
+    # True
+    print(async_response.result())
+    # "hello world"
+    print(async_response.error())
+    # None
+
+    shown, *rest = capsys.readouterr().out.splitlines()
+    assert shown.startswith("<AsyncMethodCall ")
+    assert shown.endswith(">")
+    assert rest == ["True", "hello world", "None"]
+
+
+class Greeter:
+    """Inside a class body Python writes ``_Greeter__async`` for ``__async``."""
+
+    def greet(self, client: RemoteService) -> Any:
+        return client.methods.say_hello("class", __async=True)
+
+    def greet_by_name(self, client: RemoteService) -> Any:
+        return client.methods.say_hello(name="class", __async=True)
+
+    def greet_and_wait(self, client: RemoteService) -> Any:
+        return client.methods.say_hello("class", __async=False)
+
+
+class _Hidden(Greeter):
+    def greet(self, client: RemoteService) -> Any:
+        return client.methods.say_hello("hidden", __async=True)
+
+
+def test_the_asynchronous_example_inside_a_class(client: RemoteService) -> None:
+    assert Greeter().greet(client).result(wait=True) == "hello class"
+    assert Greeter().greet_by_name(client).result(wait=True) == "hello class"
+    assert Greeter().greet_and_wait(client) == "hello class"
+    assert _Hidden().greet(client).result(wait=True) == "hello hidden"
+
+
+def test_the_clean_spelling(client: RemoteService) -> None:
+    assert client.methods.say_hello.async_("world").result(wait=True) == "hello world"
+    assert client.methods.say_hello.async_(name="world").result(wait=True) == "hello world"
+
+
+def test_a_result_that_is_not_there_yet(service: HelloWorldService, client: RemoteService) -> None:
+    call = client.methods.slow_method(7, __async=True)
+
+    assert not call.finished()
+    assert call.wait(0.01) is False
+    for ask in (call.result, call.error, call.successful):
+        with pytest.raises(RuntimeError, match="slow_method has not finished"):
+            ask()
+    assert "running" in repr(call)
+
+    service.gate(7).set()
+    assert call.wait(LIMIT) is True
+    assert (call.result(), call.error(), call.successful()) == (7, None, True)
+    assert "finished" in repr(call)
+
+
+def test_a_result_can_be_waited_for(service: HelloWorldService, client: RemoteService) -> None:
+    call = client.methods.slow_method(7, __async=True)
+    gevent.spawn_later(0.01, service.gate(7).set)
+
+    assert call.result(wait=True) == 7
+    assert call.result() == 7
+
+
+def test_an_asynchronous_call_that_fails_raises_again(client: RemoteService) -> None:
+    call = client.methods.do_stuff(-1, __async=True)
+    call.wait()
+
+    assert call.finished()
+    assert not call.successful()
+    assert isinstance(call.error(), gemstone.InternalError)
+    for _ in range(2):
+        with pytest.raises(gemstone.InternalError):
+            call.result()
+
+
+def test_three_slow_calls_run_at_the_same_time(client: RemoteService) -> None:
+    calls = [client.methods.overlap(__async=True) for _ in range(3)]
+    assert [call.result(wait=True) for call in calls] == [True] * 3
+
+
+# Helper functions
+
+
+def test_as_completed_as_the_document_uses_it(
+    client: RemoteService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service = client
+    async_calls = [service.call_method_async("do_stuff", (x,)) for x in range(25)]
+
+    for async_call in gemstone.as_completed(*async_calls):
+        print("just finished with result ", async_call.result())
+
+    printed = capsys.readouterr().out.splitlines()
+    assert sorted(printed) == sorted(
+        f"just finished with result  {number * 10}" for number in range(25)
+    )
+
+
+def test_as_completed_yields_the_first_to_finish_first(
+    service: HelloWorldService, client: RemoteService
+) -> None:
+    calls = [client.call_method_async("slow_method", (number,)) for number in range(4)]
+    wanted = random.sample(range(4), 4)
+    seen = []
+
+    service.gate(wanted[0]).set()
+    for call in gemstone.as_completed(*calls):
+        seen.append(call.result())
+        if len(seen) < 4:
+            service.gate(wanted[len(seen)]).set()
+
+    assert seen == wanted
+
+
+def test_first_completed_gives_one_and_does_not_wait_for_the_others(
+    service: HelloWorldService, client: RemoteService
+) -> None:
+    calls = [client.call_method_async("slow_method", (number,)) for number in range(3)]
+    service.gate(1).set()
+
+    first = gemstone.first_completed(*calls)
+
+    assert first is calls[1]
+    assert first.result() == 1
+    assert [call.finished() for call in calls] == [False, True, False]
+    for number in (0, 2):
+        service.gate(number).set()
+    assert {call.result() for call in gemstone.as_completed(*calls)} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("in_threads", [False, True])
+def test_make_callbacks(client: RemoteService, in_threads: bool) -> None:
+    results: list[Any] = []
+    errors: list[BaseException] = []
+    calls = [client.call_method_async("do_stuff", (number,)) for number in (1, -2, 3)]
+
+    gemstone.make_callbacks(calls, results.append, errors.append, run_in_threads=in_threads)
+
+    wait_until(lambda: len(results) + len(errors) == 3, "three callbacks")
+    assert sorted(results) == [10, 30]
+    assert [type(error) for error in errors] == [type(calls[1].error())]
+    assert isinstance(errors[0], RemoteError)
+
+
+def test_callbacks_run_in_this_thread_one_after_another_or_in_others(
+    service: HelloWorldService, client: RemoteService
+) -> None:
+    def threads_of(count: int, **options: Any) -> list[int]:
+        calls = [client.call_method_async("do_stuff", (number,)) for number in range(count)]
+        seen: list[int] = []
+        gemstone.make_callbacks(
+            calls, lambda _: seen.append(threading.get_ident()), seen.append, **options
+        )
+        wait_until(lambda: len(seen) == count, "the callbacks")
+        return seen
+
+    here = threading.get_ident()
+    assert threads_of(3) == [here] * 3
+    assert here not in threads_of(3, run_in_threads=True)
+
+    # Those in background threads do not keep the caller.
+    call = client.call_method_async("slow_method", (1,))
+    results: list[Any] = []
+    gemstone.make_callbacks([call], results.append, results.append, True)
+    assert results == []
+    service.gate(1).set()
+    wait_until(lambda: results == [1], "the callback")
+
+
+# What else the document names
+
+
+def test_the_import_paths_of_the_document() -> None:
+    from gemstone_sync.client import remote_service, structs
+
+    assert remote_service.AsyncMethodCall is structs.AsyncMethodCall is AsyncMethodCall
+    assert remote_service.RemoteService is RemoteService
+    for name in ("MethodCall", "Notification", "Result", "BatchResult"):
+        assert getattr(structs, name) is getattr(gemstone, name)
+
+
+def test_the_forms_that_old_programs_use(service: HelloWorldService, client: RemoteService) -> None:
+    from gemstone_sync.client.structs import MethodCall, Notification
+
+    assert client.call_method("say_hello", ("a",)).result == "hello a"
+    assert client.call_method("say_hello", ["a"]).result == "hello a"
+    assert client.call_method("say_hello", {"name": "a"}).result == "hello a"
+    assert client.call_method("say_hello", params=("a",)).result == "hello a"
+    assert client.call_method(MethodCall("say_hello", ("b",), 7)).id == 7
+    assert client.call_method_async("say_hello", ("c",)).result(wait=True) == "hello c"
+    assert client.call_method_async(MethodCall("say_hello", ["c"])).result(True) == "hello c"
+    service.said.clear()
+    assert client.notify("say_hello", ("d",)) is None
+    assert client.notify(Notification("say_hello", {"name": "e"})) is None
+    assert service.said == ["d", "e"]
+
+    call = MethodCall("say_hello", ("f",))
+    batch = client.call_batch(call, Notification("say_hello", ("g",)))
+    response = batch.get_response_for_call(call)
+    assert response is not None
+    assert (response.result, response.error, response.id) == ("hello f", None, call.id)
+    assert response.method_call is call
+    assert sorted(service.said[2:]) == ["f", "g"]
+
+
+class RegistryService(gemstone.MicroService):
+    """What the document asks of a registry, and what others answer."""
+
+    name = "registry"
+    known: Any = []
+
+    @gemstone.exposed_method()
+    def locate_service(self, name: str) -> Any:
+        return self.known.get(name)
+
+
+@pytest.mark.parametrize("form", [lambda url: [url], lambda url: url, lambda url: [url, url]])
+def test_get_service_by_name(service: HelloWorldService, form: Callable[[str], Any]) -> None:
+    known = {"hello": form(service.url), "gone": []}
+    with running_service(RegistryService, known=known) as registry:
+        found = RemoteService.get_service_by_name(registry.url, "hello", timeout=LIMIT)
+        with found:
+            assert found.url == service.url
+            assert found.name == "hello.world.service"
+        for name in ("gone", "never heard of"):
+            with pytest.raises(ValueError, match=f"knows no service '{name}'"):
+                RemoteService.get_service_by_name(registry.url, name)
+    with pytest.raises(gemstone.ConnectionFailed):
+        RemoteService.get_service_by_name(registry.url, "hello")

@@ -1,0 +1,277 @@
+"""Connections are kept between calls, and no call notices.
+
+A server may close an idle connection at any moment: that is seen before anything is sent, so no
+call fails for it and none is sent twice.
+"""
+
+import socket
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from gemstone_sync import (
+    ConnectionLost,
+    MicroService,
+    Notification,
+    Timeout,
+    exposed_method,
+)
+from gemstone_sync.client import connections
+from gemstone_sync.client.connections import MAX_IDLE
+from gemstone_sync.testing import running_service
+from tests.helpers import LIMIT, gather, wait_until
+
+from .faults import SHORT, client_of, fault_of, patient
+from .faulty_server import (
+    LINGER,
+    Behaviour,
+    FaultyServer,
+    answer,
+    body,
+    both,
+    close,
+    hang,
+    raw,
+    when,
+)
+
+pytestmark = pytest.mark.usefixtures("no_sockets_left")
+
+
+# One call after another
+
+
+def test_one_connection_carries_all_calls(tls: bool) -> None:
+    with FaultyServer(tls=tls) as server, client_of(server) as client:
+        for number in range(50):
+            assert client.methods.ping(number) == "pong"
+            client.notifications.ping()
+            client.call_batch(Notification("ping"))
+
+        assert server.connections == 1
+        assert [request.json["params"] for request in server.requests[::3]] == [
+            [number] for number in range(50)
+        ]
+
+
+def test_errors_do_not_end_a_connection() -> None:
+    error = '{"jsonrpc":"2.0","error":{"code":-32603,"message":"oops"},"id":ID}'
+    replies = [body(error), body(error, "500 Oops"), body("", "503 Busy"), answer()]
+    with FaultyServer(*replies) as server, client_of(server) as client:
+        for _ in range(3):
+            assert client.call_method("ping").error is not None
+        assert client.methods.ping() == "pong"
+        assert server.connections == 1
+
+
+PONG = b'{"jsonrpc":"2.0","result":"pong","id":ID}'
+
+ENDED_BY_THE_REPLY: dict[str, Behaviour] = {
+    "Connection: close": answer(Connection="close"),
+    "HTTP/1.0": lambda exchange: exchange.send(
+        b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(PONG) - 2 + len(exchange.request.id), PONG)
+    ),
+    "the end of the connection": raw(
+        'HTTP/1.1 200 OK\r\n\r\n{"jsonrpc":"2.0","result":"pong","id":ID}', close
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDED_BY_THE_REPLY)
+def test_a_reply_may_be_the_last_on_its_connection(name: str) -> None:
+    with FaultyServer(ENDED_BY_THE_REPLY[name]) as server, client_of(server) as client:
+        assert [client.methods.ping() for _ in range(5)] == ["pong"] * 5
+        assert server.connections == 5
+
+
+# The server closes an idle connection
+
+
+def test_a_connection_closed_while_idle_is_replaced_unnoticed(tls: bool) -> None:
+    with FaultyServer(both(answer(), close), tls=tls) as server, client_of(server) as client:
+        for number in range(1, 51):
+            assert client.methods.ping() == "pong"  # not marked idempotent: sent once
+            wait_until(lambda: server.open_connections == 0, "the server to close")
+            assert server.received["ping"] == server.connections == number
+
+
+def test_a_connection_that_was_reset_while_idle_is_replaced_unnoticed() -> None:
+    with FaultyServer() as server, client_of(server) as client:
+        for number in range(1, 21):
+            assert client.methods.ping() == "pong"
+            for one in list(server._sockets.values()):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
+                one.close()
+            wait_until(lambda: server.open_connections == 0, "the server to close")
+            assert server.received["ping"] == server.connections == number
+
+
+def test_a_connection_on_which_something_unasked_arrived_is_not_used(tls: bool) -> None:
+    late = b'HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\n"x"\n'
+    asked, said = Event(), Event()
+
+    def speak(exchange: Any) -> None:
+        answer()(exchange)
+        assert asked.wait(LIMIT)
+        exchange.send(late)
+        said.set()
+
+    with FaultyServer(speak, answer("right"), tls=tls) as server, client_of(server) as client:
+        assert client.methods.ping() == "pong"
+        asked.set()
+        assert said.wait(LIMIT)
+        assert client.methods.ping() == "right"
+        assert (server.connections, server.received["ping"]) == (2, 2)
+
+
+def test_a_connection_is_kept_for_less_than_the_server_keeps_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert MicroService.keep_alive_timeout > MAX_IDLE
+    with FaultyServer() as server, client_of(server) as client:
+        client.methods.ping()
+        client.methods.ping()
+        assert server.connections == 1
+        monkeypatch.setattr(connections, "MAX_IDLE", 0.0)
+        client.methods.ping()
+        assert server.connections == 2
+        wait_until(lambda: server.open_connections == 1, "the old one to be closed")
+
+
+def test_calls_that_race_with_the_servers_closing_do_not_fail() -> None:
+    """A service that keeps connections for 0.05 s, called just about as often."""
+
+    class Brief(MicroService):
+        name = "brief"
+        keep_alive_timeout = 0.05
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.count = 0
+
+        @exposed_method()
+        def count_up(self) -> int:
+            self.count += 1
+            return self.count
+
+    with running_service(Brief) as service, patient(service.url) as client:
+        for number in range(1, 41):
+            assert client.methods.count_up() == number
+            gevent.sleep(0.2 if number % 4 == 0 else 0)  # what is tested is time that passes
+
+
+# Many at once
+
+
+def test_no_more_connections_are_kept_than_asked_for() -> None:
+    everybody = Event()
+    with (
+        FaultyServer(when(everybody, answer())) as server,
+        client_of(server, pool_size=3) as client,
+    ):
+        calls = [gevent.spawn(client.methods.ping) for _ in range(20)]
+        wait_until(lambda: server.received["ping"] == 20, "all calls")
+        assert server.connections == 20  # a call does not wait for another's connection
+        everybody.set()
+        assert {call.get(timeout=LIMIT) for call in calls} == {"pong"}
+
+        wait_until(lambda: server.open_connections == 3, "the others to be closed")
+        gather([client.methods.ping] * 3)
+        assert server.connections <= 22
+
+
+def test_connections_of_a_burst_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    everybody = Event()
+    with FaultyServer(when(everybody, answer())) as server, client_of(server) as client:
+        calls = [gevent.spawn(client.methods.ping) for _ in range(20)]
+        wait_until(lambda: server.received["ping"] == 20, "all calls")
+        everybody.set()
+        gevent.joinall(calls, timeout=LIMIT, raise_error=True)
+        assert server.open_connections == 20
+
+        monkeypatch.setattr(connections, "MAX_IDLE", -1.0)  # as if the time had passed
+        for _ in range(25):
+            client.methods.ping()
+        wait_until(lambda: server.open_connections <= 1, "the old ones to be closed")
+
+
+def test_a_hundred_greenlets_share_a_client() -> None:
+    def echo(exchange: Any) -> None:
+        answer(exchange.request.json["params"])(exchange)
+
+    with FaultyServer(echo) as server, client_of(server) as client:
+
+        def call_often(name: int) -> bool:
+            return all(client.methods.ping(name, n) == [name, n] for n in range(30))
+
+        assert all(gather([lambda name=name: call_often(name) for name in range(100)]))
+        assert server.received["ping"] == 3000
+        assert server.connections <= 100
+
+        client.close()
+        wait_until(lambda: server.open_connections == 0, "all connections to be closed")
+        assert client.methods.ping(1) == [1]  # it can be used again
+
+
+def test_a_client_that_nobody_closes_leaves_nothing_open() -> None:
+    with FaultyServer() as server:
+        client = client_of(server)
+        assert client.methods.ping() == "pong"
+        del client
+        wait_until(lambda: server.open_connections == 0, "the connection to be closed")
+
+
+def test_what_was_in_flight_when_the_client_was_closed() -> None:
+    go = Event()
+    with FaultyServer(when(go, answer())) as server, client_of(server) as client:
+        call = gevent.spawn(client.methods.ping)
+        wait_until(lambda: server.received["ping"], "the call")
+        client.close()
+        go.set()
+        assert call.get(timeout=LIMIT) == "pong"
+        wait_until(lambda: server.open_connections == 0, "its connection to be closed")
+
+
+# Calls that are given up
+
+
+@pytest.mark.parametrize("how", ["kill", "gevent.Timeout", "time-out"])
+def test_the_answer_to_an_abandoned_call_is_nobody_elses(how: str, tls: bool) -> None:
+    late = Event()
+    with (
+        FaultyServer(
+            answer("first"), when(late, answer("late")), answer("right"), tls=tls
+        ) as server,
+        client_of(server) as client,
+    ):
+        assert client.methods.ping() == "first"
+        if how == "time-out":
+            impatient = client.with_options(timeout=SHORT, total_timeout=SHORT)
+            assert isinstance(fault_of(impatient), Timeout)
+        else:
+            call = gevent.spawn(client.methods.ping)
+            wait_until(lambda: server.received["ping"] == 2, "the call")
+            call.kill(gevent.GreenletExit if how == "kill" else gevent.Timeout(1))
+        late.set()
+
+        assert client.methods.ping() == "right"
+        assert (server.connections, server.received["ping"]) == (2, 3)
+        wait_until(lambda: server.open_connections == 1, "the abandoned one to be closed")
+
+
+def test_a_call_killed_while_it_connects_leaves_nothing_open() -> None:
+    with FaultyServer(tls=True, greeting=hang) as server, client_of(server) as client:
+        call = gevent.spawn(client.methods.ping)
+        wait_until(lambda: server.open_connections == 1, "the connection")
+        call.kill()
+        wait_until(lambda: server.open_connections == 0, "its end")
+
+
+def test_a_connection_lost_does_not_hurt_the_others() -> None:
+    with FaultyServer(close, answer()) as server, client_of(server) as client:
+        assert type(fault_of(client)) is ConnectionLost
+        assert [client.methods.ping() for _ in range(5)] == ["pong"] * 5
+        assert server.connections <= 3

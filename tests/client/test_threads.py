@@ -1,0 +1,136 @@
+"""One client in several threads and processes: each uses only sockets that are its own."""
+
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+import gevent
+import pytest
+from gevent import monkey
+
+from gemstone_sync.client.connections import ConnectionPool
+from tests.helpers import LIMIT, wait_until
+
+from .faults import client_of
+from .faulty_server import (
+    CERTIFICATE,
+    FaultyServer,
+    answer,
+)
+
+pytestmark = pytest.mark.usefixtures("no_sockets_left")
+
+
+def test_a_child_does_not_use_its_parents_connections() -> None:
+    def who(exchange: Any) -> None:
+        answer(exchange.request.connection)(exchange)
+
+    with FaultyServer(who) as server, client_of(server) as client:
+        assert client.methods.ping() == 1
+        # The pool's own view, as in a child: a real fork is in the test below.
+        pool = ConnectionPool(urlsplit(server.url), size=1)
+        connection = pool.connect(server.url, LIMIT)
+        pool.give_back(connection)
+        pool._pid = os.getpid() + 1
+        assert pool.take() is None
+        assert connection.sock.fileno() == -1
+        assert client.methods.ping() == 1
+
+
+FORKING = """
+{patch}
+import os, sys
+from gemstone_sync import RemoteService
+
+with RemoteService(sys.argv[1], timeout=20, total_timeout=20) as client:
+    mine = client.methods.ping()
+    assert client.methods.ping() == mine
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        its = [client.methods.ping() for _ in range(3)]
+        os.write(write, str(its).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    its = eval(os.read(read, 100))
+    assert len(set(its)) == 1 and its[0] != mine, (its, mine)
+    assert [client.methods.ping() for _ in range(3)] == [mine] * 3
+    print("well")
+"""
+
+
+@pytest.mark.parametrize("patch", ["", "import gevent.monkey; gevent.monkey.patch_all()"])
+def test_a_forked_child_has_connections_of_its_own(run_python: Any, patch: str) -> None:
+    def who(exchange: Any) -> None:
+        answer(exchange.request.connection)(exchange)
+
+    with FaultyServer(who) as server:
+        source = FORKING.replace("{patch}", patch)
+        ended = gevent.spawn(run_python, source, server.url).get(timeout=2 * LIMIT)
+        assert (ended.stdout, ended.stderr) == ("well\n", "")
+        assert server.connections == 2
+
+
+THREADS = """
+import gevent.monkey
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from gemstone_sync import RemoteService
+
+assert not gevent.monkey.is_module_patched("socket")
+everybody = threading.Barrier(20)
+with RemoteService(sys.argv[1], timeout=20, total_timeout=25, pool_size=7) as client:
+    def call(name):
+        everybody.wait()
+        threads.add(threading.get_native_id())
+        return all(client.methods.echo(name, n) == [name, n] for n in range(50))
+
+    threads = set()
+    with ThreadPoolExecutor(20) as executor:
+        assert all(executor.map(call, range(20)))
+    print(len(threads))
+"""
+
+
+def test_real_threads_share_a_client(run_python: Any, tls: bool) -> None:
+    def echo(exchange: Any) -> None:
+        answer(exchange.request.json["params"])(exchange)
+
+    source = THREADS if not tls else THREADS.replace("pool_size=7", "verify=sys.argv[2]")
+    with FaultyServer(echo, tls=tls) as server:
+        ended = gevent.spawn(
+            run_python, source, server.url, CERTIFICATE, PYTHONWARNINGS="error"
+        ).get(timeout=2 * LIMIT)
+        assert (ended.stdout, ended.stderr) == ("20\n", "")
+        assert server.received["echo"] == 1000
+        wait_until(lambda: server.open_connections == 0, "the end of all connections")
+
+
+def test_native_threads_of_a_patched_program_share_a_client() -> None:
+    """Each has an event loop of its own, to which its sockets belong."""
+    with FaultyServer() as server, client_of(server) as client:
+        pool = gevent.get_hub().threadpool
+        for _ in range(3):
+            calls = [pool.spawn(client.methods.ping) for _ in range(5)]
+            calls.append(gevent.spawn(client.methods.ping))
+            assert [call.get(timeout=LIMIT) for call in calls] == ["pong"] * 6
+        assert server.received["ping"] == 18
+
+
+def test_a_thread_that_ended_leaves_its_connections_to_nobody() -> None:
+    """The next thread may have the same identity, and has another event loop."""
+    start = monkey.get_original("_thread", "start_new_thread")
+    with FaultyServer() as server, client_of(server) as client:
+        for number in range(1, 6):
+            found: list[Any] = []
+
+            def call(found: list[Any] = found) -> None:
+                found.append(client.methods.ping())
+                gevent.get_hub().destroy(destroy_loop=True)
+                found.append("ended")
+
+            start(call, ())
+            wait_until(lambda found=found: len(found) == 2, "the thread")
+            assert found == ["pong", "ended"]
+            assert server.received["ping"] == number
+            assert server.open_connections <= 2  # those of earlier threads are closed

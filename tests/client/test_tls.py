@@ -1,0 +1,217 @@
+"""TLS: who is believed, what is said when nobody is, and that no handshake outlives its time."""
+
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+from gemstone_sync import ConnectionFailed, ConnectTimeout, RemoteService
+from tests.helpers import LIMIT
+
+from .faults import SHORT, assert_clear, client_of, fault_of
+from .faulty_server import CERTIFICATE, FaultyServer, answer, close, drip, hang, in_turn, keep
+
+
+def test_certificates_are_verified_without_asking_for_it() -> None:
+    with FaultyServer(tls=True) as server, RemoteService(server.url, timeout=LIMIT) as client:
+        error = fault_of(client)
+
+        assert type(error) is ConnectionFailed
+        assert error.may_have_run is False
+        assert "certificate does not verify" in str(error)
+        assert "self-signed" in str(error)
+        assert_clear(error, server.url)
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "LOCALHOST"])
+def test_an_authority_of_ones_own_is_believed(host: str) -> None:
+    with (
+        FaultyServer(tls=True) as server,
+        client_of(f"https://{host}:{server.port}/api") as client,
+    ):
+        assert [client.methods.ping() for _ in range(3)] == ["pong"] * 3
+        assert server.connections == 1
+
+
+def test_a_folder_of_authorities(tmp_path: Path) -> None:
+    hashed = subprocess.run(
+        ["openssl", "x509", "-in", CERTIFICATE, "-noout", "-subject_hash"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (tmp_path / f"{hashed.stdout.strip()}.0").write_text(Path(CERTIFICATE).read_text())
+    with FaultyServer(tls=True) as server, client_of(server, verify=str(tmp_path)) as client:
+        assert client.methods.ping() == "pong"
+
+
+@pytest.mark.parametrize("kind", ["address", "name"])
+def test_a_certificate_for_another_host(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The certificate is valid for localhost and 127.0.0.1, and the authority is believed."""
+    with FaultyServer(tls=True, host="127.0.0.2") as server:
+        if kind == "name":
+            known = socket.getaddrinfo
+
+            def resolve(host: str, *rest: Any) -> Any:
+                return known("127.0.0.2" if host == "other.example" else host, *rest)
+
+            monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        host = {"address": "127.0.0.2", "name": "other.example"}[kind]
+        with client_of(f"https://{host}:{server.port}/api") as client:
+            error = fault_of(client)
+
+        assert type(error) is ConnectionFailed
+        assert "mismatch" in str(error)
+        assert host in str(error)
+        assert server.requests == []
+
+
+def test_no_verification_for_who_asks_for_none() -> None:
+    with (
+        FaultyServer(tls=True, host="127.0.0.2") as server,
+        client_of(server, verify=False) as client,
+    ):
+        assert client.methods.ping() == "pong"
+
+
+@pytest.mark.parametrize("content", [None, "not a certificate"])
+def test_authorities_that_cannot_be_read(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "authorities.pem"
+    if content is not None:
+        path.write_text(content)
+    with FaultyServer(tls=True) as server, client_of(server, verify=str(path)) as client:
+        error = fault_of(client)
+
+        assert type(error) is ConnectionFailed
+        assert "certificates cannot be read" in str(error)
+        assert server.requests == []
+
+
+class Observing(FaultyServer):
+    """Records what clients say in their handshakes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(tls=True, **options)
+        self.names: list[str | None] = []
+        assert self._tls is not None
+        self._tls.sni_callback = lambda sock, name, context: self.names.append(name)
+
+    def restrict(self, **settings: Any) -> None:
+        for name, value in settings.items():
+            setattr(self._tls, name, value)
+
+
+@pytest.mark.parametrize(("host", "name"), [("localhost", "localhost"), ("127.0.0.1", None)])
+def test_only_names_are_told_to_the_server(host: str, name: str | None) -> None:
+    """RFC 6066, section 3: no addresses in the server name indication."""
+    with Observing() as server, client_of(f"https://{host}:{server.port}/api") as client:
+        client.methods.ping()
+        assert server.names == [name]
+
+
+@pytest.mark.parametrize(
+    "version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name
+)
+def test_versions_of_tls(version: ssl.TLSVersion) -> None:
+    with Observing() as server, client_of(server) as client:
+        server.restrict(minimum_version=version, maximum_version=version)
+        assert [client.methods.ping() for _ in range(3)] == ["pong"] * 3
+        assert server.connections == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_old_versions_of_tls_are_refused() -> None:
+    with Observing() as server, client_of(server, verify=False) as client:
+        server.restrict(minimum_version=ssl.TLSVersion.TLSv1)
+        server.restrict(maximum_version=ssl.TLSVersion.TLSv1_1)
+        server._tls.set_ciphers("ALL:@SECLEVEL=0")  # type: ignore[union-attr]
+        error = fault_of(client)
+
+        assert type(error) is ConnectionFailed
+        assert "TLS failed" in str(error)
+        assert_clear(error, server.url)
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("greeting", [close, hang], ids=["closed", "silent"])
+def test_a_handshake_that_is_broken_off(greeting: Any) -> None:
+    with (
+        FaultyServer(tls=True, greeting=in_turn(*[greeting] * 3, keep)) as server,
+        client_of(server, timeout=(SHORT, LIMIT)) as client,
+    ):
+        error = fault_of(client)
+        assert type(error) is (ConnectTimeout if greeting is hang else ConnectionFailed)
+        assert_clear(error, server.url)
+        assert client.with_options(timeout=LIMIT).methods.ping() == "pong"
+
+
+def test_a_certificate_of_the_clients_own(tmp_path: Path) -> None:
+    with Observing() as server:
+        server._tls.load_verify_locations(CERTIFICATE)  # type: ignore[union-attr]
+        server.restrict(verify_mode=ssl.CERT_REQUIRED)
+        with client_of(server, cert=CERTIFICATE) as client:
+            assert client.methods.ping() == "pong"
+        with client_of(server) as client, pytest.raises(ConnectionFailed):
+            client.notifications.ping()
+        with client_of(server, cert=str(tmp_path / "missing.pem")) as client:
+            error = fault_of(client)
+            assert type(error) is ConnectionFailed
+            assert "certificates cannot be read" in str(error)
+        assert server.received["ping"] == 1
+
+
+def test_a_large_call_and_a_large_answer() -> None:
+    with FaultyServer(tls=True) as server, client_of(server) as client:
+        server.script(answer("x" * 3_000_000))
+        assert len(client.methods.ping("y" * 3_000_000)) == 3_000_000
+        assert len(server.requests[0].body) > 3_000_000
+
+
+PLAIN = """
+import gevent.monkey
+import sys
+from gemstone_sync import ConnectionFailed, ConnectTimeout, RemoteService
+
+assert not gevent.monkey.is_module_patched("socket")
+good, silent, dripping, certificate = sys.argv[1:]
+with RemoteService(good, verify=certificate, timeout=20) as client:
+    print([client.methods.ping() for _ in range(3)])
+with RemoteService(good, timeout=20) as client:
+    try:
+        client.methods.ping()
+    except ConnectionFailed as error:
+        print(type(error).__name__, "does not verify" in str(error))
+for url in (silent, dripping):
+    with RemoteService(url, timeout=0.3, total_timeout=1) as client:
+        try:
+            client.methods.ping()
+        except ConnectTimeout as error:
+            print(type(error).__name__)
+"""
+
+
+def test_in_a_program_that_is_not_patched(run_python: Any) -> None:
+    dripping = drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 999, SHORT / 8)
+    with (
+        FaultyServer(tls=True) as good,
+        FaultyServer(tls=True, greeting=hang) as silent,
+        FaultyServer(tls=True, greeting=dripping) as slow,
+    ):
+        run = gevent.spawn(
+            run_python, PLAIN, good.url, silent.url, slow.url, CERTIFICATE, PYTHONWARNINGS="error"
+        )
+        ended = run.get(timeout=2 * LIMIT)
+        assert good.connections == 1 + 3  # the second client tries three times
+
+    assert ended.stderr == ""
+    assert ended.stdout.splitlines() == [
+        "['pong', 'pong', 'pong']",
+        "ConnectionFailed True",
+        "ConnectTimeout",
+        "ConnectTimeout",
+    ]

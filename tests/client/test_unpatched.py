@@ -1,0 +1,337 @@
+"""RemoteService in programs of every kind: threaded and never patched, patched, patched late.
+
+Each program is a fresh interpreter, and the service it calls another process.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.helpers import REPOSITORY, Program, program
+
+from .faulty_server import CERTIFICATE, FaultyServer, answer
+
+SERVICE = """
+import threading
+import gevent.event
+import gemstone_sync
+
+class Meeting(gemstone_sync.MicroService):
+    name = "meeting"
+
+    def __init__(self):
+        super().__init__()
+        self.groups = {}
+
+    def on_service_start(self):
+        print(self.url, flush=True)
+
+    @gemstone_sync.exposed_method()
+    def double(self, number):
+        return 2 * number
+
+    @gemstone_sync.exposed_method()
+    def meet(self, group, size):
+        '''True once `size` calls of the group are here at the same time.'''
+        here, all_here = self.groups.setdefault(group, ([], gevent.event.Event()))
+        here.append(1)
+        if len(here) == size:
+            all_here.set()
+        return all_here.wait(20)
+
+if __name__ == "__main__":
+    Meeting().start()
+"""
+
+#: Of real threads that end after the process was patched, the threading module tells on stderr.
+ENDING_THREADS = """
+workers = [t for t in threading.enumerate() if t is not threading.main_thread()]
+client.close()
+for worker in workers:
+    worker.join(20)
+"""
+
+#: What each program does with the client; `url` is the service's.
+USE = """
+import threading
+
+import gemstone_sync
+from gemstone_sync import (
+    MethodCall, MethodNotFound, Notification, RemoteService, as_completed, first_completed,
+    make_callbacks,
+)
+
+def use(url):
+    client = RemoteService(url, timeout=20, total_timeout=40)
+    assert client.name == "meeting"
+    assert client.methods.double(2) == 4
+    assert client.notifications.double(2) is None
+    assert client.call_batch(MethodCall("double", [4]), Notification("double", [1])).responses[
+        0].result == 8
+    try:
+        client.methods.nonsense()
+    except MethodNotFound:
+        pass
+    else:
+        raise AssertionError
+
+    # in the background, at the same time
+    calls = [client.methods.meet.async_("async", 10) for _ in range(10)]
+    assert first_completed(*calls).result() is True
+    assert [call.result() for call in as_completed(*calls)] == [True] * 10
+
+    # callbacks, here and in threads
+    results = []
+    doubled = [client.methods.double.async_(number) for number in range(5)]
+    make_callbacks(doubled, results.append, results.append)
+    assert sorted(results) == [0, 2, 4, 6, 8], results
+    all_called = threading.Event()
+    def collect(result):
+        results.append(result)
+        if len(results) == 10:
+            all_called.set()
+    make_callbacks(doubled, collect, collect, run_in_threads=True)
+    assert all_called.wait(20)
+
+    # one client for many threads
+    failures = []
+    def run(first):
+        try:
+            assert client.methods.meet("threads", 20) is True
+            for number in range(first, first + 50):
+                assert client.methods.double(number) == 2 * number
+            handles = [client.methods.double.async_(number) for number in range(first, first + 20)]
+            for number, handle in zip(range(first, first + 20), handles):
+                assert handle.result(wait=True) == 2 * number
+        except BaseException as error:
+            failures.append(error)
+    threads = [threading.Thread(target=run, args=(first,)) for first in range(0, 20_000, 1000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failures, failures
+    assert not any(thread.is_alive() for thread in threads)
+    client.close()
+"""
+
+NOTHING_IS_PATCHED = """
+import gevent.monkey, socket, ssl, time, threading, select, subprocess, queue
+from gemstone_sync.concurrency import is_patched
+assert not is_patched()
+assert not gevent.monkey.saved, gevent.monkey.saved
+for thing in (socket.socket, ssl.SSLSocket, ssl.SSLContext, time.sleep, threading.Lock,
+              threading.Thread, select.select, subprocess.Popen, queue.SimpleQueue):
+    assert not (getattr(thing, "__module__", "") or "").startswith("gevent"), thing
+assert threading.get_native_id() == threading.main_thread().native_id
+"""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    with program(SERVICE, tmp_path_factory.mktemp("service"), "--port", "0") as running:
+        running.wait_until_ready()
+        yield running
+        assert running.terminate() == 0
+        assert "Traceback" not in running.stderr
+
+
+@pytest.fixture
+def run(run_python: Callable[..., Any], service: Program) -> Callable[..., str]:
+    """Run a program that gets the service's URL; what it prints when it ended well."""
+    count = iter(range(100))
+
+    def run(source: str, **environment: str) -> str:
+        # Each program meets in groups of its own.
+        source = source.replace('"async"', f'"async {id(count)} {next(count)}"')
+        source = source.replace('"threads"', f'"threads {id(count)} {next(count)}"')
+        url = f"http://127.0.0.1:{service.port}/api"
+        done = run_python(
+            f"import sys, warnings\nwarnings.simplefilter('error')\n{source}",
+            url,
+            **environment,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return str(done.stdout)
+
+    return run
+
+
+def test_a_plain_threaded_program(run: Callable[..., str]) -> None:
+    assert run(f"{USE}\nuse(sys.argv[1])\n{NOTHING_IS_PATCHED}\nprint('fine')") == "fine\n"
+
+
+def test_importing_every_client_name_patches_nothing(run: Callable[..., str]) -> None:
+    imports = """
+from gemstone_sync import (
+    AsyncMethodCall, BasicAuth, BatchResult, BearerToken, CookieToken, HeaderToken, JsonRpcRequest,
+    JsonRpcResponse, MethodCall, Notification, RemoteService, Result, RpcError, Timeout,
+    as_completed, first_completed, make_callbacks,
+)
+import gemstone_sync.client
+"""
+    paths = "import gemstone_sync.client.remote_service, gemstone_sync.client.structs"
+    assert run(f"{imports}\n{paths}\n{NOTHING_IS_PATCHED}\nprint('fine')") == "fine\n"
+
+
+@pytest.mark.parametrize(
+    "patching",
+    [
+        "from gevent import monkey; monkey.patch_all()",
+        "from gemstone_sync.concurrency import patch; patch()",
+        "from gemstone_sync import MicroService",
+    ],
+)
+def test_the_same_program_patched(run: Callable[..., str], patching: str) -> None:
+    check = "from gemstone_sync.concurrency import is_patched; assert is_patched()"
+    assert run(f"{patching}\n{USE}\n{check}\nuse(sys.argv[1])\nprint('fine')") == "fine\n"
+
+
+def test_a_program_that_opts_out_of_patching(run: Callable[..., str]) -> None:
+    source = f"""
+{USE}
+from gemstone_sync import MicroService
+use(sys.argv[1])
+{NOTHING_IS_PATCHED}
+print('fine')
+"""
+    assert run(source, GEMSTONE_MONKEY_PATCH="0") == "fine\n"
+
+
+def test_a_program_that_imports_requests_first_and_goes_on_using_it(
+    run: Callable[..., str],
+) -> None:
+    """As a Django program would: its own HTTP calls are its own."""
+    source = f"""
+import requests, urllib3, ssl, concurrent.futures
+before = (ssl.SSLContext, requests.adapters.HTTPAdapter.send, urllib3.connection.HTTPConnection,
+          urllib3.PoolManager.urlopen)
+{USE}
+use(sys.argv[1])
+call = {{"jsonrpc": "2.0", "method": "double", "params": [4], "id": 1}}
+with requests.Session() as session:
+    session.trust_env = False
+    with session.post(sys.argv[1], json=call, timeout=20) as reply:
+        assert reply.json()["result"] == 8
+assert before == (ssl.SSLContext, requests.adapters.HTTPAdapter.send,
+                  urllib3.connection.HTTPConnection, urllib3.PoolManager.urlopen)
+{NOTHING_IS_PATCHED}
+print("fine")
+"""
+    assert run(source) == "fine\n"
+
+
+def test_a_client_that_was_made_and_used_before_the_process_was_patched(
+    run: Callable[..., str],
+) -> None:
+    source = f"""
+{USE}
+client = RemoteService(sys.argv[1], timeout=20, total_timeout=40)
+assert client.methods.double(1) == 2
+assert client.methods.double.async_(2).result(wait=True) == 4
+# patched now
+from gemstone_sync import MicroService
+from gemstone_sync.concurrency import is_patched
+assert is_patched()
+
+assert client.methods.double(1) == 2
+import gevent
+calls = [client.methods.meet.async_("late", 5) for _ in range(5)]
+assert [call.result(wait=True) for call in calls] == [True] * 5
+meeting = [gevent.spawn(client.methods.meet, "greenlets", 5) for _ in range(5)]
+assert [greenlet.get(timeout=20) for greenlet in meeting] == [True] * 5
+client.close()
+use(sys.argv[1])
+print("fine")
+"""
+    assert run(source.replace("# patched now", ENDING_THREADS)) == "fine\n"
+
+
+def test_a_process_that_is_patched_while_threads_of_the_client_are_idle(
+    run_python: Callable[..., Any], service: Program
+) -> None:
+    source = """
+import sys
+from gemstone_sync import RemoteService
+client = RemoteService(sys.argv[1], timeout=20, total_timeout=40)
+assert client.methods.double.async_(2).result(wait=True) == 4
+
+from gemstone_sync import MicroService
+
+assert client.methods.double.async_(3).result(wait=True) == 6
+client.close()
+print("fine")
+"""
+    done = run_python(source, f"http://127.0.0.1:{service.port}/api")
+    # What the threading module writes to stderr when such a thread ends is gevent's affair.
+    assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
+
+
+def test_a_client_before_and_after_a_fork(run: Callable[..., str]) -> None:
+    source = f"""
+import os
+{USE}
+client = RemoteService(sys.argv[1], timeout=20, total_timeout=40)
+assert client.methods.double(1) == 2  # a connection is kept
+assert client.methods.double.async_(1).result(wait=True) == 2  # and a thread
+client.close()
+assert client.methods.double(1) == 2
+child = os.fork()
+for number in range(50):
+    assert client.methods.double(number) == 2 * number
+assert client.methods.double.async_(3).result(wait=True) == 6
+if child == 0:
+    client.close()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+client.close()
+print("fine")
+"""
+    assert run(source) == "fine\n"
+
+
+def test_https_in_a_plain_program(run_python: Callable[..., Any]) -> None:
+    with FaultyServer(answer("pong"), tls=True) as server:
+        done = run_python(
+            f"""
+import sys
+from gemstone_sync import RemoteService
+with RemoteService(sys.argv[1], verify=sys.argv[2], timeout=20, total_timeout=20) as client:
+    calls = [client.methods.ping.async_() for _ in range(5)]
+    print([call.result(wait=True) for call in calls])
+{NOTHING_IS_PATCHED}
+""",
+            server.url.replace("127.0.0.1", "localhost"),
+            CERTIFICATE,
+        )
+    assert (done.stdout, done.stderr) == (f"{['pong'] * 5}\n", "")
+
+
+def test_a_program_that_ends_while_calls_are_running(run: Callable[..., str]) -> None:
+    source = """
+from gemstone_sync import RemoteService
+warnings.simplefilter("ignore", ResourceWarning)  # the last connections end with the process
+with RemoteService(sys.argv[1], timeout=20, total_timeout=40, pool_size=2) as client:
+    calls = [client.methods.double.async_(number) for number in range(20)]
+print("fine")
+import atexit
+atexit.register(lambda: print(sum(call.result() for call in calls)))
+"""
+    assert run(source) == f"fine\n{sum(range(0, 40, 2))}\n"
+
+
+def test_a_program_that_never_closes_its_client(run: Callable[..., str]) -> None:
+    source = """
+from gemstone_sync import RemoteService
+print(RemoteService(sys.argv[1]).methods.double(4))
+import gc
+gc.collect()
+"""
+    assert run(source) == "8\n"
+
+
+def test_these_programs_use_this_package() -> None:
+    import gemstone_sync
+
+    assert gemstone_sync.__file__.startswith(str(REPOSITORY))

@@ -1,0 +1,267 @@
+"""as_completed, first_completed and make_callbacks: what they promise beyond the document.
+
+The document's own examples are in test_document.py. The futures here are made by the tests, so
+that they can finish in any order at any moment; those of real calls are the same.
+"""
+
+import concurrent.futures
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+import gemstone_sync
+from gemstone_sync import (
+    AsyncMethodCall,
+    MethodCall,
+    MethodNotFound,
+    MicroService,
+    RemoteError,
+    RemoteService,
+    Result,
+    as_completed,
+    first_completed,
+    make_callbacks,
+)
+from gemstone_sync.testing import running_service
+from tests.helpers import LIMIT, wait_until
+
+#: Seconds that something is waited for while the CPU's time is measured.
+WAIT = 0.5
+
+
+def handle(name: str = "method") -> AsyncMethodCall:
+    """One that nothing finishes by itself."""
+    return AsyncMethodCall(MethodCall(name), concurrent.futures.Future())
+
+
+def finish(call: AsyncMethodCall, value: Any = None) -> AsyncMethodCall:
+    """Give it a result, or the exception of its call."""
+    if isinstance(value, RemoteError):
+        call.future.set_result(Result(None, value, call.request.id, call.request))
+    elif isinstance(value, Exception):
+        call.future.set_exception(value)
+    else:
+        call.future.set_result(Result(value, None, call.request.id, call.request))
+    return call
+
+
+class Slow(MicroService):
+    name = "slow"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = 0
+        self.go_on = Event()
+
+    @gemstone_sync.exposed_method()
+    def hold(self) -> str:
+        self.inside += 1
+        self.go_on.wait(LIMIT)
+        return "held"
+
+
+@pytest.fixture
+def service() -> Iterator[Slow]:
+    with running_service(Slow) as running:
+        yield running  # type: ignore[misc]
+        running.go_on.set()
+
+
+# Waiting costs nothing, and stops nobody
+
+
+@pytest.mark.parametrize("way", ["result", "wait", "as_completed", "first_completed", "callbacks"])
+def test_waiting_uses_no_cpu_and_lets_others_run(service: Slow, way: str) -> None:
+    waits: dict[str, Callable[[AsyncMethodCall], Any]] = {
+        "result": lambda call: call.result(wait=True),
+        "wait": lambda call: call.wait(LIMIT) and call.result(),
+        "as_completed": lambda call: [done.result() for done in as_completed(call)].pop(),
+        "first_completed": lambda call: first_completed(call).result(),
+        "callbacks": lambda call: _result_by_callback(call),
+    }
+    with RemoteService(service.url, timeout=LIMIT, total_timeout=LIMIT) as client:
+        call = client.methods.hold.async_()
+        wait_until(lambda: service.inside == 1, "the call")
+        waiting = gevent.spawn(waits[way], call)
+        ticks = 0
+        began = time.process_time()
+        end = time.monotonic() + WAIT
+        while time.monotonic() < end:
+            gevent.sleep(WAIT / 20)
+            ticks += 1
+        used = time.process_time() - began
+
+        assert not waiting.ready()
+        assert ticks > 2
+        # A loop that asks again and again uses all of it; this is twenty ticks and their timers.
+        assert used < WAIT / 3
+        service.go_on.set()
+        assert waiting.get(timeout=LIMIT) == "held"
+
+
+def _result_by_callback(call: AsyncMethodCall) -> Any:
+    results: list[Any] = []
+    make_callbacks([call], results.append, results.append)
+    return results[0]
+
+
+# as_completed and first_completed
+
+
+def test_those_that_finished_before_come_at_once() -> None:
+    calls = [finish(handle(), number) for number in range(3)]
+    open_call = handle()
+
+    seen = as_completed(open_call, *calls)
+
+    assert sorted(next(seen).result() for _ in range(3)) == [0, 1, 2]
+    finish(open_call, 3)
+    assert [call.result() for call in seen] == [3]
+
+
+def test_the_same_handle_twice_comes_twice() -> None:
+    call = finish(handle(), 1)
+    assert list(as_completed(call, call)) == [call, call]
+
+
+def test_failed_calls_come_too() -> None:
+    calls = [
+        finish(handle(), MethodNotFound("no")),
+        finish(handle(), OSError("no")),
+        finish(handle(), RemoteError("no")),
+    ]
+    assert set(as_completed(*calls)) == set(calls)
+
+
+def test_nothing_to_wait_for() -> None:
+    assert list(as_completed()) == []
+    with pytest.raises(ValueError, match="no call"):
+        first_completed()
+    called: list[Any] = []
+    make_callbacks([], called.append, called.append)
+    make_callbacks([], called.append, called.append, run_in_threads=True)
+    assert called == []
+
+
+def test_a_timeout_is_for_all_of_them() -> None:
+    done, open_call = finish(handle(), 1), handle()
+    seen = as_completed(open_call, done, timeout=0.02)
+
+    assert next(seen) is done
+    with pytest.raises(TimeoutError):
+        next(seen)
+    with pytest.raises(TimeoutError):
+        first_completed(open_call, timeout=0.02)
+    assert first_completed(open_call, done, timeout=LIMIT) is done
+    # The call goes on.
+    finish(open_call, 2)
+    assert first_completed(open_call).result() == 2
+
+
+# make_callbacks
+
+
+def test_an_error_of_the_service_and_a_fault_go_to_on_error() -> None:
+    errors = [RemoteError("no"), MethodNotFound("no"), gemstone_sync.Timeout("late")]
+    calls = [finish(handle(), error) for error in errors]
+    cancelled = handle()
+    cancelled.future.cancel()
+    cancelled.future.set_running_or_notify_cancel()
+    seen: list[BaseException] = []
+
+    make_callbacks([*calls, cancelled], pytest.fail, seen.append)
+
+    assert set(errors) <= set(seen)
+    assert len(seen) == 4
+    assert any(isinstance(error, concurrent.futures.CancelledError) for error in seen)
+
+
+def test_a_callback_that_fails_here_is_the_callers_affair() -> None:
+    calls = [finish(handle(), 1), handle()]
+
+    def fail(value: Any) -> None:
+        raise LookupError(value)
+
+    with pytest.raises(LookupError):
+        make_callbacks(calls, fail, pytest.fail)
+
+
+def test_a_callback_that_fails_in_a_thread_is_logged_and_stops_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    calls = [finish(handle("shaky"), number) for number in range(5)]
+    seen: list[int] = []
+
+    def sometimes(value: int) -> None:
+        if value % 2:
+            raise LookupError(f"odd: {value}")
+        seen.append(value)
+
+    make_callbacks(iter(calls), sometimes, pytest.fail, run_in_threads=True)
+
+    wait_until(lambda: len(seen) == 3 and caplog.text.count("LookupError: odd") == 2, "callbacks")
+    assert sorted(seen) == [0, 2, 4]
+    assert "a callback of <AsyncMethodCall 'shaky' finished> failed" in caplog.text
+
+
+def test_callbacks_in_threads_do_not_wait_for_each_other() -> None:
+    calls = [finish(handle(), number) for number in range(3)]
+    inside = threading.Barrier(3)
+    seen: list[int] = []
+
+    def meet(value: int) -> None:
+        inside.wait(LIMIT)
+        seen.append(value)
+
+    make_callbacks(calls, meet, pytest.fail, run_in_threads=True)
+
+    wait_until(lambda: len(seen) == 3, "the callbacks")
+    assert sorted(seen) == [0, 1, 2]
+
+
+def test_a_slow_callback_does_not_keep_the_next_outcome() -> None:
+    go_on = threading.Event()
+    first, second = handle(), handle()
+    seen: list[str] = []
+
+    def slowly(value: str) -> None:
+        if value == "first":
+            assert go_on.wait(LIMIT)
+        seen.append(value)
+
+    make_callbacks([first, second], slowly, pytest.fail, run_in_threads=True)
+    finish(first, "first")
+    finish(second, "second")
+
+    wait_until(lambda: seen == ["second"], "the second")
+    go_on.set()
+    wait_until(lambda: seen == ["second", "first"], "the first")
+
+
+def test_callbacks_in_threads_keep_the_context_of_who_asked_for_them() -> None:
+    mark: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="none")
+    calls = [finish(handle(), number) for number in range(3)]
+    seen: list[str] = []
+
+    def ask() -> None:
+        mark.set("mine")
+        make_callbacks(calls, lambda _: seen.append(mark.get()), pytest.fail, True)
+
+    contextvars.copy_context().run(ask)
+    wait_until(lambda: len(seen) == 3, "the callbacks")
+    assert seen == ["mine"] * 3
+
+
+def test_threads_of_callbacks_end() -> None:
+    before = set(threading.enumerate())
+    seen: list[int] = []
+    make_callbacks([finish(handle(), 1) for _ in range(50)], seen.append, seen.append, True)
+
+    wait_until(lambda: len(seen) == 50, "the callbacks")
+    wait_until(lambda: not set(threading.enumerate()) - before, "the threads' end")
