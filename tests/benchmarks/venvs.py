@@ -2,6 +2,9 @@
 
 Each peer has its own because their requirements exclude each other, and because nothing of theirs
 may leak into the environment that runs gemstone_sync. Remade when the requirements change.
+
+The servers of rpc.py name their requirements in servers.py. PACKAGES is what client.py and
+tests/interop share.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 #: Seconds for one venv: some peers build a wheel.
@@ -38,7 +42,8 @@ def interpreters(older: bool) -> list[str]:
             on_path = shutil.which(f"python3.{minor}")
             if on_path is not None:
                 found.append(on_path)
-    return found
+    # Resolved, so that an interpreter is the same by whatever path it was started.
+    return list(dict.fromkeys(map(os.path.realpath, found)))
 
 
 def ensure(name: str, requirements: list[str], smoke: str, *, older: bool = False) -> str:
@@ -68,6 +73,60 @@ def ensure(name: str, requirements: list[str], smoke: str, *, older: bool = Fals
             marker.write_text(json.dumps(description))  # last: a half-made venv has no marker
             return python
         raise VenvFault("; ".join(dict.fromkeys(problems)))
+
+
+@dataclass(frozen=True)
+class Package:
+    """A JSON-RPC package of others with what it needs: :func:`ensure`'s parameters.
+
+    :param shown: distributions whose versions are printed
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    smoke: str
+    shown: tuple[str, ...]
+    older: bool = False
+
+    def python(self) -> str:
+        """Return the python of its venv.
+
+        :raises VenvFault: it could not be made
+        """
+        return ensure(f"package-{self.name}", list(self.requirements), self.smoke, older=self.older)
+
+
+PACKAGES = {
+    package.name: package
+    for package in (
+        Package(
+            "old-gemstone",
+            ("gemstone==0.10.1", "tornado<6.2", "simplejson"),
+            "import gemstone",
+            ("gemstone", "tornado"),
+            older=True,
+        ),
+        Package(
+            "jsonrpcclient",
+            ("jsonrpcclient==4.0.3", "requests==2.34.2"),
+            "import jsonrpcclient, requests",
+            ("jsonrpcclient", "requests", "urllib3"),
+        ),
+        Package(
+            "pjrpc",
+            ("pjrpc==2.2.0", "aiohttp==3.14.5", "requests==2.34.2"),
+            "from pjrpc.client.backend import requests\n"
+            "from pjrpc.server.integration import aiohttp",
+            ("pjrpc", "requests", "urllib3"),
+        ),
+        Package(
+            "flask-jsonrpc",
+            ("flask-jsonrpc==4.0.0",),
+            "import flask_jsonrpc",
+            ("flask-jsonrpc", "flask"),
+        ),
+    )
+}
 
 
 def versions(python: str, names: list[str]) -> dict[str, str]:
