@@ -1,5 +1,30 @@
-"""Finding services by name: strategies behind one contract, and what the others share.
+"""Finding services by name, and being found.
 
-Reading order: `base` (the contract), `directory` (names -> URLs that expire, in memory), `static`,
-`memory`, `http` (a registry), `redis_strategy`.
+Reading order: `base` (the contract), `static`, `directory` (names -> URLs that expire) with
+`memory`, `urls` (what may be handed to a caller), `http` (a registry), `redis_strategy`; then what
+a service does with them: `announcer` (pings and a goodbye), `locator` (clients that follow what
+comes and goes).
 """
+
+from .announcer import Announcer
+from .base import BaseDiscoveryStrategy
+from .directory import Directory
+from .http import HttpDiscoveryStrategy
+from .locator import LocatedService, Locator
+from .memory import MemoryDiscoveryStrategy
+from .redis_strategy import RedisDiscoveryStrategy
+from .static import StaticDiscoveryStrategy
+
+__all__ = [
+    # strategies
+    "BaseDiscoveryStrategy",
+    "HttpDiscoveryStrategy",
+    "RedisDiscoveryStrategy",
+    "StaticDiscoveryStrategy",
+    "MemoryDiscoveryStrategy",
+    # what a service uses them for
+    "Announcer",
+    "Locator",
+    "LocatedService",
+    "Directory",
+]

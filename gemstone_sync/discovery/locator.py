@@ -1,0 +1,228 @@
+"""Finding services: strategies asked, answers remembered, clients that follow what comes and goes.
+
+A client of a found service asks a `LocatedService` for the endpoints before each call, which never
+waits: an answer that has become old is renewed in the background, and used until then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import itertools
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, as_completed
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
+
+from ..client import RemoteService, ServiceAdapter
+from ..client.background import BackgroundCalls
+from ..errors import ServiceConfigurationError, ServiceNotFound
+from .urls import UrlFilter
+
+__all__ = ["LocatedService", "Locator"]
+
+_logger = logging.getLogger("gemstone_sync.discovery")
+
+#: Seconds between two questions for the same name, however many calls fail meanwhile.
+_LEAST_INTERVAL = 0.5
+#: Names that are remembered: they may come from callers.
+_MOST_NAMES = 1_000
+
+
+class Locator:
+    """Finds services by name, for one service.
+
+    :param strategies: objects with ``locate``, asked in this order until one knows something;
+        neighbours of the same class are asked at once, and the first good answer counts.
+    :param time_to_live: seconds for which an answer is used without asking again.
+    """
+
+    def __init__(self, strategies: Sequence[Any], *, time_to_live: float = 10.0) -> None:
+        self._groups = [list(group) for _, group in itertools.groupby(strategies, key=type)]
+        self._time_to_live = time_to_live
+        self._urls = UrlFilter("a discovery strategy")
+        self._adapter = ServiceAdapter()
+        # Two, because a renewal waits for questions: it must not take the last place from them.
+        self._renewals = BackgroundCalls(32)
+        self._questions = BackgroundCalls(32)
+        self._located: dict[str, LocatedService] = {}
+        self._clients: dict[Any, RemoteService] = {}
+
+    def client_of(self, name: str, **options: Any) -> RemoteService:
+        """A client over all endpoints of the services that match; the same one for the same name.
+
+        :param name: a name or a pattern.
+        :param options: for the `RemoteService`.
+        :raises ServiceConfigurationError: when there is no strategy to ask.
+        :raises ServiceNotFound: when nothing matches, or nobody could be asked.
+        """
+        if not self._groups:
+            raise ServiceConfigurationError(
+                "no discovery strategy is configured: set service_registry_urls or "
+                "discovery_strategies"
+            )
+        key = (name, *sorted(options.items())) if _is_hashable(options) else None
+        client = self._clients.get(key)
+        if client is None:
+            client = RemoteService(self._locate(name), **self._completed(options))
+            if key is not None:
+                _remember(self._clients, key, client)
+        return client
+
+    def _completed(self, options: dict[str, Any]) -> dict[str, Any]:
+        """One adapter for all clients, so that they share connections, unless one needs its own."""
+        if {"adapter", "pool_size", "max_response_size"} & options.keys():
+            return options
+        return {**options, "adapter": self._adapter}
+
+    def _locate(self, name: str) -> LocatedService:
+        located = self._located.get(name)
+        if located is None:
+            located = LocatedService(name, self, self._renewals, self._time_to_live)
+            located.ask_first()
+            _remember(self._located, name, located)
+        return located
+
+    def ask(self, name: str) -> tuple[str, ...]:
+        """The endpoints that the strategies know.
+
+        :returns: URLs, none of them twice; empty when somebody was asked, and nobody knows any.
+        :raises ServiceNotFound: when nobody could be asked.
+        """
+        failures: list[str] = []
+        answered = False
+        for group in self._groups:
+            for found in self._answers_of(group, name, failures):
+                answered = True
+                if urls := self._urls.usable([found] if isinstance(found, str) else found or ()):
+                    return tuple(urls)
+        if failures and not answered:
+            raise ServiceNotFound(f"{name!r} cannot be looked up: {'; '.join(failures)}")
+        return ()
+
+    def _answers_of(self, group: list[Any], name: str, failures: list[str]) -> Any:
+        """Their answers, the quickest first; what failed is added to `failures`."""
+        if len(group) == 1:
+            jobs: dict[Any, Any] = {}
+            strategies = group
+        else:
+            jobs = {self._questions.submit(functools.partial(s.locate, name)): s for s in group}
+            strategies = []
+        for strategy in strategies:
+            try:
+                yield strategy.locate(name)
+            except Exception as error:  # a strategy of the user's may raise anything
+                failures.append(_told(strategy, error))
+        for future in as_completed(jobs):
+            try:
+                yield future.result()
+            except Exception as error:
+                failures.append(_told(jobs[future], error))
+
+    def close(self) -> None:
+        """Give up the connections. Clients that were handed out can be used on."""
+        self._renewals.close()
+        self._questions.close()
+        self._adapter.close()
+        for strategy in itertools.chain(*self._groups):
+            if (close := getattr(strategy, "close", None)) is not None:
+                close()
+
+
+class LocatedService:
+    """The endpoints of the services that match a name: an `EndpointSource` of the client's.
+
+    :param name: a name or a pattern.
+    :param locator: is asked.
+    :param renewals: where it is asked again, once something is known.
+    """
+
+    def __init__(
+        self, name: str, locator: Locator, renewals: BackgroundCalls, time_to_live: float
+    ) -> None:
+        self.name = name
+        self._locator = locator
+        self._renewals = renewals
+        self._time_to_live = time_to_live
+        self._urls: tuple[str, ...] = ()
+        self._asked_at = 0.0
+        self._old_at = 0.0
+        self._renewal: Future[None] | None = None
+
+    def ask_first(self) -> None:
+        """Find the first endpoints, waiting for it.
+
+        :raises ServiceNotFound: when there are none.
+        """
+        self._asked_at = time.monotonic()
+        self._urls = self._locator.ask(self.name)
+        if not self._urls:
+            raise ServiceNotFound(f"no service {self.name!r} is known")
+        self._old_at = time.monotonic() + self._time_to_live
+
+    def urls(self) -> tuple[str, ...]:
+        """Those known now; what is old is renewed in the background."""
+        if time.monotonic() >= self._old_at:
+            self._begin_renewal()
+        return self._urls
+
+    def unreachable(self, url: str) -> None:
+        """One of them does not answer: whoever took its place may be known already."""
+        self._begin_renewal()
+
+    def renew(self, seconds: float) -> None:
+        """Ask now, and wait for the answer."""
+        self._begin_renewal()
+        if (renewal := self._renewal) is not None:
+            with contextlib.suppress(TimeoutError, FutureTimeoutError):  # one, from 3.11 on
+                renewal.result(seconds)
+
+    def _begin_renewal(self) -> None:
+        now = time.monotonic()
+        asking = self._renewal is not None and not self._renewal.done()
+        if asking or now - self._asked_at < _LEAST_INTERVAL:
+            return
+        self._asked_at = now
+        # In a context of its own: the deadline of the call that happens to come by is not its.
+        self._renewal = self._renewals.submit(lambda: contextvars.Context().run(self._renew))
+
+    def _renew(self) -> None:
+        try:
+            found = self._locator.ask(self.name)
+        except ServiceNotFound as error:
+            _logger.debug("%s", error)
+            found = ()
+        if found:
+            self._old_at = time.monotonic() + self._time_to_live
+            # The client looks whether it is the same object.
+            if set(found) != set(self._urls):
+                self._urls = found
+        else:
+            # A registry that was restarted knows nobody yet, and one that is down says nothing:
+            # what was known is right until something better is.
+            self._old_at = time.monotonic() + min(1.0, self._time_to_live)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _told(strategy: Any, error: Exception) -> str:
+    return f"{strategy}: {error or type(error).__name__}"
+
+
+def _is_hashable(options: dict[str, Any]) -> bool:
+    try:
+        hash(tuple(options.values()))
+    except TypeError:
+        return False
+    return True
+
+
+def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
+    """Keep it; the oldest goes when there are too many."""
+    while len(memory) >= _MOST_NAMES:
+        memory.pop(next(iter(memory)), None)
+    memory[key] = value

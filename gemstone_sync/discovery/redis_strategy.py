@@ -1,0 +1,309 @@
+"""Services that a Redis knows: each instance keeps a key there, which expires without its pings.
+
+::
+
+    gemstone:service:NAME:DIGEST      -> the instance's URL; expires
+    gemstone:service:NAME:instances   -> the digests of the instances of that name
+
+DIGEST is of the instance's own text, so that it has no colon and a fixed length, whatever that text
+is. What expires is the first; the second only saves a search through all keys of a Redis that
+others use too when the name is known, and may name instances that are gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import hashlib
+import math
+import re
+import time
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+import gevent
+
+from ..concurrency import is_patched
+from ..errors import (
+    BadResponse,
+    ConnectionFailed,
+    ServiceConfigurationError,
+    Timeout,
+)
+from .base import BaseDiscoveryStrategy
+from .urls import UrlFilter
+
+if TYPE_CHECKING:
+    import redis
+
+__all__ = ["RedisDiscoveryStrategy"]
+
+#: Missed pings after which an instance is forgotten, where that takes longer than `time_to_live`.
+_MISSED_PINGS = 3
+#: Connections kept; more callers at once wait for one.
+_CONNECTIONS = 10
+#: Keys that Redis looks at, and values that it sends, before it serves others: under 1 ms.
+_PAGE = 1000
+#: Seconds after the last ping for which the digests of a name are kept.
+_KEEP_INDEX = 24 * 3600
+#: How many digests of a name each ping looks at, to sort out those of instances that crashed.
+_A_FEW = 10
+
+_INDEX = "instances"
+_DIGEST_LENGTH = 32
+
+
+class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
+    """A Redis in which services keep their URLs.
+
+    :param redis_url: ``redis://[user:password@]host[:port][/database]``; ``rediss://`` for TLS,
+        ``unix://`` for a socket; with redis-py's options as a query.
+    :param time_to_live: seconds after the last ping for which an instance is known; never less
+        than three times the interval of its pings.
+    :param prefix: how each key starts.
+    :param timeout: seconds to connect and to wait for an answer; one number sets both.
+    :param total_timeout: seconds for one locate, and for the wait for a free connection.
+    :raises ServiceConfigurationError: when one of them cannot be used, or redis-py is missing.
+
+    Its methods raise `ConnectionFailed`, `Timeout` or `BadResponse`, all of them `TransportError`.
+    Whoever may write to the Redis can say where a service is: it needs a password wherever others
+    reach it.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        time_to_live: float = 180,
+        *,
+        prefix: str = "gemstone:service:",
+        timeout: float | tuple[float, float] = (1, 3),
+        total_timeout: float = 5,
+    ) -> None:
+        connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+        for option in (time_to_live, connect, read, total_timeout):
+            if not isinstance(option, (int, float)) or not 0 < option < math.inf:
+                raise ServiceConfigurationError(
+                    f"time_to_live and time-outs are seconds above 0, not {option!r}"
+                )
+        self._shown = _shown(redis_url)
+        self._url = redis_url
+        self._time_to_live = time_to_live
+        self._prefix = prefix
+        self._connect_timeout = connect
+        self._read_timeout = read
+        self._total_timeout = total_timeout
+        self._urls = UrlFilter(self._shown)
+        self._clients: weakref.WeakKeyDictionary[Any, redis.Redis] = weakref.WeakKeyDictionary()
+        self._check_options()
+
+    def ping(self, name: str, location: str, **kwargs: Any) -> None:
+        interval = kwargs.get("interval") or 0
+        lifetime = max(self._time_to_live, _MISSED_PINGS * interval)
+        digest = _digest_of(name, location, kwargs)
+        index = self._key(name, _INDEX)
+        with self._faults(), self._connected().pipeline() as pipeline:
+            pipeline.set(self._key(name, digest), location, px=math.ceil(lifetime * 1000))
+            pipeline.sadd(index, digest)
+            pipeline.expire(index, math.ceil(lifetime + _KEEP_INDEX))
+            pipeline.srandmember(index, _A_FEW)
+            self._sort_out(name, pipeline.execute()[-1])
+
+    def goodbye(self, name: str, location: str, **kwargs: Any) -> None:
+        digest = _digest_of(name, location, kwargs)
+        with self._faults(), self._connected().pipeline() as pipeline:
+            pipeline.delete(self._key(name, digest))
+            pipeline.srem(self._key(name, _INDEX), digest)
+            pipeline.execute()
+
+    def locate(self, name: str) -> list[str]:
+        with self._faults():
+            keys = self._keys_matching(name) if _is_pattern(name) else self._keys_of(name)
+            found = [value for value in self._values(keys) if value is not None]
+        return self._urls.usable(sorted(found))
+
+    def close(self) -> None:
+        clients, self._clients = self._clients, weakref.WeakKeyDictionary()
+        for client in list(clients.values()):
+            client.connection_pool.disconnect()
+
+    def __repr__(self) -> str:
+        return f"RedisDiscoveryStrategy({self._shown!r})"
+
+    # Keys and values
+
+    def _key(self, name: str, last: str) -> str:
+        return f"{self._prefix}{name}:{last}"
+
+    def _keys_of(self, name: str) -> list[str]:
+        """The keys of the instances with exactly this name."""
+        client, index = self._connected(), self._key(name, _INDEX)
+        digests = sorted(map(_text, cast("set[bytes]", client.smembers(index))))
+        return [self._key(name, digest) for digest in digests]
+
+    def _sort_out(self, name: str, digests: list[bytes]) -> None:
+        """Take those out of the index whose keys have expired.
+
+        One of them may ping in this very moment. Exact names do not find it then before its next
+        ping; they did not find it before this one either.
+        """
+        texts = [_text(digest) for digest in digests]
+        values = self._values([self._key(name, digest) for digest in texts])
+        gone = [digest for digest, value in zip(texts, values, strict=True) if value is None]
+        if gone:
+            self._connected().srem(self._key(name, _INDEX), *gone)
+
+    def _keys_matching(self, pattern: str) -> list[str]:
+        """The keys of the instances whose name matches."""
+        client = self._connected()
+        searched = f"{_escaped(self._prefix)}{_redis_pattern(pattern)}:{'?' * _DIGEST_LENGTH}"
+        end = time.monotonic() + self._total_timeout
+        cursor = 0
+        keys: set[str] = set()
+        while True:
+            page = client.scan(cursor, match=searched, count=_PAGE)
+            cursor, found = cast("tuple[int, list[bytes]]", page)
+            keys.update(map(_text, found))
+            if cursor == 0:
+                break
+            if time.monotonic() >= end:
+                raise Timeout(
+                    f"{self._shown}: its keys were not searched within {self._total_timeout:g} s; "
+                    "give services a database of their own"
+                )
+        return sorted(key for key in keys if fnmatch.fnmatchcase(self._name_in(key), pattern))
+
+    def _name_in(self, key: str) -> str:
+        return key[len(self._prefix) :].rpartition(":")[0]
+
+    def _values(self, keys: list[str]) -> Iterator[str | None]:
+        client = self._connected()
+        for start in range(0, len(keys), _PAGE):
+            values = client.mget(keys[start : start + _PAGE])
+            for value in cast("list[bytes | None]", values):
+                yield None if value is None else _text(value)
+
+    # The connection
+
+    def _connected(self) -> redis.Redis:
+        """The client; made at first use, when the process is patched if it ever will be."""
+        # A patched socket belongs to the event loop of the thread that made it; all threads of a
+        # plain process share theirs.
+        loop = gevent.get_hub() if is_patched() else RedisDiscoveryStrategy
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients.setdefault(loop, self._new_client())
+        return client
+
+    def _new_client(self) -> redis.Redis:
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        pool = redis.BlockingConnectionPool.from_url(
+            self._url,
+            max_connections=_CONNECTIONS,
+            timeout=self._total_timeout,
+            socket_connect_timeout=self._connect_timeout,
+            socket_timeout=self._read_timeout,
+            # Every Redis understands it, and tells what it has against a password.
+            protocol=2,
+            # All commands may be sent twice. Once is for a connection that a restart has ended;
+            # redis-py's own default goes on for up to ten seconds.
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        )
+        return redis.Redis(connection_pool=pool)
+
+    def _check_options(self) -> None:
+        """:raises ServiceConfigurationError: when no connection can be made of them."""
+        try:
+            client = self._new_client()
+        except ImportError as error:
+            raise ServiceConfigurationError(
+                "RedisDiscoveryStrategy needs redis-py: pip install 'gemstone_sync[redis]'"
+            ) from error
+        except ValueError:
+            raise _wrong_url() from None
+        pool = client.connection_pool
+        try:
+            pool.connection_class(**pool.connection_kwargs)
+        except (ValueError, TypeError) as error:  # an option in the query that redis-py has not
+            raise ServiceConfigurationError(f"{self._shown}: {error}") from None
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        """redis-py's exceptions -> the tree in `gemstone_sync.errors`."""
+        import redis
+
+        try:
+            yield
+        except redis.TimeoutError as error:
+            raise Timeout(f"{self._shown}: no answer in time ({error})") from error
+        except (redis.ConnectionError, UnicodeError) as error:  # a host that no DNS can have
+            raise ConnectionFailed(f"{self._shown}: {error}") from error
+        except redis.RedisError as error:
+            raise BadResponse(f"{self._shown}: {error}") from error
+
+
+def _shown(url: object) -> str:
+    """The URL without user, password and query.
+
+    :raises ServiceConfigurationError: when it is none of a Redis.
+    """
+    if not isinstance(url, str):
+        raise _wrong_url()
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
+    except ValueError:
+        raise _wrong_url() from None
+    # redis-py takes database 0 for a path that is no number; it may be the end of a password.
+    if not valid or (parts.scheme != "unix" and not re.fullmatch(r"(/\d*)?", parts.path)):
+        raise _wrong_url()
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _wrong_url() -> ServiceConfigurationError:
+    # Neither the URL nor the reason is shown: either may hold a piece of the password.
+    return ServiceConfigurationError(
+        "the URL of a Redis is like 'redis://user:password@127.0.0.1:6379/0'; in the user and the "
+        "password, characters such as / and @ are written %2F and %40"
+    )
+
+
+def _digest_of(name: str, location: str, kwargs: dict[str, Any]) -> str:
+    instance = kwargs.get("instance") or location
+    return hashlib.sha256(str(instance).encode()).hexdigest()[:_DIGEST_LENGTH]
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
+# Patterns
+
+#: Of `fnmatch`: a class (whose first character may be a ]), a run of wildcards, anything else.
+_WILD = re.compile(r"(?:\*|\?|\[!?\]?[^\]]*\])+")
+_SPECIAL = re.compile(r"([*?\[\]^\\])")
+
+
+def _is_pattern(name: str) -> bool:
+    return _WILD.search(name) is not None
+
+
+def _redis_pattern(pattern: str) -> str:
+    """A pattern for SCAN that matches all that `fnmatch` does, and possibly more.
+
+    To Redis a ``?`` is one byte rather than one character, classes are of bytes as well, and a
+    backslash escapes. What it finds too much is sorted out afterwards.
+    """
+    pieces, end = [], 0
+    for wild in _WILD.finditer(pattern):
+        pieces += [_escaped(pattern[end : wild.start()]), "*"]
+        end = wild.end()
+    return "".join([*pieces, _escaped(pattern[end:])])
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text)

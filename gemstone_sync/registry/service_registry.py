@@ -1,0 +1,311 @@
+"""ServiceRegistry: the service that other services ping, and ask for each other's addresses."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import flask
+
+from ..config import Configurable
+from ..discovery.directory import (
+    DEFAULT_INTERVAL,
+    Directory,
+    DirectoryFull,
+    Listed,
+)
+from ..errors import InvalidParams, ServiceConfigurationError, ServiceStartError
+from ..server import current_worker
+from ..service import (
+    BearerTokenStrategy,
+    HeaderValidationStrategy,
+    JsonRpcHandler,
+    MicroService,
+    ValidationStrategy,
+    exposed_method,
+    periodic,
+    route,
+)
+from .admission import MAX_NAME, RegistrationRefused, check_instance, check_name, check_url, url_of
+from .page import SECURITY_HEADERS, Page
+from .state import StateFile
+
+if TYPE_CHECKING:
+    from ..discovery.directory import Registration
+
+__all__ = ["ServiceRegistry", "token_of"]
+
+_TOKEN = re.compile(r"[\x21-\x7e]{1,1000}")
+
+
+def token_of(text: str) -> str:
+    """Check a token.
+
+    :raises ValueError: when a header cannot carry it; the message does not show it.
+    """
+    if not _TOKEN.fullmatch(text):
+        raise ValueError("a token is 1 to 1000 visible ASCII characters, without spaces")
+    return text
+
+
+class ServiceRegistry(MicroService):
+    """A registry: services ping it with their name and URL, and others ask it where they are.
+
+    ::
+
+        from gemstone_sync.registry import ServiceRegistry
+
+        ServiceRegistry().start()
+
+    or ``python -m gemstone_sync.registry --help``. A browser sees all services at ``/``.
+
+    An entry goes when its service says goodbye, or was not heard of for three of its own ping
+    intervals. Several registries need not know each other: a service pings them all.
+
+    **Set a token** wherever others than you reach the registry. Without one, anyone who reaches it
+    can register a URL of their own under the name of your service, and callers will send their
+    calls, with what is in them, to that URL; or can say goodbye for a service, which nobody will
+    find any more. Asking is open to all, with a token too.
+    """
+
+    name = "registry"
+    port = 8090
+    #: The largest batch of pings is a fourth of it.
+    max_body_size = 1_000_000
+    validation_strategies: Sequence[ValidationStrategy] = [
+        HeaderValidationStrategy("X-Api-Token"),
+        BearerTokenStrategy(),
+    ]
+    configurables: Sequence[Configurable] = [
+        *MicroService.configurables,
+        Configurable("token", template=token_of),
+        Configurable("state"),
+    ]
+
+    #: What `ping` and `goodbye` must be sent with, in ``X-Api-Token`` or as ``Authorization:
+    #: Bearer``. None: they are open to everyone.
+    token: str | None = None
+    #: The file that keeps the entries across restarts. None: they are kept in memory only, and come
+    #: back with the services' next pings.
+    state: str | os.PathLike[str] | None = None
+    #: Seconds that an entry lives without a ping. None: three of its service's own intervals.
+    ttl: float | None = None
+    #: How many instances may be registered, of all names together.
+    max_entries: int = 100_000
+    #: How many of one name.
+    max_per_name: int = 1_000
+
+    def __init__(self, io_loop: object = None) -> None:
+        super().__init__(io_loop)
+        #: What is known. Made anew at every start.
+        self.directory = Directory()
+        self._state_file: StateFile | None = None
+        self._page = Page(lambda pattern: self.directory.listing(pattern))
+
+    # Start and stop
+
+    def on_service_start(self) -> None:
+        """Read the state file.
+
+        :raises ServiceStartError: when it cannot be used.
+        """
+        self._check_own_attributes()
+        self.directory = Directory(
+            ttl=self.ttl, max_entries=self.max_entries, max_per_name=self.max_per_name
+        )
+        if self.state is not None:
+            self._state_file = StateFile(
+                self.state, lambda: self.directory.registrations(), self.logger
+            )
+            self._restore(self._state_file.open())
+            self.directory.on_change = self._state_file.note
+        if self.token is None:
+            self.logger.warning(
+                "%s has no token: anyone who reaches it can register a URL under any name, and so "
+                "get the calls that are meant for a service; set one with --token or "
+                "GEMSTONE_REGISTRY_TOKEN",
+                self.name,
+            )
+
+    def on_service_stop(self) -> None:
+        """Close the state file."""
+        if self._state_file is not None:
+            self.directory.on_change = None
+            self._state_file.close()
+            self._state_file = None
+
+    def _check_own_attributes(self) -> None:
+        worker = current_worker()
+        if self.workers > 1 or (worker is not None and worker.cfg.workers > 1):
+            raise ServiceStartError(
+                "a registry is one process: with several workers each would know a part of the "
+                "services. Start more registries instead, and have services ping them all"
+            )
+        if self.token is not None:
+            try:
+                token_of(self.token)
+            except (TypeError, ValueError) as error:
+                raise ServiceConfigurationError(f"token: {error}") from None
+        if self.state is not None and not isinstance(self.state, (str, os.PathLike)):
+            raise ServiceConfigurationError(f"state must be a path or None, not {self.state!r}")
+        if self.ttl is not None and not self.ttl > 0:
+            raise ServiceConfigurationError(f"ttl must be seconds above 0, not {self.ttl!r}")
+
+    def _restore(self, found: list[Registration]) -> None:
+        """Every entry gets its whole life again: its service could not ping meanwhile."""
+        left_out = 0
+        for name, url, instance, interval in found:
+            try:
+                check_name(name)
+                check_url(url)
+                self.directory.add(name, url, instance, interval)
+            except (RegistrationRefused, DirectoryFull, ValueError, TypeError):
+                left_out += 1
+        self.logger.info("%s: %d entries from %s", self.name, len(found) - left_out, self.state)
+        if left_out:
+            self.logger.warning("%s: %d entries in it cannot be used", self.name, left_out)
+
+    def authenticate_request(self, handler: JsonRpcHandler) -> bool:
+        """Compare the request's token, when the registry has one."""
+        if self.token is None:
+            return True
+        given = handler.api_token
+        return given is not None and hmac.compare_digest(given.encode(), self.token.encode())
+
+    # Methods
+
+    @exposed_method(private=True, idempotent=True)
+    def ping(
+        self,
+        name: str,
+        url: str | None = None,
+        instance: str | int | None = None,
+        interval: float | None = None,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+    ) -> bool:
+        """Say that a service answers at a URL: ping(name, url) or ping(name, host, port).
+
+        To be repeated every `interval` seconds (30 when left out; 0.1 to 3600 count): the entry
+        goes after three intervals without a ping. `instance` is a text that no other running
+        instance has; instances that share a URL, behind a load balancer, share an entry. The result
+        is false when the instance has said goodbye before: then nothing is registered.
+        """
+        url, instance = _place(url, instance, host, port)
+        check_name(name)
+        check_url(url)
+        if instance is not None:
+            check_instance(instance)
+        try:
+            known = self.directory.add(
+                name, url, instance, DEFAULT_INTERVAL if interval is None else interval
+            )
+        except (DirectoryFull, ValueError) as error:
+            raise RegistrationRefused.because(str(error)) from error
+        self._keep()
+        return known
+
+    @exposed_method(private=True, idempotent=True)
+    def goodbye(
+        self,
+        name: str,
+        url: str | None = None,
+        instance: str | int | None = None,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+    ) -> bool:
+        """Take an instance out for good: goodbye(name, url, instance), or (name, host, port).
+
+        Without `instance` the URL goes whole, with all instances that share it. The result is
+        whether there was one.
+        """
+        url, instance = _place(url, instance, host, port)
+        check_name(name)
+        if instance is not None:
+            check_instance(instance)
+        found = self.directory.remove(name, url, instance)
+        self._keep()
+        return found
+
+    @exposed_method(idempotent=True)
+    def locate_service(self, name: str) -> list[str]:
+        """The URLs of a name, or of all names that a pattern with *, ? and [...] matches."""
+        return self.directory.locate(_question(name))
+
+    @exposed_method(idempotent=True)
+    def list_services(self, name: str = "*") -> dict[str, list[dict[str, Any]]]:
+        """Everything registered, by name; with `name`, what it or a pattern matches.
+
+        Of each URL: how many instances share it, seconds since it was registered (here: a restart
+        begins anew) and since its last ping, and its status, "fresh" or "late".
+        """
+        found = self.directory.listing(_question(name))
+        return {name: [_as_json(each) for each in places] for name, places in found.items()}
+
+    @route("/")
+    def web_page(self) -> flask.Response:
+        """The page for browsers."""
+        html = self._page.html(flask.request.args.get("name", "*")[:MAX_NAME])
+        return flask.Response(html, headers=SECURITY_HEADERS)
+
+    @periodic(5)
+    def drop_expired(self) -> None:
+        """Forget what has expired, in the state file too."""
+        self.directory.sweep()
+        self._keep()
+
+    def _keep(self) -> None:
+        if self._state_file is not None:
+            self._state_file.flush()
+
+
+def _place(
+    url: str | None, instance: str | int | None, host: str | None, port: int | None
+) -> tuple[str, str | None]:
+    """The URL and instance that the two forms of `ping` and `goodbye` mean.
+
+    By position the second form's host and port stand where the first has its URL and instance.
+
+    :raises InvalidParams: when they are neither.
+    :raises RegistrationRefused: when host and port make no URL.
+    """
+    if isinstance(instance, int):
+        if url is None or "://" in url:
+            raise _invalid("instance", "Expected `str | null`, got `int`")
+        if host is not None or port is not None:
+            raise _invalid("port" if host is None else "host", "given twice")
+        return url_of(url, instance), None
+    if host is None and port is None:
+        if url is None:
+            raise _invalid("url", "missing: give the url, or host and port")
+        return url, instance
+    if url is not None:
+        raise _invalid("url", "unexpected: give either the url, or host and port")
+    if host is None or port is None:
+        raise _invalid("host" if host is None else "port", "missing")
+    return url_of(host, port), instance
+
+
+def _invalid(name: str, reason: str) -> InvalidParams:
+    return InvalidParams(data={"parameters": [{"name": name, "reason": reason}]})
+
+
+def _question(name: str) -> str:
+    if len(name) > MAX_NAME:
+        raise RegistrationRefused(f"a name or pattern has at most {MAX_NAME} characters")
+    return name
+
+
+def _as_json(listed: Listed) -> dict[str, Any]:
+    return {
+        "url": listed.url,
+        "instances": listed.instances,
+        "registered_seconds_ago": round(listed.age, 3),
+        "last_ping_seconds_ago": round(listed.silence, 3),
+        "status": "late" if listed.late else "fresh",
+    }

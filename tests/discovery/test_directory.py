@@ -1,0 +1,399 @@
+"""The directory: what is pinged is found, what is not goes, and a goodbye counts."""
+
+import time
+
+import pytest
+
+from gemstone_sync.discovery.directory import (
+    SWEEP_SECONDS,
+    TOMBSTONE_SECONDS,
+    Directory,
+    DirectoryFull,
+    Registration,
+)
+
+A, B, C = "http://a:1/api", "http://b:2/api", "http://c:3/api"
+
+
+class Clock:
+    """Time that the test moves."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+    def move(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def directory(clock):
+    return Directory(clock=clock)
+
+
+# Finding
+
+
+def test_what_was_pinged_is_found(directory):
+    assert directory.add("users", A)
+    directory.add("users", B)
+    directory.add("orders", C)
+
+    assert directory.locate("users") == [A, B]
+    assert directory.locate("orders") == [C]
+    assert directory.locate("Users") == []
+    assert directory.locate("") == []
+
+
+def test_a_second_ping_is_no_second_entry(directory):
+    for _ in range(3):
+        directory.add("users", A, "one")
+
+    assert directory.locate("users") == [A]
+    assert len(directory) == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("shop.workers.*", ["shop.workers.01", "shop.workers.02"]),
+        ("shop.workers.0?", ["shop.workers.01", "shop.workers.02"]),
+        ("shop.*", ["shop.Users", "shop.workers.01", "shop.workers.02"]),
+        ("*", ["shop.Users", "shop.workers.01", "shop.workers.02"]),
+        ("*.workers.0[2-9]", ["shop.workers.02"]),
+        ("shop.workers.0[!2]", ["shop.workers.01"]),
+        ("shop.[a-z]*", ["shop.workers.01", "shop.workers.02"]),
+        ("SHOP.*", []),
+        ("shop", []),
+        ("shop.", []),
+        ("?", []),
+        ("[", []),
+        ("shop.[", []),
+        ("shop.workers.0[", []),
+        ("shop.workers.0[]", []),
+        ("shop.workers.0[z-a]", []),
+        ("[!]*", []),
+        ("shop.workers.0\n*", []),
+    ],
+)
+def test_patterns(directory, pattern, found):
+    for name in ("shop.workers.02", "shop.workers.01", "shop.Users"):
+        directory.add(name, f"http://{name}/api")
+
+    assert directory.locate(pattern) == [f"http://{name}/api" for name in found]
+    assert list(directory.listing(pattern)) == found
+
+
+def test_a_pattern_made_to_be_slow_is_not(directory):
+    directory.add("a" * 120, A)
+
+    started = time.monotonic()
+    assert directory.locate("*a" * 60 + "*b") == []
+    assert time.monotonic() - started < 10
+
+
+def test_a_pattern_sees_names_that_came_and_went_since(directory):
+    directory.add("b", B)
+    assert directory.locate("?") == [B]
+    directory.add("a", A)
+    assert directory.locate("?") == [A, B]
+    directory.remove("b", B)
+    assert directory.locate("?") == [A]
+
+
+def test_a_url_under_several_names_is_found_once(directory):
+    directory.add("b", A)
+    directory.add("a", A)
+    directory.add("a", B)
+
+    assert directory.locate("*") == [A, B]
+
+
+# Expiry
+
+
+def test_an_entry_goes_after_three_missed_pings(directory, clock):
+    directory.add("users", A, "one", interval=10)
+    clock.move(29.9)
+    assert directory.locate("users") == directory.locate("u*") == [A]
+
+    clock.move(0.2)
+
+    assert directory.locate("users") == directory.locate("u*") == []
+    assert directory.listing() == {}
+
+
+def test_a_ping_begins_a_new_life(directory, clock):
+    for _ in range(10):
+        directory.add("users", A, "one", interval=10)
+        clock.move(29)
+
+    assert directory.locate("users") == [A]
+
+
+def test_the_default_interval_is_that_of_a_service(directory, clock):
+    directory.add("users", A)
+    clock.move(89)
+    assert directory.locate("users") == [A]
+    clock.move(2)
+    assert directory.locate("users") == []
+
+
+@pytest.mark.parametrize(("interval", "life"), [(0.001, 0.3), (1e9, 3 * 3600)])
+def test_intervals_have_bounds(directory, clock, interval, life):
+    directory.add("users", A, interval=interval)
+    clock.move(life * 0.99)
+    assert directory.locate("users") == [A]
+    clock.move(life * 0.02)
+    assert directory.locate("users") == []
+
+
+@pytest.mark.parametrize("interval", [0, -1, float("nan"), float("inf")])
+def test_an_interval_that_is_none_is_refused(directory, interval):
+    with pytest.raises(ValueError, match="seconds above 0"):
+        directory.add("users", A, interval=interval)
+    assert directory.locate("users") == []
+
+
+def test_a_time_to_live_of_its_own(clock):
+    directory = Directory(ttl=5, clock=clock)
+    directory.add("users", A, interval=100)
+    clock.move(4.9)
+    assert directory.locate("users") == [A]
+    clock.move(0.2)
+    assert directory.locate("users") == []
+
+
+def test_a_shorter_interval_counts_from_its_first_ping(directory, clock):
+    directory.add("users", A, "one", interval=100)
+    directory.add("users", A, "one", interval=1)
+    clock.move(3.1)
+
+    assert directory.locate("users") == []
+
+
+def test_the_clock_of_the_wall_has_no_part_in_it(monkeypatch):
+    directory = Directory()
+    directory.add("users", A)
+    monkeypatch.setattr(time, "time", lambda: 4e9)  # a day in 2096
+
+    assert directory.locate("users") == [A]
+    assert directory.listing()["users"][0].age < 60
+
+
+def test_expired_entries_take_no_memory(directory, clock):
+    for number in range(100):
+        directory.add(f"service.{number}", A, interval=1)
+    clock.move(SWEEP_SECONDS)
+    directory.add("users", B)
+    assert len(directory) == 1
+
+    clock.move(1000)
+    directory.sweep()
+    assert len(directory) == 0
+    assert directory.registrations() == []
+
+
+def test_an_entry_that_comes_back_is_a_new_one(directory, clock):
+    directory.add("users", A, "one", interval=1)
+    clock.move(4)
+    directory.add("users", A, "one", interval=1)
+
+    (listed,) = directory.listing()["users"]
+    assert (listed.age, listed.instances) == (0, 1)
+
+
+# Instances that share a URL
+
+
+def test_instances_behind_a_load_balancer_share_an_entry(directory):
+    directory.add("users", A, "one")
+    directory.add("users", A, "two")
+
+    assert directory.locate("users") == [A]
+    assert directory.listing()["users"][0].instances == 2
+    assert directory.remove("users", A, "one")
+    assert directory.locate("users") == [A]
+    assert directory.remove("users", A, "two")
+    assert directory.locate("users") == []
+
+
+def test_a_shared_entry_goes_when_its_last_instance_times_out(directory, clock):
+    directory.add("users", A, "brief", interval=1)
+    directory.add("users", A, "long", interval=100)
+    clock.move(10)
+    assert directory.locate("users") == [A]
+    assert directory.listing()["users"][0].instances == 1
+
+    directory.remove("users", A, "long")
+
+    assert directory.locate("users") == []
+
+
+def test_the_goodbye_of_the_longest_leaves_the_others_their_own_time(directory, clock):
+    directory.add("users", A, "long", interval=100)
+    directory.add("users", A, "brief", interval=1)
+    directory.remove("users", A, "long")
+    assert directory.locate("users") == [A]
+    clock.move(3.1)
+
+    assert directory.locate("users") == []
+
+
+def test_goodbye_without_an_instance_takes_the_url_whole(directory):
+    for instance in ("one", "two", None):
+        directory.add("users", A, instance)
+    directory.add("users", B, "three")
+
+    assert directory.remove("users", A)
+
+    assert directory.locate("users") == [B]
+    assert len(directory) == 1
+
+
+def test_goodbye_of_what_is_not_there(directory):
+    directory.add("users", A, "one")
+
+    assert not directory.remove("users", B)
+    assert not directory.remove("users", A, "two")
+    assert not directory.remove("orders", A, "one")
+    assert directory.locate("users") == [A]
+
+
+# Goodbyes that are remembered
+
+
+def test_a_late_ping_does_not_undo_a_goodbye(directory, clock):
+    directory.add("users", A, "one")
+    directory.remove("users", A, "one")
+
+    assert not directory.add("users", A, "one")
+    clock.move(TOMBSTONE_SECONDS - 1)
+    assert not directory.add("users", A, "one")
+    assert directory.locate("users") == []
+    assert directory.add("users", A, "two"), "another instance at the same URL"
+    assert directory.add("orders", A, "one"), "another name"
+
+
+def test_a_goodbye_counts_when_the_entry_is_not_known(directory):
+    """A registry that was restarted between the ping and the goodbye."""
+    directory.remove("users", A, "one")
+
+    assert not directory.add("users", A, "one")
+
+
+def test_a_goodbye_is_forgotten_in_the_end(directory, clock):
+    directory.remove("users", A, "one")
+    clock.move(TOMBSTONE_SECONDS)
+
+    assert directory.add("users", A, "one")
+
+
+def test_the_oldest_goodbyes_are_forgotten_first(clock):
+    directory = Directory(max_tombstones=2, clock=clock)
+    for instance in ("one", "two", "one", "three"):
+        directory.remove("users", A, instance)
+
+    assert [directory.add("users", A, each) for each in ("one", "two", "three")] == [
+        False,
+        True,
+        False,
+    ]
+
+
+# Limits
+
+
+def test_a_name_has_a_limit(clock):
+    directory = Directory(max_per_name=2, clock=clock)
+    directory.add("users", A, "one", interval=1)
+    directory.add("users", A, "two")
+    with pytest.raises(DirectoryFull, match="users has 2"):
+        directory.add("users", B)
+
+    assert directory.add("users", A, "one", interval=1), "what is known already may ping"
+    assert directory.add("orders", B)
+    clock.move(3.1)
+    assert directory.add("users", B), "what has expired makes room"
+
+
+def test_the_whole_has_a_limit(clock):
+    directory = Directory(max_entries=2, clock=clock)
+    directory.add("users", A, interval=1)
+    directory.add("orders", B)
+    with pytest.raises(DirectoryFull, match="2 entries"):
+        directory.add("stock", C)
+
+    assert directory.locate("stock") == []
+    assert directory.add("orders", B)
+    clock.move(SWEEP_SECONDS)
+    assert directory.add("stock", C), "what has expired makes room"
+
+
+# What it tells
+
+
+def test_the_listing(directory, clock):
+    directory.add("users", A, "one", interval=10)
+    clock.move(12)
+    directory.add("users", A, "two", interval=10)
+    directory.add("orders", B, interval=4)
+    clock.move(7)
+
+    listing = directory.listing()
+    assert list(listing) == ["orders", "users"]
+    assert listing["users"] == [(A, 2, 19, 7, False)]
+    assert listing["orders"] == [(B, 1, 7, 7, True)]
+
+
+def test_changes_are_told_and_pings_are_not(clock):
+    told = []
+    directory = Directory(clock=clock, on_change=lambda *change: told.append(change))
+    directory.add("users", A, "one", interval=10)
+    directory.add("users", A, "one", interval=10)
+    directory.add("users", A, "one", interval=1)
+    directory.remove("users", B, "two")
+    clock.move(4)
+    directory.sweep()
+
+    assert told == [
+        (Registration("users", A, "one", 10), True),
+        (Registration("users", A, "one", 1), True),
+        (Registration("users", A, "one", 1), False),
+    ]
+
+
+def test_what_is_told_adds_up_to_what_is_known(clock):
+    """Whatever happens: who follows the changes knows what the directory knows."""
+    known = {}
+
+    def follow(registration, present):
+        key = registration[:3]
+        if present:
+            known[key] = registration.interval
+        else:
+            del known[key]
+
+    directory = Directory(max_per_name=3, clock=clock, on_change=follow)
+    state = 1
+    for _ in range(5000):
+        state = state * 48271 % 2147483647  # the same numbers in every run
+        name, url = f"n{state % 3}", f"http://h{state // 3 % 3}/api"
+        instance = (None, "one", "two")[state // 9 % 3]
+        if state // 27 % 4 == 0:
+            directory.remove(name, url, instance)
+        else:
+            try:
+                directory.add(name, url, instance, 1 + state // 108 % 5)
+            except DirectoryFull:
+                assert sum(key[0] == name for key in known) == 3
+        clock.move(state // 540 % 40 / 10)
+        assert known == {r[:3]: r.interval for r in directory.registrations()}
+        assert len(directory) == len(known)

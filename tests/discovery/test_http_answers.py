@@ -1,0 +1,223 @@
+"""HttpDiscoveryStrategy: what registries answer, well or badly, late or not at all.
+
+How they are told is in test_http.py, what all strategies do in test_contract.py.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+
+from gemstone_sync import (
+    BadResponse,
+    ConnectionFailed,
+    ConnectionLost,
+    RpcError,
+    Timeout,
+    TransportError,
+)
+from gemstone_sync.discovery.http import HttpDiscoveryStrategy
+from gemstone_sync.testing import running_service
+from tests.client.faulty_server import (
+    Behaviour,
+    FaultyServer,
+    answer,
+    body,
+    close,
+    drip,
+    endless,
+    free_port,
+    hang,
+    html,
+    raw,
+    redirect,
+)
+from tests.helpers import LIMIT
+
+from .support import LOGGER, FullRegistry, params_sent, patient_http, refusal
+
+URL = "http://10.0.0.1:8000/api"
+TOLD = {"instance": "host:1", "interval": 30}
+
+# What registries answer
+
+NAMED = ["http://a:1/api", "http://b:2/api"]
+
+
+@pytest.mark.parametrize(
+    ("found", "urls"),
+    [
+        (NAMED, NAMED),
+        ([], []),
+        (None, []),
+        ("http://a:1/api", ["http://a:1/api"]),
+        ([["a", 1], ["b", "2"]], NAMED),
+        (["a", 1], ["http://a:1/api"]),
+        ([["2001:db8::1", 1]], ["http://[2001:db8::1]:1/api"]),
+        ([["a", 443]], ["https://a:443/api"]),
+        ([{"host": "a", "port": 1}, {"host": "b", "port": 2, "name": "x"}], NAMED),
+        ({"host": "a", "port": 1}, ["http://a:1/api"]),
+        ([{"url": "http://a:1/api", "age": 3}, "http://b:2/api"], NAMED),
+        ({"url": "https://a/other"}, ["https://a/other"]),
+        ([*NAMED, *NAMED], NAMED),
+    ],
+)
+def test_what_is_understood(found: Any, urls: list[str]) -> None:
+    with FaultyServer(answer(found)) as server:
+        strategy = patient_http(server.url)
+
+        assert strategy.locate("users") == urls
+        assert params_sent(server) == [["users"]]
+        strategy.close()
+
+
+NONSENSE = [
+    7,
+    "javascript:alert(1)",
+    "ftp://a/api",
+    "/api",
+    "",
+    "http://user:hunter2@a/api",
+    "http://a/api\r\nX-Evil: 1",
+    "http://a:99999/api",
+    "http://" + "a" * 10_000,
+    {},
+    {"url": None},
+    {"host": "a"},
+    {"host": "a", "port": "x"},
+    {"host": "a/evil?", "port": 1},
+    {"host": "user:hunter2@a", "port": 1},
+    {"host": "a:b", "port": 1},
+    {"host": 1, "port": 1},
+    {"host": "a", "port": True},
+    {"host": "a", "port": 0},
+    {"host": "a", "port": 65536},
+    ["a", 1, 2],
+    [None, None],
+]
+
+
+@pytest.mark.parametrize("item", NONSENSE)
+def test_what_is_no_url_is_dropped_and_told_once(
+    item: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FaultyServer(answer([item, "http://a:1/api"])) as server:
+        strategy = patient_http(server.url)
+        with caplog.at_level(logging.WARNING, LOGGER):
+            assert strategy.locate("users") == ["http://a:1/api"]
+            assert strategy.locate("users") == ["http://a:1/api"]
+
+        [record] = caplog.records
+        assert server.url in record.getMessage()
+        assert "hunter2" not in record.getMessage()
+        assert len(record.getMessage()) < 400
+        strategy.close()
+
+
+@pytest.mark.parametrize("found", [*NONSENSE, True, 1.5, [[7]], [{}], ["a", "b"], {"urls": NAMED}])
+def test_nonsense_is_no_answer(found: Any) -> None:
+    with FaultyServer(answer(found)) as server:
+        strategy = patient_http(server.url)
+
+        with pytest.raises(BadResponse, match="no list of services' URLs") as caught:
+            strategy.locate("users")
+
+        assert server.url in str(caught.value)
+        assert "hunter2" not in str(caught.value)
+        assert len(str(caught.value)) < 400
+        strategy.close()
+
+
+# Registries that are down, slow or not themselves
+
+ASKED: list[Callable[[HttpDiscoveryStrategy], Any]] = [
+    lambda strategy: strategy.ping("users", URL, **TOLD),
+    lambda strategy: strategy.locate("users"),
+    lambda strategy: strategy.goodbye("users", URL, instance="1"),
+]
+
+
+@pytest.mark.parametrize("ask", ASKED, ids=["ping", "locate", "goodbye"])
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [
+        pytest.param(html(), BadResponse, id="a page"),
+        pytest.param(html("404 Not Found"), BadResponse, id="a page of 404"),
+        pytest.param(html("503 Unavailable", Retry_After="60"), RpcError, id="no place"),
+        pytest.param(redirect("http://evil/"), BadResponse, id="a redirect"),
+        pytest.param(body("{}"), BadResponse, id="no response"),
+        pytest.param(body('{"jsonrpc":"2.0","result":[],"id":"x"}'), BadResponse, id="odd id"),
+        pytest.param(raw("SSH-2.0-OpenSSH_9.2\r\n"), BadResponse, id="no HTTP"),
+        pytest.param(close, ConnectionLost, id="the end of the connection"),
+    ],
+)
+def test_a_registry_that_answers_nonsense(
+    behaviour: Behaviour, expected: type[Exception], ask: Callable[[HttpDiscoveryStrategy], Any]
+) -> None:
+    with FaultyServer(behaviour) as server:
+        strategy = patient_http(server.url, token="hunter2")
+
+        with pytest.raises(expected) as caught:
+            ask(strategy)
+
+        assert server.url in str(caught.value)
+        assert "hunter2" not in f"{caught.value}{caught.value!r}"
+        server.script(answer([]))
+        ask(strategy)
+        strategy.close()
+
+
+@pytest.mark.parametrize("ask", ASKED, ids=["ping", "locate", "goodbye"])
+@pytest.mark.parametrize(
+    "behaviour",
+    [hang, drip("HTTP/1.1 200 OK\r\n" * 100, 0.02), endless(b"HTTP/1.1 200 OK\r\n", b"X: 1\r\n")],
+    ids=["silent", "drip", "endless"],
+)
+def test_a_registry_that_hangs(
+    behaviour: Behaviour, ask: Callable[[HttpDiscoveryStrategy], Any]
+) -> None:
+    with FaultyServer(behaviour) as server:
+        strategy = HttpDiscoveryStrategy(server.url, timeout=0.2, total_timeout=0.4)
+        started = time.monotonic()
+
+        with pytest.raises((Timeout, BadResponse)):
+            ask(strategy)
+
+        assert time.monotonic() - started < LIMIT / 2
+        strategy.close()
+
+
+def test_all_forms_together_have_the_total_time() -> None:
+    def slow_refusal(exchange: Any) -> None:
+        gevent.sleep(0.3)
+        refusal(-32602)(exchange)
+
+    with FaultyServer(slow_refusal) as server:
+        strategy = HttpDiscoveryStrategy(server.url, timeout=LIMIT, total_timeout=0.5)
+
+        with pytest.raises(Timeout):
+            strategy.ping("users", URL, **TOLD)
+
+        assert len(server.requests) < 4
+        strategy.close()
+
+
+def test_a_registry_that_is_down_and_comes_back() -> None:
+    port = free_port()
+    strategy = HttpDiscoveryStrategy(f"http://127.0.0.1:{port}/api", total_timeout=LIMIT)
+    with pytest.raises(ConnectionFailed) as caught:
+        strategy.ping("users", URL, **TOLD)
+    assert str(port) in str(caught.value)
+
+    with running_service(FullRegistry, port=port):
+        strategy.ping("users", URL, **TOLD)
+        assert strategy.locate("users") == [URL]
+
+    with pytest.raises(TransportError):
+        strategy.locate("users")
+    with running_service(FullRegistry, port=port):
+        assert strategy.locate("users") == []
+        strategy.close()

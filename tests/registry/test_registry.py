@@ -1,0 +1,329 @@
+"""A registry as services and callers use it: over HTTP, in both of the document's forms."""
+
+import logging
+
+import pytest
+
+from gemstone_sync import (
+    AccessDenied,
+    BearerToken,
+    HeaderToken,
+    InvalidParams,
+    RemoteError,
+    RemoteService,
+    ServiceConfigurationError,
+)
+from gemstone_sync.registry import RegistrationRefused, ServiceRegistry
+from gemstone_sync.testing import ServiceClient, running_service
+from tests.helpers import JSON, Connection, call_body, message
+
+A, B = "http://10.0.0.1:8000/api", "https://users.example.org/api"
+
+
+@pytest.fixture
+def client(run_registry):
+    return run_registry()[1].methods
+
+
+# Both forms of ping
+
+
+def test_what_pings_is_located(client):
+    assert client.ping("shop.users", A) is True
+    assert client.ping(name="shop.users", url=B, instance="one", interval=5) is True
+    assert client.ping("shop.orders", "10.0.0.2", 8001) is True
+    assert client.ping(name="shop.stock", host="stock", port=80) is True
+
+    assert client.locate_service("shop.users") == [A, B]
+    assert client.locate_service("shop.orders") == ["http://10.0.0.2:8001/api"]
+    assert client.locate_service("shop.stock") == ["http://stock:80/api"]
+    assert client.locate_service(name="shop.[so]*") == [
+        "http://10.0.0.2:8001/api",
+        "http://stock:80/api",
+    ]
+    assert client.locate_service("nobody") == client.locate_service("") == []
+
+
+def test_an_ipv6_address_in_the_second_form(client):
+    client.ping("users", "2001:db8::1", 8000)
+
+    assert client.locate_service("users") == ["http://[2001:db8::1]:8000/api"]
+
+
+def test_all_four_by_position(client):
+    client.ping("users", A, "one", 0.5)
+    client.ping("users", "10.0.0.2", 8001, 60)
+
+    assert client.locate_service("users") == [A, "http://10.0.0.2:8001/api"]
+
+
+@pytest.mark.parametrize(
+    ("params", "at_fault"),
+    [
+        ({"name": "users"}, "url"),
+        (["users"], "url"),
+        ({"url": A}, "name"),
+        ({"name": "users", "host": "a"}, "port"),
+        ({"name": "users", "port": 80}, "host"),
+        ({"name": "users", "url": A, "port": 80}, "url"),
+        ({"name": "users", "url": A, "host": "a", "port": 80}, "url"),
+        ({"name": "users", "url": A, "instance": 80}, "instance"),
+        ({"name": "users", "instance": 80}, "instance"),
+        ({"name": "users", "url": "a", "instance": 80, "port": 80}, "port"),
+        ({"name": "users", "url": "a", "instance": 80, "host": "a"}, "host"),
+        ({"name": "users", "host": "a", "port": "80"}, "port"),
+        ({"name": "users", "host": "a", "port": True}, "port"),
+        ({"name": "users", "host": "a", "port": 80.5}, "port"),
+        ({"name": ["users"], "url": A}, "name"),
+        ({"name": "users", "url": 1}, "url"),
+        ({"name": "users", "url": A, "interval": "5"}, "interval"),
+        ({"name": "users", "url": A, "instance": True}, "instance"),
+        ({"name": "users", "url": A, "adress": "a"}, "adress"),
+    ],
+)
+@pytest.mark.parametrize("method", ["ping", "goodbye"])
+def test_parameters_that_do_not_fit_are_named(client, method, params, at_fault):
+    args, kwargs = (params, {}) if isinstance(params, list) else ((), params)
+    with pytest.raises(InvalidParams) as caught:
+        getattr(client, method)(*args, **kwargs)
+
+    assert at_fault in [fault["name"] for fault in caught.value.data["parameters"]]
+    assert client.locate_service("*") == []
+
+
+def test_a_refused_registration_has_a_code_of_its_own(client):
+    """Not -32602: to that, clients try the other form of ping."""
+    with pytest.raises(RemoteError, match="javascript") as caught:
+        client.ping("users", "javascript:alert(1)")
+
+    assert caught.value.code == RegistrationRefused.code
+    assert not -32768 <= caught.value.code <= -32000
+
+
+@pytest.mark.parametrize("interval", [0, -1, -0.5])
+def test_an_interval_that_is_none(client, interval):
+    with pytest.raises(RemoteError, match="seconds above 0"):
+        client.ping(name="users", url=A, interval=interval)
+
+
+@pytest.mark.parametrize("instance", ["", "a b", "x" * 129, "é", "a\nb"])
+def test_an_instance_that_is_none(client, instance):
+    for method in (client.ping, client.goodbye):
+        with pytest.raises(RemoteError, match="instance"):
+            method(name="users", url=A, instance=instance)
+
+
+def test_long_questions_are_refused(client):
+    for method in (client.locate_service, client.list_services):
+        with pytest.raises(RemoteError, match="128"):
+            method("*" * 129)
+
+
+def test_a_name_of_1_mb(run_registry):
+    registry, client = run_registry()
+    with Connection(registry.port) as connection:
+        body = call_body("ping", "x" * 1_000_000, A)
+        reply = connection.exchange(message("POST", "/api", JSON, body))
+    with pytest.raises(RemoteError, match="900000 characters, 128 are the most") as caught:
+        client.methods.ping("x" * 900_000, A)
+
+    assert reply.status == 413
+    assert reply.json["error"]
+    assert caught.value.code == RegistrationRefused.code
+    assert len(str(caught.value)) < 1000
+    assert client.methods.list_services() == {}
+
+
+# Goodbye
+
+
+def test_goodbye_in_both_forms(client):
+    client.ping("users", A, "one")
+    client.ping("users", "10.0.0.2", 8001)
+    client.ping("users", "10.0.0.3", 8001)
+
+    assert client.goodbye("users", A, "one") is True
+    assert client.goodbye("users", "10.0.0.2", 8001) is True
+    assert client.goodbye(name="users", host="10.0.0.3", port=8001) is True
+
+    assert client.locate_service("users") == []
+    assert client.goodbye("users", A, "one") is False
+
+
+def test_a_late_ping_does_not_bring_back_who_said_goodbye(client):
+    client.ping("users", A, "one")
+    client.goodbye("users", A, "one")
+
+    assert client.ping("users", A, "one") is False
+    assert client.locate_service("users") == []
+
+
+def test_instances_at_one_url(client):
+    client.ping("users", A, "one")
+    client.ping("users", A, "two")
+    client.goodbye("users", A, "one")
+    assert client.locate_service("users") == [A]
+    assert client.list_services()["users"][0]["instances"] == 1
+
+    client.goodbye("users", A, "two")
+
+    assert client.locate_service("users") == []
+
+
+# Listing and limits
+
+
+def test_the_list(client):
+    assert client.list_services() == {}
+    client.ping("users", A, "one")
+    client.ping("orders", B)
+
+    listing = client.list_services()
+    assert list(listing) == ["orders", "users"]
+    (users,) = listing["users"]
+    assert (users["url"], users["instances"], users["status"]) == (A, 1, "fresh")
+    assert 0 <= users["last_ping_seconds_ago"] <= users["registered_seconds_ago"] < 60
+    assert list(client.list_services("u*")) == ["users"]
+
+
+def test_limits(run_registry):
+    client = run_registry(max_entries=3, max_per_name=2)[1].methods
+    client.ping("users", A, "one")
+    client.ping("users", A, "two")
+    with pytest.raises(RemoteError, match="users has 2 entries") as caught:
+        client.ping("users", B)
+    assert caught.value.code == RegistrationRefused.code
+    client.ping("orders", A)
+    with pytest.raises(RemoteError, match="3 entries"):
+        client.ping("stock", A)
+
+    assert client.ping("users", A, "two") is True
+
+
+def test_the_time_to_live_is_the_services_own_or_the_registrys(run_registry):
+    registry, client = run_registry(ttl=1e-9)
+    client.methods.ping("users", A)
+
+    assert client.methods.locate_service("users") == []
+    assert len(registry.directory) == 1
+    registry.drop_expired()
+    assert len(registry.directory) == 0
+
+
+# The token
+
+TOKEN = "correct-horse"
+
+
+@pytest.mark.parametrize("token", [HeaderToken(TOKEN), BearerToken(TOKEN)])
+def test_with_its_token_a_service_is_taken(run_registry, token):
+    registry, anyone = run_registry(token=TOKEN)
+    with RemoteService(registry.url, authentication_method=token) as service:
+        service.methods.ping("users", A, "one")
+        assert anyone.methods.locate_service("users") == [A]
+        service.methods.goodbye("users", A, "one")
+
+    assert anyone.methods.list_services() == {}
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        None,
+        HeaderToken("wrong"),
+        HeaderToken(TOKEN + "x"),
+        HeaderToken(TOKEN[:-1]),
+        HeaderToken("corr\xe9ct"),
+        BearerToken("wrong"),
+        HeaderToken(TOKEN, header="Authorization"),
+        ("user", TOKEN),
+    ],
+)
+def test_without_the_token_nothing_changes(run_registry, token):
+    registry, anyone = run_registry(token=TOKEN)
+    registry.directory.add("users", A, "one")
+    with RemoteService(registry.url, authentication_method=token) as service:
+        for change in (service.methods.ping, service.methods.goodbye):
+            with pytest.raises(AccessDenied):
+                change("users", B, "two")
+            with pytest.raises(AccessDenied):
+                change("users", "javascript:alert(1)")
+
+    assert anyone.methods.locate_service("users") == [A]
+
+
+def test_a_registry_without_a_token_says_what_that_means_once(run_registry, caplog):
+    with caplog.at_level(logging.WARNING):
+        client = run_registry()[1]
+        client.methods.ping("users", A)
+        client.methods.ping("users", A)
+
+    (record,) = caplog.records
+    assert "anyone who reaches it can register" in record.getMessage()
+
+
+def test_the_token_is_not_told_to_anyone(run_registry, caplog):
+    with caplog.at_level(logging.DEBUG):
+        registry, client = run_registry(token=TOKEN)
+        with pytest.raises(AccessDenied):
+            client.methods.ping("users", A)
+        with Connection(registry.port) as connection:
+            page = connection.exchange(message("GET", "/")).body.decode()
+
+    said = [str(client.methods.get_service_specs()), str(registry.get_current_configuration())]
+    said += [page, caplog.text, repr(registry)]
+    assert not [text for text in said if TOKEN in text]
+
+
+@pytest.mark.parametrize("token", ["", "a b", "tok\xe9n", "a\n", "x" * 1001, b"bytes", 5])
+def test_a_token_that_no_header_carries_is_refused(token):
+    with (
+        pytest.raises(ServiceConfigurationError, match="token") as caught,
+        running_service(ServiceRegistry(), token=token),
+    ):
+        pass
+    assert str(token) not in str(caught.value) or token == ""
+
+
+# As a service
+
+
+SEVERAL_WORKERS = """
+from gemstone_sync.registry import ServiceRegistry
+
+if __name__ == "__main__":
+    ServiceRegistry().start(workers=2)
+"""
+
+
+def test_several_workers_are_refused(run_python):
+    done = run_python(SEVERAL_WORKERS, "--port", "0")
+
+    assert done.returncode == 1
+    assert "one process" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("attributes", [{"state": 5}, {"ttl": 0}, {"ttl": -1}])
+def test_wrong_attributes_are_named(attributes):
+    (name,) = attributes
+    with (
+        pytest.raises(ServiceConfigurationError, match=name),
+        running_service(ServiceRegistry(), **attributes),
+    ):
+        pass
+
+
+def test_in_process_without_a_start():
+    client = ServiceClient(ServiceRegistry())
+    client.call("ping", "users", A)
+
+    assert client.call("locate_service", "*") == [A]
+
+
+def test_its_methods_may_be_repeated_and_are_documented(client):
+    specs = client.get_service_specs()
+
+    for name in ("ping", "goodbye", "locate_service", "list_services"):
+        assert name in specs["idempotent_methods"]
+        assert specs["methods"][name]
