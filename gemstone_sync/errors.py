@@ -8,6 +8,7 @@ Only exceptions (and `UNSET`, which they need) belong here; nothing is imported.
     ├── ServiceConfigurationError      wrong use in code: a missing name, a bad attribute
     │   └── PluginError                a plugin without a name, a name taken, an unknown plugin
     ├── ServiceStartError              the address cannot be bound, the TLS files cannot be used
+    ├── ServiceNotFound                no service of that name is known (a ValueError too)
     ├── RpcError            -32000     an error object that travels to the caller
     │   ├── ParseError      -32700     the body is not JSON
     │   ├── InvalidRequest  -32600     JSON, but not a request
@@ -43,6 +44,7 @@ __all__ = [
     "ServiceConfigurationError",
     "PluginError",
     "ServiceStartError",
+    "ServiceNotFound",
     "RpcError",
     "ParseError",
     "InvalidRequest",
@@ -94,6 +96,10 @@ class PluginError(ServiceConfigurationError):
 
 class ServiceStartError(GemstoneError):
     """A service could not start: its address cannot be bound, or its TLS files cannot be used."""
+
+
+class ServiceNotFound(GemstoneError, ValueError):
+    """No service that matches the name is known, or nobody who would know could be asked."""
 
 
 class RpcError(GemstoneError):

@@ -106,6 +106,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
             "keep_alive_timeout",
             "body_timeout",
             "service_registry_ping_interval",
+            "discovery_cache_seconds",
         ),
         _seconds(above=True),
         "a number of seconds above 0",
@@ -143,10 +144,16 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     ),
     (("blueprints",), _list_of(lambda v: isinstance(v, flask.Blueprint)), "a list of Blueprints"),
     (
-        ("extra_handlers", "modules", "plugins", "event_transports", "discovery_strategies"),
+        ("extra_handlers", "modules", "plugins", "event_transports"),
         _list_of(_is_any),
         "a list",
     ),
+    (
+        ("discovery_strategies",),
+        _list_of(lambda v: hasattr(v, "ping") and hasattr(v, "locate") and not isinstance(v, type)),
+        "a list of discovery strategies: objects with ping(name, url) and locate(name)",
+    ),
+    (("service_registry_token",), _or_none(_is_text), "a text that is not empty, or None"),
     (
         ("configurables",),
         _list_of(lambda v: isinstance(v, Configurable)),

@@ -49,10 +49,14 @@ class InstanceLock:
 
         self._waiter = gevent.spawn(wait)
 
-    def release(self) -> None:
-        """Give the lock up, or stop waiting for it."""
+    def give_up_waiting(self) -> None:
+        """Do not take the lock any more; one that is held is held on."""
         if self._waiter is not None:
             self._waiter.kill(block=False)
+
+    def release(self) -> None:
+        """Give the lock up, or stop waiting for it."""
+        self.give_up_waiting()
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

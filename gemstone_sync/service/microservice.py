@@ -32,6 +32,7 @@ from .auth import HeaderValidationStrategy, ValidationStrategy
 from .container import Container
 from .decorators import exposed_method
 from .handler import JsonRpcHandler
+from .neighbours import Neighbours
 from .plugins import BasePlugin, PluginSet
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _port(text: Any) -> int:
         raise ValueError(f"must be a whole number or 'random', not {text!r}") from None
 
 
-class MicroService(Container):
+class MicroService(Container, Neighbours):
     """Base class of services: subclass it, give it a name, expose methods, start it.
 
     ::
@@ -209,16 +210,10 @@ class MicroService(Container):
     #: Where values for them come from; a later one's value wins.
     configurators: Sequence[BaseConfigurator] = [CommandLineConfigurator()]
 
-    # Not part of this version yet: a service that sets one of these is refused at start
+    # Not part of this version yet: a service that sets it is refused at start
 
     #: Event transports. Not in this version: see CHANGELOG.md.
     event_transports: Sequence[Any] = []
-    #: Endpoints of service registries. Not in this version: see CHANGELOG.md.
-    service_registry_urls: Sequence[str] = []
-    #: Seconds between two pings of the registries.
-    service_registry_ping_interval: float = 30
-    #: Strategies to find other services. Not in this version: see CHANGELOG.md.
-    discovery_strategies: Sequence[Any] = []
 
     def __init__(self, io_loop: object = None) -> None:
         if io_loop is not None:
@@ -456,13 +451,6 @@ class MicroService(Container):
     @functools.cached_property
     def _executor(self) -> ThreadPoolExecutor:
         return ContextExecutor(min(32, (os.cpu_count() or 1) + 4))
-
-    def get_service(self, name: str) -> Any:
-        """Locate another service by name.
-
-        :raises ServiceConfigurationError: always: discovery is not part of this version.
-        """
-        raise ServiceConfigurationError("no discovery strategy is configured")
 
     def emit_event(self, event_name: str, event_body: Any, *, broadcast: bool = True) -> None:
         """Publish an event.

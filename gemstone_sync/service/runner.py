@@ -31,8 +31,10 @@ from ..server import (
 from ..server.prefork import leave_with_parent, supervise
 from .assembly import pick, refuse_late_changes
 from .instance_lock import InstanceLock
+from .neighbours import new_instance_id
 
 if TYPE_CHECKING:
+    from ..discovery import Announcer
     from .microservice import MicroService
 
 __all__ = ["Runner", "run", "run_until_stopped", "run_workers"]
@@ -41,8 +43,6 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _UNFINISHED = {
     "event_transports": "events",
-    "service_registry_urls": "registries",
-    "discovery_strategies": "discovery",
 }
 
 
@@ -54,6 +54,9 @@ class Runner:
         self._server: GeventServer | None = None
         self._tls: ssl.SSLContext | None = None
         self._lock: InstanceLock | None = None
+        #: Tells registries of this service; and what tells this run of it from others.
+        self._announcer: Announcer | None = None
+        self._instance = new_instance_id()
         #: `accessible_at` as derived from the bound address: derived anew at every start.
         self._derived_url: str | None = None
         self._starter: object = None
@@ -95,6 +98,8 @@ class Runner:
         service.port = listener.getsockname()[1]
         if service.accessible_at in (None, self._derived_url):
             service.accessible_at = self._derived_url = _reachable_url(service)
+        service._check_neighbours()
+        self._instance = new_instance_id()
         return listener
 
     def serve(self, listener: socket.socket, balance: Balance | None = None) -> None:
@@ -131,10 +136,11 @@ class Runner:
                 "gemstone_sync"
             )
 
-    def _start_work(self, shared_address: str | None = None) -> None:
+    def _start_work(self, shared_address: str | None = None, *, announce: bool = True) -> None:
         """Everything but the server: the same under gunicorn.
 
         :param shared_address: where the other workers of this instance listen too, if there are.
+        :param announce: tell registries of it.
         """
         self.stopped.clear()
         self._hooks_done.clear()
@@ -151,8 +157,8 @@ class Runner:
             self._hooks_done.set()
         if self._lifecycle.state is not State.STARTING:
             return  # stop() was called meanwhile
-        self._start_periodic_tasks(shared_address)
         self._lifecycle.state = State.RUNNING
+        self._start_background(shared_address, announce)
         self._started.set()
 
     def _give_up(self) -> None:
@@ -164,22 +170,35 @@ class Runner:
         self._service.plugin_set.call("on_service_stop")
         self.stopped.set()
 
-    def _start_periodic_tasks(self, shared_address: str | None) -> None:
+    def _start_background(self, shared_address: str | None, announce: bool) -> None:
+        """Periodic tasks and pings: in one of the workers of an instance only."""
         service = self._service
+        work: list[Callable[[], None]] = []
         periodic = service._assemble().periodic
-        if not periodic:
-            return
         if shared_address is None or service.periodic_scope == "worker":
             periodic.start()
-        else:
+        elif periodic:
+            work.append(periodic.start)
+        if announce and (announcer := service._announcer(self._instance)) is not None:
+            self._announcer = announcer
+            work.append(announcer.start)
+        if shared_address is None:
+            _call_all(work)
+        elif work:
             self._lock = InstanceLock(service.name, shared_address)
-            self._lock.when_held(periodic.start)
+            self._lock.when_held(lambda: _call_all(work))
 
-    def start_work_only(self) -> None:
-        """Start without a server of our own: in process, or under another server."""
+    def start_work_only(self, *, announce: bool = False) -> None:
+        """Start without a server of our own: in process, or under another server.
+
+        :param announce: tell registries of it: others can reach it.
+        """
         self._check()
+        if announce:
+            self._service._check_neighbours()
         worker = current_worker()
-        self._start_work(None if worker is None else str(worker.cfg.address))
+        address = None if worker is None else str(worker.cfg.address)
+        self._start_work(address, announce=announce)
 
     def ensure_started(self) -> None:
         """Under a foreign WSGI server: start with the first request; later ones wait for it."""
@@ -191,7 +210,7 @@ class Runner:
                 self._service.configure([])
             atexit.register(self.stop)
             try:
-                self.start_work_only()
+                self.start_work_only(announce=True)
             except Exception:
                 self._lifecycle.state = State.FAILED
                 self._service.logger.exception("%s could not start", self._service.name)
@@ -238,6 +257,11 @@ class Runner:
             return
         service = self._service
         self._lifecycle.state = State.DRAINING
+        if self._lock is not None:
+            self._lock.give_up_waiting()
+        if self._announcer is not None:
+            self._announcer.stop()  # while calls are still answered, so that none gets lost
+            self._announcer = None
         if self._server is not None and not self._server.drain(grace, service.stop_timeout):
             service.logger.warning(
                 "%s: calls were cut off after %s s", service.name, service.stop_timeout
@@ -256,11 +280,17 @@ class Runner:
         service.plugin_set.call("on_service_stop")
         if (executor := vars(service).pop("_executor", None)) is not None:
             executor.shutdown()
+        service._leave_neighbours()
         self._server = None
         self._started.clear()
         self._lifecycle.state = State.STOPPED
         self.stopped.set()
         service.logger.info("%s stopped", service.name)
+
+
+def _call_all(functions: Sequence[Callable[[], None]]) -> None:
+    for function in functions:
+        function()
 
 
 def _reachable_url(service: MicroService) -> str:
