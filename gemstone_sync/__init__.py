@@ -5,9 +5,9 @@ Public names are loaded on first use (PEP 562). The first use of a service-side 
 errors never do. ``GEMSTONE_MONKEY_PATCH=0`` in the environment opts out.
 
 Reading order of the packages, from the bottom: `errors`, `protocol` (bytes <-> messages),
-`concurrency` (greenlets), `config`, `client` (RemoteService), `contract` (type hints), `dispatch`
-(bytes -> your method -> bytes), `server` (HTTP), `ops` (health, logs), `service` (MicroService,
-which wires all of it), `testing`.
+`concurrency` (greenlets), `config`, `client` (RemoteService), `discovery` (finding services),
+`contract` (type hints), `dispatch` (bytes -> your method -> bytes), `server` (HTTP), `ops` (health,
+logs), `service` (MicroService, which wires all of it), `registry` (a service), `testing`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,13 @@ if TYPE_CHECKING:
         make_callbacks,
     )
     from .config import BaseConfigurator, CommandLineConfigurator, Configurable
+    from .discovery import (
+        BaseDiscoveryStrategy,
+        HttpDiscoveryStrategy,
+        MemoryDiscoveryStrategy,
+        RedisDiscoveryStrategy,
+        StaticDiscoveryStrategy,
+    )
     from .errors import (
         UNSET,
         AccessDenied,
@@ -62,6 +69,7 @@ if TYPE_CHECKING:
         TransportError,
     )
     from .protocol import JsonRpcRequest, JsonRpcResponse
+    from .registry import ServiceRegistry
     from .service import (
         BasePlugin,
         BasicAuthStrategy,
@@ -106,6 +114,13 @@ __all__ = [
     "CookieToken",
     "BearerToken",
     "BasicAuth",
+    # finding other services
+    "BaseDiscoveryStrategy",
+    "HttpDiscoveryStrategy",
+    "RedisDiscoveryStrategy",
+    "StaticDiscoveryStrategy",
+    "MemoryDiscoveryStrategy",
+    "ServiceRegistry",
     # decorators
     "exposed_method",
     "event_handler",
@@ -198,10 +213,20 @@ _CLIENT = {
     "BasicAuth",
 }
 
+_DISCOVERY = {
+    "BaseDiscoveryStrategy",
+    "HttpDiscoveryStrategy",
+    "RedisDiscoveryStrategy",
+    "StaticDiscoveryStrategy",
+    "MemoryDiscoveryStrategy",
+}
+
 #: Where each public name is defined; the rest is in `errors`.
 _HOME = {
     **dict.fromkeys(_SERVICE, "service"),
     **dict.fromkeys(_CLIENT, "client"),
+    **dict.fromkeys(_DISCOVERY, "discovery"),
+    "ServiceRegistry": "registry",
     "JsonRpcRequest": "protocol",
     "JsonRpcResponse": "protocol",
     "Configurable": "config",

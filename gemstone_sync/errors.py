@@ -75,6 +75,8 @@ class Unset(enum.Enum):
     def __repr__(self) -> str:
         return "UNSET"
 
+    __str__ = __repr__
+
     def __bool__(self) -> bool:
         raise TypeError("UNSET has no truth value; compare with `is UNSET`")
 

@@ -17,7 +17,7 @@ PATCHING = {
     *("public_method", "private_api_method", "requires_handler_reference", "async_method"),
     *("JsonRpcHandler", "GemstoneCustomHandler"),
     *("ValidationStrategy", "HeaderValidationStrategy", "BasicCookieStrategy"),
-    *("BearerTokenStrategy", "BasicAuthStrategy"),
+    *("BearerTokenStrategy", "BasicAuthStrategy", "ServiceRegistry"),
 }
 
 PUBLIC = {
@@ -32,6 +32,8 @@ PUBLIC = {
     *("RemoteService", "MethodCall", "Notification", "Result", "BatchResult"),
     *("AsyncMethodCall", "as_completed", "first_completed", "make_callbacks"),
     *("HeaderToken", "CookieToken", "BearerToken", "BasicAuth"),
+    *("BaseDiscoveryStrategy", "HttpDiscoveryStrategy", "RedisDiscoveryStrategy"),
+    *("StaticDiscoveryStrategy", "MemoryDiscoveryStrategy", "ServiceNotFound"),
 }
 
 #: Prints, for each group of names, whether using them in a fresh process patched it.
@@ -104,6 +106,7 @@ def test_only_the_first_service_side_name_patches_the_process(
 ) -> None:
     clients = ",".join(sorted(PUBLIC - PATCHING))
     services = ["MicroService", "Container", "Module", "exposed_method", "event_handler", "run"]
+    services += ["ServiceRegistry"]
     done = run_python(BY_GROUPS, clients, *services)
 
     assert done.returncode == 0, done.stderr
@@ -111,18 +114,19 @@ def test_only_the_first_service_side_name_patches_the_process(
     assert patched == {clients: "False", **dict.fromkeys(services, "True")}
 
 
-def test_all_service_side_names_come_from_the_package_that_patches() -> None:
+def test_all_service_side_names_come_from_the_packages_that_patch() -> None:
+    packages = ("gemstone_sync.service.", "gemstone_sync.registry.")
     for name in PATCHING:
-        assert getattr(gemstone_sync, name).__module__.startswith("gemstone_sync.service.")
+        assert getattr(gemstone_sync, name).__module__.startswith(packages)
     for name in PUBLIC - PATCHING - {"UNSET"}:
-        assert not getattr(gemstone_sync, name).__module__.startswith("gemstone_sync.service")
+        assert not getattr(gemstone_sync, name).__module__.startswith(packages)
 
 
 def test_importing_what_is_below_the_service_does_not_patch(
     run_python: Callable[..., Any],
 ) -> None:
-    names = ["errors", "protocol", "concurrency", "config", "contract", "dispatch", "server"]
-    names += ["ops", "testing", "testing.plugin"]
+    names = ["errors", "protocol", "concurrency", "config", "client", "discovery", "contract"]
+    names += ["dispatch", "server", "ops", "testing", "testing.plugin"]
     done = run_python(BELOW_THE_SERVICE.replace("NAMES", str(names)))
 
     assert (done.returncode, done.stderr) == (0, "")

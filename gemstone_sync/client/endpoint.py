@@ -48,13 +48,14 @@ class Limits:
 class Sending:
     """What is known of one call while it is being sent.
 
-    :param may_repeat: asked after a fault in the middle: whether the call is idempotent.
+    :param may_repeat: asked after a fault in the middle, with the seconds that are left: whether
+        the call is idempotent.
     """
 
     __slots__ = ("deadline", "inherited", "limits", "may_repeat", "method")
 
     def __init__(
-        self, limits: Limits, method: str | None, may_repeat: Callable[[Exception], bool]
+        self, limits: Limits, method: str | None, may_repeat: Callable[[Exception, float], bool]
     ) -> None:
         self.limits = limits
         self.method = method

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from requests.adapters import BaseAdapter
 
 from ..errors import (
     UNSET,
+    BadResponse,
     MethodNotFound,
     RemoteError,
     RpcError,
@@ -95,7 +97,7 @@ class RemoteService:
         errors: Iterable[type[RpcError]] = (),
         adapter: BaseAdapter | None = None,
     ) -> None:
-        connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+        connect, read = _pair(timeout)
         _check_positive(timeout=connect, total_timeout=total_timeout, pool_size=pool_size)
         _check_positive(timeout=read, max_response_size=max_response_size)
         source, credentials = source_of(service_endpoint)
@@ -145,7 +147,7 @@ class RemoteService:
         """
         options = self._options
         if timeout is not UNSET:
-            connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+            connect, read = _pair(timeout)
             _check_positive(timeout=connect)
             _check_positive(timeout=read)
             options = replace(options, limits=replace(options.limits, connect=connect, read=read))
@@ -180,10 +182,16 @@ class RemoteService:
         """The service's name: asked once, by a call of ``get_service_specs``.
 
         :raises RemoteError: when the service has no such method.
-        :raises TransportError: when it cannot be asked.
+        :raises TransportError: when it cannot be asked, or says something else.
         """
         if "name" not in self._learned:
-            self._learn(self.idempotent.get_service_specs())
+            specs = self.idempotent.get_service_specs()
+            try:
+                self._learn(specs)
+            except (KeyError, TypeError, AttributeError):
+                raise BadResponse(
+                    f"{self.url}: get_service_specs gave {specs!r:.60}, which has no name"
+                ) from None
         return str(self._learned["name"])
 
     def _learn(self, specs: Mapping[str, Any]) -> None:
@@ -307,20 +315,28 @@ class RemoteService:
 
     def _sending(self, method: str, idempotent: bool) -> Sending:
         if idempotent or method in self._options.idempotent_methods:
-            may_repeat: Callable[[Exception], bool] = _always
+            may_repeat: Callable[[Exception, float], bool] = _always
         else:
 
-            def may_repeat(error: Exception) -> bool:
-                return method in self._idempotent_by_contract(error)
+            def may_repeat(error: Exception, seconds_left: float) -> bool:
+                return method in self._idempotent_by_contract(error, seconds_left)
 
         return Sending(self._options.limits, method, may_repeat)
 
-    def _idempotent_by_contract(self, error: Exception) -> frozenset[str]:
+    def _idempotent_by_contract(self, error: Exception, seconds_left: float) -> frozenset[str]:
         """What the service marks as idempotent; asked for when a call is in doubt for it."""
         if "idempotent" not in self._learned and isinstance(error, TransportError):
-            asking = self.with_options(timeout=_ASKING, total_timeout=_ASKING)
+            limit = min(_ASKING, seconds_left)
+            limits = replace(self._options.limits, connect=limit, read=limit, total=limit)
+            call = MethodCall("get_service_specs")
             try:
-                self._learn(asking.call_method("get_service_specs").value())
+                # Never again after a fault: whether it may be is what is being asked.
+                answer = self._sender.send(
+                    encode_json(call.message()),
+                    Sending(limits, call.method_name, _never),
+                    lambda reply: self._reader.read_result(reply, call),
+                )
+                self._learn(answer.value())
             except (MethodNotFound, KeyError, TypeError, AttributeError):
                 self._learned["idempotent"] = frozenset()  # it is not of this framework
             except (TransportError, RpcError):
@@ -331,17 +347,23 @@ class RemoteService:
     # Finding and leaving
 
     @classmethod
-    def get_service_by_name(cls, registry: str, name: str, **options: Any) -> RemoteService:
+    def get_service_by_name(
+        cls, registry: str | RemoteService, name: str, **options: Any
+    ) -> RemoteService:
         """A service that a registry knows.
 
-        :param registry: the registry's endpoint.
+        :param registry: the registry's endpoint, or a client of it when it wants a token.
         :param name: the service's name; what patterns mean is the registry's affair.
         :param options: for the `RemoteService`.
         :raises ServiceNotFound: when the registry knows none; it is a ValueError.
         :raises RemoteError, TransportError: when the registry cannot be asked.
         """
-        with cls(registry) as asked:
+        asked = RemoteService(registry) if isinstance(registry, str) else registry
+        try:
             found = asked.idempotent.locate_service(name)
+        finally:
+            if asked is not registry:
+                asked.close()
         urls = [found] if isinstance(found, str) else list(found or ())
         if not urls:
             raise ServiceNotFound(f"the registry {asked.url} knows no service {name!r}")
@@ -362,11 +384,11 @@ class RemoteService:
         return f"<RemoteService {', '.join(self.urls) or 'without an endpoint'}>"
 
 
-def _always(error: Exception) -> bool:
+def _always(error: Exception, seconds_left: float) -> bool:
     return True
 
 
-def _never(error: Exception) -> bool:
+def _never(error: Exception, seconds_left: float) -> bool:
     return False
 
 
@@ -382,7 +404,15 @@ def _check_no_params(params: Any) -> None:
         raise TypeError("the parameters are in the object already")
 
 
+def _pair(timeout: float | tuple[float, float]) -> tuple[float, float]:
+    if not isinstance(timeout, tuple):
+        return timeout, timeout
+    if len(timeout) != 2:
+        raise ValueError(f"timeout is one number or a (connect, read) pair, not {timeout!r}")
+    return timeout
+
+
 def _check_positive(**values: Any) -> None:
     for name, value in values.items():
-        if not isinstance(value, (int, float)) or not value > 0:
+        if not isinstance(value, (int, float)) or not 0 < value < math.inf:
             raise ValueError(f"{name} is a number above 0, not {value!r}: no wait is endless")

@@ -114,7 +114,8 @@ class Sender:
         if isinstance(error, passing) or (
             isinstance(error, BadResponse) and error.status in (502, 504)
         ):
-            return sending.may_repeat(error)
+            left = sending.seconds_left()
+            return left > 0 and sending.may_repeat(error, left)
         return False
 
     def _final(self, error: Exception, sending: Sending) -> Exception:

@@ -282,7 +282,7 @@ def test_lists_of_the_class_are_never_changed() -> None:
         def y(self) -> str:
             return "y"
 
-    names = [name for name in vars(MicroService) if isinstance(getattr(MicroService, name), list)]
+    names = [name for name in dir(MicroService) if isinstance(getattr(MicroService, name), list)]
     assert len(names) > 10
     before = {name: list(getattr(Full, name)) for name in names}
     of_base = {name: list(getattr(MicroService, name)) for name in names}
@@ -329,24 +329,16 @@ def test_the_documents_misspelling_of_the_registries_is_understood(make_service:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("event_transports", [object()]),
-        ("service_registry_urls", ["http://127.0.0.1:1/api"]),
-        ("discovery_strategies", [object()]),
-    ],
-)
-@pytest.mark.parametrize(
     "start",
     [lambda service: service.start(block=False), lambda s: ServiceClient(s).__enter__()],
     ids=["own server", "in process"],
 )
-def test_an_unfinished_feature_is_refused_at_start(
-    make_service: Any, name: str, value: Any, start: Any
-) -> None:
-    service = make_service(port=0, **{name: value})
+def test_an_unfinished_feature_is_refused_at_start(make_service: Any, start: Any) -> None:
+    service = make_service(port=0, event_transports=[object()])
 
-    with pytest.raises(ServiceConfigurationError, match=f"{name} is set, but .* not part of this"):
+    with pytest.raises(
+        ServiceConfigurationError, match=r"event_transports is set, but .* not part of this"
+    ):
         start(service)
 
 
