@@ -2,11 +2,13 @@
 
 A README shows, in fenced blocks:
 
-- ``sh``: a command to type. ``python service.py`` goes on, in a terminal of its own, until Ctrl-C;
+- ``sh``: a command to type. One that is followed by the line that tells where it listens goes on,
+  in a terminal of its own, until Ctrl-C; the last one of these is the example's ``service.py``;
 - any other kind right after a command: exactly what that prints, ``...`` standing for any text;
-- ``log``: what the service's terminal shows, in this order, ``...`` likewise.
+- ``log``: what that terminal shows, in this order, ``...`` likewise; after other commands, what the
+  terminal of ``service.py`` shows.
 
-Here the services listen on free ports; 8000 in a README stands for them.
+Here the services listen on free ports; those in a README stand for them.
 """
 
 import contextlib
@@ -28,13 +30,16 @@ from .helpers import LIMIT, wait_until
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 EXAMPLES = sorted(FOLDER.glob("[0-9][0-9]_*/"))
 
-README_PORT = "8000"
 START = "python service.py"
+#: Where the examples look for a registry, unless at the port that their README names.
+REGISTRY_VARIABLE = "REGISTRY_URL"
 
 each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda folder: folder.name)
 
 
 # Reading a README
+
+LISTENS = re.compile(r" listens on http://127\.0\.0\.1:(\d+)/")
 
 
 class Block(NamedTuple):
@@ -45,10 +50,14 @@ class Block(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A command, and what it prints; None when the README does not say."""
+    """A command, and what it prints; None when the README does not say.
+
+    :ivar port: where it listens, as the README says, if it goes on.
+    """
 
     command: str
     output: str | None
+    port: str | None = None
 
 
 def blocks_of(readme: Path) -> list[Block]:
@@ -61,8 +70,19 @@ def steps_of(blocks: list[Block]) -> list[Step]:
     for block, following in zip(blocks, [*blocks[1:], Block("sh", "")], strict=True):
         if block.kind == "sh":
             shown = following.kind not in ("sh", "log")
-            steps.append(Step(block.text, following.text if shown else None))
+            listens = LISTENS.search(following.text) if following.kind == "log" else None
+            steps.append(
+                Step(block.text, following.text if shown else None, listens and listens[1])
+            )
     return steps
+
+
+def split(steps: list[Step]) -> tuple[list[Step], list[Step]]:
+    """Those that go on, which come first, and those that end."""
+    count = sum(step.port is not None for step in steps)
+    assert all(step.port is not None for step in steps[:count])
+    assert steps[count - 1].command == START
+    return steps[:count], steps[count:]
 
 
 def pattern_of(shown: str) -> re.Pattern[str]:
@@ -78,12 +98,14 @@ class RunningService:
     :ivar port: where it listens.
     """
 
-    def __init__(self, script: Path, log: Path) -> None:
+    def __init__(self, command: str, folder: Path, log: Path) -> None:
         self._log = log
+        interpreter, *words = command.split()
+        assert interpreter == "python"
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, script.name, "--port", "0"],
-                cwd=script.parent,
+                [sys.executable, *words, "--port", "0"],
+                cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -96,7 +118,7 @@ class RunningService:
 
     def wait_until_it_listens(self) -> None:
         def listens() -> re.Match[str] | None:
-            found = re.search(r" listens on http://127\.0\.0\.1:(\d+)/", self.log)
+            found = LISTENS.search(self.log)
             assert found or self.process.poll() is None, f"it ended\n{self.log}"
             return found
 
@@ -112,8 +134,8 @@ class RunningService:
 
 
 @contextlib.contextmanager
-def running(script: Path, log: Path) -> Iterator[RunningService]:
-    service = RunningService(script, log)
+def running(command: str, folder: Path, log: Path) -> Iterator[RunningService]:
+    service = RunningService(command, folder, log)
     try:
         service.wait_until_it_listens()
         yield service
@@ -138,30 +160,59 @@ def output_of(command: str, folder: Path) -> str:
 
 
 @each_example
-def test_the_readme_is_what_one_sees(example: Path, tmp_path: Path) -> None:
+def test_the_readme_is_what_one_sees(
+    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blocks = blocks_of(example / "README.md")
-    start, *steps = steps_of(blocks)
-    assert start == Step(START, None)
+    going_on, steps = split(steps_of(blocks))
     types_curl = any("curl" in step.command for step in steps)
     if types_curl and not shutil.which("curl") and "CI" not in os.environ:
         pytest.skip("curl is not installed")
 
-    with running(example / "service.py", tmp_path / "log.txt") as service:
+    services: list[RunningService] = []
+    ports: dict[str, str] = {}  # those here, by those of the README
+    with contextlib.ExitStack() as stack:
+        for number, step in enumerate(going_on):
+            log = tmp_path / f"log-{number}.txt"
+            services.append(stack.enter_context(running(step.command, example, log)))
+            assert step.port is not None
+            ports[step.port] = str(services[-1].port)
+            if "registry" in step.command:
+                url = f"http://127.0.0.1:{services[-1].port}/api"
+                monkeypatch.setenv(REGISTRY_VARIABLE, url)
         for step in steps:
-            seen = output_of(step.command.replace(README_PORT, str(service.port)), example)
-            if step.output is not None and not pattern_of(step.output).fullmatch(seen):
-                assert seen == step.output, step.command
-        service.interrupt()
-        log = service.log.replace(f":{service.port}/", f":{README_PORT}/")
+            seen = output_of(replaced(step.command, ports), example)
+            shown = step.output and replaced(step.output, ports)
+            if shown is not None and not pattern_of(shown).fullmatch(seen):
+                assert seen == shown, step.command
+        for service in reversed(services):
+            service.interrupt()
+        logs = [service.log for service in services]
 
-    position = 0
-    for shown in (block.text for block in blocks if block.kind == "log"):
-        found = pattern_of(shown).search(log, position)
-        assert found, f"not in the log:\n{shown}\n\nthe log:\n{log}"
-        position = found.end()
+    check_logs(blocks, logs, ports)
     # A traceback is only to be seen where the README shows one.
-    assert log.count("Traceback") == sum(b.text.count("Traceback") for b in blocks), log
-    assert "Warning" not in log
+    assert "".join(logs).count("Traceback") == sum(b.text.count("Traceback") for b in blocks), logs
+    assert "Warning" not in "".join(logs)
+
+
+def replaced(text: str, ports: dict[str, str]) -> str:
+    """The text with the ports that the services have here."""
+    return re.sub(r"(?<=:)\d{4,5}(?=/)", lambda found: ports.get(found[0], found[0]), text)
+
+
+def check_logs(blocks: list[Block], logs: list[str], ports: dict[str, str]) -> None:
+    """Find each log block in the log of its terminal."""
+    number = -1
+    positions = [0] * len(logs)
+    for block in blocks:
+        if block.kind == "sh":
+            number += 1
+        elif block.kind == "log":
+            place = min(number, len(logs) - 1)
+            shown = replaced(block.text, ports)
+            found = pattern_of(shown).search(logs[place], positions[place])
+            assert found, f"not in the log:\n{shown}\n\nthe log:\n{logs[place]}"
+            positions[place] = found.end()
 
 
 # Every example has what its reader needs
@@ -177,10 +228,9 @@ def test_every_directory_is_an_example_with_a_number_of_its_own() -> None:
 def test_an_example_has_a_readme_of_commands_and_answers(example: Path) -> None:
     assert (example / "README.md").is_file()
     blocks = blocks_of(example / "README.md")
-    steps = steps_of(blocks)
-    assert steps[0].command == START
-    assert any(step.output for step in steps[1:])
-    assert blocks[1].kind == "log", "the service's first line follows its command"
+    going_on, steps = split(steps_of(blocks))
+    assert going_on, "the service's first line follows its command"
+    assert any(step.output for step in steps)
 
 
 @each_example
@@ -241,7 +291,7 @@ def test_hello_world_answers_the_call_of_the_document(
     script = tmp_path / "hello_world.py"
     script.write_text(program)
 
-    with running(script, tmp_path / "log.txt") as service:
+    with running(f"python {script.name}", tmp_path, tmp_path / "log.txt") as service:
         assert http_exchange(service.port, "POST", "/api", DOCUMENT_CALL) == (200, answer)
         service.interrupt()
 
@@ -257,7 +307,7 @@ def test_the_readme_of_hello_world_shows_both_answers() -> None:
 
 
 def test_everything_that_the_pages_refer_to_is_there(tmp_path: Path) -> None:
-    with running(FOLDER / "05_web_app" / "service.py", tmp_path / "log.txt") as service:
+    with running(START, FOLDER / "05_web_app", tmp_path / "log.txt") as service:
         seen: set[str] = set()
         left = {"/"}
         while left:
