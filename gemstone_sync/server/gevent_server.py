@@ -61,18 +61,17 @@ class ServerSettings:
     keyfile: str | None = None
 
 
-#: The blocking one: gevent's starts a thread, and a process with threads must not fork.
-_getaddrinfo = monkey.get_original("socket", "getaddrinfo")
-
-
 def bind(host: str, port: int) -> socket.socket:
     """Bind and listen.
 
     :param port: 0 for any free one.
     :raises ServiceStartError: in one line, when that cannot be had.
     """
+    # The blocking one: gevent's starts a thread, and a process with threads must not fork. Looked up
+    # here, because patching rebinds what modules hold.
+    getaddrinfo = monkey.get_original("socket", "getaddrinfo")
     try:
-        infos = _getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        infos = getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = infos[0]
         listener = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
