@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from requests import PreparedRequest, RequestException
+
 from .authentication import BasicAuth
 from .balancing import EndpointSource, FixedEndpoints
 
@@ -49,9 +51,18 @@ def checked_url(url: str) -> SplitResult:
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
-    if not valid or any(character <= " " for character in url):
+    if not valid or any(character <= " " for character in url) or not _can_be_sent(url):
         shown = url.rpartition("@")[2] if isinstance(url, str) else url
         raise ValueError(
             f"not a service's endpoint: {shown!r}; write it like 'http://127.0.0.1:8000/api'"
         )
     return parts._replace(fragment="")
+
+
+def _can_be_sent(url: str) -> bool:
+    """Whether requests takes it too: it is the stricter one about hosts."""
+    try:
+        PreparedRequest().prepare_url(url, None)
+    except RequestException:
+        return False
+    return True

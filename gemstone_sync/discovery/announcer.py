@@ -15,6 +15,10 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
+from ..concurrency import USER_FAULTS
+from ..errors import CircuitOpen
+from .base import close_strategy
+
 __all__ = ["Announcer"]
 
 #: Seconds until the first repetition after a failure; it doubles up to the interval.
@@ -51,9 +55,13 @@ class Announcer:
         self._logger = logger
         self._stopping = Event()
         self._greenlets: list[gevent.Greenlet[..., None]] = []
+        #: Those of which the log has told that they cannot be told.
+        self._failing: set[int] = set()
 
     def start(self) -> None:
         """Begin to ping. Does not wait for the first answer."""
+        if self._stopping.is_set():
+            return
         # Without the starter's context: its deadline is not the pings'.
         self._greenlets = [gevent.spawn(self._keep_told, s) for s in self._strategies]
 
@@ -62,9 +70,10 @@ class Announcer:
 
         :param patience: seconds for the pings in flight, and again for the goodbyes.
         """
-        if self._stopping.is_set() or not self._greenlets:
-            return
+        begun = bool(self._greenlets) and not self._stopping.is_set()
         self._stopping.set()
+        if not begun:
+            return
         # A ping that arrives after the goodbye would bring the service back: let it arrive first.
         gevent.joinall(self._greenlets, timeout=patience)
         gevent.killall(self._greenlets, block=False)
@@ -72,36 +81,48 @@ class Announcer:
         gevent.joinall(goodbyes, timeout=patience)
         gevent.killall(goodbyes, block=False)
         for strategy in self._strategies:
-            if (close := getattr(strategy, "close", None)) is not None:
-                close()
+            close_strategy(strategy)
 
     def _keep_told(self, strategy: Any) -> None:
         failures = 0
-        ping = _accepting(strategy.ping)
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
-                ping(self._name, self._location, instance=self._instance, interval=self._interval)
-            except Exception as error:  # of a strategy of the user's, too
+                _call(
+                    strategy.ping,
+                    self._name,
+                    self._location,
+                    instance=self._instance,
+                    interval=self._interval,
+                )
+            except USER_FAULTS as error:  # a strategy of the user's may raise anything
                 failures += 1
+                self._failing.add(id(strategy))
                 self._tell_of_failure(strategy, error, failures)
-                longest = min(self._interval, _FIRST_PAUSE * 2 ** min(failures - 1, 10))
-                pause = random.uniform(longest / 2, longest)
+                pause = self._pause_after(error, failures)
             else:
                 if failures:
                     self._logger.info("%s is told of %s again", strategy, self._name)
+                    self._failing.discard(id(strategy))
                 failures = 0
                 pause = self._interval - (time.monotonic() - began)
             self._stopping.wait(max(0.0, pause))
 
-    def _tell_of_failure(self, strategy: Any, error: Exception, failures: int) -> None:
+    def _pause_after(self, error: BaseException, failures: int) -> float:
+        if isinstance(error, CircuitOpen):
+            # Nothing was tried. Any longer, and a registry that is back is not told in an interval.
+            return min(self._interval, error.retry_after)
+        longest = min(self._interval, _FIRST_PAUSE * 2 ** min(failures - 1, 10))
+        return random.uniform(longest / 2, longest)
+
+    def _tell_of_failure(self, strategy: Any, error: BaseException, failures: int) -> None:
         level = logging.WARNING if failures == 1 else logging.DEBUG
         self._logger.log(
             level,
             "%s cannot be told of %s; it is tried again: %s",
             strategy,
             self._name,
-            error or type(error).__name__,
+            str(error) or type(error).__name__,
         )
 
     def _say_goodbye(self, strategy: Any) -> None:
@@ -109,24 +130,21 @@ class Announcer:
         if goodbye is None:
             return
         try:
-            _accepting(goodbye)(self._name, self._location, instance=self._instance)
-        except Exception as error:
-            self._logger.warning(
+            _call(goodbye, self._name, self._location, instance=self._instance)
+        except USER_FAULTS as error:
+            self._logger.log(
+                logging.DEBUG if id(strategy) in self._failing else logging.WARNING,
                 "%s was not told that %s has ended; its entry will expire: %s",
                 strategy,
                 self._name,
-                error or type(error).__name__,
+                str(error) or type(error).__name__,
             )
 
 
-def _accepting(function: Callable[..., object]) -> Callable[..., object]:
-    """The function, called with those keywords only that it takes."""
+def _call(function: Callable[..., object], name: str, location: str, **kwargs: Any) -> None:
+    """Call a strategy's function with those keywords only that it takes."""
     parameters = inspect.signature(function).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return function
-    known = {p.name for p in parameters}
-
-    def call(*args: Any, **kwargs: Any) -> object:
-        return function(*args, **{name: v for name, v in kwargs.items() if name in known})
-
-    return call
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        known = {p.name for p in parameters}
+        kwargs = {key: value for key, value in kwargs.items() if key in known}
+    function(name, location, **kwargs)

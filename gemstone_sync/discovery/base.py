@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import abc
+import logging
 from typing import Any
 
-__all__ = ["BaseDiscoveryStrategy"]
+__all__ = ["BaseDiscoveryStrategy", "close_strategy"]
+
+_logger = logging.getLogger("gemstone_sync.discovery")
 
 
 class BaseDiscoveryStrategy(abc.ABC):
@@ -46,3 +49,14 @@ class BaseDiscoveryStrategy(abc.ABC):
 
     def close(self) -> None:  # noqa: B027
         """Give up connections; the strategy may be used again."""
+
+
+def close_strategy(strategy: Any) -> None:
+    """Close it, if it has something to close. What it raises is logged: others come after it."""
+    close = getattr(strategy, "close", None)
+    if close is None:
+        return
+    try:
+        close()
+    except Exception:
+        _logger.exception("%s could not be closed", strategy)

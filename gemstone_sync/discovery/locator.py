@@ -12,17 +12,20 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any
+from typing import Any, TypeVar
 
 from ..client import RemoteService, ServiceAdapter
 from ..client.background import BackgroundCalls
 from ..errors import ServiceConfigurationError, ServiceNotFound
+from .base import close_strategy
 from .urls import UrlFilter
 
 __all__ = ["LocatedService", "Locator"]
+
+T = TypeVar("T")
 
 _logger = logging.getLogger("gemstone_sync.discovery")
 
@@ -69,7 +72,7 @@ class Locator:
         if client is None:
             client = RemoteService(self._locate(name), **self._completed(options))
             if key is not None:
-                _remember(self._clients, key, client)
+                client = _remember(self._clients, key, client)
         return client
 
     def _completed(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +86,7 @@ class Locator:
         if located is None:
             located = LocatedService(name, self, self._renewals, self._time_to_live)
             located.ask_first()
-            _remember(self._located, name, located)
+            located = _remember(self._located, name, located)
         return located
 
     def ask(self, name: str) -> tuple[str, ...]:
@@ -95,25 +98,26 @@ class Locator:
         failures: list[str] = []
         answered = False
         for group in self._groups:
-            for found in self._answers_of(group, name, failures):
+            for urls in self._answers_of(group, name, failures):
                 answered = True
-                if urls := self._urls.usable([found] if isinstance(found, str) else found or ()):
+                if urls:
                     return tuple(urls)
         if failures and not answered:
             raise ServiceNotFound(f"{name!r} cannot be looked up: {'; '.join(failures)}")
         return ()
 
-    def _answers_of(self, group: list[Any], name: str, failures: list[str]) -> Any:
+    def _answers_of(self, group: list[Any], name: str, failures: list[str]) -> Iterator[list[str]]:
         """Their answers, the quickest first; what failed is added to `failures`."""
         if len(group) == 1:
             jobs: dict[Any, Any] = {}
             strategies = group
         else:
-            jobs = {self._questions.submit(functools.partial(s.locate, name)): s for s in group}
+            ask = [functools.partial(self._answer_of, strategy, name) for strategy in group]
+            jobs = {self._questions.submit(a): s for a, s in zip(ask, group, strict=True)}
             strategies = []
         for strategy in strategies:
             try:
-                yield strategy.locate(name)
+                yield self._answer_of(strategy, name)
             except Exception as error:  # a strategy of the user's may raise anything
                 failures.append(_told(strategy, error))
         for future in as_completed(jobs):
@@ -122,14 +126,17 @@ class Locator:
             except Exception as error:
                 failures.append(_told(jobs[future], error))
 
+    def _answer_of(self, strategy: Any, name: str) -> list[str]:
+        found = strategy.locate(name)
+        return self._urls.usable([found] if isinstance(found, str) else found or ())
+
     def close(self) -> None:
         """Give up the connections. Clients that were handed out can be used on."""
         self._renewals.close()
         self._questions.close()
         self._adapter.close()
         for strategy in itertools.chain(*self._groups):
-            if (close := getattr(strategy, "close", None)) is not None:
-                close()
+            close_strategy(strategy)
 
 
 class LocatedService:
@@ -171,6 +178,7 @@ class LocatedService:
 
     def unreachable(self, url: str) -> None:
         """One of them does not answer: whoever took its place may be known already."""
+        self._old_at = 0.0  # also when it was asked only just now: the next call asks again
         self._begin_renewal()
 
     def renew(self, seconds: float) -> None:
@@ -210,7 +218,7 @@ class LocatedService:
 
 
 def _told(strategy: Any, error: Exception) -> str:
-    return f"{strategy}: {error or type(error).__name__}"
+    return f"{strategy}: {str(error) or type(error).__name__}"
 
 
 def _is_hashable(options: dict[str, Any]) -> bool:
@@ -221,8 +229,8 @@ def _is_hashable(options: dict[str, Any]) -> bool:
     return True
 
 
-def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
-    """Keep it; the oldest goes when there are too many."""
-    while len(memory) >= _MOST_NAMES:
+def _remember(memory: dict[Any, T], key: Any, value: T) -> T:
+    """What is kept under the key: this, unless somebody was quicker. The oldest makes place."""
+    while len(memory) >= _MOST_NAMES and key not in memory:
         memory.pop(next(iter(memory)), None)
-    memory[key] = value
+    return memory.setdefault(key, value)

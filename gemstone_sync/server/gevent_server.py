@@ -67,8 +67,8 @@ def bind(host: str, port: int) -> socket.socket:
     :param port: 0 for any free one.
     :raises ServiceStartError: in one line, when that cannot be had.
     """
-    # The blocking one: gevent's starts a thread, and a process with threads must not fork. Looked up
-    # here, because patching rebinds what modules hold.
+    # The blocking one: gevent's starts a thread, and a process with threads must not fork. Looked
+    # up here, because patching rebinds what modules hold.
     getaddrinfo = monkey.get_original("socket", "getaddrinfo")
     try:
         infos = getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -12,7 +12,7 @@ from ..client.urls import checked_url
 from ..discovery import Announcer, HttpDiscoveryStrategy, Locator
 from ..errors import ServiceConfigurationError
 
-__all__ = ["Neighbours", "new_instance_id"]
+__all__ = ["Neighbours"]
 
 
 class Neighbours:
@@ -67,11 +67,11 @@ class Neighbours:
         ]
         return [*self.discovery_strategies, *registries]
 
-    def _announcer(self, instance: str) -> Announcer | None:
-        """What tells others of this service; None when there is nobody to tell."""
-        strategies = self._strategies()
-        if not strategies:
-            return None
+    def _has_strategies(self) -> bool:
+        return bool(self.discovery_strategies or self.service_registry_urls)
+
+    def _announcer(self) -> Announcer | None:
+        """What tells others of this service; None when it does not know where it is."""
         if self.accessible_at is None:
             self.logger.warning(
                 "%s is not registered: set accessible_at to the URL where others reach it",
@@ -81,8 +81,9 @@ class Neighbours:
         return Announcer(
             self.name,
             self.accessible_at,
-            instance=instance,
-            strategies=strategies,
+            # A new one each time: a registry takes no more pings of one that has said goodbye.
+            instance=uuid.uuid4().hex,
+            strategies=self._strategies(),
             interval=self.service_registry_ping_interval,
             logger=self.logger,
         )
@@ -100,8 +101,3 @@ class Neighbours:
         located_by, self._located_by = self._located_by, None
         if located_by is not None:
             located_by.close()
-
-
-def new_instance_id() -> str:
-    """A text that no other running instance has, shared by the processes that are forked later."""
-    return uuid.uuid4().hex

@@ -31,7 +31,6 @@ from ..server import (
 from ..server.prefork import leave_with_parent, supervise
 from .assembly import pick, refuse_late_changes
 from .instance_lock import InstanceLock
-from .neighbours import new_instance_id
 
 if TYPE_CHECKING:
     from ..discovery import Announcer
@@ -54,9 +53,8 @@ class Runner:
         self._server: GeventServer | None = None
         self._tls: ssl.SSLContext | None = None
         self._lock: InstanceLock | None = None
-        #: Tells registries of this service; and what tells this run of it from others.
+        #: Tells registries of this service.
         self._announcer: Announcer | None = None
-        self._instance = new_instance_id()
         #: `accessible_at` as derived from the bound address: derived anew at every start.
         self._derived_url: str | None = None
         self._starter: object = None
@@ -88,6 +86,7 @@ class Runner:
         if self._lifecycle.state not in (State.NEW, State.STOPPED, State.FAILED):
             raise ServiceConfigurationError(f"{service.name} is {self._lifecycle.state.value}")
         self._check()
+        service._check_neighbours()
         if not is_patched():
             service.logger.warning(
                 "%s: the process is not patched by gevent, so calls will not overlap", service.name
@@ -98,8 +97,6 @@ class Runner:
         service.port = listener.getsockname()[1]
         if service.accessible_at in (None, self._derived_url):
             service.accessible_at = self._derived_url = _reachable_url(service)
-        service._check_neighbours()
-        self._instance = new_instance_id()
         return listener
 
     def serve(self, listener: socket.socket, balance: Balance | None = None) -> None:
@@ -168,6 +165,7 @@ class Runner:
             self._server.drain(0, 0)
             self._server = None
         self._service.plugin_set.call("on_service_stop")
+        self._service._leave_neighbours()
         self.stopped.set()
 
     def _start_background(self, shared_address: str | None, announce: bool) -> None:
@@ -179,14 +177,20 @@ class Runner:
             periodic.start()
         elif periodic:
             work.append(periodic.start)
-        if announce and (announcer := service._announcer(self._instance)) is not None:
-            self._announcer = announcer
-            work.append(announcer.start)
+        if announce and service._has_strategies():
+            work.append(self._announce)
         if shared_address is None:
             _call_all(work)
         elif work:
             self._lock = InstanceLock(service.name, shared_address)
             self._lock.when_held(lambda: _call_all(work))
+
+    def _announce(self) -> None:
+        if self._lifecycle.state is not State.RUNNING:
+            return  # the lock came too late
+        self._announcer = self._service._announcer()
+        if self._announcer is not None:
+            self._announcer.start()
 
     def start_work_only(self, *, announce: bool = False) -> None:
         """Start without a server of our own: in process, or under another server.
