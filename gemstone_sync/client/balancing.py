@@ -69,9 +69,6 @@ class EndpointSet:
         #: What the source said, and the endpoints made from it: replaced together.
         self._known: tuple[Sequence[str] | None, tuple[Endpoint, ...]] = (None, ())
 
-    def __iter__(self) -> object:
-        return iter(self.current())
-
     def current(self) -> tuple[Endpoint, ...]:
         """The endpoints of now."""
         urls = self._source.urls()

@@ -31,6 +31,11 @@ _logger = logging.getLogger("gemstone_sync.discovery")
 
 #: Seconds between two questions for the same name, however many calls fail meanwhile.
 _LEAST_INTERVAL = 0.5
+#: Seconds for which endpoints that an answer lacks are kept while they answer themselves, when it
+#: has less than half of what was known: a registry that was restarted knows everybody once they
+#: have pinged it, by default after 30 s. Until then all callers would press upon the first that
+#: pings. Netflix's Eureka has such a rule under the name of self-preservation.
+_GRACE = 30.0
 #: Names that are remembered: they may come from callers.
 _MOST_NAMES = 1_000
 
@@ -157,7 +162,13 @@ class LocatedService:
         self._urls: tuple[str, ...] = ()
         self._asked_at = 0.0
         self._old_at = 0.0
+        #: Whether the last answer was another one than the one before it.
+        self._is_news = False
         self._renewal: Future[None] | None = None
+        #: Endpoints that the last answer lacked, and since when; and those that did not answer
+        #: since then.
+        self._lacking: dict[str, float] = {}
+        self._silent: frozenset[str] = frozenset()
 
     def ask_first(self) -> None:
         """Find the first endpoints, waiting for it.
@@ -168,6 +179,7 @@ class LocatedService:
         self._urls = self._locator.ask(self.name)
         if not self._urls:
             raise ServiceNotFound(f"no service {self.name!r} is known")
+        self._is_news = True
         self._old_at = time.monotonic() + self._time_to_live
 
     def urls(self) -> tuple[str, ...]:
@@ -178,21 +190,27 @@ class LocatedService:
 
     def unreachable(self, url: str) -> None:
         """One of them does not answer: whoever took its place may be known already."""
+        self._silent |= {url}
+        if url in self._lacking and len(self._urls) > 1:
+            self._urls = tuple(known for known in self._urls if known != url)
         self._old_at = 0.0  # also when it was asked only just now: the next call asks again
-        self._begin_renewal()
+        self._begin_renewal(in_doubt=True)
 
     def renew(self, seconds: float) -> None:
         """Ask now, and wait for the answer."""
-        self._begin_renewal()
+        self._begin_renewal(in_doubt=True)
         if (renewal := self._renewal) is not None:
             with contextlib.suppress(TimeoutError, FutureTimeoutError):  # one, from 3.11 on
                 renewal.result(seconds)
 
-    def _begin_renewal(self) -> None:
+    def _begin_renewal(self, *, in_doubt: bool = False) -> None:
         now = time.monotonic()
         asking = self._renewal is not None and not self._renewal.done()
-        if asking or now - self._asked_at < _LEAST_INTERVAL:
+        # An answer that turns out to be wrong is asked about at once, but not again and again.
+        at_once = in_doubt and self._is_news
+        if asking or (now - self._asked_at < _LEAST_INTERVAL and not at_once):
             return
+        self._is_news = False
         self._asked_at = now
         # In a context of its own: the deadline of the call that happens to come by is not its.
         self._renewal = self._renewals.submit(lambda: contextvars.Context().run(self._renew))
@@ -205,13 +223,28 @@ class LocatedService:
             found = ()
         if found:
             self._old_at = time.monotonic() + self._time_to_live
-            # The client looks whether it is the same object.
-            if set(found) != set(self._urls):
-                self._urls = found
+            self._take(found)
         else:
             # A registry that was restarted knows nobody yet, and one that is down says nothing:
             # what was known is right until something better is.
             self._old_at = time.monotonic() + min(1.0, self._time_to_live)
+
+    def _take(self, found: tuple[str, ...]) -> None:
+        """Use an answer; of one that lacks most of what was known, keep what answers itself."""
+        now = time.monotonic()
+        lacking: dict[str, float] = {}
+        if len(found) * 2 < len(self._urls):
+            lacking = {
+                url: self._lacking.get(url, now)
+                for url in self._urls
+                if url not in found and url not in self._silent
+            }
+        self._lacking = {url: since for url, since in lacking.items() if now - since < _GRACE}
+        self._silent = frozenset()
+        urls = (*found, *self._lacking)
+        if set(urls) != set(self._urls):
+            self._urls = urls  # the client looks whether it is the same object
+            self._is_news = True
 
     def __str__(self) -> str:
         return self.name

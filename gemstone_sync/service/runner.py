@@ -201,7 +201,8 @@ class Runner:
         if announce:
             self._service._check_neighbours()
         worker = current_worker()
-        address = None if worker is None else str(worker.cfg.address)
+        # Not what gunicorn was told: the number of a socket that was handed over is no address.
+        address = None if worker is None else str([s.getsockname() for s in worker.sockets])
         self._start_work(address, announce=announce)
 
     def ensure_started(self) -> None:

@@ -1,9 +1,14 @@
 """Fixtures for the tests of discovery."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from gemstone_sync.discovery import locator
+from gemstone_sync.discovery.locator import Locator
+
+from .locating import LONG
 from .support import shared_redis
 
 
@@ -12,3 +17,23 @@ def prefix() -> Iterator[str]:
     """A prefix of the test's own in the machine's Redis."""
     with shared_redis() as prefix:
         yield prefix
+
+
+@pytest.fixture
+def locating() -> Iterator[Callable[..., Locator]]:
+    """``locating(strategy, …, time_to_live=…)``: a locator that is closed in the end."""
+    made: list[Locator] = []
+
+    def make(*strategies: Any, time_to_live: float = LONG) -> Locator:
+        made.append(Locator(strategies, time_to_live=time_to_live))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time need pass between two questions."""
+    monkeypatch.setattr(locator, "_LEAST_INTERVAL", 0.0)

@@ -1,0 +1,422 @@
+"""Calls over several endpoints of one service: which one takes a call, and which are left alone.
+
+What arrives is counted by the servers themselves.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from gemstone_sync import ConnectionFailed, ConnectionLost, MethodCall, RemoteService
+from gemstone_sync.client import ServiceAdapter, balancing
+from gemstone_sync.client.balancing import EndpointSet, FixedEndpoints
+from gemstone_sync.client.endpoint import Endpoint
+from tests.helpers import LIMIT, gather, wait_until
+
+from .faulty_server import FaultyServer, answer, free_port, reset, when
+
+#: As long as a test may take and longer: an endpoint that rests does so until the end.
+FOR_GOOD = 10 * LIMIT
+
+
+def over(*places: FaultyServer | str, **options: Any) -> RemoteService:
+    urls = [place if isinstance(place, str) else place.url for place in places]
+    return RemoteService(urls, **{"timeout": LIMIT, "total_timeout": LIMIT, **options})
+
+
+def dead_url() -> str:
+    return f"http://127.0.0.1:{free_port()}/api"
+
+
+@pytest.fixture
+def long_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(balancing, "_FIRST_REST", FOR_GOOD)
+    monkeypatch.setattr(balancing, "_LONGEST_REST", FOR_GOOD)
+
+
+# Which one takes a call
+
+
+def test_calls_are_spread_evenly() -> None:
+    with FaultyServer() as a, FaultyServer() as b, FaultyServer() as c, over(a, b, c) as client:
+        for _ in range(300):
+            assert client.methods.ping() == "pong"
+
+        counts = [server.received["ping"] for server in (a, b, c)]
+        assert sum(counts) == 300
+        # Five standard deviations of a fair draw.
+        assert all(60 < count < 140 for count in counts), counts
+
+
+def test_notifications_and_batches_are_spread_too() -> None:
+    with FaultyServer() as a, FaultyServer() as b, over(a, b) as client:
+        for _ in range(50):
+            client.notifications.told()
+            client.call_batch(MethodCall("asked"))
+
+        for method in ("told", "asked"):
+            assert a.received[method] > 0
+            assert a.received[method] + b.received[method] == 50
+
+
+def test_the_one_with_fewer_calls_in_flight_is_preferred() -> None:
+    """One that is slow gets no second call while others have none."""
+    go_on = Event()
+    with (
+        FaultyServer(when(go_on, answer())) as slow,
+        FaultyServer() as a,
+        FaultyServer() as b,
+        over(slow, a, b) as client,
+    ):
+        waiting = []
+
+        def slow_has_one() -> int:
+            waiting.append(gevent.spawn(client.methods.ping))
+            return slow.received["ping"]
+
+        wait_until(slow_has_one, "a call at the slow one")
+        wait_until(lambda: len(waiting) - sum(g.ready() for g in waiting) == 1, "the others' end")
+        before = a.received["ping"] + b.received["ping"]
+        for _ in range(60):
+            client.methods.ping()
+
+        assert slow.received["ping"] == 1
+        assert a.received["ping"] + b.received["ping"] == before + 60
+        go_on.set()
+        gevent.joinall(waiting, timeout=LIMIT, raise_error=True)
+
+
+def test_a_slow_one_gets_its_calls_again_once_it_is_quick() -> None:
+    with FaultyServer() as a, FaultyServer() as b, over(a, b) as client:
+        gather([client.methods.ping] * 20)
+        before = a.received["ping"], b.received["ping"]
+        for _ in range(60):
+            client.methods.ping()
+
+        assert a.received["ping"] > before[0]
+        assert b.received["ping"] > before[1]
+
+
+# One that cannot be reached
+
+WAYS: dict[str, Callable[[RemoteService], Any]] = {
+    "a call": lambda client: client.methods.ping(),
+    "an idempotent call": lambda client: client.idempotent.ping(),
+    "a call in the background": lambda client: client.methods.ping.async_().result(wait=True),
+    "a notification": lambda client: client.notifications.ping(),
+    "a batch": lambda client: client.call_batch(MethodCall("ping")).responses[0].value(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_another_one_takes_the_call_at_once(way: str) -> None:
+    with FaultyServer() as alive, over(dead_url(), alive) as client:
+        for _ in range(20):
+            WAYS[way](client)
+
+        assert alive.received["ping"] == 20
+
+
+def test_with_nine_of_ten_dead_every_call_works_and_is_sent_once() -> None:
+    dead = [dead_url() for _ in range(9)]
+    with FaultyServer() as alive, over(*dead, alive) as client:
+        results = gather([lambda: client.methods.ping()] * 30)
+
+        assert results == ["pong"] * 30
+        ids = [request.id for request in alive.requests]
+        assert len(ids) == len(set(ids)) == 30
+
+
+def test_it_is_left_alone_for_a_while(long_rest: None) -> None:
+    with FaultyServer() as server, FaultyServer() as other, over(server, other) as client:
+        server.stop()
+        gather([client.methods.ping] * 20)
+        with FaultyServer(port=server.port) as again:
+            for _ in range(50):
+                client.methods.ping()
+
+            assert again.connections == 0
+        assert other.received["ping"] == 70
+
+
+def test_it_is_used_again_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(balancing, "_FIRST_REST", 0.01)
+    monkeypatch.setattr(balancing, "_LONGEST_REST", 0.01)
+    with FaultyServer() as server, FaultyServer() as other, over(server, other) as client:
+        server.stop()
+        for _ in range(20):
+            client.methods.ping()
+        assert other.received["ping"] == 20
+        with FaultyServer(port=server.port) as again:
+
+            def comes_back() -> int:
+                client.methods.ping()
+                return again.received["ping"]
+
+            wait_until(comes_back, "a call at the endpoint that is back")
+
+
+def test_all_of_them_dead() -> None:
+    urls = [dead_url() for _ in range(3)]
+    began = time.monotonic()
+    with over(*urls) as client, pytest.raises(ConnectionFailed) as caught:
+        client.methods.ping()
+
+    assert not caught.value.may_have_run
+    assert any(url in str(caught.value) for url in urls)
+    assert time.monotonic() - began < LIMIT
+
+
+def test_all_of_them_dead_and_then_one_is_back(long_rest: None) -> None:
+    """Where all of them rest, they are tried all the same."""
+    with FaultyServer() as server, over(dead_url(), server, dead_url()) as client:
+        server.stop()
+        with pytest.raises(ConnectionFailed):
+            client.methods.ping()
+        with FaultyServer(port=server.port):
+            assert client.methods.ping() == "pong"
+
+
+# One that is lost in the middle of a call
+
+
+def call_until_lost(client: RemoteService) -> tuple[int, ConnectionLost]:
+    """How many calls worked before one came to the endpoint that breaks, and what that raised."""
+    for worked in range(100):
+        try:
+            client.methods.ping()
+        except ConnectionLost as error:
+            return worked, error
+    raise AssertionError("no call came to the endpoint that breaks")
+
+
+def test_a_call_that_was_lost_is_not_sent_again_and_its_endpoint_is_left_at_once(
+    long_rest: None,
+) -> None:
+    with FaultyServer(reset) as breaking, FaultyServer() as other, over(breaking, other) as client:
+        worked, error = call_until_lost(client)
+        assert error.may_have_run
+        assert breaking.url in str(error)
+        for _ in range(50):
+            assert client.methods.ping() == "pong"
+
+        assert breaking.received["ping"] == 1
+        assert other.received["ping"] == worked + 50
+
+
+def test_a_lost_notification_is_not_sent_again(long_rest: None) -> None:
+    with FaultyServer(reset) as breaking, FaultyServer() as other, over(breaking, other) as client:
+        failed = 0
+        for _ in range(60):
+            try:
+                client.notifications.ping()
+            except ConnectionLost:
+                failed += 1
+
+        assert failed == breaking.received["ping"] == 1
+        assert other.received["ping"] == 59
+
+
+def test_an_idempotent_call_that_was_lost_goes_to_another_one(long_rest: None) -> None:
+    with FaultyServer(reset) as breaking, FaultyServer() as other, over(breaking, other) as client:
+        for _ in range(60):
+            assert client.idempotent.ping() == "pong"
+
+        assert breaking.received["ping"] == 1
+        assert other.received["ping"] == 60
+
+
+# How long one is left alone
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The time that the set of endpoints goes by."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(balancing, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+def endpoint_set(source: Any) -> EndpointSet:
+    adapter = ServiceAdapter()
+    return EndpointSet(source, lambda url: Endpoint(url, adapter, None, True, None))
+
+
+@pytest.fixture
+def pair() -> EndpointSet:
+    return endpoint_set(FixedEndpoints(["http://a/api", "http://b/api"]))
+
+
+def rest_of(endpoint: Endpoint, endpoints: EndpointSet, clock: SimpleNamespace) -> float:
+    """How long the endpoint is left alone from now on, in steps of a tenth of a second."""
+    began = clock.now
+    while all(endpoints.choose() is not endpoint for _ in range(50)):
+        clock.now += 0.1
+    return clock.now - began
+
+
+def test_the_rest_doubles_with_each_failure_up_to_a_bound(
+    pair: EndpointSet, clock: SimpleNamespace
+) -> None:
+    first, _ = pair.current()
+    rests = []
+    for _ in range(9):
+        pair.unreachable(first)
+        rests.append(rest_of(first, pair, clock))
+
+    for rest, bound in zip(rests, [1, 2, 4, 8, 16, 30, 30, 30, 30], strict=True):
+        assert bound / 2 <= rest <= bound + 0.2, rests  # jittered, so that callers differ
+
+
+def test_an_answer_ends_the_doubling(pair: EndpointSet, clock: SimpleNamespace) -> None:
+    first, _ = pair.current()
+    for _ in range(4):
+        pair.unreachable(first)
+        rest_of(first, pair, clock)
+    pair.reached(first)
+    assert rest_of(first, pair, clock) == 0
+    pair.unreachable(first)
+
+    assert rest_of(first, pair, clock) <= 1.2
+
+
+def test_many_calls_that_one_end_has_broken_count_once(
+    pair: EndpointSet, clock: SimpleNamespace
+) -> None:
+    """Else a service that restarts under load would be left alone for half a minute."""
+    first, _ = pair.current()
+    for _ in range(100):
+        pair.unreachable(first)
+
+    assert rest_of(first, pair, clock) <= 1.2
+
+
+def test_of_those_that_all_rest_the_one_whose_turn_comes_first_is_taken(
+    pair: EndpointSet, clock: SimpleNamespace
+) -> None:
+    first, second = pair.current()
+    pair.unreachable(first)
+    clock.now += 0.9
+    pair.unreachable(second)
+
+    assert pair.choose() is first
+    assert pair.choose(tried=[first]) is second
+
+
+# A source whose endpoints change
+
+
+class Source:
+    """Endpoints as a test tells them.
+
+    :ivar renewed: what there is once somebody waits for news.
+    """
+
+    def __init__(self, *urls: str) -> None:
+        self.now: Sequence[str] = urls
+        self.renewed: Sequence[str] | None = None
+        self.lost: list[str] = []
+
+    def urls(self) -> Sequence[str]:
+        return self.now
+
+    def unreachable(self, url: str) -> None:
+        self.lost.append(url)
+
+    def renew(self, seconds: float) -> None:
+        assert seconds <= LIMIT
+        if self.renewed is not None:
+            self.now = self.renewed
+
+    def __str__(self) -> str:
+        return "users"
+
+
+@pytest.fixture
+def two_servers() -> Iterator[tuple[FaultyServer, FaultyServer]]:
+    with FaultyServer() as a, FaultyServer() as b:
+        yield a, b
+
+
+def test_a_client_follows_its_source(two_servers: tuple[FaultyServer, FaultyServer]) -> None:
+    a, b = two_servers
+    source = Source(a.url)
+    with RemoteService(source) as client:
+        client.methods.ping()
+        source.now = [b.url]
+        client.methods.ping()
+        assert client.urls == [b.url]
+
+    assert (a.received["ping"], b.received["ping"]) == (1, 1)
+
+
+def test_what_is_known_of_an_endpoint_stays_when_others_come(clock: SimpleNamespace) -> None:
+    source = Source("http://a/api", "http://b/api")
+    endpoints = endpoint_set(source)
+    first, second = endpoints.current()
+    endpoints.unreachable(first)
+    source.now = ["http://c/api", "http://b/api", "http://a/api"]
+    _, *kept = endpoints.current()
+
+    assert kept == [second, first]
+    assert all(endpoints.choose() is not first for _ in range(50))
+    assert source.lost == ["http://a/api"]
+
+
+def test_the_source_is_asked_anew_when_none_can_be_reached(
+    two_servers: tuple[FaultyServer, FaultyServer],
+) -> None:
+    """A call that finds nobody waits for news, and goes to who took their place."""
+    a, _ = two_servers
+    source = Source(dead_url())
+    source.renewed = [a.url]
+    with RemoteService(source) as client:
+        client.methods.ping()
+
+    assert a.received["ping"] == 1
+
+
+def test_a_source_that_knows_none() -> None:
+    client = RemoteService(Source())
+
+    assert client.urls == []
+    with pytest.raises(ConnectionFailed, match="users: no endpoint is known"):
+        client.methods.ping()
+
+
+def test_an_endpoint_that_is_named_twice_counts_once(
+    two_servers: tuple[FaultyServer, FaultyServer],
+) -> None:
+    a, b = two_servers
+    with over(a, b, a) as client:
+        assert client.urls == [a.url, b.url]
+
+
+# What is refused
+
+
+def test_credentials_in_several_urls_are_refused() -> None:
+    with pytest.raises(ValueError, match="use authentication_method"):
+        RemoteService(["http://ada:secret@a/api", "http://b/api"])
+
+
+def test_an_empty_list_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one endpoint"):
+        RemoteService([])
+
+
+@pytest.mark.parametrize("wrong", ["ftp://a/api", "http:///api", "http://*/api", "http://.a/api"])
+def test_one_wrong_url_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="not a service's endpoint"):
+        RemoteService(["http://a/api", wrong])
+
+
+@pytest.mark.parametrize("wrong", [None, 7, {"http://a/api"}, ["http://a/api", None]])
+def test_what_is_no_list_of_urls_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="a service's endpoint is a URL"):
+        RemoteService(wrong)

@@ -1,0 +1,414 @@
+"""Pings and goodbyes: what registries and strategies are told of a service, and what the log is.
+
+Those that are told record it; time is made short rather than waited for.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from gemstone_sync.concurrency import Call, current_call
+from gemstone_sync.discovery import HttpDiscoveryStrategy, MemoryDiscoveryStrategy, announcer
+from gemstone_sync.discovery.announcer import Announcer
+from gemstone_sync.errors import CircuitOpen
+from tests.client.faulty_server import FaultyServer, answer, free_port, hang, when
+from tests.helpers import LIMIT, wait_until
+
+NAME, HERE = "users", "http://10.0.0.1:8000/api"
+LOGGER = logging.getLogger("test.announcer")
+
+
+class Strategy:
+    """Records what it is told.
+
+    :ivar told: ``ping`` and ``goodbye``, when they end.
+    :ivar fault: raised by pings from now on.
+    :ivar may_answer: cleared, it hangs.
+    """
+
+    def __init__(self, fault: BaseException | None = None) -> None:
+        self.told: list[str] = []
+        self.begun = 0
+        self.given: list[Any] = []
+        self.fault = fault
+        self.farewell_fault: BaseException | None = None
+        self.may_answer = Event()
+        self.may_answer.set()
+        self.closed = 0
+
+    def ping(self, name: str, location: str, **kwargs: Any) -> None:
+        self.begun += 1
+        self.given.append((name, location, kwargs))
+        assert self.may_answer.wait(LIMIT), "a test did not set its event"
+        if self.fault is not None:
+            raise self.fault
+        self.told.append("ping")
+
+    def goodbye(self, name: str, location: str, **kwargs: Any) -> None:
+        self.given.append((name, location, kwargs))
+        if self.farewell_fault is not None:
+            raise self.farewell_fault
+        self.told.append("goodbye")
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def __str__(self) -> str:
+        return "the strategy"
+
+
+@pytest.fixture
+def announce() -> Iterator[Callable[..., Announcer]]:
+    """``announce(strategy, …, interval=…)``: one that has begun, and ends with the test."""
+    begun: list[Announcer] = []
+
+    def start(*strategies: Any, interval: float = 0.01, instance: str = "i1") -> Announcer:
+        made = Announcer(
+            NAME,
+            HERE,
+            instance=instance,
+            strategies=strategies,
+            interval=interval,
+            logger=LOGGER,
+        )
+        begun.append(made)
+        made.start()
+        return made
+
+    yield start
+    for one in begun:
+        one.stop(patience=0.1)
+
+
+def has_begun(strategy: Strategy, count: int) -> None:
+    wait_until(lambda: strategy.begun >= count, f"{count} pings")
+
+
+def told_in_log(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    return [r.message for r in caplog.records if r.name == LOGGER.name and r.levelno == level]
+
+
+# Pings
+
+
+def test_a_ping_at_the_start_and_at_every_interval(announce: Callable[..., Announcer]) -> None:
+    strategy, seldom = Strategy(), Strategy()
+    announce(strategy, interval=0.01)
+    announce(seldom, interval=1000)
+    has_begun(strategy, 5)
+
+    assert seldom.told == ["ping"]
+    assert strategy.given[:5] == [(NAME, HERE, {"instance": "i1", "interval": 0.01})] * 5
+
+
+def test_the_start_does_not_wait_for_an_answer(announce: Callable[..., Announcer]) -> None:
+    strategy = Strategy()
+    strategy.may_answer.clear()
+    announce(strategy)
+    assert strategy.begun == 0
+    has_begun(strategy, 1)
+    strategy.may_answer.set()
+
+
+def test_one_that_hangs_or_fails_disturbs_no_other(announce: Callable[..., Announcer]) -> None:
+    hanging, failing, well = Strategy(), Strategy(OSError("it is down")), Strategy()
+    hanging.may_answer.clear()
+    announce(hanging, failing, well)
+    has_begun(well, 10)
+
+    assert hanging.begun == 1
+    assert failing.begun >= 1
+    hanging.may_answer.set()
+    has_begun(hanging, 2)
+
+
+def test_pings_have_no_callers_deadline(announce: Callable[..., Announcer]) -> None:
+    seen: list[Any] = []
+
+    class Looking(Strategy):
+        def ping(self, name: str, location: str, **kwargs: Any) -> None:
+            seen.append(current_call.get())
+
+    def start() -> None:
+        current_call.set(Call())
+        announce(Looking())
+
+    gevent.spawn(start).get(timeout=LIMIT)
+    wait_until(lambda: seen, "a ping")
+
+    assert seen[0] is None
+
+
+def test_a_strategy_that_takes_no_keywords(announce: Callable[..., Announcer]) -> None:
+    """As those of 0.10.1, and without a goodbye."""
+    told: list[tuple[str, str]] = []
+
+    class Old:
+        def ping(self, name: str, location: str) -> None:
+            told.append((name, location))
+
+        def locate(self, name: str) -> list[str]:
+            return []
+
+    announced = announce(Old())
+    wait_until(lambda: len(told) >= 3, "three pings")
+    announced.stop()
+
+    assert set(told) == {(NAME, HERE)}
+
+
+def test_a_strategy_that_takes_some_of_the_keywords(announce: Callable[..., Announcer]) -> None:
+    told: list[tuple[str, ...]] = []
+
+    class Some:
+        def ping(self, name: str, location: str, instance: str = "") -> None:
+            told.append(("ping", instance))
+
+        def goodbye(self, name: str, location: str) -> None:
+            told.append(("goodbye",))
+
+    announced = announce(Some(), interval=1000)
+    wait_until(lambda: told, "a ping")
+    announced.stop()
+
+    assert told == [("ping", "i1"), ("goodbye",)]
+
+
+# Failures
+
+
+def test_a_failure_is_logged_once_and_so_is_its_end(
+    announce: Callable[..., Announcer], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, LOGGER.name)
+    strategy = Strategy(OSError("it is down"))
+    announce(strategy)
+    has_begun(strategy, 10)
+    assert told_in_log(caplog, logging.WARNING) == [
+        "the strategy cannot be told of users; it is tried again: it is down"
+    ]
+    assert told_in_log(caplog, logging.INFO) == []
+
+    strategy.fault = None
+    wait_until(lambda: len(strategy.told) >= 10, "ten pings that work")
+    assert told_in_log(caplog, logging.INFO) == ["the strategy is told of users again"]
+    assert len(told_in_log(caplog, logging.WARNING)) == 1
+
+    strategy.fault = OSError("it is down again")
+    wait_until(lambda: len(told_in_log(caplog, logging.WARNING)) == 2, "the next failure's log")
+
+
+@pytest.mark.parametrize(
+    "fault", [KeyError(), SystemExit(3), gevent.Timeout(1), RecursionError("deep")], ids=repr
+)
+def test_pings_go_on_whatever_a_strategy_raises(
+    announce: Callable[..., Announcer], caplog: pytest.LogCaptureFixture, fault: BaseException
+) -> None:
+    strategy = Strategy(fault)
+    announce(strategy)
+    has_begun(strategy, 3)
+
+    (told,) = told_in_log(caplog, logging.WARNING)
+    assert not told.endswith(": "), "the log has no reason"
+
+
+def test_a_ping_that_is_no_function_is_told_of(
+    announce: Callable[..., Announcer], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd:
+        ping = 7
+
+    announce(Odd())
+    wait_until(lambda: told_in_log(caplog, logging.WARNING), "a line in the log")
+
+
+def test_pauses_after_failures_grow_up_to_the_interval(
+    announce: Callable[..., Announcer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Soon at first, and each time at another moment within the bound."""
+    bounds: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        bounds.append((low, high))
+        return 0.0
+
+    monkeypatch.setattr(announcer.random, "uniform", uniform)
+    announce(Strategy(OSError("it is down")), interval=30)
+    wait_until(lambda: len(bounds) >= 9, "nine failures")
+
+    assert [high for _, high in bounds[:9]] == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert all(low == high / 2 for low, high in bounds)
+
+
+def test_a_ping_that_was_not_tried_comes_when_it_may_be(
+    announce: Callable[..., Announcer],
+) -> None:
+    """Else a registry that is back may wait for longer than an interval."""
+    refused = CircuitOpen("not tried again yet")
+    refused.retry_after = 0.001
+    strategy = Strategy(refused)
+    announce(strategy, interval=1000)
+    has_begun(strategy, 10)
+
+
+def test_a_registry_that_is_started_late_is_told(announce: Callable[..., Announcer]) -> None:
+    port = free_port()
+    announce(HttpDiscoveryStrategy(f"http://127.0.0.1:{port}/api"), interval=0.1)
+    with FaultyServer(port=port) as registry:
+        wait_until(lambda: registry.received["ping"], "a ping")
+
+
+# Goodbye
+
+
+def test_goodbye_comes_after_the_last_ping(announce: Callable[..., Announcer]) -> None:
+    strategy = Strategy()
+    announced = announce(strategy)
+    has_begun(strategy, 3)
+    announced.stop()
+    told = list(strategy.told)
+
+    assert told.count("goodbye") == 1
+    assert told[-1] == "goodbye"
+    assert strategy.given[-1] == (NAME, HERE, {"instance": "i1"})
+    assert strategy.closed == 1
+    gevent.sleep(0)
+    assert strategy.told == told
+
+
+def test_a_ping_in_flight_arrives_before_the_goodbye(announce: Callable[..., Announcer]) -> None:
+    strategy = Strategy()
+    strategy.may_answer.clear()
+    announced = announce(strategy)
+    has_begun(strategy, 1)
+    stopping = gevent.spawn(announced.stop, LIMIT)
+    gevent.sleep(0)
+    assert strategy.told == []
+    strategy.may_answer.set()
+    stopping.get(timeout=LIMIT)
+
+    assert strategy.told == ["ping", "goodbye"]
+    assert strategy.begun == 1
+
+
+def test_one_that_hangs_does_not_keep_the_others_from_their_goodbye(
+    announce: Callable[..., Announcer],
+) -> None:
+    hanging, well = Strategy(), Strategy()
+    hanging.may_answer.clear()
+    announced = announce(hanging, well)
+    has_begun(hanging, 1)
+    has_begun(well, 1)
+    announced.stop(patience=0.01)
+    hanging.may_answer.set()
+    gevent.sleep(0)
+
+    assert well.told[-1] == "goodbye"
+    assert "ping" not in hanging.told, "a ping ended after the goodbye"
+
+
+def test_a_registry_that_hangs_does_not_hold_up_the_end(
+    announce: Callable[..., Announcer],
+) -> None:
+    with FaultyServer(hang) as hanging, FaultyServer() as well:
+        announced = announce(HttpDiscoveryStrategy(hanging.url), HttpDiscoveryStrategy(well.url))
+        wait_until(lambda: hanging.received["ping"] and well.received["ping"], "both pings")
+        announced.stop(patience=0.05)
+
+        assert well.received["goodbye"] == 1
+
+
+def test_the_last_request_that_a_registry_gets_is_the_goodbye(
+    announce: Callable[..., Announcer],
+) -> None:
+    go_on = Event()
+    with FaultyServer(when(go_on, answer())) as registry:
+        announced = announce(
+            HttpDiscoveryStrategy(registry.url, timeout=LIMIT, total_timeout=LIMIT)
+        )
+        wait_until(lambda: registry.received["ping"], "a ping")
+        stopping = gevent.spawn(announced.stop, LIMIT)
+        gevent.sleep(0)
+        go_on.set()
+        stopping.get(timeout=LIMIT)
+
+        assert [r.methods for r in registry.requests] == [["ping"], ["goodbye"]]
+
+
+def test_the_end_of_a_service_that_could_never_be_announced_is_quiet(
+    announce: Callable[..., Announcer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A registry that is down costs one line."""
+    strategy = Strategy(OSError("it is down"))
+    strategy.farewell_fault = OSError("it is down")
+    announced = announce(strategy)
+    has_begun(strategy, 3)
+    announced.stop()
+
+    assert len(told_in_log(caplog, logging.WARNING)) == 1
+
+
+def test_a_goodbye_that_fails_is_told_of(
+    announce: Callable[..., Announcer], caplog: pytest.LogCaptureFixture
+) -> None:
+    strategy, other = Strategy(), Strategy()
+    strategy.farewell_fault = OSError("it broke")
+    announced = announce(strategy, other)
+    has_begun(strategy, 1)
+    announced.stop()
+
+    assert told_in_log(caplog, logging.WARNING) == [
+        "the strategy was not told that users has ended; its entry will expire: it broke"
+    ]
+    assert other.told[-1] == "goodbye"
+
+
+def test_a_strategy_that_cannot_be_closed_keeps_no_other_open(
+    announce: Callable[..., Announcer],
+) -> None:
+    class Stuck(Strategy):
+        def close(self) -> None:
+            raise OSError("it is stuck")
+
+    last = Strategy()
+    announce(Stuck(), last).stop()
+
+    assert last.closed == 1
+
+
+def test_stopping_twice_says_goodbye_once(announce: Callable[..., Announcer]) -> None:
+    strategy = Strategy()
+    announced = announce(strategy)
+    has_begun(strategy, 1)
+    announced.stop()
+    announced.stop()
+
+    assert strategy.told.count("goodbye") == 1
+
+
+def test_one_that_was_stopped_before_it_began_never_begins() -> None:
+    strategy = Strategy()
+    made = Announcer(NAME, HERE, instance="i1", strategies=[strategy], interval=0.01, logger=LOGGER)
+    made.stop()
+    made.start()
+    gevent.sleep(0)
+
+    assert strategy.told == []
+    assert strategy.begun == 0
+
+
+def test_several_instances_are_told_apart(announce: Callable[..., Announcer]) -> None:
+    """The end of one does not take out the other one behind the same URL."""
+    memory = MemoryDiscoveryStrategy()
+    first = announce(memory, interval=30, instance="i1")
+    second = announce(memory, interval=30, instance="i2")
+    wait_until(lambda: len(memory.directory) == 2, "both instances")
+    first.stop()
+    assert memory.locate(NAME) == [HERE]
+    second.stop()
+
+    assert memory.locate(NAME) == []
