@@ -118,7 +118,7 @@ def test_ten_thousand_asynchronous_calls(service: Program) -> None:
     make_calls(client)  # imports, code and pools have their places in memory now
     client.methods.counts()
     settle(client, before)
-    objects, memory = len(gc.get_objects()), resident()
+    objects = len(gc.get_objects())
 
     make_calls(client)
     assert client.methods.counts() == {"numbers": 10_000, "calls": 10_000}
@@ -131,7 +131,20 @@ def test_ten_thousand_asynchronous_calls(service: Program) -> None:
         return len(gc.get_objects()) - objects < 1000  # of 10,000 calls: not one for each
 
     wait_until(nothing_is_left, "what 10,000 calls have left")
-    assert resident() - memory < 10_000
+
+
+def test_the_memory_of_ten_thousand_calls_is_used_again(service: Program) -> None:
+    client = client_of(service)
+    before = open_sockets()
+    growths = []
+    # What the allocator keeps differs from run to run; what leaks leaks in each.
+    while not growths or (growths[-1] >= 5_000 and len(growths) < 5):
+        memory = resident()
+        make_calls(client)
+        settle(client, before)
+        growths.append(resident() - memory)
+
+    assert growths[-1] < 5_000, growths  # half a kilobyte per call
 
 
 def test_idle_connections_stay_within_pool_size(service: Program) -> None:
