@@ -5,8 +5,8 @@ is written in blocking style and blocking calls must switch greenlets.
 
 Reading order: `microservice` (the base class), `container` and `decorators` (how methods are
 exposed), `handler` and `auth` (the request, and who sent it), `assembly` (from attributes to a
-dispatcher and a Flask app), `runner` (start, signals, stop), `plugins`, `periodic_tasks`,
-`statistics`.
+dispatcher and a Flask app), `runner` (the life of one service), `program` (signals, workers),
+`neighbours` (registries, other services), `plugins`, `periodic_tasks`, `statistics`.
 """
 
 # ruff: noqa: E402
@@ -35,7 +35,7 @@ from .decorators import (
 from .handler import GemstoneCustomHandler, JsonRpcHandler
 from .microservice import MicroService
 from .plugins import BasePlugin
-from .runner import run
+from .program import run
 
 __all__ = [
     # what users subclass

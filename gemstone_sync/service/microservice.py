@@ -25,7 +25,7 @@ from ..errors import ServiceConfigurationError
 from ..ops import Lifecycle
 from ..protocol import JsonRpcRequest, JsonRpcResponse
 from ..server import ServerSettings, under_gunicorn
-from . import runner
+from . import program
 from .assembly import Assembly, assemble, pick
 from .attributes import check_attributes
 from .auth import HeaderValidationStrategy, ValidationStrategy
@@ -34,6 +34,7 @@ from .decorators import exposed_method
 from .handler import JsonRpcHandler
 from .neighbours import Neighbours
 from .plugins import BasePlugin, PluginSet
+from .runner import Runner
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -240,7 +241,7 @@ class MicroService(Container, Neighbours):
         check_attributes(self, only=("plugins",))
         self.plugin_set = PluginSet(self, self.plugins)
         self._assembly: Assembly | None = None
-        self._runner = runner.Runner(self)
+        self._runner = Runner(self)
         if under_gunicorn():
             self._runner.start_under_gunicorn()
 
@@ -316,9 +317,9 @@ class MicroService(Container, Neighbours):
         if self.workers > 1:
             if not block:
                 raise ServiceConfigurationError("several workers need start(block=True)")
-            runner.run_workers(self, self.workers)
+            program.run_workers(self, self.workers)
         elif block:
-            runner.run_until_stopped([self])
+            program.run_until_stopped([self])
         else:
             self._runner.start()
 

@@ -1,0 +1,138 @@
+"""Services as a program: signals, workers, exit codes. One service, or several in one process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import gevent
+
+from ..errors import ServiceConfigurationError, ServiceStartError
+from ..ops import show_logs
+from ..server import Balance
+from ..server.prefork import leave_with_parent, supervise
+
+if TYPE_CHECKING:
+    from .microservice import MicroService
+    from .runner import Runner
+
+__all__ = ["run", "run_until_stopped", "run_workers"]
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def run(*services: MicroService) -> None:
+    """Run several services in one process until SIGTERM or Ctrl-C.
+
+    ::
+
+        gemstone_sync.run(Users(), Orders())
+
+    An address that cannot be bound ends the program with one line and exit code 1.
+
+    :raises ServiceConfigurationError: when a service wants several workers: this is one process.
+    """
+    for service in services:
+        if not service.skip_configuration:
+            service.configure([])
+        if service.workers > 1:
+            raise ServiceConfigurationError(
+                f"{service.name} wants {service.workers} workers; run() is one process for all: "
+                "start it by itself, with service.start()"
+            )
+    run_until_stopped(services)
+
+
+def run_until_stopped(services: Sequence[MicroService]) -> None:
+    """Start services, and stop them all when a signal comes or they have stopped by themselves."""
+    show_logs()
+    runners = [service._runner for service in services]
+    started: list[Runner] = []
+    with _stop_signals(runners) as received:
+        try:
+            for runner in runners:
+                if not received:
+                    started.append(runner)
+                    runner.start()
+        except BaseException as error:
+            for runner in started:
+                runner.stop()
+            if not isinstance(error, ServiceStartError):
+                raise
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from None
+        for runner in started:
+            runner.stopped.wait()
+
+
+def run_workers(service: MicroService, count: int) -> None:
+    """Serve one address with `count` processes until SIGTERM or Ctrl-C."""
+    show_logs()
+    runner = service._runner
+    try:
+        listener = runner.bind()
+    except ServiceStartError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(1) from None
+    service.logger.info("%s listens on %s with %d workers", service.name, service.url, count)
+    parent = os.getpid()
+    balance = Balance(count)
+
+    def work(number: int, ready: Callable[[], None]) -> int:
+        # Ctrl-C reaches the whole process group; the parent hears it and says SIGTERM.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with _stop_signals([runner], signal.SIGTERM):
+            leave_with_parent(parent, runner.stop)
+            try:
+                balance.join(number)
+                runner.serve(listener, balance)
+            except ServiceStartError as error:
+                service.logger.error("%s", error)
+                return 1
+            except SystemExit as error:
+                service.logger.error("worker %d: a start hook ended it: %s", number, error.code)
+                return 1
+            except Exception:
+                service.logger.exception("worker %d could not start", number)
+                return 1
+            ready()
+            runner.stopped.wait()
+        return 0
+
+    # Five seconds more than the workers give their calls: they end by themselves if they can.
+    code = supervise(count, work, service.stop_timeout + 5, on_stop=listener.close)
+    service.logger.info("%s and its workers stopped", service.name)
+    if code:
+        raise SystemExit(code)
+
+
+@contextlib.contextmanager
+def _stop_signals(runners: Sequence[Runner], *numbers: signal.Signals) -> Iterator[list[int]]:
+    """SIGTERM stops with the grace of each service, Ctrl-C at once, a second signal hard.
+
+    Yields the list of the signals received.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def stop(number: int) -> None:
+        received.append(number)
+        if len(received) > 1:
+            os._exit(128 + number)
+        for runner in runners:
+            grace = runner._service.drain_grace if number == signal.SIGTERM else 0.0
+            gevent.spawn(runner.stop, grace)
+
+    watchers = [gevent.signal_handler(n, stop, n) for n in numbers or _STOP_SIGNALS]
+    try:
+        yield received
+    finally:
+        for watcher in watchers:
+            watcher.cancel()
