@@ -68,7 +68,7 @@ class Sender:
                 tried.append(endpoint)
                 if self._goes_elsewhere(error, endpoint, tried, sending):
                     continue
-                pause = self._pause_before_next(error, attempt, sending)
+                pause = self._pause_before_next(error, attempt, tried, sending)
                 if pause is None:
                     # What an earlier attempt met tells more than that there was not another one.
                     told = earlier if earlier and isinstance(error, CircuitOpen) else error
@@ -95,13 +95,17 @@ class Sender:
         return self.endpoints.has_others(tried)
 
     def _pause_before_next(
-        self, error: TransportError | RemoteError, attempt: int, sending: Sending
+        self,
+        error: TransportError | RemoteError,
+        attempt: int,
+        tried: list[Endpoint],
+        sending: Sending,
     ) -> float | None:
         """Seconds to wait before another attempt; None for no other attempt."""
         if attempt >= MAX_ATTEMPTS or not self._is_worth_repeating(error, sending):
             return None
         pause = backoff(attempt)
-        if isinstance(error, ServerOverloaded):
+        if isinstance(error, ServerOverloaded) and not self.endpoints.has_others(tried):
             pause += error.retry_after
         if pause >= sending.seconds_left() or not self._budget.take():
             return None

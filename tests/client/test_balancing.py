@@ -12,13 +12,18 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from gemstone_sync import ConnectionFailed, ConnectionLost, MethodCall, RemoteService
+from gemstone_sync import (
+    ConnectionFailed,
+    ConnectionLost,
+    MethodCall,
+    RemoteService,
+)
 from gemstone_sync.client import ServiceAdapter, balancing
 from gemstone_sync.client.balancing import EndpointSet, FixedEndpoints
 from gemstone_sync.client.endpoint import Endpoint
 from tests.helpers import LIMIT, gather, wait_until
 
-from .faulty_server import FaultyServer, answer, free_port, reset, when
+from .faulty_server import FaultyServer, answer, body, free_port, reset, when
 
 #: As long as a test may take and longer: an endpoint that rests does so until the end.
 FOR_GOOD = 10 * LIMIT
@@ -229,6 +234,18 @@ def test_an_idempotent_call_that_was_lost_goes_to_another_one(long_rest: None) -
 
         assert breaking.received["ping"] == 1
         assert other.received["ping"] == 60
+
+
+def test_an_idempotent_call_does_not_wait_for_one_that_is_overloaded() -> None:
+    """Another one has room now; within the time of the call the first would not have."""
+    busy = body("", "503 Service Unavailable", Retry_After="600")
+    with FaultyServer(busy) as full, FaultyServer() as other, over(full, other) as client:
+
+        def called() -> bool:
+            assert client.idempotent.ping() == "pong"
+            return full.received["ping"] > 0
+
+        wait_until(called, "a call that came to the full one first")
 
 
 # How long one is left alone
