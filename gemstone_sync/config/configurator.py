@@ -70,7 +70,7 @@ class CommandLineConfigurator(BaseConfigurator):
             parser.add_argument(f"--{configurable.name}", metavar="VALUE")
         found, unknown = parser.parse_known_args(list(self.argv))
         if unknown:
-            parser.error(_unknown_option(unknown[0], [c.name for c in self.configurables]))
+            parser.error(unknown_option(unknown[0], [c.name for c in self.configurables]))
         self._found = vars(found)
 
     def get(self, name: str) -> Any:
@@ -85,7 +85,8 @@ class CommandLineConfigurator(BaseConfigurator):
             raise ValueError(f"--{name}: {error}") from error
 
 
-def _unknown_option(word: str, names: list[str]) -> str:
+def unknown_option(word: str, names: list[str]) -> str:
+    """What to say of a word that is no option; what stands behind ``=`` is not shown."""
     if not word.startswith("-"):
         return f"unexpected argument {word!r}"
     option = word.partition("=")[0]

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from ..config.configurator import unknown_option
 from .service_registry import ServiceRegistry, token_of
 
 __all__ = ["main"]
@@ -99,8 +100,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     parser = _parser()
     options, unknown = parser.parse_known_args(argv)
-    if unknown:  # without its value: it may be a token behind a mistyped name
-        parser.error(f"unknown option {unknown[0].partition('=')[0]}")
+    if unknown:
+        parser.error(unknown_option(unknown[0], ["host", "port", "token", "state", "help"]))
     if options.token is None and TOKEN_VARIABLE in os.environ:
         try:
             options.token = token_of(os.environ[TOKEN_VARIABLE])
