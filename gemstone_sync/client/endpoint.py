@@ -27,6 +27,10 @@ __all__ = ["Endpoint", "Limits", "Sending"]
 
 _PIECE = 64 * 1024
 
+#: Seconds that a service may take longer than its caller waits. Told the very moment, it would say
+#: that the time is over just when the caller sees so itself, and either could come first.
+_LAG = 0.25
+
 _HEADERS = {
     "User-Agent": "gemstone_sync",
     "Accept": "application/json",
@@ -127,7 +131,7 @@ class Endpoint:
         self._breaker.check(self.url)
         limits = sending.limits
         read = min(limits.read, left)
-        request = self._request(body, read)
+        request = self._request(body, read + _LAG)
         timeout = urllib3.Timeout(total=left, connect=limits.connect, read=read)
         self.in_flight.append(None)
         try:
@@ -155,8 +159,11 @@ class Endpoint:
 
     def _request(self, body: bytes, seconds: float) -> requests.PreparedRequest:
         own = outgoing_headers()
-        # Nobody waits longer: the service stops working on it then.
-        own["X-Gemstone-Deadline"] = str(int(seconds * 1000))
+        # Nobody waits for it any more then: the service stops working on it.
+        milliseconds = int(seconds * 1000)
+        if "X-Gemstone-Deadline" in own:  # the running call's
+            milliseconds = min(milliseconds, int(own["X-Gemstone-Deadline"]))
+        own["X-Gemstone-Deadline"] = str(milliseconds)
         request = RpcPost(self._prepared_url, self._common, self._common_fields, own, body)
         return request if self._authentication is None else self._authentication(request)
 

@@ -30,6 +30,9 @@ from .faulty_server import (
 
 #: Seconds that a call has where the server does not answer in time.
 SHORT = 0.3
+#: Milliseconds that a service may take longer than its caller waits: the caller sees first that the
+#: time is over.
+LAG = 250
 #: Seconds after which a call with so little time has surely ended, on a machine that is busy.
 ENDED = 6.0
 

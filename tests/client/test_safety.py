@@ -33,7 +33,7 @@ from gemstone_sync import (
 )
 from tests.helpers import LIMIT
 
-from .faults import BAD, LATE, LOST, SHORT, fault_of, patient
+from .faults import BAD, LAG, LATE, LOST, SHORT, fault_of, patient
 from .faulty_server import (
     Behaviour,
     FaultyServer,
@@ -351,7 +351,7 @@ def test_a_wait_that_is_longer_than_a_timer_can_be_is_bounded_by_the_total() -> 
 def test_time_is_bounded_without_asking_for_it() -> None:
     with FaultyServer() as server, RemoteService(server.url) as client:
         client.methods.ping()
-        assert int(server.requests[0].headers.get("X-Gemstone-Deadline")) == 10_000
+        assert int(server.requests[0].headers.get("X-Gemstone-Deadline")) == 10_000 + LAG
 
 
 def test_the_client_says_nothing_of_the_machine() -> None:
