@@ -5,7 +5,7 @@ So any adapter made for requests can stand in for this one, and this one for any
 
 requests' own adapter spends 250 µs of CPU on a call, most of it in urllib3 and http.client; it
 bounds each wait but not the whole answer, and cannot tell whether a request was sent. This one
-keeps requests' types and urllib3's connecting, and does the rest itself.
+keeps requests' types and does the rest itself.
 
 Hot path: `ServiceAdapter.send` runs for each call.
 """
