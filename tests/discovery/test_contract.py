@@ -5,7 +5,6 @@ the others are pinged.
 """
 
 import contextlib
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 
 import gevent
@@ -16,6 +15,7 @@ from gemstone_sync.discovery.http import HttpDiscoveryStrategy
 from gemstone_sync.discovery.memory import MemoryDiscoveryStrategy
 from gemstone_sync.discovery.redis_strategy import RedisDiscoveryStrategy
 from gemstone_sync.discovery.static import StaticDiscoveryStrategy
+from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.testing import running_service
 from tests.helpers import LIMIT, gather
 
@@ -67,13 +67,7 @@ def strategy_of(kind: str) -> Iterator[BaseDiscoveryStrategy]:
 
 
 def registry_of(kind: str) -> type[Registry]:
-    if kind != "http registry":
-        return REGISTRIES[kind]
-    if importlib.util.find_spec("gemstone_sync.registry") is None:
-        pytest.skip("there is no registry")
-    from gemstone_sync.registry import ServiceRegistry
-
-    return ServiceRegistry
+    return ServiceRegistry if kind == "http registry" else REGISTRIES[kind]
 
 
 @pytest.fixture(params=CASES)
