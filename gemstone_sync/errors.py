@@ -22,6 +22,9 @@ Only exceptions (and `UNSET`, which they need) belong here; nothing is imported.
     │   ├── ResponseTooLarge -32004    the encoded result is over max_response_size
     │   └── RemoteError                an error object that a RemoteService received; what is
     │                                  raised is of the class of its code as well
+    ├── EventNotDelivered              an event that the broker is not known to have
+    ├── Reject                         a handler says: never again, to the dead letters
+    ├── RetryLater                     a handler says: not now, again in so many seconds
     └── TransportError                 a RemoteService got no answer that counts
         ├── ConnectionFailed           not connected: nothing was sent
         │   ├── ConnectTimeout         (a Timeout too)
@@ -57,6 +60,9 @@ __all__ = [
     "TooManyHops",
     "ResponseTooLarge",
     "RemoteError",
+    "EventNotDelivered",
+    "Reject",
+    "RetryLater",
     "TransportError",
     "ConnectionFailed",
     "ConnectTimeout",
@@ -274,6 +280,39 @@ class RemoteError(RpcError):
         if name not in ("code", "message", "data") or (name == "data" and self.data is UNSET):
             raise KeyError(name)
         return getattr(self, name)
+
+
+class EventNotDelivered(GemstoneError):
+    """The broker has not confirmed the event in time; it may have it all the same.
+
+    Emitting again is safe for handlers that can take an event twice.
+    """
+
+
+class Reject(GemstoneError):
+    """Raised by an event handler: this event can never be handled.
+
+    It goes to the dead letters at once, with the text as the reason.
+    """
+
+
+class RetryLater(GemstoneError):
+    """Raised by an event handler: not now. The event is handled again later.
+
+    ::
+
+        raise RetryLater(30)
+
+    It does not count as a failure, so it may go on for as long as the handler says so.
+
+    :param seconds: until the next attempt; 0 or more.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
+            raise ValueError(f"RetryLater takes a number of seconds, 0 or more, not {seconds!r}")
+        super().__init__(f"again in {seconds:g} s")
+        self.seconds = float(seconds)
 
 
 class TransportError(GemstoneError):

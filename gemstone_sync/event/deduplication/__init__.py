@@ -1,0 +1,5 @@
+"""Stores that remember which events were handled already."""
+
+from .base import Claim, ProcessedEvents
+
+__all__ = ["Claim", "ProcessedEvents"]

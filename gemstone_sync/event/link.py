@@ -1,0 +1,185 @@
+"""The contract between the owners and a broker: `Link`, one connection.
+
+A link is used by one greenlet only, the one that opened it. Implementations are in `links/`; what
+is above knows of no broker. Every function raises `LinkLost` when the connection is gone, and then
+the link is closed and a new one made: links do not reconnect.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .envelope import Envelope
+from .topology import Address, Queue, Topology
+
+if TYPE_CHECKING:
+    from .signals import Signal
+
+__all__ = ["Delivery", "Link", "LinkLost", "LinkRefused", "Outgoing"]
+
+
+class LinkLost(Exception):
+    """There is no connection to the broker, or it broke. Trying again may help."""
+
+
+class LinkRefused(LinkLost):
+    """The broker refuses: a wrong password, a queue with other arguments. The text says what."""
+
+
+class Outgoing:
+    """A message to publish, and who is told what became of it.
+
+    :param settle: called once: with None when the broker has it for good, else with the reason
+        (a text) why it has not. It must not block.
+    :param delay: seconds until the broker delivers it.
+    """
+
+    __slots__ = ("address", "delay", "envelope", "settle")
+
+    def __init__(
+        self,
+        envelope: Envelope,
+        address: Address,
+        settle: Callable[[str | None], None],
+        delay: float = 0.0,
+    ) -> None:
+        self.envelope = envelope
+        self.address = address
+        self.settle = settle
+        self.delay = delay
+
+
+class Delivery:
+    """A message that was received, and is the broker's until it is acknowledged.
+
+    :ivar queue: the name of the queue that it came from.
+    :ivar tag: what the link knows it by.
+    :ivar deliveries: how often it was delivered before without being acknowledged; None when the
+        broker does not tell.
+    """
+
+    __slots__ = ("deliveries", "envelope", "link", "queue", "tag")
+
+    def __init__(
+        self, link: Link, queue: str, tag: Any, envelope: Envelope, deliveries: int | None = None
+    ) -> None:
+        self.link = link
+        self.queue = queue
+        self.tag = tag
+        self.envelope = envelope
+        self.deliveries = deliveries
+
+
+class Link(abc.ABC):
+    """One connection to a broker.
+
+    ::
+
+        link = AmqpLink(...)
+        link.open()
+        try:
+            link.declare(topology, queues)
+            link.consume(queue.name, 100, on_delivery)
+            while ...:
+                link.wait(signal, 1.0)
+                link.pump()
+        finally:
+            link.close()
+    """
+
+    #: How many published messages may wait for their confirms at once.
+    window: int = 1000
+    #: True while the broker takes nothing more (``connection.blocked``): then nothing is published.
+    blocked: bool = False
+    #: Why it is blocked, in the broker's words.
+    blocked_reason: str = ""
+    #: Can it deliver later, keep an order by key, and give work to one of several patterns?
+    #: What it cannot is refused before anything is published, with this class's name.
+    delays: bool = True
+    keys: bool = True
+
+    # Life
+
+    @abc.abstractmethod
+    def open(self) -> None:
+        """Connect. Bounded by a connect time-out.
+
+        :raises LinkLost: when nobody answers.
+        :raises LinkRefused: when the broker wants nothing of us.
+        """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Disconnect. Never raises and takes at most about two seconds, whatever the broker does.
+
+        What was delivered and not acknowledged goes back to its queue.
+        """
+
+    @abc.abstractmethod
+    def wait(self, signal: Signal, timeout: float) -> None:
+        """Return when something may have arrived, `signal` is set, or so many seconds are over.
+
+        May return early for no reason. Does not reset the signal.
+        """
+
+    @abc.abstractmethod
+    def pump(self) -> None:
+        """Take what has arrived, without waiting for more: confirms, deliveries, heartbeats.
+
+        Calls the callbacks given to `publish` and `consume`; yields to other greenlets every few
+        milliseconds.
+        """
+
+    # Declaring
+
+    @abc.abstractmethod
+    def declare(self, topology: Topology, queues: Sequence[Queue] = ()) -> None:
+        """See to it that the exchanges, the dead-letter queue and `queues` are there and bound."""
+
+    # Publishing
+
+    @abc.abstractmethod
+    def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Publish, in this order. Each is settled now, or later from within `pump`.
+
+        When it raises, those that are not settled yet stay with the caller, who publishes them
+        again over the next link.
+        """
+
+    # Consuming
+
+    @abc.abstractmethod
+    def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
+        """Have `pump` call `on_delivery` with what comes; at most `prefetch` unacknowledged."""
+
+    @abc.abstractmethod
+    def cancel(self, queue: str) -> None:
+        """Take nothing more from the queue. What was delivered can still be acknowledged."""
+
+    @abc.abstractmethod
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Tell the broker that they are done with."""
+
+    @abc.abstractmethod
+    def requeue(self, deliveries: Sequence[Delivery]) -> None:
+        """Give them back, to be delivered again."""
+
+    @abc.abstractmethod
+    def renew(self, deliveries: Sequence[Delivery]) -> None:
+        """Tell the broker that they are still being handled. Called every few seconds."""
+
+    # Looking into a queue
+
+    @abc.abstractmethod
+    def size(self, queue: str) -> int:
+        """How many messages wait in a queue; 0 when there is no such queue."""
+
+    @abc.abstractmethod
+    def purge(self, queue: str) -> int:
+        """Remove what waits in a queue; how many that were."""
+
+    @abc.abstractmethod
+    def take(self, queue: str) -> Delivery | None:
+        """One message, to be acknowledged or requeued; None when there is none."""

@@ -1,0 +1,1 @@
+"""The outbox: events that are stored first and sent afterwards."""

@@ -1,0 +1,176 @@
+"""The contract of event transports: gemstone's four methods, and what the framework adds to them.
+
+A subclass that has only the four works: it is told of the handlers, started in a greenlet of its
+own, and asked to emit. What it does not take (delays, keys, retries) is refused with a clear error
+rather than ignored.
+"""
+
+from __future__ import annotations
+
+import abc
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gevent
+
+from ...concurrency import USER_FAULTS
+from ...errors import EventNotDelivered, ServiceConfigurationError
+from ...protocol import decode_json
+from ..envelope import Envelope
+from ..handlers import Handler, Subscriber
+
+__all__ = ["BaseEventTransport", "Reception"]
+
+logger = logging.getLogger("gemstone_sync.event")
+
+#: Seconds until a transport whose start_accepting_events raised is started again.
+_PAUSE = 5.0
+
+
+class Reception(abc.ABC):
+    """A service that receives events through one transport."""
+
+    @abc.abstractmethod
+    def stop(self, timeout: float) -> bool:
+        """Take no more events, wait so many seconds for the handlers that run, give the rest back.
+
+        :returns: False when handlers were still running.
+        """
+
+    @abc.abstractmethod
+    def why_not_ready(self) -> str | None:
+        """None while events arrive; otherwise why not."""
+
+
+class BaseEventTransport(abc.ABC):
+    """Carries events between services.
+
+    To write your own, implement the four abstract methods::
+
+        class MyTransport(BaseEventTransport):
+            def __init__(self):
+                self.handlers = {}
+            def register_event_handler(self, handler_func, handled_event_name):
+                self.handlers[handled_event_name] = handler_func
+            def start_accepting_events(self):
+                for name, body in receive_for_ever():
+                    self.on_event_received(name, body)
+            def on_event_received(self, event_name, event_body):
+                self.handlers[event_name](event_body)
+            def emit_event(self, event_name, event_body, *, broadcast=True):
+                send(event_name, event_body, broadcast)
+    """
+
+    @abc.abstractmethod
+    def register_event_handler(
+        self, handler_func: Callable[[Any], Any], handled_event_name: str
+    ) -> None:
+        """Have a function called with the body of every event of that name. Before the start."""
+
+    @abc.abstractmethod
+    def start_accepting_events(self) -> None:
+        """Receive events until the transport is stopped. It may block."""
+
+    @abc.abstractmethod
+    def on_event_received(self, event_name: str, event_body: Any) -> None:
+        """Treat a received event with the function that was registered for it."""
+
+    @abc.abstractmethod
+    def emit_event(self, event_name: str, event_body: Any, *, broadcast: bool = True) -> None:
+        """Publish an event.
+
+        :param event_body: what JSON can represent.
+        :param broadcast: False when one subscriber is to get it, rather than all.
+        """
+
+    # What the framework calls; a subclass need not know
+
+    def publish(self, envelopes: Sequence[Envelope], *, timeout: float) -> None:
+        """Publish events; return when the broker has all of them.
+
+        :param timeout: seconds.
+        :raises EventNotDelivered: when one of them is not known to have got through.
+        :raises ServiceConfigurationError: for what the transport cannot do.
+        """
+        for envelope in envelopes:
+            if envelope.key is not None or envelope.due is not None:
+                what = "keys" if envelope.key is not None else "delays"
+                raise ServiceConfigurationError(f"{self} knows no {what}")
+        for envelope in envelopes:
+            try:
+                with gevent.Timeout(timeout):
+                    body = decode_json(envelope.body)
+                    self.emit_event(envelope.name, body, broadcast=envelope.broadcast)
+            except gevent.Timeout as error:
+                raise EventNotDelivered(f"{self}: not sent within {timeout:g} s") from error
+
+    def receive(self, subscriber: Subscriber, run: Callable[[Handler, Any], Any]) -> Reception:
+        """Have a service's events handled from now on.
+
+        :param run: calls a handler with a body, in the service's way.
+        :raises ServiceConfigurationError: for what the transport cannot do.
+        """
+        for handler in subscriber.handlers:
+            if handler.scope != "service" or not handler.idempotent:
+                raise ServiceConfigurationError(
+                    f"{handler.name}: {self} knows no scope='instance' and no idempotent=False"
+                )
+            # A function of the name and doc of the user's own, as gemstone gave.
+            self.register_event_handler(_bound(handler, run), handler.pattern)
+        return _PlainReception(self, subscriber)
+
+    def start(self) -> None:  # noqa: B027  # nothing to do for most
+        """Begin to publish: called once per process before anything is emitted; may be repeated."""
+
+    def stop(self, timeout: float = 10.0) -> None:  # noqa: B027
+        """Publish what waits, then end, within so many seconds. It may be started again."""
+
+    def drain(self, timeout: float = 10.0) -> bool:
+        """Wait until nothing waits to be published; False when the time was not enough."""
+        return True
+
+    def why_not_ready(self) -> str | None:
+        """None while it can publish; otherwise why not."""
+        return None
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+
+def _bound(handler: Handler, run: Callable[[Handler, Any], Any]) -> Callable[[Any], Any]:
+    def handle(body: Any) -> Any:
+        return run(handler, body)
+
+    handle.__name__, handle.__doc__ = handler.name, inspect.getdoc(handler.function)
+    return handle
+
+
+class _PlainReception(Reception):
+    """A transport with gemstone's four methods, in a greenlet of its own."""
+
+    def __init__(self, transport: BaseEventTransport, subscriber: Subscriber) -> None:
+        self._transport = transport
+        self._subscriber = subscriber
+        self._error: str | None = None
+        self._greenlet = gevent.spawn(self._accept)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                self._transport.start_accepting_events()
+            except USER_FAULTS as error:
+                self._error = f"{self._transport}: {error or type(error).__name__}"
+                logger.exception("%s: start_accepting_events failed", self._transport)
+                gevent.sleep(_PAUSE)
+                self._error = None
+            else:
+                return
+
+    def stop(self, timeout: float) -> bool:
+        self._greenlet.kill(timeout=timeout)
+        return bool(self._greenlet.dead)
+
+    def why_not_ready(self) -> str | None:
+        return self._error

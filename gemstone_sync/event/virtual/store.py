@@ -1,0 +1,184 @@
+"""The contract of the stores behind gemstone_sync's own kombu transports: `QueueStore`.
+
+A store keeps exchanges, bindings, queues and messages where several processes reach them, and it
+knows what kombu's own virtual transports do not: leases (a message that was taken and not
+acknowledged comes back), how often a message was taken, when it is due, and order by key.
+
+Functions may block the thread that calls them: whoever must not be blocked calls them in another.
+A store object may be called from several threads; it locks what must be locked.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..names import best_match, matches
+
+__all__ = ["Entry", "QueueStore", "StoreFault", "Stored", "route"]
+
+
+class StoreFault(Exception):
+    """The store cannot be reached, read or written; the text says why. Trying again may help."""
+
+
+class Entry(NamedTuple):
+    """A message to store.
+
+    :ivar exchange: empty for the queue that `routing_key` names.
+    :ivar payload: any bytes.
+    :ivar key: messages of one queue with the same key are taken one at a time, in order.
+    :ivar due: seconds since 1970 before which it is not taken; 0 for at once. A message with a key
+        that is not due yet holds back those behind it with the same key.
+    """
+
+    exchange: str
+    routing_key: str
+    payload: bytes
+    key: str | None = None
+    due: float = 0.0
+
+
+class Stored(NamedTuple):
+    """A message that was taken.
+
+    :ivar id: what the store knows it by, with the lease: the id of a message that came back
+        and was taken by another does not acknowledge it.
+    :ivar deliveries: how often it was taken before.
+    """
+
+    id: str
+    queue: str
+    payload: bytes
+    deliveries: int
+
+
+class QueueStore(abc.ABC):
+    """Where messages lie. Every function raises `StoreFault` when the store is out of reach."""
+
+    @abc.abstractmethod
+    def open(self) -> None:
+        """Connect, and make the tables where they are missing. May be repeated."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Disconnect. Never raises. What is used again opens it again."""
+
+    # Declaring
+
+    @abc.abstractmethod
+    def declare_exchange(self, exchange: str, kind: str) -> None:
+        """:param kind: ``"topic"``, ``"direct"``, or ``"work"``: see `route`."""
+
+    @abc.abstractmethod
+    def declare_queue(
+        self,
+        queue: str,
+        *,
+        expires: float | None = None,
+        delivery_limit: int | None = None,
+        dead_letter_queue: str | None = None,
+    ) -> None:
+        """Make a queue, or change what is known of it.
+
+        :param expires: seconds without `touch` after which it goes, with its bindings and messages.
+        :param delivery_limit: a message that was taken so often, and comes back once more, is moved
+            to `dead_letter_queue` by the store (its payload unchanged).
+        """
+
+    @abc.abstractmethod
+    def delete_queue(self, queue: str) -> None:
+        """Remove a queue, its bindings and its messages."""
+
+    @abc.abstractmethod
+    def bind(self, exchange: str, pattern: str, queue: str) -> None:
+        """From now on every message that matches goes there too. May be repeated."""
+
+    @abc.abstractmethod
+    def unbind(self, exchange: str, pattern: str, queue: str) -> None:
+        """Undo `bind`."""
+
+    @abc.abstractmethod
+    def bindings(self, exchange: str) -> list[tuple[str, str]]:
+        """(pattern, queue) pairs of an exchange."""
+
+    @abc.abstractmethod
+    def touch(self, queues: Sequence[str]) -> None:
+        """Keep expiring queues for their time from now."""
+
+    # Messages
+
+    @abc.abstractmethod
+    def publish(self, entries: Sequence[Entry]) -> list[int]:
+        """Store messages, all or none, in this order; durable when it returns.
+
+        :returns: for each, into how many queues it went. An entry for a queue that does not exist
+            goes nowhere (0).
+        """
+
+    @abc.abstractmethod
+    def take(self, wanted: Sequence[tuple[str, int]], lease: float) -> list[Stored]:
+        """Take messages that are due, oldest first: of each (queue, number) at most so many.
+
+        Those of a key of which one is taken and not yet acknowledged stay where they are. A queue
+        that does not exist has none.
+
+        :param lease: seconds after which a message that is not acknowledged comes back.
+        """
+
+    @abc.abstractmethod
+    def acknowledge(self, ids: Sequence[str]) -> int:
+        """Remove messages that were taken; how many of them were still ours."""
+
+    @abc.abstractmethod
+    def release(self, ids: Sequence[str]) -> None:
+        """Give messages back, to be taken again at once, in their old place.
+
+        It does not count as a delivery: only a lease that ended does.
+        """
+
+    @abc.abstractmethod
+    def renew(self, ids: Sequence[str], lease: float) -> None:
+        """Keep messages that were taken for so many seconds from now."""
+
+    @abc.abstractmethod
+    def size(self, queue: str) -> int:
+        """How many messages lie in a queue and are not taken, due or not."""
+
+    @abc.abstractmethod
+    def purge(self, queue: str) -> int:
+        """Remove those that `size` counts; how many there were."""
+
+    # Waiting
+
+    @abc.abstractmethod
+    def changed(self) -> bool:
+        """Cheaply: may something be there to take since this was asked last?
+
+        True as well when a message has become due or a lease has ended. May say True for nothing;
+        never False when there is something new.
+        """
+
+    #: Seconds between two calls of `changed` while nothing happens; how costly it is decides.
+    poll_interval: float = 0.005
+
+
+def route(kind: str, bindings: Sequence[tuple[str, str]], routing_key: str) -> list[str]:
+    """The queues that a message goes to, each once.
+
+    ``"work"`` sends it to the queues of one pattern only, the best match, and there to one queue.
+
+    >>> route("topic", [("a.*", "q1"), ("#", "q2"), ("a.b", "q1")], "a.b")
+    ['q1', 'q2']
+    >>> route("work", [("once.a.*", "q1"), ("once.a.b", "q2")], "once.a.b")
+    ['q2']
+    """
+    if kind == "direct":
+        fitting = [queue for pattern, queue in bindings if pattern == routing_key]
+    elif kind == "work":
+        best = best_match({pattern for pattern, _ in bindings}, routing_key)
+        fitting = sorted(queue for pattern, queue in bindings if pattern == best)[:1]
+    else:
+        fitting = [queue for pattern, queue in bindings if matches(pattern, routing_key)]
+    return list(dict.fromkeys(fitting))
