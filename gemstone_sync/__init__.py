@@ -5,8 +5,8 @@ Public names are loaded on first use (PEP 562). The first use of a service-side 
 errors never do. ``GEMSTONE_MONKEY_PATCH=0`` in the environment opts out.
 
 Reading order of the packages, from the bottom: `errors`, `protocol` (bytes <-> messages),
-`concurrency` (greenlets), `config`, `client` (RemoteService), `discovery` (finding services),
-`contract` (type hints), `dispatch` (bytes -> your method -> bytes), `server` (HTTP), `ops` (health,
+`concurrency` (greenlets), `config`, `client` (RemoteService), `event` (broadcast and work, on kombu), `discovery`
+(finding services), `contract` (type hints), `dispatch` (bytes -> your method -> bytes), `server` (HTTP), `ops` (health,
 logs), `service` (MicroService, which wires all of it), `registry` (a service), `testing`.
 """
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         ConnectionLost,
         ConnectTimeout,
         DeadlineExceeded,
+        EventNotDelivered,
         GemstoneError,
         InternalError,
         InvalidParams,
@@ -57,8 +58,10 @@ if TYPE_CHECKING:
         MethodNotFound,
         ParseError,
         PluginError,
+        Reject,
         RemoteError,
         ResponseTooLarge,
+        RetryLater,
         RpcError,
         ServerOverloaded,
         ServiceConfigurationError,
@@ -67,6 +70,18 @@ if TYPE_CHECKING:
         Timeout,
         TooManyHops,
         TransportError,
+    )
+    from .event import (
+        BaseEventTransport,
+        EventEmitter,
+        KombuEventTransport,
+        MemoryEventTransport,
+        Outbox,
+        RabbitMqEventTransport,
+        RedisEventTransport,
+        SqliteEventTransport,
+        current_event,
+        transport_from_url,
     )
     from .protocol import JsonRpcRequest, JsonRpcResponse
     from .registry import ServiceRegistry
@@ -121,6 +136,17 @@ __all__ = [
     "StaticDiscoveryStrategy",
     "MemoryDiscoveryStrategy",
     "ServiceRegistry",
+    # events
+    "BaseEventTransport",
+    "RabbitMqEventTransport",
+    "RedisEventTransport",
+    "SqliteEventTransport",
+    "MemoryEventTransport",
+    "KombuEventTransport",
+    "transport_from_url",
+    "EventEmitter",
+    "Outbox",
+    "current_event",
     # decorators
     "exposed_method",
     "event_handler",
@@ -164,6 +190,9 @@ __all__ = [
     "TooManyHops",
     "ResponseTooLarge",
     "RemoteError",
+    "EventNotDelivered",
+    "Reject",
+    "RetryLater",
     "TransportError",
     "ConnectionFailed",
     "ConnectTimeout",
@@ -221,11 +250,25 @@ _DISCOVERY = {
     "MemoryDiscoveryStrategy",
 }
 
+_EVENT = {
+    "BaseEventTransport",
+    "RabbitMqEventTransport",
+    "RedisEventTransport",
+    "SqliteEventTransport",
+    "MemoryEventTransport",
+    "KombuEventTransport",
+    "transport_from_url",
+    "EventEmitter",
+    "Outbox",
+    "current_event",
+}
+
 #: Where each public name is defined; the rest is in `errors`.
 _HOME = {
     **dict.fromkeys(_SERVICE, "service"),
     **dict.fromkeys(_CLIENT, "client"),
     **dict.fromkeys(_DISCOVERY, "discovery"),
+    **dict.fromkeys(_EVENT, "event"),
     "ServiceRegistry": "registry",
     "JsonRpcRequest": "protocol",
     "JsonRpcResponse": "protocol",

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import pytest
 
+from .event.brokers import shared_rabbitmq
 from .helpers import LIMIT, wait_until
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
@@ -40,6 +41,7 @@ each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda folder: f
 # Reading a README
 
 LISTENS = re.compile(r" listens on http://127\.0\.0\.1:(\d+)/")
+STOPPED = re.compile(r" stopped$", re.MULTILINE)
 
 
 class Block(NamedTuple):
@@ -53,11 +55,13 @@ class Step(NamedTuple):
     """A command, and what it prints; None when the README does not say.
 
     :ivar port: where it listens, as the README says, if it goes on.
+    :ivar seen: what the terminal of ``service.py`` shows some time later.
     """
 
     command: str
     output: str | None
     port: str | None = None
+    seen: tuple[str, ...] = ()
 
 
 def blocks_of(readme: Path) -> list[Block]:
@@ -66,7 +70,7 @@ def blocks_of(readme: Path) -> list[Block]:
 
 
 def steps_of(blocks: list[Block]) -> list[Step]:
-    steps = []
+    steps: list[Step] = []
     for block, following in zip(blocks, [*blocks[1:], Block("sh", "")], strict=True):
         if block.kind == "sh":
             shown = following.kind not in ("sh", "log")
@@ -74,6 +78,8 @@ def steps_of(blocks: list[Block]) -> list[Step]:
             steps.append(
                 Step(block.text, following.text if shown else None, listens and listens[1])
             )
+        elif block.kind == "log" and not STOPPED.search(block.text):
+            steps[-1] = steps[-1]._replace(seen=(*steps[-1].seen, block.text))
     return steps
 
 
@@ -163,6 +169,22 @@ def output_of(command: str, folder: Path) -> str:
 def test_the_readme_is_what_one_sees(
     example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("EVENTS_URL", str(tmp_path / "events.db"))
+    follow_the_readme(example, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("example", ["08_events", "09_work_queue"])
+def test_events_are_the_same_over_rabbitmq(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with shared_rabbitmq() as rabbitmq:
+        monkeypatch.setenv("EVENTS_URL", rabbitmq.url)
+        monkeypatch.setenv("EVENTS_APPLICATION", rabbitmq.new_application())
+        follow_the_readme(FOLDER / example, tmp_path, monkeypatch)
+
+
+def follow_the_readme(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Type what it says, and compare what is seen."""
     blocks = blocks_of(example / "README.md")
     going_on, steps = split(steps_of(blocks))
     types_curl = any("curl" in step.command for step in steps)
@@ -185,6 +207,9 @@ def test_the_readme_is_what_one_sees(
             shown = step.output and replaced(step.output, ports)
             if shown is not None and not pattern_of(shown).fullmatch(seen):
                 assert seen == shown, step.command
+            for line in step.seen:
+                pattern = pattern_of(replaced(line, ports))
+                wait_until(lambda p=pattern: p.search(services[-1].log), line)
         for service in reversed(services):
             service.interrupt()
         logs = [service.log for service in services]

@@ -33,6 +33,10 @@ PUBLIC = {
     *("AsyncMethodCall", "as_completed", "first_completed", "make_callbacks"),
     *("HeaderToken", "CookieToken", "BearerToken", "BasicAuth"),
     *("BaseDiscoveryStrategy", "HttpDiscoveryStrategy", "RedisDiscoveryStrategy"),
+    *("BaseEventTransport", "RabbitMqEventTransport", "RedisEventTransport"),
+    *("SqliteEventTransport", "MemoryEventTransport", "KombuEventTransport"),
+    *("transport_from_url", "EventEmitter", "Outbox", "current_event"),
+    *("EventNotDelivered", "Reject", "RetryLater"),
     *("StaticDiscoveryStrategy", "MemoryDiscoveryStrategy", "ServiceNotFound"),
 }
 

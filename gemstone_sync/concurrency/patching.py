@@ -107,7 +107,8 @@ def _rebind(module: types.ModuleType, replaced: dict[int, tuple[Any, Any]]) -> N
 
 def _is_of_the_user(module: types.ModuleType) -> bool:
     path = getattr(module, "__file__", None)
-    if not path:
+    # The native locks of gemstone_sync are native on purpose, wherever it is installed.
+    if not path or module.__name__.partition(".")[0] == "gemstone_sync":
         return False
     paths = sysconfig.get_paths()
     libraries = (paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"])

@@ -1,8 +1,45 @@
 """Events: broadcast to every service that subscribes, or work for exactly one worker.
 
-Reading order: `names`, `envelope` (what travels), `handlers` (what is promised to a handler),
-`topology` (exchanges and queues), `link` (the contract with a broker), `signals`, `owner` (who owns
-a connection), `publisher`, `consumer`, `processor` (what is done with one event), `transport` (what
-users make), `links` and `virtual` (the brokers, through kombu), `deduplication`, `outbox`,
-`deadletters`, `emitter`.
+Reading order: `names`, `envelope` (what travels), `emission` (made from what callers say),
+`handlers` (what is promised to a handler), `topology` (exchanges and queues), `link` (the contract
+with a broker), `signals`, `owner` (who owns a connection), `publisher`, `consumer`, `processor`
+(what is done with one event), `transport` (what users make), `links` and `virtual` (the brokers,
+through kombu), `deduplication`, `outbox`, `deadletters`, `emitter`.
+
+Importing it patches nothing, and loads no broker's library.
 """
+
+from . import deadletters
+from .current import current_event
+from .emitter import EventEmitter
+from .envelope import DeadLetter, Envelope
+from .outbox import Outbox
+from .transport import (
+    BaseEventTransport,
+    KombuEventTransport,
+    MemoryEventTransport,
+    RabbitMqEventTransport,
+    RedisEventTransport,
+    SqliteEventTransport,
+    transport_from_url,
+)
+
+__all__ = [
+    # transports
+    "BaseEventTransport",
+    "RabbitMqEventTransport",
+    "RedisEventTransport",
+    "SqliteEventTransport",
+    "MemoryEventTransport",
+    "KombuEventTransport",
+    "transport_from_url",
+    # emitting without a service
+    "EventEmitter",
+    "Outbox",
+    # in a handler
+    "current_event",
+    "Envelope",
+    # what could not be handled
+    "deadletters",
+    "DeadLetter",
+]

@@ -90,6 +90,8 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 _DEAD = "x-gemstone-dead"
 _TIME = "x-gemstone-time"
 _WORK = "x-gemstone-work"
+#: Exact in a double, and fits into every integer of AMQP.
+_LARGEST = 2**53
 
 
 def to_message(envelope: Envelope) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -172,9 +174,10 @@ def _text(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
+    """What is no number, or one that could not be sent on, counts as absent."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    return float(value) if 0 <= value <= _LARGEST else None
 
 
 def _moment(value: object) -> float | None:

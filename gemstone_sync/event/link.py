@@ -99,6 +99,10 @@ class Link(abc.ABC):
     #: What it cannot is refused before anything is published, with this class's name.
     delays: bool = True
     keys: bool = True
+    #: True when what is delayed comes back through the queue `due`.
+    relays: bool = False
+    #: Seconds after which the broker takes back what is not renewed; None where it never does.
+    lease: float | None = None
 
     # Life
 
@@ -115,6 +119,12 @@ class Link(abc.ABC):
         """Disconnect. Never raises and takes at most about two seconds, whatever the broker does.
 
         What was delivered and not acknowledged goes back to its queue.
+        """
+
+    def abandon(self) -> None:  # noqa: B027  # nothing to do where a fork shares no connection
+        """Give up, in a forked child, what the parent opened: close the descriptor, say nothing.
+
+        Neither end of the connection may be shut down, and nothing sent: it is the parent's.
         """
 
     @abc.abstractmethod

@@ -1,23 +1,36 @@
 """Waking an owner and waiting for one, from greenlets and from real threads alike.
 
-An owner runs in one thread's hub. Whoever hands work to it may be a greenlet of that hub, a real
-thread of a patched process (an executor's), or a plain thread of a process that is not patched.
+An owner runs in one thread's hub. Whoever hands work to it may be a greenlet of that hub, a
+greenlet of another thread's hub, or a real thread without one (an executor's, or any of a process
+that is not patched).
+
+Hot path: a `Receipt` is made and awaited for every event that is emitted. It uses gevent's `Waiter`
+with a bare timer (4.5 µs) where an `Event` with a time-out costs 15 (measured, same run).
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 from gevent import monkey
-from gevent.event import Event
 
-__all__ = ["Receipt", "Signal"]
+# Without making a hub, as gevent.get_hub does: each has descriptors, and Django has many threads.
+from gevent._hub_local import get_hub_if_exists
+from gevent.event import Event
+from gevent.hub import Waiter
+
+__all__ = ["Receipt", "Signal", "let_others_run", "seconds_until", "thread_id"]
 
 #: The real ones: in a patched process `threading`'s are of greenlets.
-_thread_id = monkey.get_original("_thread", "get_ident")
+thread_id = monkey.get_original("_thread", "get_ident")
 _native_lock = monkey.get_original("_thread", "allocate_lock")
+
+#: Seconds: more than that timers and locks do not take.
+_LONGEST = 1e6
 
 
 class Signal:
@@ -25,23 +38,36 @@ class Signal:
 
     def __init__(self) -> None:
         self._hub = gevent.get_hub()
-        self.thread: int = _thread_id()
+        self.thread: int = thread_id()
         self._event = Event()
+        # Asked for since `clear`: of many that set it, one reaches for the loop.
+        self._asked = False
 
     def set(self) -> None:
         """Wake the one that waits; from any thread."""
-        if _thread_id() == self.thread:
+        if self._asked:
+            return
+        self._asked = True
+        if thread_id() == self.thread:
             self._event.set()
         else:
-            self._hub.loop.run_callback_threadsafe(self._event.set)
+            _call_in(self._hub, self._event.set)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Have a function called soon in the hub of the one that waits; from any thread."""
+        if thread_id() == self.thread:
+            self._hub.loop.run_callback(function)
+        else:
+            _call_in(self._hub, function)
 
     def clear(self) -> None:
-        """Forget that it was set."""
+        """Forget that it was set. What is to be noticed must be looked at afterwards."""
+        self._asked = False
         self._event.clear()
 
     def is_set(self) -> bool:
         """Tell whether it was set since `clear`."""
-        return bool(self._event.is_set())
+        return self._asked
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for `set`; False when so many seconds went by without."""
@@ -57,46 +83,75 @@ class Signal:
 
 
 class Receipt:
-    """Whether some messages got through: settled one by one by the owner, awaited by one caller.
+    """Whether something is done: counted down by an owner, awaited by the one that made it.
 
-    Made by the caller, who waits: a greenlet of the owner's thread waits as greenlets do, any other
-    thread really stops.
+    A greenlet waits as greenlets do; a thread that has no hub really stops.
 
-    :param count: how many messages there are.
-    :param owner_thread: `Signal.thread` of the owner.
+    :param count: how many things there are to settle.
     """
 
-    __slots__ = ("_event", "_lock", "errors", "left")
+    __slots__ = ("_hub", "_lock", "_waiter", "left")
 
-    def __init__(self, count: int, owner_thread: int) -> None:
+    def __init__(self, count: int = 1) -> None:
         #: How many are not settled yet.
         self.left = count
-        #: Why some of them did not get through.
-        self.errors: list[str] = []
-        self._event: Event | None = None
-        self._lock: Any = None
-        if _thread_id() == owner_thread:
-            self._event = Event()
+        self._hub = hub = get_hub_if_exists()
+        if hub is not None:
+            self._waiter = Waiter(hub)
         else:
             self._lock = _native_lock()
             self._lock.acquire()
 
-    def settle(self, error: str | None) -> None:
-        """One more is through, or is not. Called in the owner's thread."""
-        if error is not None:
-            self.errors.append(error)
+    def settle(self) -> None:
+        """One more is done."""
         self.left -= 1
         if self.left == 0:
-            if self._event is not None:
-                self._event.set()
-            else:
+            self.wake()
+
+    def wake(self) -> None:
+        """End the wait, whatever is left; from any thread."""
+        hub = self._hub
+        if hub is None:
+            with contextlib.suppress(RuntimeError):  # released before
                 self._lock.release()
+        elif get_hub_if_exists() is hub:
+            hub.loop.run_callback(self._waiter.switch, True)
+        else:
+            _call_in(hub, self._waiter.switch, True)
 
     def wait(self, timeout: float) -> bool:
-        """True once all are settled; False when so many seconds went by without."""
-        if self._event is not None:
-            return bool(self._event.wait(timeout))
-        return bool(self._lock.acquire(timeout=max(0.0, min(timeout, 1e6))))
+        """True once it was woken; False when so many seconds went by without. Once only."""
+        if self.left == 0:
+            return True
+        if not 0.0 <= timeout <= _LONGEST:
+            timeout = 0.0 if timeout < 0.0 else _LONGEST
+        if self._hub is None:
+            return bool(self._lock.acquire(timeout=timeout))
+        timer = self._hub.loop.timer(timeout)
+        timer.start(self._waiter.switch, False, update=True)
+        try:
+            return self._waiter.get()  # type: ignore[no-any-return]
+        finally:
+            timer.stop()
+            timer.close()
+
+
+def _call_in(hub: Any, function: Callable[..., Any], *args: Any) -> None:
+    """Call a function in another thread's hub, unless that thread has ended."""
+    loop = hub.loop
+    if loop is not None:
+        with contextlib.suppress(ValueError):  # destroyed in this very moment
+            loop.run_callback_threadsafe(function, *args)
+
+
+def let_others_run() -> None:
+    """Let the hub take a whole turn, sockets and timers included.
+
+    ``gevent.sleep(0)`` does not: its loop looks at the clock after every 50th callback only, so a
+    greenlet that works 5 ms between two of them keeps sockets and timers waiting for 250 ms
+    (measured: none served in 94 ms; with this 6 ms at most).
+    """
+    gevent.sleep(1e-6)
 
 
 def seconds_until(moment: float) -> float:

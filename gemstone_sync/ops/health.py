@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
 __all__ = ["Lifecycle", "State"]
 
@@ -21,10 +22,15 @@ class State(enum.Enum):
 
 
 class Lifecycle:
-    """The state of one service, and what the two health paths say of it."""
+    """The state of one service, and what the two health paths say of it.
 
-    def __init__(self) -> None:
+    :param why_not_ready: asked while the service runs: None when nothing that it depends on is
+        missing, otherwise what.
+    """
+
+    def __init__(self, why_not_ready: Callable[[], str | None] = lambda: None) -> None:
         self.state = State.NEW
+        self._why_not_ready = why_not_ready
 
     def is_starting(self) -> bool:
         """True while calls must not run yet, and for good when the start failed."""
@@ -36,4 +42,6 @@ class Lifecycle:
 
     def why_not_ready(self) -> str | None:
         """None while requests should be sent here."""
-        return None if self.state in (State.NEW, State.RUNNING) else self.state.value
+        if self.state is State.RUNNING:
+            return self._why_not_ready()
+        return None if self.state is State.NEW else self.state.value

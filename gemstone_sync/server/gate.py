@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..errors import InvalidRequest
+from ..protocol import encode_json
 from .body import EarlyAnswer, LimitedBody
 from .endpoint import STATUS_LINES, Endpoint
 
@@ -183,7 +184,7 @@ class Gate:
         reason = self._health[path]()
         if reason is None:
             return _send(200, b'{"status":"ok"}', environ, start_response)
-        text = b'{"status":"unavailable","reason":"%b"}' % reason.encode()
+        text = encode_json({"status": "unavailable", "reason": reason})
         return _send(503, text, environ, start_response)
 
 

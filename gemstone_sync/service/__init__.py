@@ -6,7 +6,8 @@ is written in blocking style and blocking calls must switch greenlets.
 Reading order: `microservice` (the base class), `container` and `decorators` (how methods are
 exposed), `handler` and `auth` (the request, and who sent it), `assembly` (from attributes to a
 dispatcher and a Flask app), `runner` (the life of one service), `program` (signals, workers),
-`neighbours` (registries, other services), `plugins`, `periodic_tasks`, `statistics`.
+`neighbours` (registries, other services), `events`, `subscriptions` and `traffic` (saying and
+hearing), `plugins`, `periodic_tasks`, `statistics`.
 """
 
 # ruff: noqa: E402

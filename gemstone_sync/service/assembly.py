@@ -18,6 +18,7 @@ import flask.views
 from ..contract import ParameterBinder
 from ..dispatch import CallContext, Dispatcher, DispatchSettings, Hooks, Method
 from ..errors import UNSET, ServiceConfigurationError
+from ..event.handlers import Handler
 from ..server import (
     Endpoint,
     EndpointSettings,
@@ -34,6 +35,7 @@ from .handler import GemstoneCustomHandler, JsonRpcHandler
 from .ownership import take
 from .periodic_tasks import PeriodicTasks
 from .statistics import Statistics
+from .subscriptions import handlers_of
 
 if TYPE_CHECKING:
     from .microservice import MicroService
@@ -49,7 +51,7 @@ class Assembly:
     app: flask.Flask
     periodic: PeriodicTasks
     made_from: dict[str, Any]
-    event_handlers: dict[str, Callable[..., Any]]
+    event_handlers: tuple[Handler, ...]
 
 
 def assemble(service: MicroService) -> Assembly:
@@ -59,6 +61,7 @@ def assemble(service: MicroService) -> Assembly:
     :raises ValueError: when two methods are exposed under one name.
     """
     check_attributes(service)
+    service._make_outbox()  # methods may want it from the first call on
     containers = [service, *_take_modules(service)]
     marked = [(method, marks) for c in containers for method, marks in c.marked_methods()]
     statistics = Statistics() if service.use_statistics else None
@@ -79,7 +82,7 @@ def assemble(service: MicroService) -> Assembly:
         app=_app(service, endpoint, marked),
         periodic=PeriodicTasks(periodic),
         made_from=_read(service),
-        event_handlers={marks.event: method for method, marks in marked if marks.event is not None},
+        event_handlers=handlers_of(marked),
     )
 
 

@@ -10,6 +10,9 @@ import flask
 
 from ..config import Configurable
 from ..errors import ServiceConfigurationError
+from ..event.deduplication import ProcessedEvents
+from ..event.outbox import Outbox
+from ..event.transport import BaseEventTransport
 from ..protocol import WIRE_FORMATS
 from .auth import ValidationStrategy
 
@@ -86,7 +89,13 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         "a path that starts with /, or None",
     ),
     (
-        ("max_parallel_blocking_tasks", "max_batch_size", "max_connections", "workers"),
+        (
+            "max_parallel_blocking_tasks",
+            "max_batch_size",
+            "max_connections",
+            "max_event_size",
+            "workers",
+        ),
         _whole(1),
         "a whole number above 0",
     ),
@@ -107,6 +116,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
             "body_timeout",
             "service_registry_ping_interval",
             "discovery_cache_seconds",
+            "event_timeout",
         ),
         _seconds(above=True),
         "a number of seconds above 0",
@@ -144,9 +154,24 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     ),
     (("blueprints",), _list_of(lambda v: isinstance(v, flask.Blueprint)), "a list of Blueprints"),
     (
-        ("extra_handlers", "modules", "plugins", "event_transports"),
+        ("extra_handlers", "modules", "plugins", "outbox_databases"),
         _list_of(_is_any),
         "a list",
+    ),
+    (
+        ("event_transports",),
+        _list_of(lambda v: isinstance(v, BaseEventTransport)),
+        "a list of event transports: instances of subclasses of BaseEventTransport",
+    ),
+    (
+        ("event_deduplication",),
+        _or_none(lambda v: _is_text(v) or isinstance(v, ProcessedEvents)),
+        "the URL or path of a store, a ProcessedEvents, or None",
+    ),
+    (
+        ("outbox",),
+        _or_none(lambda v: _is_text(v) or isinstance(v, (os.PathLike, Outbox))),
+        "the path of a file, an Outbox, or None",
     ),
     (
         ("discovery_strategies",),

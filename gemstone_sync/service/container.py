@@ -54,7 +54,7 @@ class Container:
 
     def get_event_handlers(self) -> list[Callable[..., Any]]:
         """The bound methods that handle events."""
-        return [method for method, marks in self.marked_methods() if marks.event is not None]
+        return [method for method, marks in self.marked_methods() if marks.events]
 
     def marked_methods(self) -> Iterator[tuple[Callable[..., Any], Marks]]:
         """Every decorated method, bound, with its marks; base classes first."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from ..errors import UNSET, Unset
+from ..event.handlers import Backoff, Handler
 
 __all__ = [
     "Marks",
@@ -40,8 +42,8 @@ class Marks:
     #: Seconds; None for no limit; UNSET for the service's `default_timeout`.
     timeout: float | Unset | None = UNSET
     idempotent: bool = False
-    event: str | None = None
-    event_options: Mapping[str, Any] = field(default_factory=dict)
+    #: Names of events, or patterns, with the options of `event_handler`.
+    events: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     period: float | None = None
     routes: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
@@ -133,14 +135,67 @@ def check_method_name(name: str) -> None:
         raise ValueError(f"invalid method name {name!r}: names with rpc. are reserved")
 
 
-def event_handler(event_name: str, **options: Any) -> Callable[[F], F]:
+def event_handler(
+    event_name: str,
+    *,
+    scope: str = "service",
+    retries: int = 5,
+    backoff: Backoff = 1.0,
+    timeout: float | None = None,
+    concurrency: int | None = None,
+    idempotent: bool = True,
+    **unknown: Any,
+) -> Callable[[F], F]:
     """Have a method called with the body of every event `event_name`.
 
-    :param event_name: the name that emitters use.
+    The method takes one argument beside ``self``. A type hint on it is checked: an event whose body
+    does not fit goes to the dead letters. The event counts as handled when the method returns; when
+    it raises it is called again later, in the end the event goes to the dead letters.
+    `RetryLater` and `Reject` say more.
+
+    :param event_name: the name that emitters use, words joined by dots; ``*`` stands for one word,
+        ``#`` for any number of them.
+    :param scope: ``"service"``: of a service's running instances one handles each event;
+        ``"instance"``: every one does. Work (``broadcast=False``) is done once in any case.
+    :param retries: attempts after the first one.
+    :param backoff: seconds before the first retry, doubled before each further one up to an hour;
+        or the seconds before each; or a function of the number of failed attempts.
+    :param timeout: seconds that one attempt may take; None for no limit.
+    :param concurrency: how many of these events one process handles at once; None for as many as
+        the transport allows.
+    :param idempotent: False when handling an event twice does harm: one that was handled already
+        is dropped. See `MicroService.event_deduplication`.
+    :raises ValueError: for a name or an option that makes no sense.
+    :raises TypeError: for an option that there is not.
+
+    Several stand above one method when it handles several events; several methods may handle one.
+
+    ::
+
+        @event_handler("orders.paid", retries=10, backoff=[1, 60, 600])
+        def ship(self, order: Order) -> None: ...
     """
+    if callable(event_name):
+        raise TypeError('write @event_handler("the_name_of_the_event")')
+    options: dict[str, Any] = {
+        "scope": scope,
+        "retries": retries,
+        "backoff": backoff,
+        "timeout": timeout,
+        "concurrency": concurrency,
+        "idempotent": idempotent,
+    }
+    for name in unknown:
+        close = difflib.get_close_matches(name, options, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(options)}"
+        raise TypeError(f"event_handler has no option {name!r}; {hint}")
+    Handler(pattern=event_name, function=marks_of, name="checked", **options)
 
     def decorate(function: F) -> F:
-        return _mark(function, event=event_name, event_options=options)
+        before = marks_of(function).events
+        if any(event_name == name for name, _ in before):
+            raise ValueError(f"{function.__qualname__} handles {event_name!r} twice")
+        return _mark(function, events=((event_name, options), *before))
 
     return decorate
 

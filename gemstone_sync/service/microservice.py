@@ -31,10 +31,12 @@ from .attributes import check_attributes
 from .auth import HeaderValidationStrategy, ValidationStrategy
 from .container import Container
 from .decorators import exposed_method
+from .events import Events
 from .handler import JsonRpcHandler
 from .neighbours import Neighbours
 from .plugins import BasePlugin, PluginSet
 from .runner import Runner
+from .subscriptions import docstrings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -60,7 +62,7 @@ def _port(text: Any) -> int:
         raise ValueError(f"must be a whole number or 'random', not {text!r}") from None
 
 
-class MicroService(Container, Neighbours):
+class MicroService(Container, Neighbours, Events):
     """Base class of services: subclass it, give it a name, expose methods, start it.
 
     ::
@@ -211,11 +213,6 @@ class MicroService(Container, Neighbours):
     #: Where values for them come from; a later one's value wins.
     configurators: Sequence[BaseConfigurator] = [CommandLineConfigurator()]
 
-    # Not part of this version yet: a service that sets it is refused at start
-
-    #: Event transports. Not in this version: see CHANGELOG.md.
-    event_transports: Sequence[Any] = []
-
     def __init__(self, io_loop: object = None) -> None:
         if io_loop is not None:
             warnings.warn(
@@ -237,7 +234,7 @@ class MicroService(Container, Neighbours):
         #: The service's logger, from `get_logger`.
         self.logger = self.get_logger()
         #: Where the service is in its life.
-        self.lifecycle = Lifecycle()
+        self.lifecycle = Lifecycle(self._traffic.why_not_ready)
         check_attributes(self, only=("plugins",))
         self.plugin_set = PluginSet(self, self.plugins)
         self._assembly: Assembly | None = None
@@ -453,13 +450,6 @@ class MicroService(Container, Neighbours):
     def _executor(self) -> ThreadPoolExecutor:
         return ContextExecutor(min(32, (os.cpu_count() or 1) + 4))
 
-    def emit_event(self, event_name: str, event_body: Any, *, broadcast: bool = True) -> None:
-        """Publish an event.
-
-        :raises ServiceConfigurationError: always: events are not part of this version.
-        """
-        raise ServiceConfigurationError("no event transport is configured")
-
     def get_current_configuration(self) -> dict[str, Any]:
         """The settings that are in force."""
         return {
@@ -502,7 +492,7 @@ class MicroService(Container, Neighbours):
             "max_parallel_blocking_tasks": self.max_parallel_blocking_tasks,
             "methods": {name: m.__doc__ for name, m in self.methods.items()},
             "event_transports": [str(transport) for transport in self.event_transports],
-            "events_handled": {name: h.__doc__ for name, h in assembly.event_handlers.items()},
+            "events_handled": docstrings(assembly.event_handlers),
         }
         return {**specs, "idempotent_methods": idempotent} if idempotent else specs
 

@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Runner"]
 
-_UNFINISHED = {
-    "event_transports": "events",
-}
-
 
 class Runner:
     """The life of one service."""
@@ -113,18 +109,9 @@ class Runner:
 
     def _check(self) -> None:
         service = self._service
-        for attribute, what in _UNFINISHED.items():
-            if getattr(service, attribute):
-                raise ServiceConfigurationError(
-                    f"{attribute} is set, but {what} are not part of this version of gemstone_sync"
-                )
         assembly = service._assemble()
         refuse_late_changes(service, assembly)
-        if assembly.event_handlers:
-            raise ServiceConfigurationError(
-                "an @event_handler is defined, but events are not part of this version of "
-                "gemstone_sync"
-            )
+        service._traffic.check(assembly.event_handlers)
 
     def _start_work(self, shared_address: str | None = None, *, announce: bool = True) -> None:
         """Everything but the server: the same under gunicorn.
@@ -136,9 +123,13 @@ class Runner:
         self._hooks_done.clear()
         self._starter = gevent.getcurrent()
         self._lifecycle.state = State.STARTING
+        service = self._service
         try:
-            self._service.plugin_set.call("on_service_start")
-            self._service.on_service_start()
+            service._traffic.start()  # first: the hooks may emit
+            service.plugin_set.call("on_service_start")
+            service.on_service_start()
+            if self._lifecycle.state is State.STARTING:
+                service._traffic.start_receiving(service._assemble().event_handlers)
         except BaseException:
             self._give_up()
             raise
@@ -157,7 +148,9 @@ class Runner:
         if self._server is not None:
             self._server.drain(0, 0)
             self._server = None
+        self._service._traffic.stop_receiving(0)
         self._service.plugin_set.call("on_service_stop")
+        self._service._traffic.stop()
         self._service._leave_neighbours()
         self.stopped.set()
 
@@ -260,10 +253,13 @@ class Runner:
         if self._announcer is not None:
             self._announcer.stop()  # while calls are still answered, so that none gets lost
             self._announcer = None
+        # At the same time as the calls: neither waits for the other, and methods can still emit.
+        hearing = gevent.spawn(self._stop_hearing)
         if self._server is not None and not self._server.drain(grace, service.stop_timeout):
             service.logger.warning(
                 "%s: calls were cut off after %s s", service.name, service.stop_timeout
             )
+        hearing.join()
         self._hooks_done.wait(service.stop_timeout)  # a stop hook never runs beside a start hook
         if self._lifecycle.state is State.FAILED:
             return
@@ -278,12 +274,18 @@ class Runner:
         service.plugin_set.call("on_service_stop")
         if (executor := vars(service).pop("_executor", None)) is not None:
             executor.shutdown()
+        service._traffic.stop()  # last: everything above may emit
         service._leave_neighbours()
         self._server = None
         self._started.clear()
         self._lifecycle.state = State.STOPPED
         self.stopped.set()
         service.logger.info("%s stopped", service.name)
+
+    def _stop_hearing(self) -> None:
+        # After the start hooks: the handlers are started behind them.
+        self._hooks_done.wait(self._service.stop_timeout)
+        self._service._traffic.stop_receiving(self._service.stop_timeout)
 
 
 def _call_all(functions: Sequence[Callable[[], None]]) -> None:

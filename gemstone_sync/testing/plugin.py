@@ -2,6 +2,8 @@
 
 - ``service_client``: a function that makes a started `ServiceClient` of a service or its class.
 - ``running_service``: a function that starts a service on a free port and returns it.
+- ``recorded_events``: a function that records what a service, or a transport, emits from then on.
+- ``event_waiter``: a function that makes what waits for an event that is emitted from then on.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ import pytest
 if TYPE_CHECKING:
     from ..service import MicroService
     from .client import ServiceClient
+    from .events import Emitter, EventRecorder, EventWaiter
 
-__all__ = ["running_service", "service_client"]
+__all__ = ["event_waiter", "recorded_events", "running_service", "service_client"]
 
 
 @pytest.fixture
@@ -42,5 +45,31 @@ def running_service() -> Iterator[Callable[..., MicroService]]:
 
         def make(service: MicroService | type[MicroService], **attributes: Any) -> MicroService:
             return stack.enter_context(run(service, **attributes))
+
+        yield make
+
+
+@pytest.fixture
+def recorded_events() -> Iterator[Callable[..., EventRecorder]]:
+    """``recorded_events(service).events`` are those that it has emitted since."""
+    from .events import record_events
+
+    with contextlib.ExitStack() as stack:
+
+        def make(emitter: Emitter, *, send: bool = True) -> EventRecorder:
+            return stack.enter_context(record_events(emitter, send=send))
+
+        yield make
+
+
+@pytest.fixture
+def event_waiter() -> Iterator[Callable[..., EventWaiter]]:
+    """``event_waiter(service, "said_hello").wait()`` is the body, once it was emitted since."""
+    from .events import event_waiter as wait_for
+
+    with contextlib.ExitStack() as stack:
+
+        def make(emitter: Emitter, event_name: str) -> EventWaiter:
+            return stack.enter_context(wait_for(emitter, event_name))
 
         yield make

@@ -325,33 +325,7 @@ def test_the_documents_misspelling_of_the_registries_is_understood(make_service:
     assert service.service_registry_urls == ["http://127.0.0.1:1/api"]
 
 
-# What a later version brings
-
-
-@pytest.mark.parametrize(
-    "start",
-    [lambda service: service.start(block=False), lambda s: ServiceClient(s).__enter__()],
-    ids=["own server", "in process"],
-)
-def test_an_unfinished_feature_is_refused_at_start(make_service: Any, start: Any) -> None:
-    service = make_service(port=0, event_transports=[object()])
-
-    with pytest.raises(
-        ServiceConfigurationError, match=r"event_transports is set, but .* not part of this"
-    ):
-        start(service)
-
-
-def test_an_event_handler_is_refused_at_start() -> None:
-    class Listener(MicroService):
-        name = "listener"
-        port = 0
-
-        @gemstone_sync.event_handler("said_hello")
-        def on_hello(self, body: Any) -> None: ...
-
-    with pytest.raises(ServiceConfigurationError, match="events are not part of this version"):
-        Listener().start(block=False)
+# What wants a part that is not configured
 
 
 def test_emitting_and_locating_say_that_nothing_is_configured(make_service: Any) -> None:

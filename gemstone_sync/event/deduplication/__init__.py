@@ -1,5 +1,20 @@
 """Stores that remember which events were handled already."""
 
 from .base import Claim, ProcessedEvents
+from .choice import processed_events
+from .faults import ProcessedEventsFault
+from .memory import MemoryProcessedEvents
+from .redis import RedisProcessedEvents
+from .sqlite import SqliteProcessedEvents
 
-__all__ = ["Claim", "ProcessedEvents"]
+__all__ = [
+    # the contract
+    "Claim",
+    "ProcessedEvents",
+    "ProcessedEventsFault",
+    # the stores
+    "MemoryProcessedEvents",
+    "RedisProcessedEvents",
+    "SqliteProcessedEvents",
+    "processed_events",
+]

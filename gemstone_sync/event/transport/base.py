@@ -78,7 +78,7 @@ class BaseEventTransport(abc.ABC):
         """Treat a received event with the function that was registered for it."""
 
     @abc.abstractmethod
-    def emit_event(self, event_name: str, event_body: Any, *, broadcast: bool = True) -> None:
+    def emit_event(self, event_name: str, event_body: Any, *, broadcast: bool = True) -> Any:
         """Publish an event.
 
         :param event_body: what JSON can represent.

@@ -162,6 +162,9 @@ class QueueStore(abc.ABC):
 
     #: Seconds between two calls of `changed` while nothing happens; how costly it is decides.
     poll_interval: float = 0.005
+    #: True when its functions block the whole thread, so that a hub must call them in another one;
+    #: False when they return at once or wait as greenlets do.
+    blocks: bool = True
 
 
 def route(kind: str, bindings: Sequence[tuple[str, str]], routing_key: str) -> list[str]:

@@ -1,0 +1,335 @@
+"""The dead letters of an application: look at them, put them back, throw them away.
+
+::
+
+    from gemstone_sync.event import deadletters
+
+    for letter in deadletters.list(transport, "order.paid"):
+        print(letter.id, letter.reason, letter.error)
+    deadletters.replay(transport, event="order.paid")
+
+What is looked at is held for that moment and given back afterwards; whoever looks at the same time
+sees fewer, and nothing is lost. Events have one dead letter for each handler that failed, so
+several may have one id.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import gevent
+
+from ..errors import EventNotDelivered, ParseError, ServiceConfigurationError
+from ..protocol import decode_json
+from .envelope import DeadLetter, Envelope
+from .link import Delivery, Link, LinkLost, Outgoing
+from .signals import Signal
+from .topology import Address, Topology
+
+__all__ = ["DeadLetterEntry", "list", "purge", "replay", "show"]
+
+T = TypeVar("T")
+
+#: Seconds for any one thing that the broker is asked.
+_PATIENCE = 30.0
+#: Seconds for the confirm of what is put back.
+_CONFIRM = 10.0
+#: How many are put back or removed in one go.
+_BATCH = 100
+#: Seconds between two renewals of what is held, where the lease is not shorter.
+_RENEWAL = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetterEntry:
+    """A dead letter.
+
+    :ivar body: as its handler would get it; bytes when it is no JSON.
+    :ivar reason: ``"failed"`` (every attempt), ``"rejected"``, ``"invalid"`` (the body),
+        ``"expired"``, ``"unhandled"`` or ``"crashed"`` (the processes that handled it ended).
+    :ivar error: class and text of the exception.
+    :ivar traceback: of the last attempt.
+    :ivar attempts: how often its handler has failed.
+    :ivar handler: the one that failed; None when it concerns all.
+    :ivar queue: the queue it came from; empty when only the broker knows.
+    :ivar emitted, died: seconds since 1970; `died` is None when only the broker knows.
+    """
+
+    id: str
+    name: str
+    body: Any
+    reason: str
+    error: str
+    traceback: str
+    attempts: int
+    handler: str | None
+    queue: str
+    emitter: str | None
+    key: str | None
+    emitted: float
+    died: float | None
+
+
+def list(
+    transport: Any, event: str | None = None, *, limit: int = 1000
+) -> builtins.list[DeadLetterEntry]:
+    """The dead letters, oldest first.
+
+    :param transport: one with a broker, such as ``RabbitMqEventTransport(...)``.
+    :param event: the name of an event; None for all.
+    :param limit: how many at most: those that the broker gives first. RabbitMQ's quorum queues
+        do not keep the places of what was looked at before.
+    :raises LinkLost: when the broker is not there.
+    """
+    with _opened(transport) as dead:
+        found = itertools.islice(dead.matching(_chosen(None, event)), limit)
+        entries = [_entry(delivery.envelope) for delivery in found]
+    return sorted(entries, key=lambda entry: entry.died or 0.0)
+
+
+def show(transport: Any, id: str) -> DeadLetterEntry:
+    """One dead letter; of several with the same id any one.
+
+    :raises ValueError: when there is none.
+    """
+    with _opened(transport) as dead:
+        for delivery in dead.matching(_chosen(id, None)):
+            return _entry(delivery.envelope)
+        raise _unknown(id)
+
+
+def replay(transport: Any, id: str | None = None, *, event: str | None = None) -> int:
+    """Put dead letters back to where they came from, to be handled as if for the first time.
+
+    Only the handler that failed gets them, with all of its attempts; their deadlines are lifted.
+    Each is removed once the broker has confirmed it in its queue. Their order is the one in which
+    the broker gives them.
+
+    :param id: one dead letter; those with that id if there are several.
+    :param event: those of one event. Neither: all.
+    :returns: how many.
+    :raises ValueError: when there is none with that id.
+    :raises EventNotDelivered: when some could not be put back: their queue is gone, or the
+        connection. They are still there.
+    """
+    with _opened(transport) as dead:
+        count = dead.put_back(dead.matching(_chosen(id, event)))
+    if id is not None and not count:
+        raise _unknown(id)
+    return count
+
+
+def purge(transport: Any, id: str | None = None, *, event: str | None = None) -> int:
+    """Throw dead letters away.
+
+    :param id: one dead letter; those with that id if there are several.
+    :param event: those of one event. Neither: all.
+    :returns: how many.
+    :raises ValueError: when there is none with that id.
+    """
+    with _opened(transport) as dead:
+        if id is None and event is None:
+            return dead.purge()
+        count = dead.remove(dead.matching(_chosen(id, event)))
+    if id is not None and not count:
+        raise _unknown(id)
+    return count
+
+
+def _chosen(id: str | None, event: str | None) -> Callable[[Envelope], bool]:
+    return lambda envelope: id in (None, envelope.id) and event in (None, envelope.name)
+
+
+def _unknown(id: str) -> ValueError:
+    return ValueError(
+        f"no dead letter has the id {id!r}: deadletters.list(transport) tells which there are; "
+        "another process may be looking at it just now"
+    )
+
+
+def _entry(envelope: Envelope) -> DeadLetterEntry:
+    dead = _letter_of(envelope)
+    try:
+        body = decode_json(envelope.body)
+    except ParseError:
+        body = envelope.body
+    return DeadLetterEntry(
+        id=envelope.id,
+        name=envelope.name,
+        body=body,
+        reason=dead.reason,
+        error=dead.error,
+        traceback=dead.traceback,
+        attempts=envelope.attempts,
+        handler=envelope.handler,
+        queue=dead.queue,
+        emitter=envelope.emitter,
+        key=envelope.key,
+        emitted=envelope.time,
+        died=dead.time or None,
+    )
+
+
+def _letter_of(envelope: Envelope) -> DeadLetter:
+    """What is known of its death; the broker moves a message without saying a word in it."""
+    if envelope.dead is not None:
+        return envelope.dead
+    error = "it came back too often without an answer: the processes that had it ended"
+    return DeadLetter(reason="crashed", error=error, queue=envelope.queue or "")
+
+
+@contextlib.contextmanager
+def _opened(transport: Any) -> Iterator[_DeadLetters]:
+    topology = getattr(transport, "topology", None)
+    if not isinstance(topology, Topology) or not callable(getattr(transport, "link", None)):
+        raise ServiceConfigurationError(
+            f"{transport} has no dead letters: they need a transport with a broker, such as "
+            "RabbitMqEventTransport, RedisEventTransport or SqliteEventTransport"
+        )
+    with transport.link() as link:
+        dead = _DeadLetters(link, topology)
+        try:
+            yield dead
+        finally:
+            dead.give_back()
+
+
+class _DeadLetters:
+    """The queue of dead letters over an open link, and what is held of it."""
+
+    def __init__(self, link: Link, topology: Topology) -> None:
+        self._link = link
+        self._topology = topology
+        #: In the order of the queue.
+        self._held: dict[Delivery, None] = {}
+        self._renewal = _RENEWAL if link.lease is None else min(_RENEWAL, link.lease / 3)
+        self._renew_at = time.monotonic() + self._renewal
+
+    def matching(self, wanted: Callable[[Envelope], bool]) -> Iterator[Delivery]:
+        """Those that are wanted, one by one; they are held, and so are the others before them."""
+        # What comes meanwhile is not looked at: what is put back may fail again at once.
+        for _ in range(_bounded(self._link.size, self._topology.dead)):
+            delivery = _bounded(self._link.take, self._topology.dead)
+            if delivery is None:
+                return
+            self._held[delivery] = None
+            if wanted(delivery.envelope):
+                yield delivery
+            else:
+                _forget_body(delivery)
+            self._keep()
+
+    def purge(self) -> int:
+        """Remove all that nobody holds."""
+        return _bounded(self._link.purge, self._topology.dead)
+
+    def remove(self, deliveries: Iterator[Delivery]) -> int:
+        """They are done with; how many there were."""
+        count = 0
+        for batch in _batches(deliveries, _BATCH):
+            self._remove(batch)
+            count += len(batch)
+        return count
+
+    def put_back(self, deliveries: Iterator[Delivery]) -> int:
+        """Publish them to where they came from, and remove what was confirmed; how many."""
+        count = 0
+        problems: Counter[str] = Counter()
+        try:
+            for batch in _batches(deliveries, min(_BATCH, self._link.window)):
+                outcomes = self._publish(batch)
+                confirmed = [delivery for delivery in batch if outcomes.get(delivery, "") is None]
+                self._remove(confirmed)
+                count += len(confirmed)
+                problems.update(reason for reason in outcomes.values() if reason is not None)
+                if len(outcomes) < len(batch):
+                    # It takes nothing now: do not wait as long for each of the others.
+                    problems[f"not confirmed within {_CONFIRM:g} s"] = len(batch) - len(outcomes)
+                    break
+                for delivery in batch:
+                    _forget_body(delivery)
+        except LinkLost as error:
+            problems[f"the connection broke: {error}"] += 1
+        if problems:
+            reasons = "; ".join(f"{reason} ({number})" for reason, number in problems.items())
+            raise EventNotDelivered(
+                f"{count} dead letters were put back, the others are still there: {reasons}"
+            )
+        return count
+
+    def _remove(self, batch: builtins.list[Delivery]) -> None:
+        if batch:
+            _bounded(self._link.acknowledge, batch)
+        for delivery in batch:
+            del self._held[delivery]
+
+    def _publish(self, batch: builtins.list[Delivery]) -> dict[Delivery, str | None]:
+        """What became of each; of those that were not confirmed in time nothing is said."""
+        outcomes: dict[Delivery, str | None] = {}
+        signal = Signal()
+        end = time.monotonic() + _CONFIRM
+        self._wait(lambda: not self._link.blocked, end, signal)
+        if not self._link.blocked:
+            messages = [self._again(delivery, outcomes) for delivery in batch]
+            _bounded(self._link.publish, messages)
+            self._wait(lambda: len(outcomes) == len(batch), end, signal)
+        return dict(outcomes)
+
+    def _wait(self, condition: Callable[[], bool], end: float, signal: Signal) -> None:
+        while True:
+            _bounded(self._link.pump)
+            if condition() or time.monotonic() >= end:
+                return
+            self._link.wait(signal, min(0.5, max(0.0, end - time.monotonic())))
+            self._keep()
+
+    def _again(self, delivery: Delivery, outcomes: dict[Delivery, str | None]) -> Outgoing:
+        def settle(reason: str | None) -> None:
+            outcomes[delivery] = reason
+
+        queue = _letter_of(delivery.envelope).queue
+        envelope = delivery.envelope.with_changes(
+            dead=None, attempts=0, queue=None, due=None, deadline=None
+        )
+        if queue:
+            return Outgoing(envelope, Address("", queue, mandatory=True), settle)
+        # Only the broker knew its queue: the way it came, which others may take with it.
+        return Outgoing(envelope, self._topology.address_of(envelope), settle)
+
+    def _keep(self) -> None:
+        """Renew what is held, when it is time, and let others run."""
+        now = time.monotonic()
+        if now >= self._renew_at:
+            self._renew_at = now + self._renewal
+            _bounded(self._link.renew, [*self._held])
+            gevent.sleep(0)
+
+    def give_back(self) -> None:
+        """Let go of what is held. With the connection gone, the broker has it back already."""
+        if self._held:
+            with contextlib.suppress(LinkLost):
+                _bounded(self._link.requeue, [*self._held])
+            self._held.clear()
+
+
+def _batches(deliveries: Iterator[Delivery], size: int) -> Iterator[builtins.list[Delivery]]:
+    while batch := [*itertools.islice(deliveries, size)]:
+        yield batch
+
+
+def _forget_body(delivery: Delivery) -> None:
+    """It is held and not needed any more: there may be many."""
+    delivery.envelope = delivery.envelope.with_changes(body=b"")
+
+
+def _bounded(function: Callable[..., T], *args: Any) -> T:
+    """Call a link, which bounds each wait of its own; this is for what it has forgotten."""
+    with gevent.Timeout(_PATIENCE, LinkLost(f"the broker has not answered for {_PATIENCE:g} s")):
+        return function(*args)

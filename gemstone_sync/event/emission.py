@@ -1,0 +1,131 @@
+"""From what a caller says to an `Envelope`: names, bodies, delays and times checked.
+
+Used by services, by `EventEmitter` and by the transports themselves, so that all refuse the same.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..concurrency import current_call
+from ..protocol import encode_json
+from .envelope import Envelope
+from .names import check_event_name
+
+__all__ = ["MAX_SIZE", "make_envelope", "make_envelopes"]
+
+#: Bytes of a body, unless said otherwise: brokers are slow with more.
+MAX_SIZE = 1_000_000
+
+#: Seconds: what a number of milliseconds in a header still holds, and nobody waits for.
+_LONGEST = 10 * 366 * 86400.0
+
+_OPTIONS = ("broadcast", "key", "delay", "at", "expires_in")
+
+
+def make_envelope(
+    event_name: str,
+    event_body: Any,
+    *,
+    broadcast: bool = True,
+    key: str | None = None,
+    delay: float | None = None,
+    at: datetime.datetime | float | None = None,
+    expires_in: float | None = None,
+    emitter: str | None = None,
+    max_size: int = MAX_SIZE,
+) -> Envelope:
+    """Make what travels of an event.
+
+    :param broadcast: False for work, which one worker does.
+    :param key: events with the same key are handled in the order in which they were emitted.
+    :param delay: seconds until it is delivered.
+    :param at: when it is delivered: an aware datetime, or seconds since 1970.
+    :param expires_in: seconds after which it is not handled any more.
+    :param emitter: the name of the service.
+    :param max_size: bytes of the body as JSON.
+    :raises ValueError: for a name, a time or a key that makes no sense, or a body that is too long.
+    :raises TypeError: for a body that JSON cannot represent.
+
+    The running call's request id and trace context go along; its deadline does not, since the work
+    outlives the call.
+    """
+    check_event_name(event_name)
+    if key is not None and (not isinstance(key, str) or not key or len(key) > 255):
+        raise ValueError(f"key is a text of 1 to 255 characters, not {key!r}")
+    try:
+        body = encode_json(event_body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise type(error)(f"the body of {event_name!r}: {error}") from error
+    if len(body) > max_size:
+        raise ValueError(
+            f"the body of {event_name!r} has {len(body)} bytes, more than {max_size}: "
+            "emit where it can be found instead of the whole"
+        )
+    now = time.time()
+    call = current_call.get()
+    return Envelope(
+        name=event_name,
+        body=body,
+        time=now,
+        broadcast=bool(broadcast),
+        key=key,
+        emitter=emitter,
+        request_id=None if call is None else call.request_id,
+        traceparent=None if call is None else call.traceparent,
+        deadline=None if expires_in is None else now + _seconds("expires_in", expires_in),
+        due=_due(now, delay, at),
+    )
+
+
+def make_envelopes(
+    events: Iterable[tuple[Any, ...]], *, emitter: str | None = None, max_size: int = MAX_SIZE
+) -> list[Envelope]:
+    """Make several: of (name, body) pairs or (name, body, options) triples.
+
+    :param events: options are a dict of those of `make_envelope`.
+    :raises ValueError: also for an entry that is neither, or an unknown option.
+    """
+    envelopes = []
+    for entry in events:
+        if not isinstance(entry, (tuple, list)) or len(entry) not in (2, 3):
+            raise ValueError(f"an event is (name, body) or (name, body, options), not {entry!r}")
+        options = entry[2] if len(entry) == 3 else {}
+        if not isinstance(options, Mapping) or not set(options) <= set(_OPTIONS):
+            raise ValueError(f"the options of an event are {', '.join(_OPTIONS)}, not {options!r}")
+        envelopes.append(
+            make_envelope(entry[0], entry[1], emitter=emitter, max_size=max_size, **options)
+        )
+    return envelopes
+
+
+def _due(now: float, delay: float | None, at: datetime.datetime | float | None) -> float | None:
+    if delay is not None and at is not None:
+        raise ValueError("an event has a delay or a moment (at), not both")
+    if delay is not None:
+        seconds = _seconds("delay", delay)
+        return now + seconds if seconds else None
+    if at is None:
+        return None
+    if isinstance(at, datetime.datetime):
+        if at.tzinfo is None:
+            raise ValueError("at wants an aware datetime, such as datetime.now(timezone.utc)")
+        at = at.timestamp()
+    if not _is_number(at) or math.isnan(at):
+        raise ValueError(f"at is a datetime or seconds since 1970, not {at!r}")
+    seconds = _seconds("at", max(0.0, at - now))
+    return now + seconds if seconds else None
+
+
+def _seconds(name: str, value: object) -> float:
+    if not _is_number(value) or not 0 <= value < _LONGEST:  # type: ignore[operator]
+        raise ValueError(f"{name} is a number of seconds from 0 to ten years, not {value!r}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,376 @@
+"""`AmqpLink`: one connection to RabbitMQ, its life and what it is asked.
+
+How bytes come and go is in `amqp_wire`, what queues are in `amqp_queues`, what is published in
+`amqp_publishing`, what is received in `amqp_consuming`, and what errors mean in `amqp_faults`.
+
+Three channels, each opened when it is needed: one asks (RabbitMQ closes a channel whose question it
+refuses), one publishes (the confirms count its messages), one consumes.
+
+The hot functions are `publish`, `pump` and `acknowledge`, with what they call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import gevent
+import kombu
+from amqp.exceptions import NotFound
+
+from ..link import Delivery, Link, LinkLost, LinkRefused, Outgoing
+from ..signals import let_others_run
+from ..topology import Queue, Topology
+from .amqp_consuming import AmqpConsuming
+from .amqp_faults import FAULTS, fault, largest_message
+from .amqp_publishing import AmqpPublishing
+from .amqp_queues import declare, declare_delay
+from .amqp_wire import AmqpConnection, AmqpTransport
+
+if TYPE_CHECKING:
+    from ..signals import Signal
+
+__all__ = ["AmqpLink"]
+
+#: Seconds after which other greenlets get their turn.
+_SLICE = 0.005
+#: Seconds that an orderly goodbye may take.
+_GOODBYE = 2.0
+#: Seconds for the broker to answer a question: quorum queues take their time on a busy disk.
+_PATIENCE = 10.0
+#: Seconds for which a broker that is not blocked may read nothing.
+_STALL = 30.0
+#: Bytes that wait for the socket; further messages are not encoded before it took them.
+_HIGH = 1 << 18
+#: How much one `pump` reads at most, in pieces of 64 kB: then its caller gets its turn.
+_PIECES = 16
+#: Py-amqp's second is too short: with a broker that stops reading, what was written is lost.
+_SOCKET = {socket.TCP_USER_TIMEOUT: 30_000} if hasattr(socket, "TCP_USER_TIMEOUT") else {}
+
+
+class AmqpLink(Link):
+    """A connection to RabbitMQ, 3.10 or later.
+
+    :param url: ``amqp://user:password@host:port/virtual-host``, or ``amqps://``; several, with
+        semicolons between them, are tried in turn.
+    :param name: what RabbitMQ shows the connection as.
+    :param delivery_limit: a message that was given back so often without being handled goes to the
+        dead letters.
+    :param heartbeat: seconds; a broker that is silent for two of them is lost. 0 for none.
+    :param connect_timeout: seconds.
+    :param tls: py-amqp's ``ssl`` options, for ``amqps``: ``ca_certs``, ``certfile``, ``keyfile``.
+        The host's name is checked.
+    :param options: further arguments for `kombu.Connection`.
+    :raises ValueError: for a URL that is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str = "gemstone_sync",
+        delivery_limit: int = 10,
+        heartbeat: float = 10.0,
+        connect_timeout: float = 5.0,
+        tls: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._urls = url.split(";")
+        self._name = name
+        self._delivery_limit = delivery_limit
+        self._heartbeat = heartbeat
+        self._connect_timeout = connect_timeout
+        self._tls = tls
+        self._options = dict(options or {})
+        self._places = [_place_of(self._describe(one)) for one in self._urls]
+        self._place = self._places[0]
+        self._connection: AmqpConnection | None = None
+        self._topology: Topology | None = None
+        self._next_tick = 0.0
+        self._asking: Any = None
+        self._publishing: AmqpPublishing | None = None
+        self._consuming: AmqpConsuming | None = None
+        #: What is not encoded yet, since the socket or the broker takes nothing.
+        self._backlog: deque[Outgoing] = deque()
+
+    def __str__(self) -> str:
+        return f"RabbitMQ at {self._place}"
+
+    # Life
+
+    def open(self) -> None:
+        last = len(self._urls) - 1
+        for position, (url, place) in enumerate(zip(self._urls, self._places, strict=True)):
+            self._place = place
+            try:
+                self._connection = self._connect(url)
+                return
+            except LinkRefused:
+                raise
+            except LinkLost:
+                if position == last:
+                    raise
+
+    def _connect(self, url: str) -> AmqpConnection:
+        description = self._describe(url)
+        description.transport_options["deadline"] = time.monotonic() + 2 * self._connect_timeout
+        # Looking up the host's name has no time-out of its own.
+        timeout = gevent.Timeout(2 * self._connect_timeout + 1)
+        try:
+            with timeout:
+                connection: AmqpConnection = description.transport.establish_connection()
+        except gevent.Timeout as error:
+            if error is not timeout:
+                raise
+            raise LinkLost(f"RabbitMQ at {self._place}: no connection in time") from None
+        except FAULTS as error:
+            raise fault(error, self._place) from error
+        connection.deadline = None
+        return connection
+
+    def _describe(self, url: str) -> Any:
+        """A `kombu.Connection`, which connects to nothing by itself."""
+        scheme = url.partition("://")[0]
+        if scheme not in ("amqp", "amqps"):
+            raise ValueError("a URL of RabbitMQ starts with amqp:// or amqps://")
+        options = {**self._options}
+        transport_options = {
+            "client_properties": {"connection_name": self._name, "product": "gemstone_sync"},
+            "on_blocked": self._on_blocked,
+            "on_unblocked": self._on_unblocked,
+            "socket_settings": _SOCKET,
+            **options.pop("transport_options", {}),
+        }
+        try:
+            description = kombu.Connection(
+                url,
+                transport=AmqpTransport,
+                heartbeat=self._heartbeat,
+                connect_timeout=self._connect_timeout,
+                transport_options=transport_options,
+                **options,
+            )
+        except (ValueError, TypeError):
+            # Its text may quote a part of the password.
+            raise ValueError(
+                "not a URL of RabbitMQ: amqp://user:password@host:port/virtual-host, where "
+                "special characters in the password are percent-encoded"
+            ) from None
+        if scheme == "amqps":
+            description.ssl = _tls_options(self._tls or {}, description.hostname)
+            description.port = description.port or 5671
+        description.port = description.port or 5672
+        return description
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._consuming is not None:
+            self._consuming.ignore_all()
+        connection.deadline = time.monotonic() + _GOODBYE
+        # Whatever is wrong with it now, it is over. (RabbitMQ does not read from a connection that it
+        # has blocked, so there it would not hear the goodbye.)
+        with contextlib.suppress(Exception):
+            if not self.blocked:
+                connection.close()
+        with contextlib.suppress(Exception):
+            connection.collect()
+
+    def wait(self, signal: Signal, timeout: float) -> None:
+        with self._talking() as connection:
+            if signal.is_set():
+                return
+            if connection.heartbeat:
+                timeout = min(timeout, connection.heartbeat / 4)
+            connection.wait(timeout, signal)
+
+    def pump(self) -> None:
+        with self._talking() as connection:
+            pause = time.monotonic() + _SLICE
+            for _ in range(_PIECES):
+                more = connection.receive()
+                while connection.dispatch():
+                    if time.monotonic() >= pause:
+                        pause = self._pause(connection)
+                if not more:
+                    break
+            self._fill(connection)
+            self._look_after(connection)
+            connection.flush()
+
+    def _pause(self, connection: AmqpConnection) -> float:
+        connection.flush()
+        let_others_run()
+        return time.monotonic() + _SLICE
+
+    def _look_after(self, connection: AmqpConnection) -> None:
+        now = time.monotonic()
+        if connection.heartbeat and now >= self._next_tick:
+            connection.heartbeat_tick()
+            self._next_tick = now + connection.heartbeat / 4
+        if connection.waiting_bytes and not self.blocked and now > connection.last_sent + _STALL:
+            raise TimeoutError(f"it has read nothing for {_STALL:g} s")
+
+    @contextlib.contextmanager
+    def _talking(self) -> Iterator[AmqpConnection]:
+        """Have whatever breaks in there close the connection and be a `LinkLost`."""
+        connection = self._connection
+        if connection is None:
+            raise LinkLost(f"RabbitMQ at {self._place}: not connected")
+        try:
+            yield connection
+        except LinkLost:
+            self._drop(connection)
+            raise
+        except FAULTS as error:
+            self._drop(connection)
+            largest = largest_message(error)
+            if largest is not None and self._publishing is not None:
+                self._publishing.refuse_larger_than(largest)
+            raise fault(error, self._place) from error
+        except (AttributeError, TypeError) as error:
+            # Py-amqp's way to say that it has closed; if it has not, it is a mistake of ours.
+            if connection.channels is not None:
+                raise
+            self._drop(connection)
+            raise LinkLost(f"RabbitMQ at {self._place}: the connection is closed") from error
+
+    def _drop(self, connection: AmqpConnection) -> None:
+        self._connection = None
+        with contextlib.suppress(Exception):
+            connection.collect()
+
+    def _on_blocked(self, reason: str) -> None:
+        self.blocked, self.blocked_reason = True, reason
+
+    def _on_unblocked(self) -> None:
+        self.blocked, self.blocked_reason = False, ""
+
+    # Declaring
+
+    def declare(self, topology: Topology, queues: Sequence[Queue] = ()) -> None:
+        with self._talking() as connection:
+            self._topology = topology
+            declare(self._question(connection), topology, queues, self._delivery_limit)
+
+    def _question(self, connection: AmqpConnection) -> Any:
+        """The channel for questions."""
+        if self._asking is None:
+            self._asking = connection.channel()
+        return self._asking
+
+    # Publishing
+
+    def publish(self, messages: Sequence[Outgoing]) -> None:
+        with self._talking() as connection:
+            self._backlog.extend(messages)
+            self._fill(connection)
+            connection.flush()
+
+    def _fill(self, connection: AmqpConnection) -> None:
+        """Encode what is to be published, as far as the socket takes it."""
+        backlog = self._backlog
+        if not backlog or self.blocked:
+            return
+        if self._publishing is None:
+            self._publishing = AmqpPublishing(
+                connection, functools.partial(self._declare_step, connection)
+            )
+        send = self._publishing.send
+        pause = time.monotonic() + _SLICE
+        while backlog and not self.blocked:
+            if connection.waiting_bytes >= _HIGH:
+                connection.flush()
+                if connection.waiting_bytes >= _HIGH:
+                    return
+            send(backlog.popleft())
+            if time.monotonic() >= pause:
+                pause = self._pause(connection)
+
+    def _declare_step(self, connection: AmqpConnection, step: int) -> str:
+        if self._topology is None:
+            raise ValueError("declare a topology before publishing with a delay")
+        declare_delay(self._question(connection), self._topology, step)
+        return self._topology.delay_queue(step)
+
+    # Consuming
+
+    def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
+        with self._talking() as connection:
+            self._consumer(connection).start(queue, prefetch, on_delivery)
+
+    def _consumer(self, connection: AmqpConnection) -> AmqpConsuming:
+        if self._consuming is None:
+            self._consuming = AmqpConsuming(self, connection, self._topology)
+        return self._consuming
+
+    def cancel(self, queue: str) -> None:
+        with self._talking() as connection:
+            self._consumer(connection).stop(queue)
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        with self._talking() as connection:
+            self._consumer(connection).acknowledge(deliveries)
+            connection.flush()
+
+    def requeue(self, deliveries: Sequence[Delivery]) -> None:
+        with self._talking() as connection:
+            self._consumer(connection).give_back(deliveries)
+            connection.flush()
+
+    def renew(self, deliveries: Sequence[Delivery]) -> None:
+        """Nothing: to RabbitMQ a message is being handled as long as its connection stands.
+
+        (Up to its ``consumer_timeout``, half an hour unless configured, which nothing renews.)
+        """
+
+    # Looking into a queue
+
+    def size(self, queue: str) -> int:
+        with self._talking() as connection, _absent_is_empty():
+            return int(self._question(connection).queue_declare(queue, passive=True).message_count)
+        return 0  # of an absent one
+
+    def purge(self, queue: str) -> int:
+        with self._talking() as connection, _absent_is_empty():
+            return int(self._question(connection).queue_purge(queue))
+        return 0
+
+    def take(self, queue: str) -> Delivery | None:
+        # A queue that is not there would close the channel, and with it give back what was taken.
+        if self.size(queue) == 0:
+            return None
+        with self._talking() as connection:
+            return self._consumer(connection).get(queue)
+
+
+@contextlib.contextmanager
+def _absent_is_empty() -> Iterator[None]:
+    try:
+        yield
+    except NotFound as error:
+        # The same code tells of a queue on a node that is away. (Py-amqp has opened the channel
+        # again, which the broker closed.)
+        if "no queue" not in str(error.reply_text):
+            raise
+
+
+def _tls_options(given: Mapping[str, Any], host: str | None) -> dict[str, Any]:
+    options = dict(given)
+    if options.get("cert_reqs", ssl.CERT_REQUIRED) != ssl.CERT_NONE:
+        # Without a name py-amqp takes any host's certificate.
+        options.setdefault("server_hostname", host or "localhost")
+        options.setdefault("cert_reqs", ssl.CERT_REQUIRED)
+    return options
+
+
+def _place_of(description: Any) -> str:
+    place = f"{description.hostname or 'localhost'}:{description.port}"
+    return place if description.virtual_host == "/" else f"{place}/{description.virtual_host}"

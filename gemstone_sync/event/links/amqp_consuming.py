@@ -1,0 +1,107 @@
+"""What one connection to RabbitMQ receives and has not acknowledged yet."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..link import Delivery, Link, LinkLost
+from ..topology import Topology
+from .amqp_messages import read
+from .amqp_wire import AmqpConnection
+
+__all__ = ["AmqpConsuming"]
+
+
+class AmqpConsuming:
+    """A channel for all consumers of a connection.
+
+    RabbitMQ counts a prefetch per consumer (``basic.qos`` that is not global, for those that start
+    after it), so they need no channels of their own: opening costs a round trip less for each
+    queue, and in one sequence of delivery tags one acknowledgement stands for many.
+
+    :param link: whose deliveries they are.
+    """
+
+    def __init__(self, link: Link, connection: AmqpConnection, topology: Topology | None) -> None:
+        self._link = link
+        self._topology = topology
+        self._queues: set[str] = set()
+        self._last_delivered = 0
+        #: All tags up to this one are done with.
+        self._finished = 0
+        self._unacknowledged: set[int] = set()
+        self._channel = connection.channel()
+        self._channel.auto_decode = False
+
+    def start(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
+        """Consume from a queue."""
+        self._channel.basic_qos(0, prefetch, False)
+        self._queues.add(queue)
+        self._channel.basic_consume(
+            queue,
+            consumer_tag=queue,
+            callback=functools.partial(self._on_message, queue, on_delivery),
+            on_cancel=self._on_cancelled,
+        )
+
+    def stop(self, queue: str) -> None:
+        """Consume no more; what is still on its way is given back."""
+        if queue in self._queues:
+            self._queues.discard(queue)
+            self._channel.basic_cancel(queue)
+
+    def ignore_all(self) -> None:
+        """Hand on nothing more: the connection is about to close, and then all goes back."""
+        self._queues.clear()
+
+    def get(self, queue: str) -> Delivery | None:
+        """One message, which `acknowledge` or `give_back` takes as well."""
+        message = self._channel.basic_get(queue)
+        return None if message is None else self._received(queue, message)
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """One acknowledgement for all up to where everything is done, one each for the rest."""
+        done = self._own_tags(deliveries)
+        self._unacknowledged -= done
+        finished = self._finished
+        while finished < self._last_delivered and finished + 1 not in self._unacknowledged:
+            finished += 1
+        self._finished = finished
+        together = [tag for tag in done if tag <= finished]
+        if together:
+            self._channel.basic_ack(max(together), multiple=len(together) > 1)
+        for tag in done:
+            if tag > finished:
+                self._channel.basic_ack(tag)
+
+    def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Have them delivered again, to whoever."""
+        for tag in self._own_tags(deliveries):
+            self._unacknowledged.discard(tag)
+            self._channel.basic_reject(tag, requeue=True)
+
+    def _own_tags(self, deliveries: Sequence[Delivery]) -> set[int]:
+        # What an earlier link received went back with it.
+        mine, open_tags = self._link, self._unacknowledged
+        return {d.tag for d in deliveries if d.link is mine and d.tag in open_tags}
+
+    def _on_message(
+        self, queue: str, on_delivery: Callable[[Delivery], None], message: Any
+    ) -> None:
+        delivery = self._received(queue, message)
+        if queue in self._queues:
+            on_delivery(delivery)
+        else:
+            self.give_back([delivery])
+
+    def _received(self, queue: str, message: Any) -> Delivery:
+        tag: int = message.delivery_info["delivery_tag"]
+        self._last_delivered = tag
+        self._unacknowledged.add(tag)
+        envelope, deliveries = read(message, queue, self._topology)
+        return Delivery(self._link, queue, tag, envelope, deliveries)
+
+    def _on_cancelled(self, queue: str) -> None:
+        raise LinkLost(f"the queue {queue!r} was deleted")

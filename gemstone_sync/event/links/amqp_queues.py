@@ -1,0 +1,89 @@
+"""What the exchanges and queues of a topology are on RabbitMQ: kinds, arguments, bindings.
+
+All queues that must lose nothing are quorum queues: they are on disk before a message is confirmed,
+and they count deliveries, so that a message which ends its process again and again goes to the dead
+letters instead of round and round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..topology import Queue, Topology
+
+__all__ = ["declare", "declare_delay"]
+
+#: Deliveries after which RabbitMQ drops a message that lies in a queue for good. It has to be set:
+#: from version 4.0 on the default is 20, and looking through the dead letters counts.
+_NO_LIMIT = 2**31 - 1
+
+
+def declare(channel: Any, topology: Topology, queues: Sequence[Queue], delivery_limit: int) -> None:
+    """Declare all of it, and bind it.
+
+    A binding that a queue had under an earlier version of its service stays: AMQP does not tell
+    which there are. Its events reach a service that has no handler for them.
+
+    :param channel: py-amqp's.
+    """
+    exact, patterns, anything = topology.work
+    for exchange, alternate in (
+        (topology.events, None),
+        (topology.keyed, None),
+        (anything, None),
+        (patterns, anything),
+        (exact, patterns),
+    ):
+        arguments = {"alternate-exchange": alternate} if alternate is not None else {}
+        channel.exchange_declare(
+            exchange, "topic", durable=True, auto_delete=False, arguments=arguments
+        )
+    for name in (topology.dead, topology.due):
+        _declare_queue(channel, name, _quorum(_NO_LIMIT))
+    for queue in queues:
+        _declare_queue(channel, queue.name, _arguments(queue, topology, delivery_limit))
+        for binding in queue.bindings:
+            channel.queue_bind(queue.name, binding.exchange, binding.pattern)
+
+
+def declare_delay(channel: Any, topology: Topology, milliseconds: int) -> None:
+    """Declare a step of the ladder of delays."""
+    arguments = {
+        **_quorum(_NO_LIMIT),
+        **_dead_lettered_to(topology.due),
+        "x-message-ttl": milliseconds,
+    }
+    _declare_queue(channel, topology.delay_queue(milliseconds), arguments)
+
+
+def _arguments(queue: Queue, topology: Topology, delivery_limit: int) -> dict[str, Any]:
+    if queue.expires is not None:
+        # Gone with its instance: it need not outlive the broker's disk, and classic queues alone
+        # come and go cheaply.
+        return {"x-queue-type": "classic", "x-expires": max(1, int(queue.expires * 1000))}
+    arguments = {**_quorum(delivery_limit), **_dead_lettered_to(topology.dead)}
+    if queue.keyed:
+        arguments["x-single-active-consumer"] = True
+    return arguments
+
+
+def _quorum(delivery_limit: int) -> dict[str, Any]:
+    return {"x-queue-type": "quorum", "x-delivery-limit": delivery_limit}
+
+
+def _dead_lettered_to(queue: str) -> dict[str, Any]:
+    return {
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": queue,
+        # Without it a message on its way between two queues can be lost, and it wants the overflow
+        # to be of this kind (RabbitMQ's documentation, "Quorum Queues": "Dead lettering").
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+
+
+def _declare_queue(channel: Any, name: str, arguments: dict[str, Any]) -> None:
+    channel.queue_declare(
+        name, durable=True, exclusive=False, auto_delete=False, arguments=arguments
+    )

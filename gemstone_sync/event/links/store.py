@@ -1,0 +1,334 @@
+"""The link over a `QueueStore`: SQLite, Redis, memory.
+
+It goes through gemstone_sync's kombu transport, so that what it writes is what any program with
+kombu reads; a whole batch is published in one transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import gevent
+import kombu
+import msgspec
+
+from ..envelope import DeadLetter, Envelope, from_message, to_message
+from ..link import Delivery, Link, LinkLost, Outgoing
+from ..signals import Signal
+from ..topology import Queue, Topology
+from ..virtual.channel import Channel
+from ..virtual.session import StoreSession
+from ..virtual.store import Entry, QueueStore, Stored, StoreFault
+from ..virtual.transports import StoreTransport
+from ..virtual.wire import decode_message, encode_message
+
+__all__ = ["StoreLink"]
+
+#: Seconds after which other greenlets get their turn.
+_SLICE = 0.005
+#: Seconds without anything to take after which it is looked for less often, and the seconds between
+#: two looks then: idle, 10 ms cost 0.3% of a core (5 ms 0.6%) and a message waits 5 ms on average.
+_IDLE, _IDLE_INTERVAL = 1.0, 0.01
+
+
+class StoreLink(Link):
+    """A connection to a store.
+
+    :param store: not shared with another link: each has a `changed` of its own.
+    :param lease: seconds after which what a process that has died has taken goes to another.
+    :param delivery_limit: how often that may happen to an event before it is a dead letter.
+    """
+
+    window = 2000
+
+    def __init__(self, store: QueueStore, *, lease: float = 60.0, delivery_limit: int = 10) -> None:
+        self.lease = lease
+        self._store = store
+        self._delivery_limit = delivery_limit
+        self._transport: Any = None
+        self._channel: Channel | None = None
+        self._dead = ""
+        self._consumed: dict[str, _Consumed] = {}
+        self._active_at = 0.0
+
+    # Life
+
+    def open(self) -> None:
+        options = {"store": self._store, "lease": self.lease, "threads": True}
+        # Not connection.connect(): kombu tries again there, and waits two seconds before it does.
+        transport = kombu.Connection(transport=StoreTransport, transport_options=options).transport
+        self._transport = transport
+        with _mapped():
+            self._channel = transport.create_channel(transport.establish_connection())
+
+    def close(self) -> None:
+        transport, self._transport, self._channel = self._transport, None, None
+        if transport is not None:
+            with suppress(Exception):
+                transport.close_connection(transport)
+
+    def wait(self, signal: Signal, timeout: float) -> None:
+        end = time.monotonic() + timeout
+        while not signal.is_set():
+            now = time.monotonic()
+            if now >= end:
+                return
+            if not any(each.room for each in self._consumed.values()):
+                signal.wait(end - now)
+                return
+            if self._is_curious():
+                self._active_at = now
+                return
+            interval = self._store.poll_interval
+            if now - self._active_at > _IDLE:
+                interval = max(interval, _IDLE_INTERVAL)
+            signal.wait(min(interval, end - now))
+
+    def pump(self) -> None:
+        if not self._consumed:
+            return
+        session = self._session
+        with _mapped():
+            session.touch_in_time()
+            self._is_curious()
+            began = time.monotonic()
+            while wanted := self._wanted():
+                for stored in session.take(wanted):
+                    self._deliver(stored)
+                    if time.monotonic() - began > _SLICE:
+                        gevent.sleep(0)
+                        began = time.monotonic()
+
+    def _is_curious(self) -> bool:
+        """Whether there may be something to take."""
+        if self._store.changed():
+            for each in self._consumed.values():
+                each.exhausted = False
+        return any(each.room and not each.exhausted for each in self._consumed.values())
+
+    def _wanted(self) -> list[tuple[str, int]]:
+        wanted = []
+        for queue, each in self._consumed.items():
+            if each.room and not each.exhausted:
+                wanted.append((queue, each.room))
+                # Unless it turns out that there are as many as were asked for.
+                each.exhausted = True
+        return wanted
+
+    # Declaring
+
+    def declare(self, topology: Topology, queues: Sequence[Queue] = ()) -> None:
+        channel = self._opened
+        self._dead = topology.dead
+        with _mapped():
+            for exchange in (topology.events, topology.keyed):
+                channel.exchange_declare(exchange, type="topic")
+            # One exchange for all work: the store chooses the best match among all patterns.
+            channel.exchange_declare(topology.work[0], type="work")
+            channel.queue_declare(topology.dead)
+            for queue in queues:
+                channel.queue_declare(queue.name, arguments=self._arguments(queue, topology))
+                for binding in queue.bindings:
+                    is_work = binding.exchange in topology.work
+                    exchange = topology.work[0] if is_work else binding.exchange
+                    channel.queue_bind(queue.name, exchange, binding.pattern)
+
+    def _arguments(self, queue: Queue, topology: Topology) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "x-delivery-limit": self._delivery_limit,
+            "x-dead-letter-routing-key": topology.dead,
+        }
+        if queue.expires is not None:
+            arguments["x-expires"] = queue.expires * 1000
+        return arguments
+
+    # Publishing
+
+    def publish(self, messages: Sequence[Outgoing]) -> None:
+        sent, entries = [], []
+        for message in messages:
+            try:
+                entries.append(_entry(message))
+            except (ValueError, TypeError) as error:
+                # It would fail again over every other connection.
+                message.settle(f"{message.envelope.name!r} cannot be written: {error}")
+            else:
+                sent.append(message)
+        session = self._session
+        with _mapped():
+            counts = session.call(session.store.publish, entries)
+        for message, count in zip(sent, counts, strict=True):
+            message.settle(None if count or not message.address.mandatory else _unwanted(message))
+
+    # Consuming
+
+    def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
+        self._consumed[queue] = _Consumed(prefetch, on_delivery)
+        self._opened.keep_while_consumed(queue)
+
+    def cancel(self, queue: str) -> None:
+        consumed = self._consumed.get(queue)
+        if consumed is not None:
+            # The queue is kept, and what is still handled counted, until the end.
+            consumed.prefetch = 0
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        ids = self._settled(deliveries)
+        with _mapped():
+            self._session.acknowledge(ids)
+
+    def requeue(self, deliveries: Sequence[Delivery]) -> None:
+        ids = self._settled(deliveries)
+        with _mapped():
+            self._session.release(ids)
+
+    def renew(self, deliveries: Sequence[Delivery]) -> None:
+        with _mapped():
+            self._session.renew([each.tag for each in deliveries if each.link is self])
+
+    def _settled(self, deliveries: Sequence[Delivery]) -> list[str]:
+        ids = []
+        for delivery in deliveries:
+            if delivery.link is self:
+                ids.append(delivery.tag)
+                consumed = self._consumed.get(delivery.queue)
+                if consumed is not None:
+                    consumed.unsettled.discard(delivery.tag)
+        return ids
+
+    def _deliver(self, stored: Stored) -> None:
+        consumed = self._consumed[stored.queue]
+        delivery = self._delivery(stored)
+        if delivery is None:
+            return
+        consumed.unsettled.add(stored.id)
+        consumed.exhausted = consumed.exhausted and consumed.room > 0
+        consumed.on_delivery(delivery)
+
+    def _delivery(self, stored: Stored) -> Delivery | None:
+        """None for what is not a message, which is then with the dead letters."""
+        try:
+            envelope = _read(stored.payload)
+        except ValueError as error:
+            self._set_aside(stored, str(error))
+            return None
+        if stored.queue == self._dead and envelope.dead is None:
+            # Nobody but the store puts there what has no reason.
+            envelope = envelope.with_changes(
+                dead=DeadLetter(
+                    reason="crashed",
+                    error="the processes that handled it ended, or held it for too long",
+                )
+            )
+        return Delivery(self, stored.queue, stored.id, envelope, stored.deliveries)
+
+    def _set_aside(self, stored: Stored, error: str) -> None:
+        """What cannot be read is kept for whoever looks through the dead letters."""
+        dead = DeadLetter(reason="invalid", error=error, queue=stored.queue, time=time.time())
+        text = stored.payload.decode("utf-8", "replace")
+        envelope = Envelope(name="unreadable", body=msgspec.json.encode(text), dead=dead)
+        entry = Entry("", self._dead, _payload(envelope, "", self._dead))
+        session = self._session
+        session.call(session.store.publish, [entry])
+        session.acknowledge([stored.id])
+
+    # Looking into a queue
+
+    def size(self, queue: str) -> int:
+        with _mapped():
+            return self._opened._size(queue)
+
+    def purge(self, queue: str) -> int:
+        with _mapped():
+            return self._opened._purge(queue)
+
+    def take(self, queue: str) -> Delivery | None:
+        with _mapped():
+            while taken := self._session.take([(queue, 1)]):
+                delivery = self._delivery(taken[0])
+                if delivery is not None:
+                    return delivery
+        return None
+
+    # The connection
+
+    @property
+    def _opened(self) -> Channel:
+        if self._channel is None:
+            raise LinkLost("not connected")
+        return self._channel
+
+    @property
+    def _session(self) -> StoreSession:
+        return self._opened.session
+
+
+class _Consumed:
+    """A queue that is consumed from.
+
+    :ivar exhausted: nothing more was there when it was last looked at.
+    """
+
+    __slots__ = ("exhausted", "on_delivery", "prefetch", "unsettled")
+
+    def __init__(self, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
+        self.prefetch = prefetch
+        self.on_delivery = on_delivery
+        self.unsettled: set[str] = set()
+        self.exhausted = False
+
+    @property
+    def room(self) -> int:
+        """How many more may be delivered."""
+        return max(0, self.prefetch - len(self.unsettled))
+
+
+def _entry(message: Outgoing) -> Entry:
+    """:raises ValueError, TypeError: when JSON has no way to write it."""
+    address, envelope = message.address, message.envelope
+    payload = _payload(envelope, address.exchange, address.routing_key)
+    due = time.time() + message.delay if message.delay > 0 else 0.0
+    return Entry(address.exchange, address.routing_key, payload, envelope.key, due)
+
+
+def _payload(envelope: Envelope, exchange: str, routing_key: str) -> bytes:
+    properties, headers = to_message(envelope)
+    return encode_message(
+        envelope.body,
+        content_type=properties.pop("content_type"),
+        content_encoding=properties.pop("content_encoding"),
+        headers=headers,
+        properties=properties,
+        exchange=exchange,
+        routing_key=routing_key,
+    )
+
+
+def _read(payload: bytes) -> Envelope:
+    """:raises ValueError: when it is not a message of kombu's."""
+    message = decode_message(payload)
+    info = message.properties.get("delivery_info")
+    routing_key = info.get("routing_key") if isinstance(info, dict) else None
+    return from_message(
+        message.decoded_body(),
+        message.properties,
+        message.headers,
+        routing_key if isinstance(routing_key, str) else "",
+    )
+
+
+def _unwanted(message: Outgoing) -> str:
+    if message.address.exchange:
+        return f"nobody handles work named {message.envelope.name!r}"
+    return f"there is no queue {message.address.routing_key!r} any more"
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    try:
+        yield
+    except StoreFault as error:
+        raise LinkLost(str(error)) from error

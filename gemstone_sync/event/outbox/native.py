@@ -1,0 +1,96 @@
+"""Calls in native threads, so that what blocks a thread does not stop its greenlets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gevent
+from gevent import monkey
+from gevent.threadpool import ThreadPool
+
+from ...concurrency import is_patched
+from .box import Box, BoxFault
+
+__all__ = ["NativeThreads", "ask", "native_lock", "native_sleep"]
+
+T = TypeVar("T")
+
+#: Seconds after which an idle thread ends.
+_IDLE = 10.0
+
+#: Seconds for one question to a database: SQLite says within ten that it is locked.
+LIMIT = 20.0
+
+
+# The originals are asked for when they are needed: names of modules that hold them are rebound by
+# `concurrency.patch`, when a process is patched after this was imported.
+
+
+def native_lock() -> Any:
+    """A lock between native threads, patched or not."""
+    return monkey.get_original("_thread", "allocate_lock")()
+
+
+def native_sleep(seconds: float) -> None:
+    """Stop this native thread for a while."""
+    monkey.get_original("time", "sleep")(seconds)
+
+
+class NativeThreads:
+    """A few native threads for calls from greenlets.
+
+    The hub's own pool is left alone: it looks up host names, and a locked database that holds all
+    its ten threads would stop that too.
+
+    :param size: how many calls run at once, for each thread that has greenlets.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._local = monkey.get_original("threading", "local")()
+
+    def call(self, function: Callable[..., T], *args: Any, limit: float | None = None) -> T:
+        """Call a function in another thread; what it returns or raises.
+
+        :param limit: seconds. A call that takes longer goes on, and nobody waits for it.
+        :raises TimeoutError: when it took longer.
+        """
+        pool = getattr(self._local, "pool", None)
+        if pool is None:
+            pool = self._local.pool = ThreadPool(self._size, idle_task_timeout=_IDLE)
+        late = None if limit is None else TimeoutError(f"no answer within {limit:g} s")
+        with gevent.Timeout(limit, late):
+            result, error = pool.apply(_outcome, (function, args))
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+
+def ask(
+    threads: NativeThreads,
+    box: Box,
+    function: Callable[..., T],
+    *args: Any,
+    limit: float = LIMIT,
+) -> T:
+    """Call a function of a box without blocking the hub.
+
+    :param limit: seconds.
+    :raises BoxFault: also when it took longer.
+    """
+    try:
+        if box.cooperative and is_patched():
+            with gevent.Timeout(limit, TimeoutError(f"no answer within {limit:g} s")):
+                return function(*args)
+        return threads.call(function, *args, limit=limit)
+    except TimeoutError as error:
+        raise BoxFault(f"{box.name}: {error}") from error
+
+
+def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Result and exception: gevent prints a traceback of what a pool's function raises."""
+    try:
+        return function(*args), None
+    except BaseException as error:
+        return None, error

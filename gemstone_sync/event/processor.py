@@ -1,0 +1,360 @@
+"""What is done with one delivery: handled, tried again later, or laid with the dead letters.
+
+It is acknowledged only when one of the three is certain: the handler has returned, or the broker
+has confirmed the message that tries it again, or the dead letter. Otherwise it goes back. So an
+event may be handled twice, and is never lost.
+
+======================================  =======================================================
+what happens                            what becomes of the event
+======================================  =======================================================
+the handler returns                     acknowledged
+it raises, or takes too long            again after its back-off; after `retries` more attempts a
+                                        dead letter, "failed"
+it raises `Reject`                      a dead letter, "rejected"
+it raises `RetryLater`                  again after those seconds; this counts as no attempt
+the body is no JSON, too long, or not   a dead letter, "invalid"
+what the handler's hint says
+its deadline has passed                 a dead letter, "expired"
+nobody here handles it (any more)       a dead letter, "unhandled": perhaps a newer instance knows
+                                        it, or will; `deadletters.replay` puts it back
+it was delivered too often without      a dead letter, "crashed"
+an answer
+a worker elsewhere is at it, or the     again in a moment; this counts as no attempt
+memory of handled events is away
+the service stops, or the broker does   given back to its queue
+not take what is published
+======================================  =======================================================
+
+Of several handlers each has its own fate: what is tried again is for the one that failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import gevent
+import msgspec
+
+from ..errors import EventNotDelivered, Reject, RetryLater
+from .attempts import InvalidBody, attempt, describe, last_traceback, shortened
+from .claims import LEASE, EventClaim, Renewals, claim_key
+from .deduplication import Claim, ProcessedEvents
+from .envelope import DeadLetter, Envelope
+from .handlers import Handler, Subscriber, delay_before
+from .link import Delivery
+from .names import matches
+from .topology import Address, Queue, Topology
+
+__all__ = ["Processor"]
+
+#: Seconds: a back-off that says more, or infinity, means this. As with the delays of `emission`.
+_LONGEST = 10 * 366 * 86400.0
+#: Seconds, from and to, until one asks again whether another worker is through. By chance, since
+#: the copies of one event would otherwise meet again each time.
+_SOON = (1.0, 2.0)
+#: Seconds before its time that an event is let through: less than a step of the ladder of delays.
+_EARLY = 0.05
+#: How often an event whose delay is over is given back before its address counts as gone.
+_RELAYS = 3
+#: From so many deliveries without an answer on the log says so.
+_SUSPICIOUS = 2
+#: Event names that the log was told of; names from elsewhere must not fill the memory.
+_KNOWN = 1000
+
+
+class _Next(NamedTuple):
+    """What comes after an attempt: a dead letter, or another attempt in `delay` seconds."""
+
+    envelope: Envelope
+    letter: DeadLetter | None = None
+    delay: float = 0.0
+
+
+class Processor:
+    """Treats deliveries, each in the greenlet that calls it.
+
+    :param publish: publishes (envelope, address, delay) triples and waits for the confirm.
+        Raises EventNotDelivered.
+    :param run: calls a handler with a value, in the service's way.
+    :param processed: the memory that workers share, for handlers with ``idempotent=False``.
+    :param recent: this process's own, for all handlers: drops what came over another transport.
+    :param delays: False when the broker cannot delay. Then a delivery that is to be tried again is
+        held here meanwhile, as it is where an order by key must hold.
+    :param max_body_size: bytes.
+    :param delivery_limit: an event that was delivered so often without an answer is not handled
+        again; below the broker's own limit, which knows less of it. None: only the broker's.
+    :param lease: seconds for which the claim of a worker that was killed counts.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        subscriber: Subscriber,
+        *,
+        publish: Callable[[Sequence[tuple[Envelope, Address, float]]], None],
+        run: Callable[[Handler, Any], Any] | None = None,
+        processed: ProcessedEvents | None = None,
+        recent: ProcessedEvents | None = None,
+        delays: bool = True,
+        max_body_size: int = 10_000_000,
+        delivery_limit: int | None = None,
+        lease: float = LEASE,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self._topology = topology
+        self._subscriber = subscriber
+        self._publish = publish
+        self._run = _call if run is None else run
+        self._recent = recent
+        self._delays = delays
+        self._max_body_size = max_body_size
+        self._delivery_limit = delivery_limit
+        self._logger = logging.getLogger("gemstone_sync.event") if logger is None else logger
+        self._renewals = None if processed is None else Renewals(processed, lease, self._logger)
+        self._unhandled: set[str] = set()
+        self._memory_is_away = False
+
+    def __call__(self, delivery: Delivery, queue: Queue) -> bool:
+        """Treat one delivery: True when it is done with, False when it is to be given back."""
+        envelope = delivery.envelope
+        try:
+            letter = self._refusal(delivery)
+            handlers = () if letter is not None else self._handlers_for(envelope, queue)
+            if letter is None and not handlers:
+                letter = self._nobody(envelope, queue)
+            if letter is not None:
+                self._bury(envelope, letter, queue.name)
+            for handler in handlers:
+                self._see_through(envelope, handler, queue)
+        except EventNotDelivered as error:
+            self._logger.warning("%s goes back to %s: %s", _shown(envelope), queue.name, error)
+            return False
+        except gevent.GreenletExit:
+            return False
+        return True
+
+    def relay(self, delivery: Delivery) -> bool:
+        """Publish a delayed event when it is due, or again with what is left of its delay."""
+        envelope = delivery.envelope
+        left = 0.0 if envelope.due is None else envelope.due - time.time()
+        if left <= _EARLY:
+            envelope, left = envelope.with_changes(due=None), 0.0
+        try:
+            try:
+                self._publish([(envelope, self._topology.address_of(envelope), left)])
+            except EventNotDelivered as error:
+                # Is the broker away, or the queue gone? If it takes a dead letter, the queue.
+                if (delivery.deliveries or 0) < _RELAYS:
+                    raise
+                letter = DeadLetter(reason="unhandled", error=describe(error))
+                self._bury(envelope, letter, envelope.queue or "")
+                self._logger.error("%s, delayed, to the dead letters: %s", _shown(envelope), error)
+        except EventNotDelivered as error:
+            self._logger.warning("%s, delayed, is tried again: %s", _shown(envelope), error)
+            return False
+        except gevent.GreenletExit:
+            return False
+        return True
+
+    # Before a handler is called
+
+    def _refusal(self, delivery: Delivery) -> DeadLetter | None:
+        """Why nobody is to handle it; None when somebody may."""
+        envelope = delivery.envelope
+        deliveries = delivery.deliveries or 0
+        if envelope.deadline is not None and (letter := _expired(envelope)) is not None:
+            return letter
+        if self._delivery_limit is not None and deliveries >= self._delivery_limit:
+            error = f"delivered {deliveries} times without an answer: the process ended each time"
+            self._logger.error("%s to the dead letters: %s", _shown(envelope), error)
+            return DeadLetter(reason="crashed", error=error)
+        if deliveries >= _SUSPICIOUS:
+            self._logger.warning(
+                "%s was delivered %d times before without an answer: its process may die of it",
+                _shown(envelope),
+                deliveries,
+            )
+        if len(envelope.body) > self._max_body_size:
+            error = f"the body has {len(envelope.body)} bytes, more than {self._max_body_size}"
+            self._logger.warning("%s to the dead letters: %s", _shown(envelope), error)
+            return DeadLetter(reason="invalid", error=error)
+        return None
+
+    def _handlers_for(self, envelope: Envelope, queue: Queue) -> Sequence[Handler]:
+        if envelope.handler is None or self._is_work(queue):
+            # Work that failed may come to another service, whose handler is called differently.
+            return [h for h in queue.handlers if matches(h.pattern, envelope.name)]
+        return [h for h in queue.handlers if h.name == envelope.handler][:1]
+
+    def _is_work(self, queue: Queue) -> bool:
+        return any(binding.exchange in self._topology.work for binding in queue.bindings)
+
+    def _nobody(self, envelope: Envelope, queue: Queue) -> DeadLetter:
+        whom = "handler" if envelope.handler is None else f"handler {envelope.handler}"
+        error = (
+            f"{self._subscriber.service} has no {whom} for {envelope.name!r} in {queue.name}: "
+            "start a version that has, then replay it; or purge it"
+        )
+        known = f"{envelope.name} {envelope.handler}"
+        if known not in self._unhandled and len(self._unhandled) < _KNOWN:
+            self._unhandled.add(known)
+            self._logger.warning(
+                "%s to the dead letters, as all like it: %s", _shown(envelope), error
+            )
+        return DeadLetter(reason="unhandled", error=error)
+
+    # One handler
+
+    def _see_through(self, envelope: Envelope, handler: Handler, queue: Queue) -> None:
+        """Have a handler handle an event, or see to it that it is done later."""
+        in_place = queue.keyed or not self._delays
+        while (step := self._try(envelope, handler, queue)) is not None:
+            envelope = step.envelope.with_changes(handler=handler.name)
+            if step.letter is not None:
+                self._bury(envelope, step.letter, queue.name)
+                return
+            if not in_place:
+                self._postpone(envelope, queue, step.delay)
+                return
+            # It stays unacknowledged, so that those behind it with the same key wait.
+            gevent.sleep(step.delay)
+            if (letter := _expired(envelope)) is not None:
+                self._bury(envelope, letter, queue.name)
+                return
+
+    def _try(self, envelope: Envelope, handler: Handler, queue: Queue) -> _Next | None:
+        """One attempt, if it is ours to make; None when the event is done with."""
+        renewals = None if handler.idempotent else self._renewals
+        if renewals is None and self._recent is None:
+            return self._next(envelope, handler, attempt(envelope, handler, self._run))
+        key = claim_key(envelope, self._subscriber, handler, self._is_work(queue))
+        claim = EventClaim(key, self._recent, renewals, self._logger)
+        answer = self._answer(claim)
+        if answer is Claim.DONE:
+            self._logger.debug("%s was handled already: dropped", _shown(envelope))
+            return None
+        if answer is not Claim.OURS:
+            return _Next(envelope, delay=random.uniform(*_SOON))
+        try:
+            error = attempt(envelope, handler, self._run, key if renewals is not None else None)
+        except BaseException:
+            claim.release()
+            raise
+        if error is None:
+            claim.done()
+            return None
+        # Before it is published again or laid aside: whoever gets it then must be able to claim it,
+        # a replay as well.
+        claim.release()
+        return self._next(envelope, handler, error)
+
+    def _answer(self, claim: EventClaim) -> Claim | None:
+        """What the memories say; None when they cannot be asked.
+
+        Giving the delivery back instead would count as a crash with some brokers, and enough of
+        those make a dead letter.
+        """
+        try:
+            answer = claim.take()
+        except OSError as error:
+            if not self._memory_is_away:
+                self._logger.warning(
+                    "events for handlers with idempotent=False wait: the memory of handled events "
+                    "cannot be reached: %s",
+                    describe(error),
+                )
+            self._memory_is_away = True
+            return None
+        if self._memory_is_away:
+            self._logger.info("the memory of handled events can be reached again")
+        self._memory_is_away = False
+        return answer
+
+    def _next(
+        self, envelope: Envelope, handler: Handler, error: BaseException | None
+    ) -> _Next | None:
+        """What follows from an attempt; None when nothing does."""
+        if error is None:
+            return None
+        what = f"{handler.name}: {_shown(envelope)}"
+        if isinstance(error, InvalidBody):
+            self._logger.warning("%s to the dead letters: %s", what, error)
+            return _Next(envelope, DeadLetter(reason="invalid", error=shortened(str(error))))
+        if isinstance(error, Reject):
+            self._logger.warning("%s to the dead letters: %s", what, describe(error))
+            letter = DeadLetter(
+                reason="rejected", error=describe(error), traceback=last_traceback(error)
+            )
+            return _Next(envelope, letter)
+        if isinstance(error, RetryLater):
+            self._logger.info("%s: %s", what, error)
+            return _Next(envelope, delay=min(error.seconds, _LONGEST))
+        return self._after_failure(envelope, handler, error, what)
+
+    def _after_failure(
+        self, envelope: Envelope, handler: Handler, error: BaseException, what: str
+    ) -> _Next:
+        failures = envelope.attempts + 1
+        of = max(failures, handler.retries + 1)
+        envelope = envelope.with_changes(attempts=failures)
+        if failures > handler.retries:
+            self._logger.error(
+                "%s failed, attempt %d of %d, to the dead letters",
+                what,
+                failures,
+                of,
+                exc_info=error,
+            )
+            letter = DeadLetter(
+                reason="failed", error=describe(error), traceback=last_traceback(error)
+            )
+            return _Next(envelope, letter)
+        delay = self._backoff(handler, failures)
+        self._logger.warning(
+            "%s failed, attempt %d of %d, again in %g s",
+            *(what, failures, of, delay),
+            exc_info=error,
+        )
+        return _Next(envelope, delay=delay)
+
+    def _backoff(self, handler: Handler, failures: int) -> float:
+        """Without jitter: the pool bounds how many come again at once, and the steps are asked for.
+
+        A function of the user's that fails must not make its event a riddle: as with 1.
+        """
+        try:
+            return min(delay_before(handler, failures), _LONGEST)
+        except Exception:
+            self._logger.exception("the backoff of %s failed; taken for 1 s", handler.name)
+            return 1.0
+
+    # What is published
+
+    def _postpone(self, envelope: Envelope, queue: Queue, delay: float) -> None:
+        due = time.time() + delay if delay > 0 else None
+        again = envelope.with_changes(queue=queue.name, due=due)
+        self._publish([(again, Address("", queue.name, mandatory=True), delay)])
+
+    def _bury(self, envelope: Envelope, letter: DeadLetter, queue: str) -> None:
+        letter = msgspec.structs.replace(letter, queue=queue, time=time.time())
+        dead = envelope.with_changes(dead=letter, queue=None, due=None)
+        self._publish([(dead, Address("", self._topology.dead, mandatory=True), 0.0)])
+
+
+def _call(handler: Handler, value: Any) -> Any:
+    return handler.function(value)
+
+
+def _expired(envelope: Envelope) -> DeadLetter | None:
+    late = 0.0 if envelope.deadline is None else time.time() - envelope.deadline
+    if late <= 0:
+        return None
+    return DeadLetter(reason="expired", error=f"its time was over {late:.1f} s ago")
+
+
+def _shown(envelope: Envelope) -> str:
+    return f"event {envelope.name[:200]!r} ({envelope.id[:100]})"

@@ -1,0 +1,316 @@
+"""What all transports over a broker share: a publisher, and a consumer for each service.
+
+A subclass says how a connection is made, and what its broker can do.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from ...errors import ServiceConfigurationError
+from ..consumer import Consumer
+from ..deduplication import ProcessedEvents
+from ..emission import make_envelope, make_envelopes
+from ..envelope import Envelope
+from ..handlers import Handler, Subscriber
+from ..link import Link
+from ..processor import Processor
+from ..publisher import Publisher
+from ..topology import Queue, Topology
+from .base import BaseEventTransport, Reception
+
+__all__ = ["BrokerEventTransport"]
+
+#: Seconds for which a retry or a dead letter waits to be published before its event is given back.
+_PATIENCE = 10.0
+
+
+class BrokerEventTransport(BaseEventTransport):
+    """Base class of the transports over a broker.
+
+    :param application: the first part of the names of exchanges and queues: applications that share
+        a broker and are to know nothing of each other have different ones.
+    :param pool_size: how many events one process handles at once, and how many it takes in advance.
+    :param service: the name for what is registered by `register_event_handler`, for programs that
+        are no `MicroService`.
+    :param queue_limit: how many events wait in this process for the broker before emitting blocks.
+    """
+
+    #: Whether the broker can deliver later.
+    delays: bool = True
+    #: Whether there is a store for ``idempotent=False`` without one being configured.
+    has_own_store: bool = False
+
+    def __init__(
+        self,
+        *,
+        application: str = "gemstone",
+        pool_size: int = 100,
+        service: str = "gemstone",
+        queue_limit: int = 10_000,
+        shards: int = 1,
+    ) -> None:
+        for name, value in (
+            ("pool_size", pool_size),
+            ("queue_limit", queue_limit),
+            ("shards", shards),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ServiceConfigurationError(f"{name} is a whole number above 0, not {value!r}")
+        try:
+            self.topology = Topology(application, shards=shards)
+        except ValueError as error:
+            raise ServiceConfigurationError(str(error)) from None
+        self._pool_size = pool_size
+        self._service = service
+        self._handlers: list[Handler] = []
+        self._users = 0
+        self._receptions: list[BrokerReception] = []
+        self._publisher = Publisher(
+            lambda: self._make_link("publisher"), self.topology, name=str(self), limit=queue_limit
+        )
+        self._accepting: Event | None = None
+
+    # For subclasses
+
+    @abc.abstractmethod
+    def _make_link(self, role: str) -> Link:
+        """A link that is not open yet. :param role: what it is for, shown by the broker."""
+
+    def _own_store(self) -> ProcessedEvents | None:
+        """The memory of handled events that lies beside the events; None for none."""
+        return None
+
+    # Publishing
+
+    def publish(self, envelopes: Sequence[Envelope], *, timeout: float) -> None:
+        now = time.time()
+        messages = []
+        for envelope in envelopes:
+            delay = 0.0 if envelope.due is None else max(0.0, envelope.due - now)
+            if delay and not self.delays:
+                raise ServiceConfigurationError(
+                    f"{self} cannot deliver later: it takes no delay= and no at="
+                )
+            messages.append((envelope, self.topology.address_of(envelope), delay))
+        self._publisher.start()
+        self._publisher.publish(messages, timeout)
+
+    def emit_event(
+        self,
+        event_name: str,
+        event_body: Any,
+        *,
+        broadcast: bool = True,
+        timeout: float = 10.0,
+        **options: Any,
+    ) -> str:
+        """Publish an event; return its id when the broker has it.
+
+        :param timeout: seconds.
+        :param options: ``key``, ``delay``, ``at``, ``expires_in``: see `MicroService.emit_event`.
+        :raises EventNotDelivered: when it is not confirmed in time.
+        :raises ValueError, TypeError: for a name, a body or an option that makes no sense.
+        """
+        envelope = make_envelope(event_name, event_body, broadcast=broadcast, **options)
+        self.publish([envelope], timeout=timeout)
+        return envelope.id
+
+    def emit_events(self, events: Iterable[tuple[Any, ...]], *, timeout: float = 10.0) -> list[str]:
+        """Publish several events in this order; return their ids when the broker has all.
+
+        :param events: (name, body) or (name, body, options).
+        """
+        envelopes = make_envelopes(events)
+        self.publish(envelopes, timeout=timeout)
+        return [envelope.id for envelope in envelopes]
+
+    # Receiving
+
+    def receive(
+        self,
+        subscriber: Subscriber,
+        run: Callable[[Handler, Any], Any],
+        *,
+        processed: ProcessedEvents | None = None,
+        recent: ProcessedEvents | None = None,
+    ) -> Reception:
+        """Have a service's events handled from now on.
+
+        :param processed: the memory for ``idempotent=False``, instead of the transport's own.
+        :param recent: the memory of this process, shared with other transports.
+        """
+        own = self._own_store() if processed is None else None
+        if processed is None and own is None:
+            for handler in subscriber.handlers:
+                if not handler.idempotent:
+                    raise ServiceConfigurationError(
+                        f"{handler.name} has idempotent=False: set event_deduplication to the "
+                        "place where handled events are remembered, such as 'redis://127.0.0.1'"
+                    )
+        self._publisher.start()
+        reception = BrokerReception(self, subscriber, run, processed or own, recent, owned=own)
+        self._receptions.append(reception)
+        reception.start()
+        return reception
+
+    def register_event_handler(
+        self, handler_func: Callable[[Any], Any], handled_event_name: str, **options: Any
+    ) -> None:
+        """Have a function called with the body of every event of that name.
+
+        :param options: as for `event_handler`.
+        :raises ValueError, TypeError: for a name or an option that makes no sense.
+        """
+        name = getattr(handler_func, "__qualname__", None) or repr(handler_func)
+        self._handlers.append(
+            Handler(pattern=handled_event_name, function=handler_func, name=name, **options)
+        )
+
+    def start_accepting_events(self) -> None:
+        """Handle events with what was registered, until `stop` is called."""
+        if self._accepting is not None:
+            raise ServiceConfigurationError(f"{self} accepts events already")
+        self._accepting = Event()
+        subscriber = Subscriber(
+            service=self._service, instance=uuid.uuid4().hex, handlers=tuple(self._handlers)
+        )
+        reception = self.receive(subscriber, lambda handler, body: handler.function(body))
+        try:
+            self._accepting.wait()
+        finally:
+            self._accepting = None
+            reception.stop(_PATIENCE)
+
+    def on_event_received(self, event_name: str, event_body: Any) -> None:
+        """Call what was registered for an event, as if it had been received."""
+        subscriber = Subscriber(service="", instance="", handlers=tuple(self._handlers))
+        for handler in subscriber.handlers_for(event_name):
+            handler.function(event_body)
+
+    # Life
+
+    def start(self) -> None:
+        """Begin to publish. Each call wants one of `stop`: services may share a transport."""
+        self._users += 1
+        self._publisher.start()
+
+    def stop(self, timeout: float = 10.0) -> None:
+        self._users = max(0, self._users - 1)
+        if self._accepting is not None:
+            self._accepting.set()
+        if self._users == 0:
+            self._publisher.stop(timeout)
+
+    def drain(self, timeout: float = 10.0) -> bool:
+        """Wait until everything emitted is handled by the services of this process that receive.
+
+        Events that others are to handle do not count; retries do, delayed events too.
+
+        :returns: False when so many seconds were not enough.
+        """
+        end = time.monotonic() + timeout
+        if not self._publisher.drain(timeout):
+            return False
+        quiet = 0
+        # Twice in a row: an event may be on its way between the broker and a handler.
+        while quiet < 2:
+            quiet = quiet + 1 if self._is_idle(max(0.1, end - time.monotonic())) else 0
+            if quiet < 2:
+                if time.monotonic() >= end:
+                    return False
+                gevent.sleep(0.02)
+        return True
+
+    def _is_idle(self, timeout: float) -> bool:
+        if any(reception.in_flight for reception in self._receptions):
+            return False
+        names = {queue.name for reception in self._receptions for queue in reception.queues}
+        if not names:
+            return True
+        waiting = self._publisher.ask(lambda link: sum(map(link.size, sorted(names))), timeout)
+        return waiting == 0
+
+    def why_not_ready(self) -> str | None:
+        return self._publisher.why_not_ready()
+
+    @contextlib.contextmanager
+    def link(self) -> Iterator[Link]:
+        """An open connection of one's own, to look into queues.
+
+        :raises LinkLost: when the broker is not there.
+        """
+        link = self._make_link("inspector")
+        link.open()
+        try:
+            link.declare(self.topology)
+            yield link
+        finally:
+            link.close()
+
+    def _forget(self, reception: BrokerReception) -> None:
+        if reception in self._receptions:
+            self._receptions.remove(reception)
+
+
+class BrokerReception(Reception):
+    """One service's consumer on one transport."""
+
+    def __init__(
+        self,
+        transport: BrokerEventTransport,
+        subscriber: Subscriber,
+        run: Callable[[Handler, Any], Any],
+        processed: ProcessedEvents | None,
+        recent: ProcessedEvents | None,
+        owned: ProcessedEvents | None,
+    ) -> None:
+        self._transport = transport
+        self._owned = owned
+        self.queues: list[Queue] = transport.topology.queues_of(subscriber)
+        publisher = transport._publisher
+        processor = Processor(
+            transport.topology,
+            subscriber,
+            publish=lambda messages: publisher.publish(messages, _PATIENCE),
+            run=run,
+            processed=processed,
+            recent=recent,
+            delays=transport.delays,
+        )
+        self._consumer = Consumer(
+            lambda: transport._make_link(f"{subscriber.service} consumer"),
+            transport.topology,
+            self.queues,
+            processor,
+            name=f"{transport} ({subscriber.service})",
+            pool_size=transport._pool_size,
+            relay=processor.relay,
+        )
+
+    @property
+    def in_flight(self) -> int:
+        """How many events are being handled."""
+        return self._consumer.in_flight
+
+    def start(self) -> None:
+        """Begin to receive; returns at once."""
+        self._consumer.start()
+
+    def stop(self, timeout: float) -> bool:
+        finished = self._consumer.stop(timeout)
+        self._transport._forget(self)
+        if self._owned is not None:
+            self._owned.close()
+        return finished
+
+    def why_not_ready(self) -> str | None:
+        return self._consumer.why_not_ready()

@@ -1,0 +1,37 @@
+"""From a URL to a transport."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .broker import BrokerEventTransport
+from .rabbitmq import RabbitMqEventTransport
+from .stores import MemoryEventTransport, RedisEventTransport, SqliteEventTransport
+
+__all__ = ["transport_from_url"]
+
+
+def transport_from_url(url: str, **options: Any) -> BrokerEventTransport:
+    """Make the transport that a URL names.
+
+    ::
+
+        event_transports = [transport_from_url(os.environ.get("EVENTS_URL", "events.db"))]
+
+    :param url: ``amqp://`` and ``amqps://`` for RabbitMQ, ``redis://`` and ``rediss://``,
+        ``sqlite:///file`` or the path of a file, ``memory://``, or any other of kombu's URLs.
+    :param options: those of the transport.
+    :raises ServiceConfigurationError: when it is none of these.
+    """
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme in ("amqp", "amqps", "pyamqp"):
+        return RabbitMqEventTransport.from_url(url, **options)
+    if scheme in ("redis", "rediss", "unix"):
+        return RedisEventTransport(url, **options)
+    if scheme == "memory":
+        return MemoryEventTransport(**options)
+    if scheme in ("", "sqlite"):
+        return SqliteEventTransport(url, **options)
+    from .kombu import KombuEventTransport
+
+    return KombuEventTransport(url, **options)

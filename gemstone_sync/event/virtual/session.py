@@ -1,0 +1,146 @@
+"""A store as one connection uses it: `StoreSession`.
+
+What was taken is kept by renewing its lease, and goes back when the session is closed; queues that
+expire are kept while they are consumed from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import gevent
+from gevent.threadpool import ThreadPool
+
+from .store import QueueStore, Stored
+
+__all__ = ["StoreSession"]
+
+T = TypeVar("T")
+
+#: Seconds that `close` takes at most, where another thread does it.
+_CLOSING = 2.0
+#: Seconds after which an idle thread ends.
+_IDLE = 10.0
+
+
+class StoreSession:
+    """Used by one greenlet or thread at a time.
+
+    :param lease: seconds for which messages are taken.
+    :param threaded: True to have the store called in a native thread when it blocks: nothing that
+        it waits for, a disk or a lock, then stops the other greenlets. One thread, so that what is
+        given back in the end comes after a `take` that nobody waits for any more.
+    """
+
+    def __init__(self, store: QueueStore, lease: float, *, threaded: bool) -> None:
+        self.store = store
+        self.lease = lease
+        #: Queues that expire unless they are touched, and after how many seconds.
+        self.expiring: dict[str, float] = {}
+        self._threaded = threaded
+        self._pool: ThreadPool | None = None
+        self._process = os.getpid()
+        # Kept by the thread: a take whose caller was cut off is known here all the same.
+        self._held: set[str] = set()
+        self._renew_at = math.inf
+        self._touched: dict[str, float] = {}
+
+    # Life
+
+    def open(self) -> None:
+        """:raises StoreFault: when the store is out of reach."""
+        self._process = os.getpid()
+        self.call(self.store.open)
+
+    def close(self) -> None:
+        """Give back what was taken, and disconnect. Never raises."""
+        if os.getpid() != self._process:
+            return  # after a fork: what was taken is the parent's
+        with contextlib.suppress(Exception):
+            if self._threaded and self.store.blocks:
+                with gevent.Timeout(_CLOSING, False):
+                    self.call(self._give_back)
+            else:
+                self._give_back()
+
+    def _give_back(self) -> None:
+        held, self._held = list(self._held), set()
+        try:
+            self.store.release(held)
+        finally:
+            self.store.close()
+
+    # Calling the store
+
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Call one of the store's functions, where it stops nobody else.
+
+        :raises StoreFault: as it does.
+        """
+        if not (self._threaded and self.store.blocks):
+            return function(*args)
+        if self._pool is None:
+            # Not the hub's own: a locked file would hold up those who look up host names there.
+            self._pool = ThreadPool(1, idle_task_timeout=_IDLE)
+        result, error = self._pool.apply(_outcome, (function, args))
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+    def take(self, wanted: Sequence[tuple[str, int]]) -> list[Stored]:
+        """As `QueueStore.take`; what is taken is held until it is settled."""
+        if not self._held:
+            self._renew_at = time.monotonic() + self.lease / 3
+        return self.call(self._take, wanted)
+
+    def _take(self, wanted: Sequence[tuple[str, int]]) -> list[Stored]:
+        taken = self.store.take(wanted, self.lease)
+        self._held.update(message.id for message in taken)
+        return taken
+
+    def acknowledge(self, ids: Sequence[str]) -> None:
+        """They are done with."""
+        self.call(self.store.acknowledge, ids)
+        self._held.difference_update(ids)
+
+    def release(self, ids: Sequence[str]) -> None:
+        """Give them back."""
+        self.call(self.store.release, ids)
+        self._held.difference_update(ids)
+
+    def renew(self, ids: Sequence[str]) -> None:
+        """They are still being handled."""
+        self.call(self.store.renew, ids, self.lease)
+
+    # Keeping
+
+    def renew_all_in_time(self) -> None:
+        """Renew what is held when a third of the lease is over. For those who do it themselves."""
+        if self._held and time.monotonic() >= self._renew_at:
+            self._renew_at = time.monotonic() + self.lease / 3
+            self.renew(list(self._held))
+
+    def touch_in_time(self) -> None:
+        """Touch expiring queues when a quarter of their time is over."""
+        now = time.monotonic()
+        late = [
+            queue
+            for queue, expires in self.expiring.items()
+            if now - self._touched.get(queue, -math.inf) >= expires / 4
+        ]
+        if late:
+            self.call(self.store.touch, late)
+            self._touched.update(dict.fromkeys(late, now))
+
+
+def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Result and exception: gevent prints a traceback of what a pool's function raises."""
+    try:
+        return function(*args), None
+    except BaseException as error:
+        return None, error

@@ -1,0 +1,1 @@
+"""Tests of the links: one connection to a broker each."""

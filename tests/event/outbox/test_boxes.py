@@ -1,0 +1,220 @@
+"""One suite over both kinds of database: what the relay asks of it, and the relay itself."""
+
+import logging
+import uuid
+
+import gevent
+import pytest
+import sqlalchemy as sa
+
+from gemstone_sync.event.outbox import tenure
+from gemstone_sync.event.outbox.box import BoxFault, Lease
+from gemstone_sync.event.outbox.relay import Relay
+from gemstone_sync.event.outbox.sqlalchemy_box import SqlAlchemyBox, events_table
+from gemstone_sync.event.outbox.sqlite_box import CREATE_EVENTS, SqliteBox
+from tests.event.outbox.support import Broker, events, ids_of, shop
+from tests.helpers import wait_until
+
+
+@pytest.fixture(params=["sqlite3", "SQLAlchemy engine", "SQLAlchemy URL"])
+def make_box(request, tmp_path):
+    """Each call gives a box of its own over the same database."""
+    shop(tmp_path).close()
+    path = tmp_path / "shop.db"
+    made = []
+
+    def make():
+        if request.param == "sqlite3":
+            box = SqliteBox(str(path))
+        elif request.param == "SQLAlchemy URL":
+            box = SqlAlchemyBox(f"sqlite:///{path}")
+        else:
+            made.append(sa.create_engine(f"sqlite:///{path}"))
+            box = SqlAlchemyBox(made[-1])
+        made.append(box)
+        return box
+
+    yield make
+    for thing in made:
+        getattr(thing, "dispose", getattr(thing, "close", None))()
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Stores events past the boxes, as a user's transaction does."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/shop.db")
+
+    def store(envelopes):
+        with engine.begin() as connection:
+            connection.exec_driver_sql(CREATE_EVENTS)
+            rows = [{"event": envelope.to_json()} for envelope in envelopes]
+            connection.execute(sa.insert(events_table), rows)
+
+    yield store
+    engine.dispose()
+
+
+@pytest.fixture
+def relays():
+    """``relays(box, broker)`` runs one; all are ended with the test."""
+    running = []
+
+    def start(box, broker):
+        relay = Relay(box, broker.send, uuid.uuid4().hex, logging.getLogger("gemstone_sync.event"))
+        running.append((relay, gevent.spawn(relay.run)))
+        return relay, running[-1][1]
+
+    yield start
+    for relay, greenlet in running:
+        relay.stop()
+        greenlet.join(5)
+        greenlet.kill()
+
+
+def test_it_is_empty_before_anybody_has_made_its_tables(make_box):
+    box = make_box()
+    assert box.has_events() is False
+    assert box.count() == 0
+    assert box.failed() == []
+    assert box.retry_failed() == 0
+
+
+def test_it_gives_what_was_stored_in_order_and_bounded(make_box, store):
+    sent = events(5)
+    store(sent)
+    box = make_box()
+    assert box.has_events() is True
+    rows = box.read(100, 10**6)
+    assert [row.event for row in rows] == [envelope.to_json() for envelope in sent]
+    assert len(box.read(2, 10**6)) == 2
+    assert len(box.read(100, 1)) == 1
+    box.delete([row.id for row in rows[:4]])
+    assert box.read(100, 10**6) == rows[4:]
+    assert box.count() == 1
+
+
+def test_an_id_is_never_given_twice(make_box, store):
+    """A relay that was stopped for a while would delete another event."""
+    box = make_box()
+    store(events(1))
+    (first,) = box.read(1, 1)
+    box.delete([first.id])
+    store(events(1))
+    (second,) = box.read(1, 1)
+    assert second.id > first.id
+
+
+def test_what_was_set_aside_can_be_tried_again(make_box, store):
+    box = make_box()
+    store(events(2))
+    box.prepare()
+    first, second = box.read(2, 10**6)
+    box.set_aside(first.id, "no good")
+    box.set_aside(first.id, "no good")
+    assert box.read(2, 10**6) == [second]
+    (failed,) = box.failed()
+    assert (failed.event, failed.reason) == (first.event, "no good")
+    assert box.retry_failed() == 1
+    assert [row.event for row in box.read(2, 10**6)] == [second.event, first.event]
+    assert box.failed() == []
+
+
+def test_only_one_takes_the_lease(make_box):
+    one, two = make_box(), make_box()
+    one.prepare()
+    two.prepare()
+    seen = one.lease()
+    assert seen == two.lease() == Lease("", 0)
+    assert one.swap(seen, "one") is True
+    assert two.swap(seen, "two") is False
+    assert two.lease() == Lease("one", 1)
+
+
+def test_the_relay_sends_all_in_order_and_sets_the_bad_one_aside(make_box, store, relays):
+    broker, box = Broker(), make_box()
+    broker.refused = {"bad.one"}
+    sent = events(1200)
+    store(sent[:700] + events(1, "bad.one") + sent[700:])
+    relays(box, broker)
+    wait_until(lambda: len(broker.ids) == 1200 and not box.has_events(), "events")
+    assert broker.ids == ids_of(sent)
+    assert len(box.failed()) == 1
+
+
+def test_what_was_sent_is_not_sent_again_while_it_cannot_be_deleted(make_box, store, relays):
+    """A full disk would otherwise flood the broker."""
+    broker, box = Broker(), make_box()
+    refused = []
+    delete = box.delete
+
+    def fail_twice(ids):
+        if len(refused) < 2:
+            refused.append(ids)
+            raise BoxFault("the disk is full")
+        delete(ids)
+
+    box.delete = fail_twice
+    sent = events(3)
+    store(sent)
+    relays(box, broker)
+    wait_until(lambda: len(refused) == 2 and box.count() == 0, "deleted")
+    assert broker.ids == ids_of(sent)
+
+
+def test_one_of_two_relays_sends(make_box, store, relays):
+    one, two = Broker(), Broker()
+    relays(make_box(), one)
+    relays(make_box(), two)
+    sent = []
+    for _ in range(10):
+        envelopes = events(20)
+        store(envelopes)
+        sent += ids_of(envelopes)
+        gevent.sleep(0.02)  # so that both may look in between
+    wait_until(lambda: len(one.ids) + len(two.ids) >= 200, "events")
+    assert {tuple(one.ids), tuple(two.ids)} == {tuple(sent), ()}
+
+
+def test_the_other_takes_over_at_once_from_one_that_stops(make_box, store, relays):
+    one, two = Broker(), Broker()
+    first, greenlet = relays(make_box(), one)
+    store(events(1))
+    wait_until(lambda: one.ids, "an event")
+    relays(make_box(), two)
+    first.stop()
+    greenlet.join(5)
+    store(events(1))
+    wait_until(lambda: two.ids, "an event", tenure.SILENCE - 1)
+
+
+def test_the_other_takes_over_from_one_that_says_nothing(make_box, store, relays, monkeypatch):
+    monkeypatch.setattr(tenure, "SILENCE", 0.5)
+    box = make_box()
+    box.prepare()
+    assert box.swap(box.lease(), "one that was killed")
+    broker = Broker()
+    store(events(1))
+    relays(make_box(), broker)
+    gevent.sleep(0.2)  # less than the silence
+    assert not broker.ids
+    wait_until(lambda: broker.ids, "an event", 3)
+
+
+def test_a_relay_keeps_its_lease_while_the_broker_is_slow(make_box, store, relays, monkeypatch):
+    monkeypatch.setattr(tenure, "SILENCE", 0.6)
+    monkeypatch.setattr(tenure, "BEAT", 0.1)
+    slow, other = Broker(), Broker()
+    sending = []
+
+    def send(envelopes):
+        sending.append(1)
+        gevent.sleep(1.2)  # twice the silence
+        Broker.send(slow, envelopes)
+
+    slow.send = send
+    store(events(1))
+    relays(make_box(), slow)
+    wait_until(lambda: sending, "an attempt")
+    relays(make_box(), other)
+    wait_until(lambda: slow.ids, "the event")
+    assert (len(sending), other.ids) == (1, [])

@@ -1,0 +1,117 @@
+"""A processor with what stands around it, without a broker: it publishes into a list."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gemstone_sync.errors import EventNotDelivered
+from gemstone_sync.event.deduplication import MemoryProcessedEvents
+from gemstone_sync.event.envelope import Envelope
+from gemstone_sync.event.handlers import Handler, Subscriber
+from gemstone_sync.event.link import Delivery
+from gemstone_sync.event.processor import Processor
+from gemstone_sync.event.topology import Address, Queue, Topology
+
+TOPOLOGY = Topology("test")
+
+
+def handler(function: Callable[[Any], Any], pattern: str = "x", **options: Any) -> Handler:
+    return Handler(pattern=pattern, function=function, **{"name": "on_event", **options})
+
+
+def event(name: str = "x", body: bytes = b"1", **values: Any) -> Envelope:
+    return Envelope(name=name, body=body, **values)
+
+
+class Desk:
+    """One service's processor.
+
+    :ivar published: (envelope, address, delay) of what the broker has confirmed, in order.
+    :ivar away: why the broker confirms nothing now, or None.
+    """
+
+    def __init__(self, *handlers: Handler, instance: str = "i1", **options: Any) -> None:
+        self.published: list[tuple[Envelope, Address, float]] = []
+        self.away: str | None = None
+        self.subscriber = Subscriber(service="shop", instance=instance, handlers=handlers)
+        self.queues = TOPOLOGY.queues_of(self.subscriber)
+        self.processor = Processor(TOPOLOGY, self.subscriber, publish=self._publish, **options)
+
+    def _publish(self, messages: Sequence[tuple[Envelope, Address, float]]) -> None:
+        if self.away is not None:
+            raise EventNotDelivered(self.away)
+        self.published += messages
+
+    def queue(self, kind: str = "service") -> Queue:
+        return next(queue for queue in self.queues if queue.name.split(":")[2] == kind)
+
+    def deliver(
+        self, envelope: Envelope, kind: str = "service", deliveries: int | None = None
+    ) -> bool:
+        """Hand it to the processor, as the consumer does."""
+        queue = self.queue(kind)
+        delivery = Delivery(None, queue.name, 1, envelope, deliveries)  # type: ignore[arg-type]
+        return self.processor(delivery, queue)
+
+    def relay(self, envelope: Envelope, deliveries: int | None = None) -> bool:
+        delivery = Delivery(None, TOPOLOGY.due, 1, envelope, deliveries)  # type: ignore[arg-type]
+        return self.processor.relay(delivery)
+
+    def deliver_again(self, kind: str = "service") -> tuple[Address, float]:
+        """Deliver what was published last as if its delay were over; where and when that was."""
+        envelope, address, delay = self.published.pop()
+        assert self.deliver(envelope, kind)
+        return address, delay
+
+    @property
+    def letter(self) -> Envelope:
+        """The one dead letter, which is all that was published."""
+        ((envelope, address, delay),) = self.published
+        assert (address, delay) == (Address("", TOPOLOGY.dead, mandatory=True), 0.0)
+        assert envelope.dead is not None
+        return envelope
+
+    @property
+    def reason(self) -> tuple[str, str]:
+        """Reason and error of the one dead letter."""
+        assert self.letter.dead is not None
+        return self.letter.dead.reason, self.letter.dead.error
+
+
+class Memory(MemoryProcessedEvents):
+    """One that can be out of reach, and tells who asked for what.
+
+    :ivar away: functions that fail now.
+    :ivar calls: the functions that were called, in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away: set[str] = set()
+        self.calls: list[str] = []
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.away:
+            raise OSError("connection refused")
+
+    def claim(self, key: str, owner: str, lease: float) -> Any:
+        self._called("claim")
+        return super().claim(key, owner, lease)
+
+    def renew(self, key: str, owner: str, lease: float) -> None:
+        self._called("renew")
+        super().renew(key, owner, lease)
+
+    def done(self, key: str, owner: str) -> None:
+        self._called("done")
+        super().done(key, owner)
+
+    def release(self, key: str, owner: str) -> None:
+        self._called("release")
+        super().release(key, owner)
+
+
+def key_of(desk: Desk, envelope: Envelope, is_work: bool = False) -> str:
+    from gemstone_sync.event.claims import claim_key
+
+    return claim_key(envelope, desk.subscriber, desk.subscriber.handlers[0], is_work)

@@ -1,0 +1,95 @@
+"""How transports are made, and what is said of options and addresses that there are not."""
+
+import pytest
+
+from gemstone_sync import (
+    KombuEventTransport,
+    MemoryEventTransport,
+    RabbitMqEventTransport,
+    RedisEventTransport,
+    ServiceConfigurationError,
+    SqliteEventTransport,
+    transport_from_url,
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "shown"),
+    [
+        (
+            "amqp://ada:s3cret@rabbit/shop",
+            RabbitMqEventTransport,
+            "RabbitMqEventTransport(amqp://rabbit:5672/shop)",
+        ),
+        (
+            "amqps://ada:s3cret@[::1]",
+            RabbitMqEventTransport,
+            "RabbitMqEventTransport(amqps://[::1]:5671/%2F)",
+        ),
+        (
+            "redis://:s3cret@r:6380/2",
+            RedisEventTransport,
+            "RedisEventTransport(redis://r:6380/2)",
+        ),
+        ("sqlite:////tmp/e.db", SqliteEventTransport, "SqliteEventTransport(/tmp/e.db)"),
+        ("/tmp/e.db", SqliteEventTransport, "SqliteEventTransport(/tmp/e.db)"),
+        ("memory://", MemoryEventTransport, "MemoryEventTransport"),
+        ("filesystem://", KombuEventTransport, "KombuEventTransport(filesystem:)"),
+    ],
+)
+def test_a_url_chooses_the_transport_and_its_password_is_never_shown(url, kind, shown):
+    transport = transport_from_url(url)
+    assert type(transport) is kind
+    assert str(transport) == shown
+    assert "s3cret" not in repr(vars(transport).get("topology"))
+
+
+def test_making_one_connects_to_nothing():
+    RabbitMqEventTransport("no-such-host.invalid", 1, "u", "p")
+    RedisEventTransport("redis://no-such-host.invalid:1/0")
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"aplication": "shop"}, "no option aplication; did you mean application"),
+        ({"heartbeat_interval": 5}, "it is called heartbeat here"),
+        ({"connection_attempts": 5}, "retried for ever"),
+        ({"pool_size": 0}, "pool_size is a whole number above 0"),
+        ({"shards": "4"}, "shards is a whole number above 0"),
+        ({"application": "a b"}, "application is a text of letters"),
+    ],
+)
+def test_a_wrong_option_is_answered_with_what_is_right(options, match):
+    with pytest.raises(ServiceConfigurationError, match=match):
+        RabbitMqEventTransport(**options)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: RabbitMqEventTransport.from_url("redis://x"),
+        lambda: RabbitMqEventTransport.from_url("amqp://u:s3/cret@x:y/"),
+        lambda: RedisEventTransport("http://u:s3cret@x"),
+        lambda: SqliteEventTransport("sqlite://"),
+        lambda: SqliteEventTransport("http://u:s3cret@x"),
+        lambda: KombuEventTransport("nothing"),
+    ],
+)
+def test_a_wrong_url_is_answered_with_an_example(make):
+    with pytest.raises(ServiceConfigurationError, match=r"is like|like '") as caught:
+        make()
+    assert "s3" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"), [("amqp://x", "RabbitMqEventTransport"), ("redis://x", "RedisEventTransport")]
+)
+def test_kombus_transport_for_what_has_a_better_one_is_refused(url, name):
+    with pytest.raises(ServiceConfigurationError, match=name):
+        KombuEventTransport(url)
+
+
+def test_a_lease_below_a_second_is_refused():
+    with pytest.raises(ServiceConfigurationError, match="lease is a number of seconds"):
+        SqliteEventTransport("x.db", lease=0.1)

@@ -1,0 +1,219 @@
+"""Brokers and workers killed under load, each event counted at both ends.
+
+The emitter writes down what `emit_event` returned for: that must have been done, whatever happened
+meanwhile. The worker writes down each time that it did something.
+"""
+
+import contextlib
+import json
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import gevent
+import pytest
+
+from tests.discovery.support import private_redis
+from tests.event.brokers import private_rabbitmq
+from tests.event.proxy import Proxy
+from tests.helpers import Program, call, is_ready, result_of, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+PROGRAMS = Path(__file__).parent / "event_programs.py"
+
+#: Seconds for everything to settle on a machine that is busy.
+PATIENCE = 150.0
+
+
+class Cluster:
+    """Emitters and workers on one broker, and what they wrote down."""
+
+    def __init__(self, folder, stack, url, **options):
+        self.folder = folder
+        self.stack = stack
+        self.environment = {"EVENTS_URL": url, "EVENTS_OPTIONS": json.dumps(options)}
+        self.confirmed_file = folder / "confirmed"
+        self.done_file = folder / "done"
+
+    def start(self, *arguments, **worker):
+        environment = {**self.environment, "WORKER": json.dumps(worker)}
+        command = [sys.executable, str(PROGRAMS), *map(str, arguments)]
+        started = Program(command, self.folder, environment=environment)
+        self.stack.callback(started.kill)
+        return started
+
+    def start_worker(self, **worker):
+        started = self.start("work", self.done_file, **worker)
+        started.wait_until_ready()
+        return started
+
+    def start_emitter(self, count, *, first=0, work=False):
+        kind = ["work"] if work else []
+        return self.start("emit", self.confirmed_file, first, count, *kind)
+
+    @property
+    def confirmed(self):
+        """The numbers of the events that were confirmed."""
+        return [int(line) for line in lines_of(self.confirmed_file)]
+
+    @property
+    def done(self):
+        """How often each number was done."""
+        return Counter(int(line.split()[0]) for line in lines_of(self.done_file))
+
+    def wait_for(self, emitter, count):
+        """Wait until all are confirmed, and all that are confirmed are done."""
+        emitter.wait_until(lambda: "done" in emitter.stdout, "all confirmed", PATIENCE)
+        assert len(set(self.confirmed)) == count
+        missing = set(self.confirmed)
+        wait_until(lambda: not missing.difference(self.done), f"all of {count} are done", PATIENCE)
+
+    def duplicates(self):
+        return sum(times - 1 for times in self.done.values())
+
+
+def lines_of(path):
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def stack():
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def rabbitmq(tmp_path, stack):
+    folder = tmp_path / "rabbitmq"
+    folder.mkdir()
+    return stack.enter_context(private_rabbitmq(folder))
+
+
+def test_a_rabbitmq_that_is_killed_twice_under_load_loses_nothing(tmp_path, stack, rabbitmq):
+    cluster = Cluster(tmp_path, stack, rabbitmq.url)
+    cluster.start_worker(deduplication=f"sqlite:///{tmp_path}/processed.db")
+    cluster.start_worker(name="other")
+    emitter = cluster.start_emitter(20_000)
+    for part in (4_000, 11_000):
+        emitter.wait_until(lambda p=part: len(cluster.confirmed) > p, "a part", PATIENCE)
+        rabbitmq.kill()
+        rabbitmq.start()
+    cluster.wait_for(emitter, 20_000)
+    by_event = Counter(line.split()[1] for line in lines_of(cluster.done_file))
+    wait_until(lambda: set(cluster.done.values()) >= {2}, "both services", PATIENCE)
+    twice = cluster.duplicates() - 20_000  # both services are meant to
+    print(f"20,000 confirmed, 0 lost, {twice} done twice")
+    assert len(by_event) == 20_000
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "redis", "sqlite"])
+def test_workers_that_are_killed_do_each_job_at_least_once(tmp_path, stack, broker, request):
+    if broker == "rabbitmq":
+        cluster = Cluster(tmp_path, stack, request.getfixturevalue("rabbitmq").url)
+    elif broker == "redis":
+        server = stack.enter_context(private_redis(tmp_path))
+        cluster = Cluster(tmp_path, stack, server.url, lease=2)
+    else:
+        cluster = Cluster(tmp_path, stack, f"sqlite:///{tmp_path}/events.db", lease=2)
+    workers = [cluster.start_worker(seconds=0.01) for _ in range(3)]
+    emitter = cluster.start_emitter(5_000, work=True)
+    kills = 0
+    while len(cluster.done) < 4_000 and kills < 12:
+        gevent.sleep(random.uniform(0.1, 0.4))
+        victim = workers.pop(random.randrange(len(workers)))
+        victim.kill()
+        kills += 1
+        workers.append(cluster.start_worker(seconds=0.01))
+    cluster.wait_for(emitter, 5_000)
+    print(f"{broker}: 5,000 jobs, {kills} workers killed, {cluster.duplicates()} done twice")
+    assert kills >= 2
+
+
+def test_a_redis_that_is_restarted_loses_nothing(tmp_path, stack):
+    server = stack.enter_context(
+        private_redis(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
+    )
+    cluster = Cluster(tmp_path, stack, server.url, lease=2)
+    cluster.start_worker()
+    emitter = cluster.start_emitter(5_000)
+    emitter.wait_until(lambda: len(cluster.confirmed) > 1_000, "a part", PATIENCE)
+    server.kill()
+    gevent.sleep(0.5)
+    server.start()
+    cluster.wait_for(emitter, 5_000)
+    print(f"5,000 events, one kill -9 of Redis, {cluster.duplicates()} done twice")
+
+
+@pytest.mark.parametrize("trouble", ["stall", "cut", "drip"])
+def test_a_network_that_is_in_trouble_loses_nothing(tmp_path, stack, rabbitmq, trouble):
+    proxy = stack.enter_context(Proxy(rabbitmq.port))
+    url = rabbitmq.url.replace(f":{rabbitmq.port}", f":{proxy.port}")
+    assert url != rabbitmq.url
+    cluster = Cluster(tmp_path, stack, url, heartbeat=2)
+    cluster.start_worker()
+    emitter = cluster.start_emitter(5_000)
+    emitter.wait_until(lambda: len(cluster.confirmed) > 500, "a part", PATIENCE)
+    for _ in range(3):
+        if trouble == "stall":
+            proxy.stall()
+            gevent.sleep(6)  # longer than two heartbeats
+            proxy.resume()
+        elif trouble == "cut":
+            proxy.cut()
+            gevent.sleep(0.5)
+        else:
+            proxy.drip(20_000)
+            gevent.sleep(2)
+            proxy.resume()
+    cluster.wait_for(emitter, 5_000)
+    print(f"{trouble}: 5,000 events, {cluster.duplicates()} done twice")
+
+
+def test_a_memory_alarm_holds_publishers_up_and_loses_nothing(tmp_path, stack, rabbitmq):
+    cluster = Cluster(tmp_path, stack, rabbitmq.url)
+    worker = cluster.start_worker()
+    emitter = cluster.start_emitter(10_000)
+    emitter.wait_until(lambda: len(cluster.confirmed) > 1_000, "a part", PATIENCE)
+    rabbitmq.set_memory_alarm(True)
+    gevent.sleep(3)
+    before = len(cluster.confirmed)
+    gevent.sleep(1)
+    assert len(cluster.confirmed) == before < 10_000
+    assert result_of(call(worker.port, "trivial")) > 0
+    rabbitmq.set_memory_alarm(False)
+    cluster.wait_for(emitter, 10_000)
+
+
+def test_a_frozen_rabbitmq_is_noticed_and_everything_arrives_afterwards(tmp_path, stack, rabbitmq):
+    cluster = Cluster(tmp_path, stack, rabbitmq.url, heartbeat=2)
+    worker = cluster.start_worker()
+    emitter = cluster.start_emitter(10_000)
+    emitter.wait_until(lambda: len(cluster.confirmed) > 1_000, "a part", PATIENCE)
+    with rabbitmq.frozen():
+        wait_until(lambda: not is_ready(worker.port), "the worker says that it is not ready", 30)
+        assert result_of(call(worker.port, "trivial")) > 0
+    wait_until(lambda: is_ready(worker.port), "it is ready again", 60)
+    cluster.wait_for(emitter, 10_000)
+
+
+def test_sigterm_with_100_in_flight_finishes_them_and_gives_the_rest_back(
+    tmp_path, stack, rabbitmq
+):
+    cluster = Cluster(tmp_path, stack, rabbitmq.url)
+    worker = cluster.start_worker(seconds=2)
+    emitter = cluster.start_emitter(300, work=True)
+    emitter.wait_until(lambda: "done" in emitter.stdout, "all confirmed", PATIENCE)
+    began = time.monotonic()
+    wait_until(lambda: len(cluster.done) in range(0, 101), "they run")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    print(f"stopped after {time.monotonic() - began:.1f} s with {len(cluster.done)} done")
+    assert len(cluster.done) == 100
+    assert set(cluster.done.values()) == {1}
+    cluster.start_worker()
+    cluster.wait_for(emitter, 300)
+    assert cluster.duplicates() == 0
