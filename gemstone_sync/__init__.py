@@ -5,9 +5,10 @@ Public names are loaded on first use (PEP 562). The first use of a service-side 
 errors never do. ``GEMSTONE_MONKEY_PATCH=0`` in the environment opts out.
 
 Reading order of the packages, from the bottom: `errors`, `protocol` (bytes <-> messages),
-`concurrency` (greenlets), `config`, `client` (RemoteService), `event` (broadcast and work, on kombu), `discovery`
-(finding services), `contract` (type hints), `dispatch` (bytes -> your method -> bytes), `server` (HTTP), `ops` (health,
-logs), `service` (MicroService, which wires all of it), `registry` (a service), `testing`.
+`concurrency` (greenlets), `config`, `client` (RemoteService), `event` (broadcast and work, on
+kombu), `discovery` (finding services), `contract` (type hints), `dispatch` (bytes -> your method ->
+bytes), `server` (HTTP), `ops` (health, logs), `service` (MicroService, which wires all of it),
+`registry` (a service), `testing`.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         UNSET,
         AccessDenied,
         BadResponse,
+        BrokerUnavailable,
         CircuitOpen,
         ConnectionFailed,
         ConnectionLost,
@@ -191,6 +193,7 @@ __all__ = [
     "ResponseTooLarge",
     "RemoteError",
     "EventNotDelivered",
+    "BrokerUnavailable",
     "Reject",
     "RetryLater",
     "TransportError",

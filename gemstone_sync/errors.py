@@ -23,6 +23,7 @@ Only exceptions (and `UNSET`, which they need) belong here; nothing is imported.
     │   └── RemoteError                an error object that a RemoteService received; what is
     │                                  raised is of the class of its code as well
     ├── EventNotDelivered              an event that the broker is not known to have
+    ├── BrokerUnavailable              no connection to the broker to look into its queues
     ├── Reject                         a handler says: never again, to the dead letters
     ├── RetryLater                     a handler says: not now, again in so many seconds
     └── TransportError                 a RemoteService got no answer that counts
@@ -61,6 +62,7 @@ __all__ = [
     "ResponseTooLarge",
     "RemoteError",
     "EventNotDelivered",
+    "BrokerUnavailable",
     "Reject",
     "RetryLater",
     "TransportError",
@@ -287,6 +289,10 @@ class EventNotDelivered(GemstoneError):
 
     Emitting again is safe for handlers that can take an event twice.
     """
+
+
+class BrokerUnavailable(GemstoneError):
+    """The broker cannot be reached, or refuses: its queues cannot be looked into."""
 
 
 class Reject(GemstoneError):

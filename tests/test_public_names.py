@@ -36,7 +36,7 @@ PUBLIC = {
     *("BaseEventTransport", "RabbitMqEventTransport", "RedisEventTransport"),
     *("SqliteEventTransport", "MemoryEventTransport", "KombuEventTransport"),
     *("transport_from_url", "EventEmitter", "Outbox", "current_event"),
-    *("EventNotDelivered", "Reject", "RetryLater"),
+    *("EventNotDelivered", "BrokerUnavailable", "Reject", "RetryLater"),
     *("StaticDiscoveryStrategy", "MemoryDiscoveryStrategy", "ServiceNotFound"),
 }
 

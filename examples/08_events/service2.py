@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gemstone_sync
+
 from settings import make_transport
 
 

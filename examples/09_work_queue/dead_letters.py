@@ -6,6 +6,7 @@ import sys
 import time
 
 from gemstone_sync.event import deadletters
+
 from settings import make_transport
 
 transport = make_transport()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 import gemstone_sync
+
 from settings import make_transport
 
 

@@ -20,8 +20,10 @@ from typing import Any
 __all__ = ["is_patched", "patch", "patching_wanted"]
 
 #: Packages that need the originals: gevent itself, and the standard library, whose modules refer to
-#: each other by module and whose C parts (``_socket.socket``) gevent's own classes build upon.
-_LEAVE_ALONE = sys.stdlib_module_names | {"gevent", "greenlet"}
+#: each other by module and whose C parts (``_socket.socket``) gevent's own classes build upon; and
+#: gemstone_sync, which refers to modules too and whose few direct references are meant to be native
+#: (``monkey.get_original``): rebound, an owner would take each greenlet for another thread.
+_LEAVE_ALONE = sys.stdlib_module_names | {"gevent", "greenlet", "gemstone_sync"}
 
 
 def patching_wanted() -> bool:
@@ -107,8 +109,7 @@ def _rebind(module: types.ModuleType, replaced: dict[int, tuple[Any, Any]]) -> N
 
 def _is_of_the_user(module: types.ModuleType) -> bool:
     path = getattr(module, "__file__", None)
-    # The native locks of gemstone_sync are native on purpose, wherever it is installed.
-    if not path or module.__name__.partition(".")[0] == "gemstone_sync":
+    if not path:
         return False
     paths = sysconfig.get_paths()
     libraries = (paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"])

@@ -10,7 +10,8 @@ Importing it patches nothing, and loads no broker's library.
 """
 
 from . import deadletters
-from .current import current_event
+from .current import current_event, deduplication_key
+from .deduplication import RedisProcessedEvents, SqliteProcessedEvents
 from .emitter import EventEmitter
 from .envelope import DeadLetter, Envelope
 from .outbox import Outbox
@@ -39,6 +40,10 @@ __all__ = [
     # in a handler
     "current_event",
     "Envelope",
+    # dropping what was handled already
+    "deduplication_key",
+    "SqliteProcessedEvents",
+    "RedisProcessedEvents",
     # what could not be handled
     "deadletters",
     "DeadLetter",

@@ -298,6 +298,8 @@ class _ConsumingOwner(Owner):
         self._done.clear()
         self._kept.clear()
         running = [line.running for line in self._all_lines()]
+        for delivery in self.held:
+            delivery.gone = True
         self.held = {
             delivery: line
             for delivery, line in self.held.items()

@@ -30,7 +30,7 @@ from ..errors import EventNotDelivered, ParseError, ServiceConfigurationError
 from ..protocol import decode_json
 from .envelope import DeadLetter, Envelope
 from .link import Delivery, Link, LinkLost, Outgoing
-from .signals import Signal
+from .signals import Signal, let_others_run
 from .topology import Address, Topology
 
 __all__ = ["DeadLetterEntry", "list", "purge", "replay", "show"]
@@ -86,7 +86,7 @@ def list(
     :param event: the name of an event; None for all.
     :param limit: how many at most: those that the broker gives first. RabbitMQ's quorum queues
         do not keep the places of what was looked at before.
-    :raises LinkLost: when the broker is not there.
+    :raises BrokerUnavailable: when the broker is not there.
     """
     with _opened(transport) as dead:
         found = itertools.islice(dead.matching(_chosen(None, event)), limit)
@@ -309,7 +309,7 @@ class _DeadLetters:
         if now >= self._renew_at:
             self._renew_at = now + self._renewal
             _bounded(self._link.renew, [*self._held])
-            gevent.sleep(0)
+            let_others_run()
 
     def give_back(self) -> None:
         """Let go of what is held. With the connection gone, the broker has it back already."""

@@ -73,7 +73,8 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Why an event lies with the dead letters.
 
     :ivar reason: ``"failed"`` (every attempt), ``"rejected"``, ``"invalid"`` (the body),
-        ``"expired"`` or ``"crashed"`` (the processes that handled it ended).
+        ``"expired"``, ``"unhandled"`` (no handler of that name) or ``"crashed"`` (the processes
+        that handled it ended).
     :ivar error: class and text of the exception.
     :ivar traceback: of the last attempt.
     :ivar queue: the queue it came from, where `replay` puts it back.
@@ -170,7 +171,10 @@ def from_message(
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    if not isinstance(value, str) or not value:
+        return None
+    # py-amqp lets lone surrogates through, which nothing could encode again.
+    return value if value.isascii() or value.encode("utf-8", "replace").decode() == value else None
 
 
 def _number(value: object) -> float | None:

@@ -58,9 +58,10 @@ class Delivery:
     :ivar tag: what the link knows it by.
     :ivar deliveries: how often it was delivered before without being acknowledged; None when the
         broker does not tell.
+    :ivar gone: True once its link is lost: the broker delivers it again, here or elsewhere.
     """
 
-    __slots__ = ("deliveries", "envelope", "link", "queue", "tag")
+    __slots__ = ("deliveries", "envelope", "gone", "link", "queue", "tag")
 
     def __init__(
         self, link: Link, queue: str, tag: Any, envelope: Envelope, deliveries: int | None = None
@@ -70,6 +71,7 @@ class Delivery:
         self.tag = tag
         self.envelope = envelope
         self.deliveries = deliveries
+        self.gone = False
 
 
 class Link(abc.ABC):

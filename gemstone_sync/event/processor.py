@@ -56,8 +56,8 @@ _LONGEST = 10 * 366 * 86400.0
 #: Seconds, from and to, until one asks again whether another worker is through. By chance, since
 #: the copies of one event would otherwise meet again each time.
 _SOON = (1.0, 2.0)
-#: Seconds before its time that an event is let through: less than a step of the ladder of delays.
-_EARLY = 0.05
+#: Seconds of a delay that are waited for here: about the smallest step of the ladder of delays.
+_SHORT = 0.15
 #: How often an event whose delay is over is given back before its address counts as gone.
 _RELAYS = 3
 #: From so many deliveries without an answer on the log says so.
@@ -129,7 +129,7 @@ class Processor:
             if letter is not None:
                 self._bury(envelope, letter, queue.name)
             for handler in handlers:
-                self._see_through(envelope, handler, queue)
+                self._see_through(delivery, handler, queue)
         except EventNotDelivered as error:
             self._logger.warning("%s goes back to %s: %s", _shown(envelope), queue.name, error)
             return False
@@ -141,9 +141,10 @@ class Processor:
         """Publish a delayed event when it is due, or again with what is left of its delay."""
         envelope = delivery.envelope
         left = 0.0 if envelope.due is None else envelope.due - time.time()
-        if left <= _EARLY:
-            envelope, left = envelope.with_changes(due=None), 0.0
         try:
+            if left <= _SHORT:
+                gevent.sleep(max(0.0, left))
+                envelope, left = envelope.with_changes(due=None), 0.0
             try:
                 self._publish([(envelope, self._topology.address_of(envelope), left)])
             except EventNotDelivered as error:
@@ -209,8 +210,9 @@ class Processor:
 
     # One handler
 
-    def _see_through(self, envelope: Envelope, handler: Handler, queue: Queue) -> None:
+    def _see_through(self, delivery: Delivery, handler: Handler, queue: Queue) -> None:
         """Have a handler handle an event, or see to it that it is done later."""
+        envelope = delivery.envelope
         in_place = queue.keyed or not self._delays
         while (step := self._try(envelope, handler, queue)) is not None:
             envelope = step.envelope.with_changes(handler=handler.name)
@@ -222,6 +224,8 @@ class Processor:
                 return
             # It stays unacknowledged, so that those behind it with the same key wait.
             gevent.sleep(step.delay)
+            if delivery.gone:
+                return  # it is delivered again, and must not be handled at two places
             if (letter := _expired(envelope)) is not None:
                 self._bury(envelope, letter, queue.name)
                 return

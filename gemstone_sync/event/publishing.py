@@ -167,12 +167,20 @@ class PublishingOwner(Owner):
         self.wake()
 
     def drain(self, timeout: float) -> bool:
-        """Wait until nothing is left to publish."""
+        """Wait until nothing is left to publish; False when so many seconds were not enough."""
+        end = time.monotonic() + timeout
+        # Again: between the wake-up and here somebody may have published.
+        while self._wait_drained(seconds_until(end)):
+            if not self._has_work():
+                return True
+        return False
+
+    def _wait_drained(self, timeout: float) -> bool:
         drained = Receipt()
         self._drains.append(drained)
         self._tell_drained()
         try:
-            return drained.wait(timeout) and not self._has_work()
+            return drained.wait(timeout)
         finally:
             self._drains = [other for other in self._drains if other is not drained]
 

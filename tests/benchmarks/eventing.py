@@ -114,6 +114,7 @@ PUBLISHERS = (
     Peer("raw-windowed", "py-amqp, window of 100", "raw_amqp", "windowed", patched="gevent"),
     Peer("raw-plain", "py-amqp, window of 100, unpatched", "raw_amqp", "windowed"),
     Peer("raw-single", "py-amqp, one by one", "raw_amqp", "one_by_one", patched="gevent"),
+    Peer("kombu-single", "kombu Producer, one by one", "plain_kombu", "single", patched="gevent"),
     Peer(
         "kombu",
         "kombu, 50 greenlets, pool of 50",
@@ -339,7 +340,7 @@ def store_scene(kind: str, folder: Path) -> Iterator[dict[str, Any]]:
     finally:
         if kind == "redis":
             with redis.Redis.from_url(REDIS_URL, socket_timeout=10) as client:
-                for key in client.scan_iter(match=f"{application}*", count=1000):
+                for key in client.scan_iter(match=f"*{application}*", count=1000):
                     client.delete(key)
         for left in folder.glob(f"{application}.db*"):
             left.unlink()

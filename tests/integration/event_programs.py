@@ -7,11 +7,14 @@
 
 Where the broker is comes from the environment: ``EVENTS_URL``, and ``EVENTS_OPTIONS``, a JSON
 object of the transport's options. ``WORKER`` is a JSON object: ``seconds`` that a job takes,
-``deduplication`` for a handler that is not idempotent, ``name`` of the service.
+``deduplication`` for a handler that is not idempotent, ``name`` of the service, ``effects`` for a
+SQLite file in which the effect and the mark that it was handled are one transaction.
 """
 
+import contextlib
 import json
 import os
+import sqlite3
 import sys
 import time
 
@@ -20,6 +23,7 @@ from gemstone_sync import EventEmitter, MicroService, current_event, event_handl
 
 # Nothing service-side was used so far.
 from gemstone_sync.concurrency import patch
+from gemstone_sync.event import SqliteProcessedEvents, deduplication_key
 
 URL = os.environ["EVENTS_URL"]
 OPTIONS = json.loads(os.environ.get("EVENTS_OPTIONS", "{}"))
@@ -62,6 +66,8 @@ class Worker(MicroService):
     skip_configuration = True
     event_transports = [gemstone_sync.transport_from_url(URL, **OPTIONS)]
     event_deduplication = WORKER.get("deduplication")
+    if "effects" in WORKER:
+        event_deduplication = SqliteProcessedEvents(WORKER["effects"])
 
     def on_service_start(self):
         self.done = Record(sys.argv[2])
@@ -70,6 +76,11 @@ class Worker(MicroService):
     @event_handler("job", idempotent=event_deduplication is None, retries=20)
     def do(self, number: int) -> None:
         time.sleep(WORKER.get("seconds", 0.0))
+        if "effects" in WORKER:
+            connection = sqlite3.connect(WORKER["effects"], timeout=20)
+            with contextlib.closing(connection), connection:
+                connection.execute("INSERT INTO effects VALUES (?)", [number])
+                self.event_deduplication.record(connection, deduplication_key())
         self.done.add(f"{number} {current_event().id}")
 
     @gemstone_sync.exposed_method()

@@ -134,7 +134,9 @@ def test_a_waiter_gives_the_body_of_the_first_event_of_that_name(greeter: Greete
 
 def test_a_waiter_says_what_came_instead(greeter: Greeter) -> None:
     with event_waiter(greeter, "said_hello") as waiter:
-        with pytest.raises(AssertionError, match=r"'said_hello' was emitted within 0 s; .* none at"):
+        with pytest.raises(
+            AssertionError, match=r"'said_hello' was emitted within 0 s; .* none at"
+        ):
             waiter.wait(timeout=0)
         greeter.emit_event("said_goodbye", None)
         with pytest.raises(AssertionError, match="emitted: said_goodbye"):

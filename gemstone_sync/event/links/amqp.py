@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import socket
 import ssl
 import time
@@ -38,12 +39,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AmqpLink"]
 
+logger = logging.getLogger("gemstone_sync.event")
+
 #: Seconds after which other greenlets get their turn.
 _SLICE = 0.005
 #: Seconds that an orderly goodbye may take.
 _GOODBYE = 2.0
-#: Seconds for the broker to answer a question: quorum queues take their time on a busy disk.
-_PATIENCE = 10.0
 #: Seconds for which a broker that is not blocked may read nothing.
 _STALL = 30.0
 #: Bytes that wait for the socket; further messages are not encoded before it took them.
@@ -69,6 +70,8 @@ class AmqpLink(Link):
     :param options: further arguments for `kombu.Connection`.
     :raises ValueError: for a URL that is none.
     """
+
+    relays = True
 
     def __init__(
         self,
@@ -175,13 +178,19 @@ class AmqpLink(Link):
         if self._consuming is not None:
             self._consuming.ignore_all()
         connection.deadline = time.monotonic() + _GOODBYE
-        # Whatever is wrong with it now, it is over. (RabbitMQ does not read from a connection that it
-        # has blocked, so there it would not hear the goodbye.)
-        with contextlib.suppress(Exception):
+        # Whatever is wrong with it now, it is over. (RabbitMQ does not read from a connection that
+        # it has blocked, so there it would not hear the goodbye.)
+        try:
             if not self.blocked:
                 connection.close()
-        with contextlib.suppress(Exception):
-            connection.collect()
+        except Exception:
+            logger.debug("%s: no orderly goodbye", self, exc_info=True)
+        self._collect(connection)
+
+    def abandon(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon()
 
     def wait(self, signal: Signal, timeout: float) -> None:
         with self._talking() as connection:
@@ -189,7 +198,7 @@ class AmqpLink(Link):
                 return
             if connection.heartbeat:
                 timeout = min(timeout, connection.heartbeat / 4)
-            connection.wait(timeout, signal)
+            connection.wait_ready(timeout, signal)
 
     def pump(self) -> None:
         with self._talking() as connection:
@@ -244,8 +253,13 @@ class AmqpLink(Link):
 
     def _drop(self, connection: AmqpConnection) -> None:
         self._connection = None
-        with contextlib.suppress(Exception):
+        self._collect(connection)
+
+    def _collect(self, connection: AmqpConnection) -> None:
+        try:
             connection.collect()
+        except Exception:
+            logger.debug("%s: closing the socket failed", self, exc_info=True)
 
     def _on_blocked(self, reason: str) -> None:
         self.blocked, self.blocked_reason = True, reason

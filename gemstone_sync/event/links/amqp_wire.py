@@ -12,6 +12,7 @@ Only frames and sockets belong here: what is said with them is in `amqp`.
 from __future__ import annotations
 
 import contextlib
+import os
 import ssl
 import struct
 import time
@@ -68,13 +69,15 @@ class _Tls(_Buffered, SSLTransport):  # type: ignore[misc]
 
 
 class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
-    """A connection whose owner calls `receive` and `dispatch`, `flush` and `wait`."""
+    """A connection whose owner calls `receive` and `dispatch`, `flush` and `wait_ready`."""
 
     # Py-amqp leaves out the reason of connection.blocked.
     _METHODS = {
         **pyamqp.Connection._METHODS,
         spec.Connection.Blocked: spec.method(spec.Connection.Blocked, "s"),
     }
+
+    _transport: Any
 
     def __init__(self, *args: Any, deadline: float | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -181,7 +184,7 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
             left = end - time.monotonic()
             if left <= 0:
                 raise TimeoutError("the broker gave no answer in time")
-            self.wait(left)
+            self.wait_ready(left)
 
     # Writing
 
@@ -207,7 +210,7 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
 
     # Waiting
 
-    def wait(self, timeout: float, signal: Signal | None = None) -> None:
+    def wait_ready(self, timeout: float, signal: Signal | None = None) -> None:
         """Return when the socket can go on, `signal` is set or so many seconds are over."""
         sock = self._socket()
         if timeout <= 0 or self._frames or (hasattr(sock, "pending") and sock.pending()):
@@ -251,6 +254,14 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
         with contextlib.suppress(OSError):
             self.flush()
         super().collect()
+
+    def abandon(self) -> None:
+        """Let go of the socket as another process's: no goodbye, no shutdown."""
+        self._watchers = {}  # their loop is the other process's too
+        transport, self._transport = self._transport, None
+        if transport is not None and transport.sock is not None:
+            os.close(transport.sock.detach())
+            transport.sock = None
 
 
 class AmqpTransport(pyamqp.Transport):  # type: ignore[misc]

@@ -18,7 +18,7 @@ from kombu.transport import virtual
 from ..envelope import from_message, to_message
 from ..link import Delivery, Link, LinkLost, LinkRefused, Outgoing
 from ..names import best_match
-from ..signals import Signal
+from ..signals import Signal, let_others_run
 from ..topology import Queue, Topology
 
 __all__ = ["KombuLink", "lacks_of"]
@@ -104,7 +104,7 @@ class KombuLink(Link):
                 except TimeoutError:
                     return
                 if time.monotonic() - began > _SLICE:
-                    gevent.sleep(0)
+                    let_others_run()
                     began = time.monotonic()
 
     # Declaring

@@ -30,7 +30,8 @@ __all__ = ["StoreLink"]
 #: Seconds after which other greenlets get their turn.
 _SLICE = 0.005
 #: Seconds without anything to take after which it is looked for less often, and the seconds between
-#: two looks then: idle, 10 ms cost 0.3% of a core (5 ms 0.6%) and a message waits 5 ms on average.
+#: two looks then. An idle consumer took 5.3% of a core at 5 ms, 2.9 at 10, 1.7 at 20 (measured on a
+#: machine busy with other things, where waking up is dear); at 10 ms a message waits 5 on average.
 _IDLE, _IDLE_INTERVAL = 1.0, 0.01
 
 

@@ -169,7 +169,7 @@ def _check_driver(url: sa.URL) -> None:
     try:
         url.get_dialect().import_dbapi()
     except (ArgumentError, ImportError) as error:
-        shown = url.render_as_string(hide_password=True)
+        shown = url.set(query={}).render_as_string(hide_password=True)
         raise ServiceConfigurationError(f"the database {shown}: {one_line(error)}") from error
 
 

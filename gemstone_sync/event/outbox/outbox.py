@@ -80,8 +80,10 @@ class Outbox:
         if not envelopes:
             return
         process = self._here()
-        ticket = process.adder.ticket([envelope.to_json() for envelope in envelopes])
-        self._ask(process.location, process.adder.commit, ticket)
+        try:
+            process.adder.add([envelope.to_json() for envelope in envelopes])
+        except BoxFault as fault:
+            raise EventNotDelivered(f"the outbox {fault}") from fault
         if process.relays is not None:
             process.relays.wake(process.location.key)
 

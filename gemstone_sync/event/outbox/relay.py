@@ -195,6 +195,8 @@ class Relay:
     def _complain(self, error: BaseException) -> None:
         expected = isinstance(error, (EventNotDelivered, BoxFault))
         text = one_line(error)
+        if not isinstance(error, BoxFault):
+            text = f"{self._box.name}: {text}"
         known, self._complaint = self._complaint, text
         if text == known:
             return
@@ -202,11 +204,7 @@ class Relay:
         if known is None or not expected:
             level = logging.WARNING if expected else logging.ERROR
         self._logger.log(
-            level,
-            "outbox: the events in %s wait: %s",
-            self._box.name,
-            text,
-            exc_info=None if expected else error,
+            level, "outbox: events wait in %s", text, exc_info=None if expected else error
         )
 
     def _recover(self) -> None:

@@ -66,7 +66,7 @@ class SqlAlchemyBox(Box):
         else:
             self._url = url = sa.make_url(database)
         self.key = key_of_url(url)
-        self.name = url.render_as_string(hide_password=True)
+        self.name = shown(url)
         self.prepared = False
 
     def prepare(self) -> None:
@@ -210,6 +210,11 @@ class SqlAlchemyBox(Box):
             raise BoxFault(f"{self.name}: {one_line(cause)}") from error
         except (OSError, ImportError) as error:
             raise BoxFault(f"{self.name}: {one_line(error)}") from error
+
+
+def shown(url: sa.URL) -> str:
+    """A URL for logs: without a password, which may stand among the options too."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def key_of_url(url: sa.URL) -> Hashable:

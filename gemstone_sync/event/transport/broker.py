@@ -15,13 +15,13 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from ...errors import ServiceConfigurationError
+from ...errors import BrokerUnavailable, EventNotDelivered, ServiceConfigurationError
 from ..consumer import Consumer
 from ..deduplication import ProcessedEvents
 from ..emission import make_envelope, make_envelopes
 from ..envelope import Envelope
 from ..handlers import Handler, Subscriber
-from ..link import Link
+from ..link import Link, LinkLost
 from ..processor import Processor
 from ..publisher import Publisher
 from ..topology import Queue, Topology
@@ -46,6 +46,8 @@ class BrokerEventTransport(BaseEventTransport):
 
     #: Whether the broker can deliver later.
     delays: bool = True
+    #: How often an event is delivered that kills its process; None: what the broker says.
+    handled_limit: int | None = None
     #: Whether there is a store for ``idempotent=False`` without one being configured.
     has_own_store: bool = False
 
@@ -84,6 +86,10 @@ class BrokerEventTransport(BaseEventTransport):
     @abc.abstractmethod
     def _make_link(self, role: str) -> Link:
         """A link that is not open yet. :param role: what it is for, shown by the broker."""
+
+    def _delay_queues(self) -> list[str]:
+        """Where the broker holds what is delayed, when that is not in the queues themselves."""
+        return []
 
     def _own_store(self) -> ProcessedEvents | None:
         """The memory of handled events that lies beside the events; None for none."""
@@ -236,8 +242,11 @@ class BrokerEventTransport(BaseEventTransport):
         names = {queue.name for reception in self._receptions for queue in reception.queues}
         if not names:
             return True
-        waiting = self._publisher.ask(lambda link: sum(map(link.size, sorted(names))), timeout)
-        return waiting == 0
+        names.update(self._delay_queues())
+        with contextlib.suppress(LinkLost, EventNotDelivered):  # not known: ask again
+            waiting = self._publisher.ask(lambda link: sum(map(link.size, sorted(names))), timeout)
+            return waiting == 0
+        return False
 
     def why_not_ready(self) -> str | None:
         return self._publisher.why_not_ready()
@@ -246,15 +255,18 @@ class BrokerEventTransport(BaseEventTransport):
     def link(self) -> Iterator[Link]:
         """An open connection of one's own, to look into queues.
 
-        :raises LinkLost: when the broker is not there.
+        :raises BrokerUnavailable: when the broker is not there, or breaks the connection.
         """
         link = self._make_link("inspector")
-        link.open()
         try:
-            link.declare(self.topology)
-            yield link
-        finally:
-            link.close()
+            link.open()
+            try:
+                link.declare(self.topology)
+                yield link
+            finally:
+                link.close()
+        except LinkLost as error:
+            raise BrokerUnavailable(f"{self}: {error}") from error
 
     def _forget(self, reception: BrokerReception) -> None:
         if reception in self._receptions:
@@ -285,6 +297,7 @@ class BrokerReception(Reception):
             processed=processed,
             recent=recent,
             delays=transport.delays,
+            delivery_limit=transport.handled_limit,
         )
         self._consumer = Consumer(
             lambda: transport._make_link(f"{subscriber.service} consumer"),

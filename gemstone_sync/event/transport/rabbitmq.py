@@ -70,6 +70,8 @@ class RabbitMqEventTransport(BrokerEventTransport):
         self._link_options, of_transport = _sorted_out(options)
         if isinstance(ssl, dict):
             self._link_options["tls"] = ssl
+        #: One below the broker's: here it is known which handler it was.
+        self.handled_limit = self._link_options.get("delivery_limit", 10)
         super().__init__(**{"shards": 4, **of_transport})
 
     @classmethod
@@ -87,6 +89,14 @@ class RabbitMqEventTransport(BrokerEventTransport):
             unquote(parts.password or ""),
             **{"virtual_host": virtual_host, **options},
         )
+
+    def _delay_queues(self) -> list[str]:
+        from ..links.ladder import LONGEST, SHORTEST
+
+        steps = [SHORTEST]
+        while steps[-1] < LONGEST:
+            steps.append(steps[-1] * 2)
+        return [self.topology.due, *map(self.topology.delay_queue, steps)]
 
     def _make_link(self, role: str) -> Link:
         from ..links.amqp import AmqpLink

@@ -32,6 +32,8 @@ class StoreEventTransport(BrokerEventTransport):
             raise ServiceConfigurationError(f"lease is a number of seconds from 1, not {lease!r}")
         self._lease = float(lease)
         self._delivery_limit = delivery_limit
+        #: One below the store's: here it is known which handler it was.
+        self.handled_limit = max(1, delivery_limit - 1)
         super().__init__(**options)
 
     @abc.abstractmethod

@@ -93,7 +93,10 @@ class QueueStore(abc.ABC):
 
     @abc.abstractmethod
     def bind(self, exchange: str, pattern: str, queue: str) -> None:
-        """From now on every message that matches goes there too. May be repeated."""
+        """From now on every message that matches goes there too. May be repeated.
+
+        :raises StoreFault: when there is no such queue.
+        """
 
     @abc.abstractmethod
     def unbind(self, exchange: str, pattern: str, queue: str) -> None:
@@ -105,7 +108,10 @@ class QueueStore(abc.ABC):
 
     @abc.abstractmethod
     def touch(self, queues: Sequence[str]) -> None:
-        """Keep expiring queues for their time from now."""
+        """Keep expiring queues for their time from now.
+
+        :raises StoreFault: when one of them is gone.
+        """
 
     # Messages
 

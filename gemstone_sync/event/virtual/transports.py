@@ -32,6 +32,7 @@ __all__ = ["MemoryTransport", "RedisTransport", "SqliteTransport", "StoreTranspo
 
 #: Seconds.
 _LEASE = 60.0
+_NOWHERE = "localhost"
 
 
 class StoreTransport(virtual.Transport):  # type: ignore[misc]
@@ -43,6 +44,9 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]
     implements = virtual.Transport.implements.extend(
         exchange_type=frozenset(["direct", "topic", "work"])
     )
+
+    #: Clones of a connection are to a host of this name, where the URL has none.
+    default_connection_params = {"hostname": _NOWHERE}
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
@@ -117,7 +121,7 @@ class SqliteTransport(StoreTransport):
 
     def make_store(self, client: Any) -> QueueStore:
         path = client.virtual_host
-        if client.hostname or not path or path == "/":
+        if client.hostname not in (None, "", _NOWHERE) or not path or path == "/":
             raise ServiceConfigurationError(
                 "the URL is like 'gemstone-sqlite:////var/lib/events.db', with three slashes "
                 "before a relative path and four before an absolute one"
@@ -132,7 +136,7 @@ class MemoryTransport(StoreTransport):
     _stores: dict[str, SqliteStore] = {}
 
     def make_store(self, client: Any) -> QueueStore:
-        name = client.hostname or ""
+        name = client.hostname or _NOWHERE
         return self._stores.setdefault(name, SqliteStore(":memory:")).another()
 
 

@@ -125,6 +125,8 @@ def serve(job):
         name = "bench"
         host = "127.0.0.1"
         port = job["http_port"]
+        #: The caller keeps a connection while it waits for others.
+        keep_alive_timeout = 600.0
 
         @gemstone_sync.exposed_method()
         def add(self, a: int, b: int) -> int:
@@ -137,10 +139,10 @@ def serve(job):
 
         @gemstone_sync.exposed_method()
         def emit(self, rate: int, seconds: float) -> int:
-            """Emit at a rate; how many are with the broker."""
+            """Emit at a rate, up to 200 at once; how many are with the broker."""
             count, started = 0, time.monotonic()
             while (passed := time.monotonic() - started) < seconds:
-                if due := int(passed * rate) - count:
+                if due := min(int(passed * rate) - count, 200):
                     transport.emit_events([(job["routing_key"], BODY)] * due)
                     count += due
                 gevent.sleep(0.01)

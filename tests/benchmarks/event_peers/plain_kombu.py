@@ -1,9 +1,23 @@
-"""kombu as its documentation shows it: a pool of producers, ConsumerMixin."""
+"""kombu as its documentation shows it: a producer, a pool of them, ConsumerMixin."""
+
+import time
 
 import kombu
 import kombu.pools
 from kombu.mixins import ConsumerMixin
-from runner import BODY, Handled, by_greenlets, measured
+from runner import BODY, Handled, by_greenlets, measured, until
+
+
+def single(job):
+    """One producer; each publish waits for its confirm."""
+    with connect(job, transport_options={"confirm_publish": True}) as connection:
+        producer = connection.Producer(serializer="json")
+        exchange = kombu.Exchange(job["exchange"], "topic")
+
+        def publish():
+            producer.publish(BODY, exchange=exchange, routing_key=job["routing_key"])
+
+        return measured(lambda seconds: until(time.monotonic() + seconds, publish), job)
 
 
 def pool(job):

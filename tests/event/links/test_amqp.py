@@ -399,7 +399,7 @@ def test_a_dead_letter_stays_however_often_it_is_looked_at(alone: Owner) -> None
     [
         {},
         {"content_encoding": "latin-1"},
-        {"message_id": "\udcff", "type": "\udcff"},
+        {"message_id": b"\xff", "type": b"\xff"},
         {"application_headers": {"x-delivery-count": "many", "x-death": [{"reason": 1}], "f": 1.5}},
     ],
     ids=["bare", "encoding", "no text", "headers"],

@@ -224,6 +224,14 @@ def test_large_events_are_not_read_all_at_once(outbox):
     assert max(sizes) <= 4
 
 
+def test_more_than_one_statement_is_stored_whole_and_in_order(outbox, broker):
+    sent = events(1700)
+    outbox.add(sent)
+    with started(outbox, broker):
+        assert outbox.drain(10)
+    assert broker.ids == ids_of(sent)
+
+
 def test_it_cannot_be_started_twice(outbox, broker):
     with started(outbox, broker), pytest.raises(ServiceConfigurationError, match="already"):
         outbox.start(broker.send)
@@ -260,6 +268,39 @@ def test_a_url_names_the_same_file(tmp_path, broker):
 def test_what_is_no_database_is_refused(tmp_path, databases):
     with pytest.raises(ServiceConfigurationError):
         Outbox(str(tmp_path / "events.db"), databases=databases)
+
+
+def test_a_password_is_not_told(tmp_path):
+    for url in ("x://user:secret@host/db", "postgresql+x://user:secret@host/db?password=secret"):
+        with pytest.raises(ServiceConfigurationError) as caught:
+            Outbox(str(tmp_path / "events.db"), databases=[url])
+        assert "secret" not in str(caught.value)
+
+
+def test_sqlalchemy_is_not_needed(tmp_path, run_python):
+    done = run_python(
+        """
+import sqlite3, sys
+from gemstone_sync.event.emission import make_envelope
+from gemstone_sync.event.outbox import Outbox
+sys.modules["sqlalchemy"] = None  # as if it were not installed
+outbox = Outbox("events.db", databases=["shop.db"])
+connection = sqlite3.connect("other.db")
+with connection, outbox.transaction(connection) as transaction:
+    transaction.store([make_envelope("a.b", 1)])
+outbox.start(lambda envelopes: print(envelopes[0].name))
+assert outbox.drain(10)
+outbox.stop(5)
+try:
+    Outbox("events.db", databases=["postgresql://host/db"])
+except Exception as error:
+    print(error)
+"""
+    )
+    assert done.stdout.splitlines() == [
+        "a.b",
+        "a database is given by a URL, and SQLAlchemy is not installed: pip install sqlalchemy",
+    ], done.stderr
 
 
 def test_a_file_that_is_removed_under_it_is_made_again(outbox, broker, tmp_path):

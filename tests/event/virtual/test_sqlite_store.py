@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -12,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,42 +111,57 @@ class Process:
 # Processes
 
 
-def test_bindings_that_eight_processes_make_at_once_are_all_there(
-    path: Path, store: SqliteStore
-) -> None:
-    source = """
-number = int(sys.stdin.readline())
-for i in range(20):
-    queue = f"{number}.{i}"
-    store.declare_exchange("x", "topic")
-    store.declare_queue(queue)
-    store.bind("x", f"*.{i}", queue)
-"""
-    processes = [Process(path, source) for _ in range(8)]
-    for number, each in enumerate(processes):
-        assert each.process.stdin is not None
-        each.process.stdin.write(f"{number}\n")
-        each.process.stdin.flush()
-    for each in processes:
-        each.wait()
+def in_processes(functions: Sequence[Callable[[], Any]]) -> None:
+    """Call each in a process of its own, all at once."""
+    children = []
+    start = time.monotonic() + 0.1
+    for function in functions:
+        child = os.fork()
+        if child == 0:  # pragma: no cover
+            code = 1
+            try:
+                while time.monotonic() < start:
+                    pass
+                function()
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        children.append(child)
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    assert statuses == [0] * len(children)
+
+
+def test_bindings_that_eight_processes_make_at_once_are_all_there(path: Path) -> None:
+    def bind(process: int) -> None:
+        store = SqliteStore(path)
+        for number in range(20):
+            queue = f"{process}.{number}"
+            store.declare_exchange("x", "topic")
+            store.declare_queue(queue)
+            store.bind("x", f"*.{number}", queue)
+
+    in_processes([functools.partial(bind, process) for process in range(8)])
+    store = SqliteStore(path)
     assert len(store.bindings("x")) == 160
     assert store.publish([Entry("x", f"a.{i}", b"") for i in range(20)]) == [8] * 20
+    store.close()
 
 
 def test_processes_that_make_the_file_at_the_same_time_share_it(path: Path) -> None:
-    source = """
-sys.stdin.readline()
-store.declare_queue("q")
-store.publish([Entry("", "q", b"%d" % os.getpid())])
-"""
-    processes = [Process(path, source) for _ in range(6)]
-    for each in processes:
-        each.go_on()
-    for each in processes:
-        each.wait()
-    store = SqliteStore(path)
-    assert sorted(map(int, take(store))) == sorted(each.process.pid for each in processes)
-    store.close()
+    def make(process: int) -> None:
+        store = SqliteStore(path)
+        store.declare_queue("q")
+        put(store, str(process))
+
+    for attempt in range(5):
+        file = path.with_name(f"{attempt}.db")
+        path = file
+        in_processes([functools.partial(make, process) for process in range(6)])
+        store = SqliteStore(file)
+        assert sorted(take(store)) == [str(process) for process in range(6)]
+        store.close()
 
 
 def test_what_a_killed_process_had_taken_comes_back_in_order(
@@ -347,15 +364,15 @@ while True:
     largest = 0
     fast = SqliteStore(path, synchronous="NORMAL")
     try:
-        for _ in range(100):
-            put(fast, *["x" * 1000] * 100)
+        for _ in range(80):
+            put(fast, *["x" * 20_000] * 20)
             largest = max(largest, (path.parent / "events.db-wal").stat().st_size)
             fast.acknowledge([message.id for message in fast.take([("q", 1000)], LEASE)])
     finally:
         reader.kill()
         fast.close()
-    # 10 MB went through it; SQLite empties it from 4 MB on.
-    assert largest < 8_000_000
+    # 32 MB went through it; SQLite empties it from 4 MB on, when it can.
+    assert largest < 16_000_000
 
 
 def test_room_is_used_again(path: Path, store: SqliteStore) -> None:
@@ -528,7 +545,7 @@ def test_a_database_that_may_not_grow(path: Path, store: SqliteStore) -> None:
 @pytest.mark.parametrize(("mode", "said"), [(0o444, "cannot be written"), (0o000, "permissions")])
 def test_a_file_that_may_not_be_written(mode: int, said: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)  # noqa: S103
+        os.chmod(folder, 0o755)
         path = Path(folder, "events.db")
         store = SqliteStore(path)
         store.open()

@@ -1,0 +1,413 @@
+"""Programs that know kombu and nothing else use the stores by name."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import kombu
+import kombu.exceptions
+import pytest
+from amqp.exceptions import NotFound
+from kombu.mixins import ConsumerMixin
+from kombu.pools import producers
+
+import gemstone_sync.event.virtual.registration  # noqa: F401
+from gemstone_sync.errors import ServiceConfigurationError
+from gemstone_sync.event.virtual.sqlite_store import SqliteStore
+from gemstone_sync.event.virtual.store import Entry, StoreFault
+from tests.discovery.support import shared_redis
+from tests.helpers import LIMIT, wait_until
+
+EXCHANGE = kombu.Exchange("x", "topic")
+
+
+@pytest.fixture(params=["sqlite", "memory", "redis"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A URL, and transport options."""
+    if request.param == "sqlite":
+        yield f"gemstone-sqlite:///{tmp_path}/events.db", {}
+    elif request.param == "memory":
+        yield f"gemstone-memory://{uuid.uuid4().hex}", {}
+    else:
+        with shared_redis() as prefix:
+            yield "gemstone-redis://127.0.0.1:6379/0", {"prefix": prefix}
+
+
+@pytest.fixture
+def connect(place: tuple[str, dict[str, Any]]) -> Iterator[Any]:
+    url, options = place
+    made = []
+
+    def connect(**more: Any) -> Any:
+        made.append(kombu.Connection(url, transport_options={**options, **more}))
+        return made[-1]
+
+    yield connect
+    for connection in made:
+        connection.close()
+
+
+def queue(name: str = "q", routing_key: str = "#", **options: Any) -> kombu.Queue:
+    return kombu.Queue(name, EXCHANGE, routing_key, **options)
+
+
+def publish(connection: Any, *bodies: Any, routing_key: str = "a.b", **options: Any) -> None:
+    producer = connection.Producer(exchange=EXCHANGE)
+    for body in bodies:
+        producer.publish(body, routing_key=routing_key, **options)
+
+
+class Consuming:
+    """A consumer; what it got, and its messages."""
+
+    def __init__(self, connection: Any, *queues: kombu.Queue, **options: Any) -> None:
+        self.connection = connection
+        self.bodies: list[Any] = []
+        self.messages: list[Any] = []
+        self.channel = connection.channel()
+        self.consumer = kombu.Consumer(
+            self.channel, list(queues), callbacks=[self._on_message], **options
+        )
+        self.consumer.consume()
+
+    def _on_message(self, body: Any, message: Any) -> None:
+        self.bodies.append(body)
+        self.messages.append(message)
+
+    def drain(self, count: int) -> list[Any]:
+        """Wait until it has so many, and see that no more come."""
+        while len(self.bodies) < count:
+            self.connection.drain_events(timeout=LIMIT)
+        assert not self.gets_more()
+        assert len(self.bodies) == count
+        return self.bodies
+
+    def gets_more(self) -> bool:
+        try:
+            self.connection.drain_events(timeout=0.02)
+        except TimeoutError:
+            return False
+        return True
+
+
+def test_producer_and_consumer(connect: Any) -> None:
+    consuming = Consuming(connect(), queue(routing_key="orders.*"))
+    publish(connect(), {"n": 1}, {"text": "Zoë ☃"}, None, routing_key="orders.paid")
+    publish(connect(), "for nobody", routing_key="orders")
+    assert consuming.drain(3) == [{"n": 1}, {"text": "Zoë ☃"}, None]
+    message = consuming.messages[0]
+    assert message.delivery_info == {
+        "exchange": "x",
+        "routing_key": "orders.paid",
+        "redelivered": False,
+    }
+    assert message.content_type == "application/json"
+    for each in consuming.messages:
+        each.ack()
+    consuming.connection.close()
+    assert not Consuming(connect(), queue()).gets_more()
+
+
+def test_bodies_of_every_kind(connect: Any) -> None:
+    consuming = Consuming(connect(), queue(), accept=["json", "pickle"])
+    raw = connect().Producer(exchange=EXCHANGE)
+    for body in (b"", b"text", bytes(range(256))):
+        raw.publish(
+            body, routing_key="a", content_type="application/data", content_encoding="binary"
+        )
+    raw.publish({"a": {1, 2}}, routing_key="a", serializer="pickle")
+    raw.publish({"big": "x" * 10_000}, routing_key="a", compression="zlib")
+    bodies = consuming.drain(5)
+    assert [bytes(body) for body in bodies[:3]] == [b"", b"text", bytes(range(256))]
+    assert bodies[3:] == [{"a": {1, 2}}, {"big": "x" * 10_000}]
+
+
+def test_headers_and_properties_come_through(connect: Any) -> None:
+    consuming = Consuming(connect(), queue())
+    publish(connect(), 1, headers={"h": [1, {"a": None}]}, correlation_id="c", reply_to="r")
+    consuming.drain(1)
+    message = consuming.messages[0]
+    assert message.headers == {"h": [1, {"a": None}]}
+    assert message.properties["correlation_id"] == "c"
+    assert message.properties["reply_to"] == "r"
+
+
+def test_direct_and_default_exchanges(connect: Any) -> None:
+    direct = kombu.Exchange("d", "direct")
+    consuming = Consuming(connect(), kombu.Queue("q", direct, "one"), kombu.Queue("r"))
+    producer = connect().Producer()
+    producer.publish(1, exchange=direct, routing_key="one")
+    producer.publish(2, exchange=direct, routing_key="on.e")
+    producer.publish(3, routing_key="r")
+    assert sorted(consuming.drain(2)) == [1, 3]
+
+
+def test_work_is_done_by_one(connect: Any) -> None:
+    work = kombu.Exchange("w", "work")
+    one = Consuming(connect(), kombu.Queue("any", work, "#"))
+    two = Consuming(connect(), kombu.Queue("exact", work, "mail"))
+    connect().Producer().publish("letter", exchange=work, routing_key="mail")
+    assert two.drain(1) == ["letter"]
+    assert not one.gets_more()
+
+
+def test_prefetch_bounds_what_is_out(connect: Any) -> None:
+    connection = connect()
+    consuming = Consuming(connection, queue())
+    consuming.consumer.qos(prefetch_count=2)
+    publish(connect(), 1, 2, 3, 4)
+    assert consuming.drain(2) == [1, 2]
+    consuming.messages[0].ack()
+    assert consuming.drain(3) == [1, 2, 3]
+    # Nothing is kept in advance beyond that: another consumer gets the rest.
+    assert Consuming(connect(), queue()).drain(1) == [4]
+
+
+def test_reject_and_requeue(connect: Any) -> None:
+    consuming = Consuming(connect(), queue())
+    publish(connect(), "again", "never")
+    consuming.drain(2)
+    consuming.messages[0].requeue()
+    consuming.messages[1].reject()
+    assert consuming.drain(3)[2] == "again"
+    with pytest.raises(consuming.messages[0].MessageStateError):
+        consuming.messages[0].ack()
+
+
+def test_what_is_not_acknowledged_goes_back_on_close(connect: Any) -> None:
+    connection = connect()
+    consuming = Consuming(connection, queue())
+    publish(connect(), 1, 2, 3)
+    consuming.drain(3)
+    consuming.messages[1].ack()
+    consuming.channel.close()
+    again = Consuming(connection, queue())
+    assert again.drain(2) == [1, 3]
+    connection.close()
+    assert Consuming(connect(), queue()).drain(2) == [1, 3]
+
+
+def test_a_cancelled_consumer_keeps_nothing_in_advance(connect: Any) -> None:
+    consuming = Consuming(connect(), queue())
+    publish(connect(), 1, 2, 3)
+    consuming.connection.drain_events(timeout=LIMIT)
+    assert consuming.bodies == [1]
+    consuming.consumer.cancel()
+    assert Consuming(connect(), queue()).drain(2) == [2, 3]
+
+
+def test_a_consumer_without_acknowledgements(connect: Any) -> None:
+    connection = connect()
+    consuming = Consuming(connection, queue(), no_ack=True)
+    publish(connect(), 1, 2)
+    consuming.drain(2)
+    connection.close()
+    assert not Consuming(connect(), queue()).gets_more()
+
+
+def test_a_simple_queue_and_get(connect: Any) -> None:
+    with connect().SimpleQueue("jobs") as jobs:
+        jobs.put({"job": 1})
+        message = jobs.get(timeout=LIMIT)
+        assert message.payload == {"job": 1}
+        message.ack()
+        with pytest.raises(jobs.Empty):
+            jobs.get_nowait()
+
+
+def test_a_consumer_mixin_with_a_pool_of_producers(connect: Any) -> None:
+    class Worker(ConsumerMixin):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.connection = connect()
+            self.seen: list[Any] = []
+
+        def get_consumers(self, consumer: Any, channel: Any) -> list[Any]:
+            return [consumer([queue()], callbacks=[self.on_message], prefetch_count=10)]
+
+        def on_message(self, body: Any, message: Any) -> None:
+            self.seen.append(body)
+            message.ack()
+
+    worker = Worker()
+    running = gevent.spawn(worker.run)
+    connection = connect()
+    channel = connection.channel()
+    wait_until(lambda: channel.get_table("x"), "the worker's binding")
+    with producers[connection].acquire(block=True, timeout=LIMIT) as producer:
+        for number in range(50):
+            producer.publish(number, exchange=EXCHANGE, routing_key="a")
+    wait_until(lambda: len(worker.seen) == 50, "50 messages")
+    worker.should_stop = True
+    running.get(timeout=LIMIT)
+    assert worker.seen == list(range(50))
+    kombu.pools.reset()
+
+
+def test_two_channels_of_one_connection(connect: Any) -> None:
+    connection = connect()
+    one, two = Consuming(connection, queue("q", "q")), Consuming(connection, queue("r", "r"))
+    publish(connect(), 1, routing_key="q")
+    publish(connect(), 2, routing_key="r")
+    while not (one.bodies and two.bodies):
+        connection.drain_events(timeout=LIMIT)
+    assert (one.bodies, two.bodies) == ([1], [2])
+
+
+def test_each_queue_has_its_turn(connect: Any) -> None:
+    consuming = Consuming(connect(), queue("q", "q"), queue("r", "r"), prefetch_count=2)
+    publish(connect(), *["q"] * 20, routing_key="q")
+    publish(connect(), "r", routing_key="r")
+    for number in range(6):
+        consuming.connection.drain_events(timeout=LIMIT)
+        consuming.messages[number].ack()
+    assert "r" in consuming.bodies
+
+
+def test_an_expiring_queue_lives_while_it_is_consumed(connect: Any) -> None:
+    consuming = Consuming(connect(), queue(expires=0.4))
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        assert not consuming.gets_more()
+    publish(connect(), 1)
+    assert consuming.drain(1) == [1]
+    consuming.connection.close()
+    channel = connect().channel()
+    wait_until(lambda: not channel.get_table("x"), "the queue's end")
+
+
+def test_exclusive_queues_go_with_their_channel(connect: Any) -> None:
+    consuming = Consuming(connect(), queue(exclusive=True))
+    channel = connect().channel()
+    assert channel.get_table("x") == [("#", None, "q")]
+    consuming.channel.close()
+    assert channel.get_table("x") == []
+
+
+def test_leases_end_and_are_renewed_by_draining(connect: Any) -> None:
+    alive = Consuming(connect(lease=0.4), queue("q", "q"))
+    gone = Consuming(connect(lease=0.4), queue("r", "r"))
+    publish(connect(), 1, routing_key="q")
+    publish(connect(), 2, routing_key="r")
+    alive.drain(1)
+    gone.drain(1)
+    other = Consuming(connect(), queue("q", "q"), queue("r", "r"))
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        assert not alive.gets_more()
+    assert other.drain(1) == [2]
+    assert other.messages[0].delivery_info["redelivered"] is True
+    alive.messages[0].ack()
+
+
+def test_the_delivery_limit_and_rejects_lead_to_the_dead_letters(connect: Any) -> None:
+    arguments = {
+        "x-delivery-limit": 2,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "dead",
+    }
+    options = {"queue_arguments": arguments}
+    dead = Consuming(connect(), kombu.Queue("dead"))
+    publish_with = connect()
+    crashing = Consuming(connect(), queue(**options))
+    publish(publish_with, "rejected")
+    crashing.drain(1)
+    crashing.messages[0].reject()
+    assert dead.drain(1) == ["rejected"]
+    crashing.connection.close()
+
+    channel = connect(lease=0.05).channel()
+    publish(publish_with, "poison")
+    for _ in range(2):
+        wait_until(lambda: channel.basic_get("q"), "the message")
+    wait_until(lambda: channel.basic_get("q") or dead.gets_more(), "the dead letter")
+    assert dead.bodies == ["rejected", "poison"]
+
+
+def test_delays_and_keys_by_headers(connect: Any) -> None:
+    consuming = Consuming(connect(), queue())
+    connection = connect()
+    publish(connection, "later", headers={"x-delay": 300})
+    publish(connection, "k1", "k2", headers={"x-gemstone-key": "k"})
+    publish(connection, "odd", headers={"x-delay": "soon", "x-gemstone-key": 7})
+    while len(consuming.bodies) < 3:
+        consuming.connection.drain_events(timeout=LIMIT)
+    assert consuming.bodies == ["k1", "odd", "later"]
+    consuming.messages[0].ack()
+    assert consuming.drain(4)[3] == "k2"
+
+
+def test_what_is_mandatory_and_reaches_no_queue_is_an_error(connect: Any) -> None:
+    connection = connect()
+    with pytest.raises(kombu.exceptions.ChannelError, match="no queue takes"):
+        publish(connection, 1, mandatory=True)
+    publish(connection, 1)
+
+
+def test_what_it_cannot_do_is_refused(connect: Any) -> None:
+    channel = connect().channel()
+    with pytest.raises(kombu.exceptions.ChannelError, match="topic and direct"):
+        channel.exchange_declare("f", type="fanout")
+    for arguments in ({"x-message-ttl": 1}, {"x-dead-letter-exchange": "x"}, {"x-max-length": 1}):
+        with pytest.raises(kombu.exceptions.ChannelError, match="queue 'q'"):
+            channel.queue_declare("q", arguments=arguments)
+    with pytest.raises(NotFound):
+        channel.queue_declare("q", passive=True)
+    with pytest.raises(NotFound):
+        channel.exchange_declare("none", passive=True)
+    channel.queue_declare("q", arguments={"x-queue-type": "quorum"})
+    channel.queue_declare("q", passive=True)
+
+
+def test_unbinding_purging_deleting(connect: Any) -> None:
+    channel = connect().channel()
+    bound = queue()(channel)
+    bound.declare()
+    publish(connect(), 1, 2)
+    assert channel.queue_declare("q", passive=True).message_count == 2
+    assert bound.purge() == 2
+    bound.unbind_from(EXCHANGE, "#")
+    publish(connect(), 3)
+    assert bound.get() is None
+    bound.bind_to(EXCHANGE, "#")
+    EXCHANGE(channel).delete()
+    publish(connect(), 4)
+    bound.delete(if_empty=True)
+    with pytest.raises(NotFound):
+        channel.queue_declare("q", passive=True)
+
+
+def test_what_is_no_message_of_kombu_s_is_left_to_the_consumer(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    with kombu.Connection(f"gemstone-sqlite:///{path}") as connection:
+        consuming = Consuming(connection, queue(), accept=["json"])
+        SqliteStore(path).publish([Entry("", "q", b"\xffgarbage")])
+        assert bytes(consuming.drain(1)[0]) == b"\xffgarbage"
+
+
+def test_a_store_that_is_out_of_reach_is_an_error_in_time(tmp_path: Path) -> None:
+    with kombu.Connection(f"gemstone-sqlite:///{tmp_path}/none/events.db") as connection:
+        assert issubclass(StoreFault, connection.connection_errors)
+        with pytest.raises(kombu.exceptions.OperationalError, match="there is no folder"):
+            connection.ensure_connection(max_retries=1, interval_start=0)
+
+
+@pytest.mark.parametrize("url", ["gemstone-sqlite://", "gemstone-sqlite://events.db"])
+def test_a_url_without_a_path_is_refused(url: str) -> None:
+    with pytest.raises(ServiceConfigurationError, match="gemstone-sqlite:////var/lib"):
+        kombu.Connection(url).connect()
+
+
+def test_a_store_of_one_s_own() -> None:
+    with (
+        kombu.Connection(
+            "gemstone-store://", transport_options={"store": lambda: SqliteStore(":memory:")}
+        ) as connection,
+        connection.SimpleQueue("q") as simple,
+    ):
+        simple.put(1)
+        assert simple.get(timeout=LIMIT).payload == 1
+    with pytest.raises(ServiceConfigurationError, match="wants a store"):
+        kombu.Connection("gemstone-store://").connect()

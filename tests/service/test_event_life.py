@@ -1,0 +1,354 @@
+"""The events of a service from its start to its end: checks, order, readiness, workers."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from gemstone_sync import (
+    EventEmitter,
+    ServiceConfigurationError,
+    event_handler,
+    exposed_method,
+)
+from gemstone_sync.testing import ServiceClient, running_service
+from tests.helpers import LIMIT, call, program, result_of, wait_until
+
+from .transports import Heard, Line, Radio, fail, health, warnings_in
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+# Start and end
+
+
+def test_handlers_are_called_between_the_start_hook_and_the_stop_hook(line: Line) -> None:
+    class Service(Heard):
+        def on_service_start(self) -> None:
+            line.log.append("start hook")
+
+        def on_service_stop(self) -> None:
+            line.log.append("stop hook")
+
+    service = Service(line)
+    assert line.log == []
+    for _ in range(2):
+        with running_service(service):
+            pass
+
+    once = ["start", "start hook", "receive", "stop receiving", "stop hook", "stop"]
+    assert line.log == once * 2
+
+
+def test_each_run_of_a_service_is_another_instance(line: Line) -> None:
+    seen = []
+    service = Heard(line)
+    for _ in range(2):
+        with running_service(service):
+            seen.append(line.receptions[0].subscriber)
+
+    assert [subscriber.service for subscriber in seen] == ["heard", "heard"]
+    assert seen[0].instance != seen[1].instance
+
+
+def test_two_services_may_share_a_transport(line: Line) -> None:
+    with running_service(Heard(line)) as first:
+        with running_service(Heard(line)) as second:
+            pass
+        first.emit_event("said_hello", 1)
+        wait_until(lambda: first.heard, "the event")  # type: ignore[attr-defined]
+        assert second.heard == []  # type: ignore[attr-defined]
+    assert line.log.count("start") == line.log.count("stop") == 2
+
+
+def test_a_handler_that_runs_is_finished_and_may_still_emit(line: Line) -> None:
+    begun = Event()
+
+    class Slow(Heard):
+        def on_hello(self, body: Any) -> None:
+            begun.set()
+            gevent.sleep(0.1)
+            self.emit_event("done", body)
+
+    service = Slow(line)
+    with running_service(service):
+        service.emit_event("said_hello", 5)
+        begun.wait(LIMIT)
+
+    assert [envelope.name for envelope in line.envelopes] == ["said_hello", "done"]
+    assert line.log[-1] == "stop"
+
+
+def test_a_handler_that_takes_too_long_is_cut_off(
+    line: Line, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = Event()
+
+    class Endless(Heard):
+        stop_timeout = 0.1
+
+        def on_hello(self, body: Any) -> None:
+            begun.set()
+            gevent.sleep(LIMIT)
+
+    service = Endless(line)
+    with running_service(service):
+        service.emit_event("said_hello", 5)
+        begun.wait(LIMIT)
+        began = time.monotonic()
+
+    assert time.monotonic() - began < 5
+    assert warnings_in(caplog) == ["heard: event handlers were cut off after 0.1 s"]
+
+
+def test_a_call_that_runs_while_the_service_stops_can_emit(line: Line) -> None:
+    begun, go = Event(), Event()
+
+    class Service(Heard):
+        @exposed_method()
+        def slow(self) -> str:
+            begun.set()
+            go.wait(LIMIT)
+            return self.emit_event("late", 1)
+
+    with running_service(Service(line)) as service:
+        calling = gevent.spawn(call, service.port, "slow")
+        begun.wait(LIMIT)
+        stopping = gevent.spawn(service.stop)
+        wait_until(lambda: "stop receiving" in line.log, "the stop")
+        go.set()
+        assert result_of(calling.get(timeout=LIMIT)) == line.envelopes[0].id
+        stopping.join(LIMIT)
+    assert line.log[-1] == "stop"
+
+
+def test_a_start_hook_that_fails_leaves_no_transport_running(line: Line) -> None:
+    class Fails(Heard):
+        def on_service_start(self) -> None:
+            raise OSError("no database")
+
+    with pytest.raises(OSError, match="no database"):
+        Fails(line).start(block=False)
+
+    assert line.log == ["start", "stop"]
+
+
+def test_a_start_hook_that_stops_the_service_stops_its_events_too(line: Line) -> None:
+    class Stops(Heard):
+        def on_service_start(self) -> None:
+            self.stop()
+
+    service = Stops(line)
+    service.start(block=False)
+    assert service._runner.stopped.wait(LIMIT)
+    assert line.receptions == []
+    assert line.log[-1] == "stop"
+
+
+def test_a_transport_that_refuses_to_start_ends_the_start() -> None:
+    first, second = Line("first"), Line("second")
+
+    def refuse() -> None:
+        raise ServiceConfigurationError("second loses events")
+
+    second.start = refuse  # type: ignore[method-assign]
+    with pytest.raises(ServiceConfigurationError, match="second loses events"):
+        Heard(first, second).start(block=False)
+    assert first.log == ["start", "stop"]
+
+
+def test_a_transport_that_refuses_to_receive_ends_the_start(line: Line) -> None:
+    second = Line("second")
+    second.refuses = "no such exchange"
+    service = Heard(line, second)
+    with pytest.raises(ServiceConfigurationError, match="no such exchange"):
+        service.start(block=False)
+
+    assert line.log == ["start", "receive", "stop receiving", "stop"]
+    assert second.log == ["start", "stop"]
+    second.refuses = None
+    with running_service(service):
+        service.emit_event("said_hello", 1)
+        wait_until(lambda: service.heard, "the event")
+
+
+def test_a_transport_that_cannot_be_stopped_does_not_keep_the_service(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemstone_sync.service.traffic._PARTING", 0.05)
+    monkeypatch.setattr("gemstone_sync.service.traffic._CUTTING_OFF", 0.05)
+    hanging, failing = Line("hanging"), Line("failing")
+    hanging.stop = lambda timeout=10.0: gevent.sleep(LIMIT)  # type: ignore[method-assign]
+    failing.stop = fail(OSError("broken"))  # type: ignore[method-assign]
+    began = time.monotonic()
+    with running_service(Heard(hanging, failing)):
+        pass
+
+    assert time.monotonic() - began < 5
+    assert "failing could not be stopped" in [r.getMessage() for r in caplog.records]
+
+
+def test_a_service_that_runs_hears_what_is_emitted_from_then_on(line: Line) -> None:
+    line.reception_reason = "connecting"
+    service = Heard(line)
+    starting = gevent.spawn(service.start, block=False)
+    wait_until(lambda: line.receptions, "the subscription")
+    gevent.sleep(0.05)
+    assert not starting.ready()
+
+    line.receptions[0].reason = None
+    starting.get(timeout=LIMIT)
+    service.stop()
+
+
+def test_a_broker_that_is_away_does_not_keep_a_service_from_starting(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemstone_sync.service.traffic._SUBSCRIBING", 0.05)
+    line.reception_reason = "connection refused"
+    with running_service(Heard(line)) as service:
+        assert health(service) == (
+            503,
+            {"status": "unavailable", "reason": "connection refused"},
+        )
+
+
+# What is checked before the start
+
+
+class Own:
+    """Looks like a transport."""
+
+    def emit_event(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+@pytest.mark.parametrize("wrong", [[Own()], [Radio], "amqp://", Radio(), [None]])
+@pytest.mark.parametrize(
+    "start",
+    [lambda service: service.start(block=False), lambda s: ServiceClient(s).__enter__()],
+    ids=["own server", "in process"],
+)
+def test_what_is_no_transport_is_refused_at_start(
+    make_service: Any, wrong: Any, start: Any
+) -> None:
+    service = make_service(port=0, event_transports=wrong)
+    with pytest.raises(
+        ServiceConfigurationError, match="event_transports must be a list of event transports"
+    ):
+        start(service)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("event_timeout", 0),
+        ("event_timeout", "10"),
+        ("max_event_size", 0),
+        ("max_event_size", 1.5),
+        ("event_deduplication", 5),
+        ("event_deduplication", ""),
+        ("outbox", 5),
+        ("outbox", ""),
+    ],
+)
+def test_a_wrong_attribute_is_refused(make_service: Any, name: str, wrong: Any) -> None:
+    service = make_service(port=0, **{name: wrong})
+    with pytest.raises(ServiceConfigurationError, match=f"{name} must be "):
+        service.start(block=False)
+
+
+def test_handlers_that_nobody_will_call_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    with running_service(Heard()):
+        pass
+    assert warnings_in(caplog) == ["Heard.on_hello will never be called: set event_transports"]
+
+
+class Careful(Heard):
+    @event_handler("paid", idempotent=False)
+    def on_paid(self, body: Any) -> None: ...
+
+
+@pytest.mark.parametrize("stores", [(False,), (True, False), (True, True)])
+def test_a_handler_that_must_not_run_twice_needs_a_memory_that_all_transports_share(
+    stores: tuple[bool, ...],
+) -> None:
+    lines = [Line() for _ in stores]
+    for one, has_own_store in zip(lines, stores, strict=True):
+        one.has_own_store = has_own_store  # type: ignore[misc]
+    with pytest.raises(
+        ServiceConfigurationError, match=r"Careful.on_paid has idempotent=False: set event_dedup"
+    ):
+        Careful(*lines).start(block=False)
+    assert [one.log for one in lines] == [[]] * len(lines)
+
+
+def test_a_transport_with_a_store_of_its_own_remembers_what_was_handled(line: Line) -> None:
+    with running_service(Careful(line)):
+        assert line.extras["processed"] is None
+
+
+# Readiness
+
+
+def test_a_service_is_not_ready_while_its_events_are_not(line: Line) -> None:
+    with running_service(Heard(line)) as service:
+        assert health(service)[0] == 200
+        line.reason = 'line: "refused" by\nthe broker'
+        assert health(service) == (503, {"status": "unavailable", "reason": line.reason})
+        assert health(service, "/health/live")[0] == 200
+        assert result_of(call(service.port, "emit", "a", 1))
+        line.reason, line.receptions[0].reason = None, "no queue"
+        assert health(service)[1]["reason"] == "no queue"
+        line.receptions[0].reason = None
+        assert health(service)[0] == 200
+
+
+def test_a_transport_that_cannot_say_whether_it_is_ready_is_not(line: Line) -> None:
+    with running_service(Heard(line)) as service:
+        line.why_not_ready = lambda: 1 / 0  # type: ignore
+        status, reply = health(service)
+    assert (status, reply["reason"]) == (503, "line: division by zero")
+
+
+# Workers
+
+
+def test_every_worker_handles_events(tmp_path: Path) -> None:
+    source = f"""
+import os
+import gemstone_sync
+
+class Service(gemstone_sync.MicroService):
+    name = "workers"
+    port = 0
+    workers = 2
+    event_transports = [gemstone_sync.SqliteEventTransport({str(tmp_path / "events.db")!r})]
+
+    @gemstone_sync.event_handler("who", scope="instance")
+    def on_who(self, body):
+        self.emit_event("me", os.getpid())
+
+    @gemstone_sync.event_handler("me")
+    def on_me(self, body):
+        print("heard", body, flush=True)
+
+Service().start()
+"""
+    emitter = EventEmitter(str(tmp_path / "events.db"))
+    with program(source, tmp_path) as started, emitter:
+        started.wait_until(lambda: "with 2 workers" in started.stderr, "the start")
+
+        def both_heard() -> bool:
+            emitter.emit_event("who", None)
+            gevent.sleep(0.1)
+            return len(set(started.stdout.split()) - {"heard"}) == 2
+
+        started.wait_until(both_heard, "an answer of each worker")
+        assert started.terminate() == 0
+        assert "Traceback" not in started.stderr
