@@ -19,6 +19,7 @@ from ..concurrency import USER_FAULTS, DeadlineReached
 from .link import Delivery, Link
 from .owner import Owner, starting
 from .signals import seconds_until
+from .suspects import SUSPICIOUS, Suspects
 from .topology import Queue, Topology
 
 __all__ = ["Consumer"]
@@ -213,6 +214,7 @@ class _ConsumingOwner(Owner):
         #: What could not be handled, and when it is given back.
         self._kept: deque[tuple[float, _Line, Delivery]] = deque()
         self._renew_at = 0.0
+        self._suspects: Suspects[_Line] = Suspects()
 
     # The connection
 
@@ -244,6 +246,7 @@ class _ConsumingOwner(Owner):
         self.signal.clear()
         link.pump()
         self._acknowledge(link)
+        self._start_suspect()
         self._return_kept(link)
         self._renew(link)
         self._breathe()
@@ -295,6 +298,7 @@ class _ConsumingOwner(Owner):
         for line in self._all_lines():
             line.forget()
         self._hungry.clear()
+        self._suspects.forget()
         self._done.clear()
         self._kept.clear()
         running = [line.running for line in self._all_lines()]
@@ -316,6 +320,10 @@ class _ConsumingOwner(Owner):
 
     def _arrived(self, line: _Line, delivery: Delivery) -> None:
         self.held[delivery] = line
+        # With keys the order holds, and only one of each is handled anyway.
+        if line.pooled and not line.keyed and (delivery.deliveries or 0) >= SUSPICIOUS:
+            self._suspects.add(line, delivery)
+            return
         line.add(delivery)
         self._offer(line)
         self._start_some()
@@ -334,12 +342,19 @@ class _ConsumingOwner(Owner):
                 self._hungry.append(line)
                 continue
             stuck = 0
-            delivery = line.ready.popleft()
-            if line.pooled:
-                self._places -= 1
-            # A new greenlet has a new, empty context: nothing of the owner's or another event's.
-            line.running[delivery] = gevent.spawn(self._work, line, delivery)
+            self._start_one(line, line.ready.popleft())
             self._offer(line)
+
+    def _start_one(self, line: _Line, delivery: Delivery) -> None:
+        if line.pooled:
+            self._places -= 1
+        # A new greenlet has a new, empty context: nothing of the owner's or another event's.
+        line.running[delivery] = gevent.spawn(self._work, line, delivery)
+
+    def _start_suspect(self) -> None:
+        """Only after what was handled has been acknowledged: this one may end the process."""
+        if not self.stopping and self._places > 0 and (suspect := self._suspects.next()):
+            self._start_one(*suspect)
 
     def _work(self, line: _Line, delivery: Delivery) -> None:
         done = False
@@ -360,6 +375,7 @@ class _ConsumingOwner(Owner):
             self._finished(line, delivery, done)
 
     def _finished(self, line: _Line, delivery: Delivery, done: bool) -> None:
+        self._suspects.finished(delivery)
         if line.running.pop(delivery, None) is None:
             return  # cut off
         if line.pooled:

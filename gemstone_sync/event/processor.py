@@ -47,6 +47,7 @@ from .envelope import DeadLetter, Envelope
 from .handlers import Handler, Subscriber, delay_before
 from .link import Delivery
 from .names import matches
+from .suspects import SUSPICIOUS
 from .topology import Address, Queue, Topology
 
 __all__ = ["Processor"]
@@ -60,8 +61,6 @@ _SOON = (1.0, 2.0)
 _SHORT = 0.15
 #: How often an event whose delay is over is given back before its address counts as gone.
 _RELAYS = 3
-#: From so many deliveries without an answer on the log says so.
-_SUSPICIOUS = 2
 #: Event names that the log was told of; names from elsewhere must not fill the memory.
 _KNOWN = 1000
 
@@ -173,7 +172,7 @@ class Processor:
             error = f"delivered {deliveries} times without an answer: the process ended each time"
             self._logger.error("%s to the dead letters: %s", _shown(envelope), error)
             return DeadLetter(reason="crashed", error=error)
-        if deliveries >= _SUSPICIOUS:
+        if deliveries >= SUSPICIOUS:
             self._logger.warning(
                 "%s was delivered %d times before without an answer: its process may die of it",
                 _shown(envelope),

@@ -8,12 +8,14 @@
 Where the broker is comes from the environment: ``EVENTS_URL``, and ``EVENTS_OPTIONS``, a JSON
 object of the transport's options. ``WORKER`` is a JSON object: ``seconds`` that a job takes,
 ``deduplication`` for a handler that is not idempotent, ``name`` of the service, ``effects`` for a
-SQLite file in which the effect and the mark that it was handled are one transaction.
+SQLite file in which the effect and the mark that it was handled are one transaction, ``poison`` for
+the number of a job that kills its process.
 """
 
 import contextlib
 import json
 import os
+import signal
 import sqlite3
 import sys
 import time
@@ -76,6 +78,8 @@ class Worker(MicroService):
     @event_handler("job", idempotent=event_deduplication is None, retries=20)
     def do(self, number: int) -> None:
         time.sleep(WORKER.get("seconds", 0.0))
+        if number == WORKER.get("poison"):
+            os.kill(os.getpid(), signal.SIGKILL)
         if "effects" in WORKER:
             connection = sqlite3.connect(WORKER["effects"], timeout=20)
             with contextlib.closing(connection), connection:

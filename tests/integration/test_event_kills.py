@@ -17,6 +17,8 @@ from pathlib import Path
 import gevent
 import pytest
 
+from gemstone_sync import transport_from_url
+from gemstone_sync.event import deadletters
 from tests.discovery.support import private_redis
 from tests.event.brokers import private_rabbitmq
 from tests.event.proxy import Proxy
@@ -172,6 +174,35 @@ def test_workers_that_are_killed_do_each_job_once_where_the_mark_commits_with_th
     wait_until(lambda: len(effects()) == 1_000, "all done", PATIENCE)
     print(f"1,000 jobs, {kills} workers killed, each done once")
     assert set(effects().values()) == {1}
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "redis", "sqlite"])
+def test_a_job_that_kills_its_process_becomes_a_dead_letter_and_no_other_does(
+    tmp_path, stack, broker, request
+):
+    if broker == "rabbitmq":
+        url, options = request.getfixturevalue("rabbitmq").url, {}
+    elif broker == "redis":
+        url, options = stack.enter_context(private_redis(tmp_path)).url, {"lease": 1}
+    else:
+        url, options = f"sqlite:///{tmp_path}/events.db", {"lease": 1}
+    cluster = Cluster(tmp_path, stack, url, **options)
+    poisonous = {"seconds": 0.05, "poison": 50}
+    workers = [cluster.start_worker(**poisonous)]
+    emitter = cluster.start_emitter(100, work=True)
+    transport = transport_from_url(url, **options)
+
+    def dead_letters():
+        if workers[-1].process.poll() is not None:
+            workers.append(cluster.start_worker(**poisonous))
+        return deadletters.list(transport)
+
+    letters = wait_until(dead_letters, "a dead letter", PATIENCE)
+    wait_until(lambda: len(cluster.done) == 99, "all others are done", PATIENCE)
+    print(f"{broker}: one dead letter after {len(workers) - 1} deaths, 99 done")
+    assert "done" in emitter.stdout
+    assert [(letter.body, letter.reason) for letter in letters] == [(50, "crashed")]
+    assert len(deadletters.list(transport)) == 1
 
 
 def test_a_redis_that_is_restarted_loses_nothing(tmp_path, stack):
