@@ -84,6 +84,18 @@ def test_work_goes_to_the_best_match_only(network: Network):
     ]
 
 
+def test_work_of_patterns_that_overlap_goes_to_one_worker_or_on_rabbitmq_to_one_for_each(
+    network: Network, kind: str
+):
+    network.start("left", handler("resize.*"))
+    network.start("right", handler("*.photo"))
+    network.emitter().emit_event("resize.photo", 1, broadcast=False)
+    network.wait_for(2 if kind == "rabbitmq" else 1)
+    network.settle()
+    told = sorted(service for service, _, _ in network.told)
+    assert told == (["left", "right"] if kind == "rabbitmq" else ["right"])
+
+
 def test_two_handlers_of_one_service_for_one_event_are_both_called(network: Network):
     network.start("a", handler("x", method="first"), handler("x", method="second"))
     network.emitter().emit_event("x", 1)
