@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import gevent
 import kombu
 import msgspec
 
 from ..envelope import DeadLetter, Envelope, from_message, to_message
 from ..link import Delivery, Link, LinkLost, Outgoing
-from ..signals import Signal
+from ..signals import Signal, let_others_run
 from ..topology import Queue, Topology
 from ..virtual.channel import Channel
 from ..virtual.session import StoreSession
@@ -100,7 +99,7 @@ class StoreLink(Link):
                 for stored in session.take(wanted):
                     self._deliver(stored)
                     if time.monotonic() - began > _SLICE:
-                        gevent.sleep(0)
+                        let_others_run()
                         began = time.monotonic()
 
     def _is_curious(self) -> bool:
