@@ -53,7 +53,7 @@ def test_a_restart_costs_no_call(tmp_path: Path) -> None:
 
 def test_a_frozen_redis_holds_up_nobody_else(tmp_path: Path) -> None:
     with private_redis(tmp_path) as server:
-        store = RedisProcessedEvents(server.url, timeout=0.3)
+        store = RedisProcessedEvents(server.url, timeout=2.0)
         store.claim("e", "a", 60)
         with server.frozen():
             claims = [gevent.spawn(store.claim, str(n), "a", 60) for n in range(50)]
@@ -61,7 +61,7 @@ def test_a_frozen_redis_holds_up_nobody_else(tmp_path: Path) -> None:
             while not all(claim.ready() for claim in claims):
                 gevent.sleep(0.001)
                 longest, last = max(longest, time.monotonic() - last), time.monotonic()
-        assert longest < 0.15
+        assert longest < 1.0  # a hub that is held up would be for the whole time-out
         for claim in claims:
             with pytest.raises(ProcessedEventsFault):
                 claim.get()

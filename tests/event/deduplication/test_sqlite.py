@@ -169,7 +169,7 @@ def test_many_greenlets_share_transactions(sqlite: Place, path: str) -> None:
 
 
 def test_a_locked_file_holds_up_nobody_else(path: str) -> None:
-    store = SqliteProcessedEvents(path, timeout=0.3)
+    store = SqliteProcessedEvents(path, timeout=2.0)
     store.claim("e", "a", 60)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -178,7 +178,7 @@ def test_a_locked_file_holds_up_nobody_else(path: str) -> None:
         while not all(claim.ready() for claim in claims):
             gevent.sleep(0.001)
             longest, last = max(longest, time.monotonic() - last), time.monotonic()
-        assert longest < 0.15
+        assert longest < 1.0  # a hub that is held up would be for the whole time-out
         for claim in claims:
             with pytest.raises(ProcessedEventsFault, match=r"handled\.db.*another program writes"):
                 claim.get()

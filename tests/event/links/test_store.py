@@ -421,7 +421,7 @@ def test_a_locked_file_does_not_stop_the_other_greenlets(tmp_path: Path) -> None
     link.declare(TOPOLOGY)
     locker = sqlite3.connect(path, isolation_level=None)
     locker.execute("BEGIN IMMEDIATE")
-    gaps, last, end = [0.0], time.monotonic(), time.monotonic() + 0.5
+    gaps, last, end = [0.0], time.monotonic(), time.monotonic() + 2.0
     emitting = gevent.spawn(emit, link, "a")
     while time.monotonic() < end:
         gevent.sleep(0.001)
@@ -431,7 +431,7 @@ def test_a_locked_file_does_not_stop_the_other_greenlets(tmp_path: Path) -> None
     locker.execute("COMMIT")
     locker.close()
     assert emitting.get(timeout=LIMIT) is None
-    assert max(gaps) < 0.3
+    assert max(gaps) < 1.0
     link.close()
 
 

@@ -116,12 +116,12 @@ def test_storing_does_not_stop_other_greenlets(outbox, tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / "events.db")) as other:
         other.execute("BEGIN IMMEDIATE")
         adding = gevent.spawn(outbox.add, events(1))
-        gevent.sleep(0.5)
+        gevent.sleep(2)
         assert not adding.ready()
         other.rollback()
     adding.get(timeout=5)
     ticking.kill()
-    assert max(gaps) < 0.2
+    assert max(gaps) < 1.0  # a hub that is held up would be for two seconds
 
 
 def test_an_event_that_can_never_be_sent_does_not_hold_back_the_others(outbox, broker, caplog):

