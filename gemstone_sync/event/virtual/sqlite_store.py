@@ -40,10 +40,10 @@ _PURGED = 10_000
 _LATEST = 1 << 47
 
 _INSERT = f"""
-INSERT INTO gemstone_messages (queue, key, state, moment, payload) VALUES (?1, ?2,
-    CASE WHEN ?2 IS NOT NULL AND EXISTS
-        (SELECT 1 FROM gemstone_messages WHERE queue = ?1 AND key = ?2)
-    THEN {BEHIND} ELSE ?3 END, ?4, ?5)
+INSERT INTO gemstone_messages (queue, key, state, moment, payload) VALUES (?, ?,
+    CASE WHEN ? IS NOT NULL AND EXISTS
+        (SELECT 1 FROM gemstone_messages WHERE queue = ? AND key = ?)
+    THEN {BEHIND} ELSE ? END, ?, ?)
 """
 _READY_ONES = f"""
 SELECT id, takes, payload, deliveries FROM gemstone_messages
@@ -248,7 +248,8 @@ class SqliteStore(QueueStore):
                 moment = min(math.ceil(due * 1000), _LATEST) if due > 0 else now
                 state = DUE if moment > now else READY
                 lane = None if key is None else key.encode("utf-8", "surrogatepass")
-                rows += [(queue, lane, state, moment, payload) for queue in queues]
+                # Some twice: Python 3.12 warns of numbered parameters in a tuple.
+                rows += [(q, lane, lane, q, lane, state, moment, payload) for q in queues]
             connection.executemany(_INSERT, rows)
         self._database.tell()
         return counts
@@ -317,10 +318,10 @@ class SqliteStore(QueueStore):
             for id_ in queue_ids(connection, queue, now):
                 ((count,),) = connection.execute(
                     "SELECT (SELECT count(*) FROM gemstone_messages "
-                    f"WHERE queue = ?1 AND state IN ({READY}, {DUE}, {BEHIND})) + "
+                    f"WHERE queue = ? AND state IN ({READY}, {DUE}, {BEHIND})) + "
                     "(SELECT count(*) FROM gemstone_messages "
-                    f"WHERE queue = ?1 AND state = {LEASED} AND moment <= ?2)",
-                    (id_, now),
+                    f"WHERE queue = ? AND state = {LEASED} AND moment <= ?)",
+                    (id_, id_, now),
                 ).fetchall()
                 return int(count)
         return 0
