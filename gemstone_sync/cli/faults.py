@@ -1,0 +1,122 @@
+"""What a command ends with: one exit code for each kind of failure, one line on stderr.
+
+====  ==========================================================================
+0     fine
+1     the remote said no: an error response, an unknown service, a bad answer
+2     usage: a wrong option, parameter, URL, file or attribute
+3     cannot connect: nobody answers, or not in time
+130   Ctrl-C
+====  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from ..errors import (
+    UNSET,
+    BadResponse,
+    BrokerUnavailable,
+    EventNotDelivered,
+    RpcError,
+    ServiceConfigurationError,
+    ServiceNotFound,
+    ServiceStartError,
+    TransportError,
+)
+from ..protocol import encode_json
+
+__all__ = [
+    "INTERRUPTED",
+    "REFUSED",
+    "UNREACHABLE",
+    "USAGE",
+    "CommandFailed",
+    "report",
+    "run_reported",
+]
+
+REFUSED = 1
+USAGE = 2
+UNREACHABLE = 3
+INTERRUPTED = 130
+
+#: The first that fits counts.
+_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (BadResponse, REFUSED),
+    (TransportError, UNREACHABLE),
+    (EventNotDelivered, UNREACHABLE),
+    (BrokerUnavailable, UNREACHABLE),
+    (RpcError, REFUSED),
+    (ServiceNotFound, REFUSED),
+    (ServiceStartError, REFUSED),
+    (ServiceConfigurationError, USAGE),
+)
+_FAILURES = (CommandFailed, *(cls for cls, code in _CODES))
+
+
+class CommandFailed(Exception):
+    """What a command raises to end with a text of its own.
+
+    :param message: one line, without the command's name.
+    :param code: `REFUSED`, `USAGE` or `UNREACHABLE`.
+    """
+
+    def __init__(self, message: str, code: int = REFUSED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def report(command: str, error: Exception, *, as_json: bool) -> int:
+    """Write the one line of a failure to stderr; return the exit code.
+
+    :param as_json: write ``{"error": {"code": …, "message": …, "data": …}}`` rather than text.
+    """
+    if as_json:
+        details: dict[str, Any] = {"message": _line_of(error)}
+        if isinstance(error, RpcError):
+            details = {"code": error.code, "message": error.message}
+            if error.data is not UNSET:
+                details["data"] = error.data
+        sys.stderr.write(encode_json({"error": details}).decode() + "\n")
+    else:
+        sys.stderr.write(f"{command}: {_line_of(error)}\n")
+    if isinstance(error, CommandFailed):
+        return error.code
+    return next(code for cls, code in _CODES if isinstance(error, cls))
+
+
+def run_reported(function: Callable[[], Any], *, command: str, as_json: bool = False) -> NoReturn:
+    """Do a command's work, and end the process with its exit code.
+
+    Errors of our own and of click are one line; any other is a defect and keeps its traceback.
+    """
+    try:
+        try:
+            function()
+            sys.stdout.flush()
+        except click.exceptions.Exit as ended:
+            raise SystemExit(ended.exit_code) from None
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            name = command if context is None else context.command_path
+            failure = CommandFailed(error.format_message(), USAGE)
+            raise SystemExit(report(name, failure, as_json=as_json)) from None
+        except _FAILURES as error:
+            raise SystemExit(report(command, error, as_json=as_json)) from None
+    except (KeyboardInterrupt, click.Abort):
+        raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # Whoever read our output, `head` for example, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    raise SystemExit(0)
+
+
+def _line_of(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
