@@ -57,7 +57,6 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (ServiceStartError, REFUSED),
     (ServiceConfigurationError, USAGE),
 )
-_FAILURES = (CommandFailed, *(cls for cls, code in _CODES))
 
 
 class CommandFailed(Exception):
@@ -70,6 +69,9 @@ class CommandFailed(Exception):
     def __init__(self, message: str, code: int = REFUSED) -> None:
         super().__init__(message)
         self.code = code
+
+
+_FAILURES: tuple[type[Exception], ...] = (CommandFailed, *(cls for cls, code in _CODES))
 
 
 def report(command: str, error: Exception, *, as_json: bool) -> int:
