@@ -1,9 +1,35 @@
 """Dynamic configuration: which attributes may be set from outside, and by what.
 
-Reading order: `configurable` (one value), `configurator` (where values come from).
+Reading order: `kinds` (what values there are), `configurable` (one value), `base` (what a
+configurator is), `environment`, `files`, `command_line` (the three sources; the last one asks the
+others too), `comments` (help texts). `configurator` has all configurators under the path that the
+document prints.
 """
 
 from .configurable import Configurable
-from .configurator import BaseConfigurator, CommandLineConfigurator
+from .configurator import (
+    BaseConfigurator,
+    CommandLineConfigurator,
+    EnvironmentConfigurator,
+    FileConfigurator,
+    Found,
+    IniFileConfigurator,
+    JsonFileConfigurator,
+    TomlFileConfigurator,
+    YamlFileConfigurator,
+)
+from .kinds import Seconds
 
-__all__ = ["Configurable", "BaseConfigurator", "CommandLineConfigurator"]
+__all__ = [
+    "Configurable",
+    "Seconds",
+    "Found",
+    "BaseConfigurator",
+    "CommandLineConfigurator",
+    "EnvironmentConfigurator",
+    "FileConfigurator",
+    "TomlFileConfigurator",
+    "YamlFileConfigurator",
+    "JsonFileConfigurator",
+    "IniFileConfigurator",
+]

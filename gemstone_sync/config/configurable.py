@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Callable
 from typing import Any
 
 from ..errors import UNSET
+from .kinds import Kind
 
-__all__ = ["Configurable"]
+__all__ = ["MASK", "Configurable"]
+
+#: What is shown in place of a secret.
+MASK = "********"
+
+_FROM_FILE = "file:/"
 
 
 class Configurable:
@@ -15,30 +23,99 @@ class Configurable:
 
     :param name: the attribute of the service that it sets.
     :param template: called with the value found (from a command line: text); its result is set.
+        Without one the value is read by the attribute's type hint, or by the type of its default.
+    :param secret: it is masked wherever it is shown.
+    :param help: what it is for, in a help text; left out, the ``#:`` comment above the attribute.
 
     >>> numbers = Configurable("numbers", template=lambda x: [int(y) for y in x.split(",")])
     >>> numbers.set_value("1,2,3")
     >>> numbers.get_final_value()
     [1, 2, 3]
+
+    A text such as ``file:/run/secrets/token`` stands for what is in that file.
     """
 
-    def __init__(self, name: str, *, template: Callable[[Any], Any] | None = None) -> None:
+    #: What the values are; set by the service from its attribute.
+    kind: Kind | None = None
+    #: The value that counts when nothing is found.
+    default: Any = UNSET
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        template: Callable[[Any], Any] | None = None,
+        secret: bool = False,
+        help: str | Callable[[], str] = "",
+    ) -> None:
         self.name = name
         self.template = template
+        self.secret = secret
+        self._help = help
         self._value: Any = UNSET
+
+    def described(
+        self, kind: Kind, default: Any, help: str | Callable[[], str] = ""
+    ) -> Configurable:
+        """A copy that knows what the values are; `help` counts when this one has none."""
+        other = copy.copy(self)
+        other.kind, other.default = kind, default
+        other._help = self._help or help
+        return other
+
+    @property
+    def help(self) -> str:
+        """What it is for."""
+        return self._help if isinstance(self._help, str) else self._help()
 
     def set_value(self, value: Any) -> None:
         """Take the value that a configurator found."""
         self._value = value
 
     def get_final_value(self) -> Any:
-        """The value after the template; None when none was set.
+        """The value to set; None when none was found.
 
-        :raises ValueError: what the template raises for a value that it cannot take.
+        :raises ValueError: for a value that cannot be used, or a file that cannot be read. The text
+            does not show a secret.
         """
         if self._value is UNSET:
             return None
-        return self._value if self.template is None else self.template(self._value)
+        value = self._read_file() if _names_file(self._value) else self._value
+        try:
+            if self.template is not None:
+                return self.template(value)
+            return value if self.kind is None else self.kind.convert(value)
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            # The last three: a template that was written for text, and got a file's list or number.
+            text = str(error) or type(error).__name__
+            if self.secret:
+                text = "cannot be used (the value is a secret, and not shown)"
+            raise ValueError(text) from error
+
+    def shown(self, value: Any) -> str:
+        """A value as text, in the way one would give it; a secret is masked."""
+        if value is None or value is UNSET:
+            return "none"
+        if self.secret:
+            return MASK
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return "[" + ", ".join(map(str, value)) + "]"
+        return str(value)
+
+    def _read_file(self) -> str:
+        path = self._value.removeprefix("file:")
+        try:
+            with open(path, encoding="utf-8") as file:
+                return file.read().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "is not UTF-8"
+            raise ValueError(f"{os.fspath(path)}: {reason}") from error
 
     def __repr__(self) -> str:
         return f"<Configurable name={self.name}>"
+
+
+def _names_file(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(_FROM_FILE)

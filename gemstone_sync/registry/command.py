@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from ..config.configurator import unknown_option
+from ..config.options import unknown_option
 from .service_registry import ServiceRegistry, token_of
 
 __all__ = ["main"]

@@ -81,7 +81,7 @@ class ServiceRegistry(MicroService):
     ]
     configurables: Sequence[Configurable] = [
         *MicroService.configurables,
-        Configurable("token", template=token_of),
+        Configurable("token", template=token_of, secret=True),
         Configurable("state"),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flask
 
@@ -15,9 +15,6 @@ from ..event.outbox import Outbox
 from ..event.transport import BaseEventTransport
 from ..protocol import WIRE_FORMATS
 from .auth import ValidationStrategy
-
-if TYPE_CHECKING:
-    from .microservice import MicroService
 
 __all__ = ["check_attributes"]
 
@@ -179,6 +176,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         "a list of discovery strategies: objects with ping(name, url) and locate(name)",
     ),
     (("service_registry_token",), _or_none(_is_text), "a text that is not empty, or None"),
+    (("environment_prefix",), _is_text, "a text that is not empty"),
     (
         ("configurables",),
         _list_of(lambda v: isinstance(v, Configurable)),
@@ -193,7 +191,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 )
 
 
-def check_attributes(service: MicroService, only: Iterable[str] | None = None) -> None:
+def check_attributes(service: Any, only: Iterable[str] | None = None) -> None:
     """Check all of them, or some.
 
     :raises ServiceConfigurationError: for the first that is wrong.

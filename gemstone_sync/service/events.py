@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..concurrency import current_call, is_patched
+from ..config import Seconds
 from ..errors import ServiceConfigurationError
 from ..event.deduplication import ProcessedEvents
 from ..event.emission import MAX_SIZE, make_envelope, make_envelopes
@@ -35,7 +36,7 @@ class Events:
     #: Event transports. An event goes out through all of them, and handlers listen on all.
     event_transports: Sequence[BaseEventTransport] = []
     #: Seconds that emitting may take unless the call says otherwise.
-    event_timeout: float = 10.0
+    event_timeout: Seconds = 10.0
     #: Bytes of an event's body as JSON; more is refused.
     max_event_size: int = MAX_SIZE
     #: Where ids of handled events are remembered for handlers with ``idempotent=False``: a URL, the

@@ -5,11 +5,9 @@ What they lead to is built in `assembly` and run by `runner`.
 
 from __future__ import annotations
 
-import copy
 import functools
 import logging
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import flask
 from gevent.threadpool import ThreadPoolExecutor
 
-from ..config import BaseConfigurator, CommandLineConfigurator, Configurable
+from ..config import Seconds
 from ..dispatch import Dispatcher
 from ..errors import ServiceConfigurationError
 from ..ops import Lifecycle
@@ -29,6 +27,7 @@ from . import program
 from .assembly import Assembly, assemble, pick
 from .attributes import check_attributes
 from .auth import HeaderValidationStrategy, ValidationStrategy
+from .configuration import Configuration, argv_of_caller
 from .container import Container
 from .decorators import exposed_method
 from .events import Events
@@ -53,16 +52,7 @@ class ContextExecutor(ThreadPoolExecutor):  # type: ignore[misc]  # gevent has n
         return super().submit(copy_context().run, fn, *args, **kwargs)
 
 
-def _port(text: Any) -> int:
-    if text == "random":
-        return 0
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"must be a whole number or 'random', not {text!r}") from None
-
-
-class MicroService(Container, Neighbours, Events):
+class MicroService(Container, Neighbours, Events, Configuration):
     """Base class of services: subclass it, give it a name, expose methods, start it.
 
     ::
@@ -121,10 +111,10 @@ class MicroService(Container, Neighbours, Events):
     #: How many calls may wait for a place; the next one gets HTTP 503.
     max_waiting_calls: int = 200
     #: Seconds that a call waits for a place before it gets HTTP 503.
-    max_wait_seconds: float = 5.0
+    max_wait_seconds: Seconds = 5.0
     #: Seconds that a call may take unless its method says otherwise; None for no limit. A method
     #: that computes without ever blocking cannot be interrupted.
-    default_timeout: float | None = 30.0
+    default_timeout: Seconds | None = 30.0
     #: How many requests a batch may hold.
     max_batch_size: int = 100
     #: ``"parallel"``, or ``"serial"``: one item after another.
@@ -138,15 +128,15 @@ class MicroService(Container, Neighbours, Events):
     #: Open connections; beyond it the one that is idle for longest is closed.
     max_connections: int = 2000
     #: Seconds that a request's head may take to arrive.
-    header_timeout: float = 5.0
+    header_timeout: Seconds = 5.0
     #: Seconds that a connection may be idle between two requests.
-    keep_alive_timeout: float = 5.0
+    keep_alive_timeout: Seconds = 5.0
     #: Seconds that a request's body may take to arrive.
-    body_timeout: float = 10.0
+    body_timeout: Seconds = 10.0
     #: Seconds that calls in flight have to finish when the service stops.
-    stop_timeout: float = 30.0
+    stop_timeout: Seconds = 30.0
     #: Seconds after SIGTERM in which requests on open connections are still answered.
-    drain_grace: float = 1.0
+    drain_grace: Seconds = 1.0
 
     # Server
 
@@ -198,20 +188,6 @@ class MicroService(Container, Neighbours, Events):
     plugins: Sequence[BasePlugin] = []
     #: Exposes ``statistics``: calls, errors and durations of every method.
     use_statistics: bool = False
-
-    # Configuration
-
-    #: True keeps every configurator from being asked.
-    skip_configuration: bool = False
-    #: The attributes that may be set from outside.
-    configurables: Sequence[Configurable] = [
-        Configurable("port", template=_port),
-        Configurable("host"),
-        Configurable("accessible_at"),
-        Configurable("endpoint"),
-    ]
-    #: Where values for them come from; a later one's value wins.
-    configurators: Sequence[BaseConfigurator] = [CommandLineConfigurator()]
 
     def __init__(self, io_loop: object = None) -> None:
         if io_loop is not None:
@@ -307,8 +283,7 @@ class MicroService(Container, Neighbours, Events):
         :raises ServiceStartError: with ``block=False``, when the address cannot be bound.
         :raises ServiceConfigurationError: when an attribute is wrong.
         """
-        if not self.skip_configuration:
-            self.configure(_argv_of_caller(2))
+        self._configure_once(argv_of_caller(2))
         if workers is not None:
             self.workers = workers
         if self.workers > 1:
@@ -329,35 +304,6 @@ class MicroService(Container, Neighbours, Events):
         :param grace: seconds in which open connections may still send requests.
         """
         self._runner.stop(grace)
-
-    def configure(self, argv: Sequence[str] | None = None) -> None:
-        """Set the configurable attributes from what the configurators find.
-
-        :param argv: the command line's words after the program's name; left out, those of the
-            process when the program's own main module calls this, and none otherwise.
-        """
-        check_attributes(self, only=("configurables", "configurators"))
-        words = _argv_of_caller(2) if argv is None else argv
-        found = False
-        for template in self.configurators:
-            # Copies: what one service finds must not be seen by another.
-            configurator = copy.copy(template)
-            configurator.configurables = []
-            configurator.argv = words
-            for configurable in self.configurables:
-                configurator.register_configurable(copy.copy(configurable))
-            try:
-                configurator.load()
-                for configurable in self.configurables:
-                    value = configurator.get(configurable.name)
-                    if value is not None:
-                        found = True
-                        setattr(self, configurable.name, value)
-                if found:
-                    check_attributes(self)
-            except (ValueError, ServiceConfigurationError) as error:
-                sys.stderr.write(f"{self.name}: {error}\n")
-                raise SystemExit(2) from error
 
     @property
     def url(self) -> str:
@@ -495,12 +441,3 @@ class MicroService(Container, Neighbours, Events):
             "events_handled": docstrings(assembly.event_handlers),
         }
         return {**specs, "idempotent_methods": idempotent} if idempotent else specs
-
-
-def _argv_of_caller(depth: int) -> list[str]:
-    """The process's command line, when its own main module is the caller `depth` frames up."""
-    try:
-        caller = sys._getframe(depth)
-    except ValueError:  # the first function of a greenlet
-        return []
-    return sys.argv[1:] if caller.f_globals.get("__name__") == "__main__" else []

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..client import RemoteService
 from ..client.urls import checked_url
+from ..config import Seconds
 from ..discovery import Announcer, HttpDiscoveryStrategy, Locator
 from ..errors import ServiceConfigurationError
 
@@ -26,13 +27,13 @@ class Neighbours:
     #: several, each is told by itself and all are asked at once: any one of them is enough.
     service_registry_urls: Sequence[str] = []
     #: Seconds between two pings of the registries.
-    service_registry_ping_interval: float = 30
+    service_registry_ping_interval: Seconds = 30
     #: The token that the registries want; None for none.
     service_registry_token: str | None = None
     #: Other strategies to be found by and to find others, asked before the registries.
     discovery_strategies: Sequence[Any] = []
     #: Seconds for which a found service is used without asking again where it is.
-    discovery_cache_seconds: float = 10
+    discovery_cache_seconds: Seconds = 10
 
     _located_by: Locator | None = None
 

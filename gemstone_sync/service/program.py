@@ -38,8 +38,7 @@ def run(*services: MicroService) -> None:
     :raises ServiceConfigurationError: when a service wants several workers: this is one process.
     """
     for service in services:
-        if not service.skip_configuration:
-            service.configure([])
+        service._configure_once([])
         if service.workers > 1:
             raise ServiceConfigurationError(
                 f"{service.name} wants {service.workers} workers; run() is one process for all: "

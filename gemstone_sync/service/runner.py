@@ -197,8 +197,7 @@ class Runner:
         if state is State.RUNNING:
             return
         if state is State.NEW:
-            if not self._service.skip_configuration:
-                self._service.configure([])
+            self._service._configure_once([])
             atexit.register(self.stop)
             try:
                 self.start_work_only(announce=True)

@@ -1,0 +1,107 @@
+"""The command line that a service makes of itself: ``MicroService.get_cli``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .faults import run_reported
+
+if TYPE_CHECKING:
+    from ..config import CommandLineConfigurator, Configurable
+    from ..service import MicroService
+
+__all__ = ["make_cli"]
+
+
+def make_cli(
+    service_class: type[MicroService], settings: CommandLineConfigurator | None
+) -> click.Group:
+    """The command line of a service: a group with ``start``.
+
+    :param settings: what reads the service's options; None when it takes none.
+    """
+    group = _Cli(
+        "cli",
+        help=(service_class.__doc__ or f"The service {service_class.name}.").strip(),
+        context_settings=_HELP_NAMES,
+    )
+    group.add_command(_Start(service_class, settings))
+    return group
+
+
+_HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+
+
+class _Cli(click.Group):
+    """Ends as every command here does: errors in one line, our exit codes."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        words = list(sys.argv[1:] if args is None else args) or ["--help"]
+        program = prog_name or os.path.basename(sys.argv[0])
+
+        def work() -> Any:
+            return super(_Cli, self).main(words, program, complete_var, False, **extra)
+
+        return run_reported(work, command=program) if standalone_mode else work()
+
+
+class _Start(click.Command):
+    """``start``: every setting of the service is an option.
+
+    The words are read by the service's configurators, so that names, kinds, precedence and errors
+    are the same however it is started; the options here are what click shows and completes.
+    """
+
+    def __init__(
+        self, service_class: type[MicroService], settings: CommandLineConfigurator | None
+    ) -> None:
+        super().__init__("start", help=f"Start {service_class.name}.", context_settings=_HELP_NAMES)
+        self.service_class = service_class
+        self.settings = settings
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        if not self.params and self.settings is not None:
+            explain = self.settings.explain
+            self.params = [
+                _CONFIG,
+                *(_option_of(each, explain(each)) for each in self.settings.configurables),
+            ]
+        return super().get_params(ctx)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any(word in ctx.help_option_names for word in args):
+            click.echo(ctx.get_help(), color=ctx.color)
+            ctx.exit()
+        if args and self.settings is None:
+            ctx.fail(f"{self.service_class.name} reads no command line: its configurators do not")
+        ctx.args = args
+        return args
+
+    def invoke(self, ctx: click.Context) -> None:
+        service = self.service_class()
+        service.configure(ctx.args)
+        service.start()
+
+
+_CONFIG = click.Option(
+    ["--config"], metavar="FILE", multiple=True, help="A configuration file; may be repeated."
+)
+
+
+def _option_of(setting: Configurable, help: str) -> click.Option:
+    if setting.kind is not None and setting.kind.is_switch:
+        return click.Option([f"--{setting.name}/--no-{setting.name}"], help=help)
+    metavar = None if setting.kind is None else setting.kind.metavar
+    return click.Option([f"--{setting.name}"], help=help, metavar=metavar)

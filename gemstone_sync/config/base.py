@@ -1,0 +1,127 @@
+"""What a configurator is: one source of values for the names it is given."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .configurable import Configurable
+
+__all__ = ["BaseConfigurator", "CollectingConfigurator", "Found", "Raw"]
+
+ENVIRONMENT_PREFIX = "GEMSTONE_"
+
+
+class Found(NamedTuple):
+    """A value, ready to be set.
+
+    :ivar source: where it was found, for people: ``--port``, ``GEMSTONE_PORT``, ``shop.toml``.
+    """
+
+    value: Any
+    source: str
+
+
+class Raw(NamedTuple):
+    """A value as it stands in a source.
+
+    :ivar source: where it was found, as an error names it: ``shop.toml: port``.
+    """
+
+    value: Any
+    source: str
+
+
+class BaseConfigurator(abc.ABC):
+    """One source of values. A subclass implements `load` and `get`.
+
+    The service gives it every configurable by `register_configurable`, calls `load` once, then
+    `get` for each name.
+
+    ::
+
+        class ConsulConfigurator(BaseConfigurator):
+            def load(self) -> None:
+                self.found = requests.get(URL).json()
+
+            def get(self, name: str) -> Any:
+                return self.found.get(name)
+
+    What `load` or `get` raise as ValueError ends the program with exit code 2 and that line.
+    """
+
+    #: The command line's words after the program's name. The service sets it, to ``[]`` where the
+    #: command line is not the service's own: under gunicorn, pytest, in an in-process client.
+    argv: Sequence[str] = ()
+    #: The service's name. The service sets it.
+    service_name: str = ""
+    #: What the names of environment variables begin with. The service sets it.
+    environment_prefix: str = ENVIRONMENT_PREFIX
+
+    def __init__(self) -> None:
+        self.configurables: list[Configurable] = []
+
+    def register_configurable(self, configurable: Configurable) -> None:
+        """Take a name to look for."""
+        # Not appended: a copy of this object must not share the list.
+        self.configurables = [*getattr(self, "configurables", []), configurable]
+
+    def get_configurable_by_name(self, name: str) -> Configurable | None:
+        """The registered configurable of that name."""
+        return next((c for c in self.configurables if c.name == name), None)
+
+    @abc.abstractmethod
+    def load(self) -> None:
+        """Collect the values.
+
+        :raises ValueError: for a source that cannot be read.
+        """
+
+    @abc.abstractmethod
+    def get(self, name: str) -> Any:
+        """The final value for `name`; None when this source has none.
+
+        :raises ValueError: when the value found cannot be used.
+        """
+
+    def find(self, name: str) -> Found | None:
+        """As `get`, with the source; None when it has no value, so that None can be a value."""
+        value = self.get(name)
+        return None if value is None else Found(value, repr(self))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class CollectingConfigurator(BaseConfigurator):
+    """A configurator that collects all of its values at once: a subclass implements `collect`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._collected: dict[str, Raw] = {}
+
+    @abc.abstractmethod
+    def collect(self) -> dict[str, Raw]:
+        """The values of the registered names that this source has.
+
+        :raises ValueError: for a source that cannot be read, or names that it does not know.
+        """
+
+    def load(self) -> None:
+        self._collected = self.collect()
+
+    def get(self, name: str) -> Any:
+        found = self.find(name)
+        return None if found is None else found.value
+
+    def find(self, name: str) -> Found | None:
+        configurable = self.get_configurable_by_name(name)
+        raw = self._collected.get(name)
+        if configurable is None or raw is None:
+            return None
+        configurable.set_value(raw.value)
+        try:
+            return Found(configurable.get_final_value(), raw.source)
+        except ValueError as error:
+            raise ValueError(f"{raw.source}: {error}") from error

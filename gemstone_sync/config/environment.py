@@ -1,0 +1,93 @@
+"""Values from the environment, and from a ``.env`` file, which counts less."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from collections.abc import Iterable, Mapping
+
+import dotenv
+import dotenv.parser
+
+from .base import CollectingConfigurator, Raw
+from .names import variable_of
+
+__all__ = ["EnvironmentConfigurator", "from_environment", "read_dotenv"]
+
+logger = logging.getLogger("gemstone_sync.config")
+
+#: Variables of the framework that are no settings of a service.
+_OTHERS = ("MONKEY_PATCH", "CONFIG", "REGISTRY", "TOKEN", "REGISTRY_TOKEN")
+
+
+class EnvironmentConfigurator(CollectingConfigurator):
+    """Takes ``GEMSTONE_<NAME>`` for every configurable, and ``.env`` in the working directory.
+
+    :param prefix: what the variables' names begin with, instead of the service's own
+        ``environment_prefix``.
+    :param dotenv_path: another file than ``.env``; None for none.
+
+    ::
+
+        configurators = [EnvironmentConfigurator(prefix="SHOP_")]
+    """
+
+    def __init__(self, *, prefix: str | None = None, dotenv_path: str | None = ".env") -> None:
+        super().__init__()
+        if prefix is not None:
+            self.environment_prefix = prefix
+        self.dotenv_path = dotenv_path
+
+    def collect(self) -> dict[str, Raw]:
+        names = [configurable.name for configurable in self.configurables]
+        found = {}
+        if self.dotenv_path is not None:
+            values = read_dotenv(self.dotenv_path)
+            found = from_environment(names, values, self.environment_prefix, self.dotenv_path)
+        return {**found, **from_environment(names, os.environ, self.environment_prefix)}
+
+
+def from_environment(
+    names: Iterable[str], variables: Mapping[str, str], prefix: str, file: str | None = None
+) -> dict[str, Raw]:
+    """The values of names that variables give; a variable that is nearly one is logged.
+
+    :param file: where the variables come from, if not from the process's environment.
+    """
+    known = {variable_of(name, prefix): name for name in names}
+    place = "" if file is None else f"{file}: "
+    found = {}
+    for variable, value in variables.items():
+        if variable in known:
+            found[known[variable]] = Raw(value, f"{place}{variable}")
+        elif close := _nearly(variable, prefix, known):
+            logger.warning("%s%s sets nothing; did you mean %s?", place, variable, close[0])
+    return found
+
+
+def _nearly(variable: str, prefix: str, known: Iterable[str]) -> list[str]:
+    """No error: others read the same environment, and have settings of their own."""
+    if not variable.startswith(prefix) or variable.removeprefix(prefix) in _OTHERS:
+        return []
+    return difflib.get_close_matches(variable, list(known), n=1, cutoff=0.85)
+
+
+def read_dotenv(path: str) -> dict[str, str]:
+    """The variables of a ``.env`` file; none when there is no such file.
+
+    :raises ValueError: for a file that cannot be read, naming the line.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            broken = [b.original.line for b in dotenv.parser.parse_stream(file) if b.error]
+        if broken:
+            raise ValueError(f"{path}: line {broken[0]}: expected NAME=value")
+        values = dotenv.dotenv_values(path, encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8") from error
+    return {name: value for name, value in values.items() if value is not None}

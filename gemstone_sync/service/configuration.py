@@ -1,0 +1,173 @@
+"""A service's settings: asking the configurators, setting what they find, telling what counts."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from ..config import BaseConfigurator, CommandLineConfigurator, Configurable, Found
+from ..errors import ServiceConfigurationError
+from .attributes import check_attributes
+from .settings import Setting, port_of, settings_of, source_of_default
+
+if TYPE_CHECKING:
+    import click
+
+    from .microservice import MicroService
+
+__all__ = ["Configuration", "argv_of_caller"]
+
+
+class Configuration:
+    """The part of `MicroService` that is set from outside. Not for use by itself."""
+
+    name: str
+
+    #: True keeps every configurator from being asked.
+    skip_configuration: bool = False
+    #: Attributes of your own that may be set from outside, beside those of the framework, which all
+    #: may be set under their names.
+    configurables: Sequence[Configurable] = [
+        Configurable("port", template=port_of),
+        Configurable("host"),
+        Configurable("accessible_at"),
+        Configurable("endpoint"),
+    ]
+    #: Where values for them come from; a later one's value wins.
+    configurators: Sequence[BaseConfigurator] = [CommandLineConfigurator()]
+    #: What the names of environment variables begin with.
+    environment_prefix: str = "GEMSTONE_"
+
+    #: Where the values came from that were found outside; None before `configure`.
+    _sources: dict[str, str] | None = None
+
+    def configure(self, argv: Sequence[str] | None = None) -> None:
+        """Set the attributes that may be set from outside to what the configurators find.
+
+        `start` does it, unless it was done before.
+
+        :param argv: the command line's words after the program's name; left out, those of the
+            process when the program's own main module calls this, and none otherwise.
+        :raises SystemExit: with code 2 after one line on stderr, for a wrong name or value.
+        """
+        check_attributes(self, only=("configurables", "configurators", "environment_prefix"))
+        words = argv_of_caller(2) if argv is None else argv
+        settings = settings_of(self)
+        try:
+            found: dict[str, Found] = {}
+            for configurator in _fresh_configurators(self, settings, words):
+                configurator.load()
+                found.update(_found_by(configurator, settings))
+            self._set_found(found)
+        except (ValueError, ServiceConfigurationError) as error:
+            sys.stderr.write(f"{self.name}: {' '.join(str(error).split())}\n")
+            raise SystemExit(2) from error
+
+    def _configure_once(self, argv: Sequence[str]) -> None:
+        if self._sources is None and not self.skip_configuration:
+            self.configure(argv)
+
+    def _set_found(self, found: dict[str, Found]) -> None:
+        """Set what was found on this object.
+
+        :raises ValueError: for the first that is wrong, naming where it was found.
+        """
+        self._sources = {name: source for name, (_, source) in found.items()}
+        for name, (value, source) in found.items():
+            setattr(self, name, value)
+            try:
+                check_attributes(self, only=(name,))
+            except ServiceConfigurationError as error:
+                raise ValueError(f"{source}: {error}") from error
+        if found:
+            check_attributes(self)
+
+    def get_settings(self) -> list[Setting]:
+        """Every attribute that may be set from outside: its value as text, and where that is from.
+
+        Secrets are masked.
+        """
+        sources = self._sources or {}
+        return [
+            Setting(
+                configurable.name,
+                configurable.shown(getattr(self, configurable.name, None)),
+                sources.get(configurable.name) or source_of_default(self, configurable.name),
+            )
+            for configurable in settings_of(self)
+        ]
+
+    def configuration_help(self) -> str:
+        """What ``--help`` shows: every option, its environment variable and its default.
+
+        Empty when no configurator reads a command line.
+        """
+        found = _command_line_of(self)
+        return "" if found is None else found.format_help()
+
+    @classmethod
+    def get_cli(cls) -> click.Group:
+        """The service's own command line: a click group with the command ``start``.
+
+        ::
+
+            cli = Shop.get_cli()      # in shop/service.py
+
+        With ``shop = shop.service:cli`` among the package's ``console_scripts``,
+        ``shop start --host=0.0.0.0 --port=8000`` starts it. Every setting is an option.
+        """
+        from ..cli.service_cli import make_cli
+
+        return make_cli(cast("type[MicroService]", cls), _command_line_of(cls))
+
+
+def _command_line_of(service: Any) -> CommandLineConfigurator | None:
+    """What reads the command line of a service, or of a class; None when nothing does."""
+    for configurator in _fresh_configurators(service, settings_of(service), []):
+        if isinstance(configurator, CommandLineConfigurator):
+            return configurator
+    return None
+
+
+def _fresh_configurators(
+    service: Any, settings: Sequence[Configurable], argv: Sequence[str]
+) -> list[BaseConfigurator]:
+    """Copies of the class's configurators: what one service finds, another must not see."""
+    fresh = []
+    for template in service.configurators:
+        configurator = copy.copy(template)
+        configurator.configurables = []
+        configurator.argv = argv
+        configurator.service_name = service.name
+        if "environment_prefix" not in vars(configurator):
+            configurator.environment_prefix = service.environment_prefix
+        for setting in settings:
+            configurator.register_configurable(copy.copy(setting))
+        fresh.append(configurator)
+    return fresh
+
+
+def _found_by(configurator: BaseConfigurator, settings: Sequence[Configurable]) -> dict[str, Found]:
+    # A configurator of the user's own needs `load` and `get` only.
+    find = getattr(configurator, "find", None)
+    found = {}
+    for setting in settings:
+        if find is not None:
+            value = find(setting.name)
+        else:
+            got = configurator.get(setting.name)
+            value = None if got is None else Found(got, repr(configurator))
+        if value is not None:
+            found[setting.name] = value
+    return found
+
+
+def argv_of_caller(depth: int) -> list[str]:
+    """The process's command line, when its own main module is the caller `depth` frames up."""
+    try:
+        caller = sys._getframe(depth)
+    except ValueError:  # the first function of a greenlet
+        return []
+    return sys.argv[1:] if caller.f_globals.get("__name__") == "__main__" else []
