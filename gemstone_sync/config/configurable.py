@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import UNSET
+from ..errors import UNSET, ServiceConfigurationError
 from .kinds import Kind
 
 __all__ = ["MASK", "Configurable"]
@@ -16,6 +16,10 @@ __all__ = ["MASK", "Configurable"]
 MASK = "********"
 
 _FROM_FILE = "file:/"
+
+#: What a template raises for a value that it cannot take. The last three: it was written for text,
+#: and got the list or number of a file.
+_REFUSALS = (ValueError, ServiceConfigurationError, TypeError, AttributeError, LookupError)
 
 
 class Configurable:
@@ -85,8 +89,7 @@ class Configurable:
             if self.template is not None:
                 return self.template(value)
             return value if self.kind is None else self.kind.convert(value)
-        except (ValueError, TypeError, AttributeError, LookupError) as error:
-            # The last three: a template that was written for text, and got a file's list or number.
+        except _REFUSALS as error:
             text = str(error) or type(error).__name__
             if self.secret:
                 text = "cannot be used (the value is a secret, and not shown)"

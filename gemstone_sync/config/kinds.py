@@ -30,6 +30,7 @@ Seconds = Annotated[float, "seconds"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|h|d)?")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,4000}")
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
 _NONE = {"none", "null"}
@@ -173,11 +174,11 @@ def _read_switch(found: Any) -> bool:
 
 
 def _read_int(found: Any) -> int:
-    if isinstance(found, str):
-        found = found.strip()
-    if isinstance(found, bool):
+    if isinstance(found, str) and _WHOLE.fullmatch(found.strip()):
+        return int(found)
+    if not isinstance(found, int) or isinstance(found, bool):
         raise ValueError
-    return msgspec.convert(found, int, strict=False)
+    return found
 
 
 def _read_float(found: Any) -> float:

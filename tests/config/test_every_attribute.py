@@ -1,0 +1,145 @@
+"""Every public plain attribute of MicroService is a setting, or is listed with the reason."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemstone_sync import MemoryEventTransport, MicroService
+from gemstone_sync.service.settings import NOT_SETTINGS
+
+#: What each is set to, as a text; and what that is, where it is not the text itself.
+VALUES: dict[str, tuple[str, Any]] = {
+    "host": ("0.0.0.0", "0.0.0.0"),
+    "port": ("random", 0),
+    "endpoint": ("/rpc", "/rpc"),
+    "accessible_at": ("http://h:1/api", "http://h:1/api"),
+    "allowed_hosts": ("a.b, *.c", ["a.b", "*.c"]),
+    "allowed_origins": ("https://a.b", ["https://a.b"]),
+    "secret_key": ("x y", "x y"),
+    "max_parallel_blocking_tasks": ("7", 7),
+    "max_waiting_calls": ("0", 0),
+    "max_wait_seconds": ("1.5s", 1.5),
+    "default_timeout": ("none", None),
+    "max_batch_size": ("3", 3),
+    "batch_mode": ("serial", "serial"),
+    "max_body_size": ("0", 0),
+    "max_response_size": ("9", 9),
+    "max_hops": ("2", 2),
+    "max_connections": ("5", 5),
+    "header_timeout": ("500ms", 0.5),
+    "keep_alive_timeout": ("2m", 120),
+    "body_timeout": ("1h", 3600),
+    "stop_timeout": ("0", 0),
+    "drain_grace": ("2", 2),
+    "workers": ("2", 2),
+    "certfile": ("c.pem", "c.pem"),
+    "keyfile": ("k.pem", "k.pem"),
+    "trusted_proxies": ("10.0.0.0/8,::1", ["10.0.0.0/8", "::1"]),
+    "access_log": ("yes", True),
+    "wire_format": ("gemstone", "gemstone"),
+    "debug": ("true", True),
+    "template_dir": ("html", "html"),
+    "health_live_path": ("/up", "/up"),
+    "health_ready_path": ("none", None),
+    "periodic_scope": ("worker", "worker"),
+    "use_statistics": ("on", True),
+    "service_registry_urls": ("http://a/api,http://b/api", ["http://a/api", "http://b/api"]),
+    "service_registry_ping_interval": ("1m", 60),
+    "service_registry_token": ("t", "t"),
+    "discovery_cache_seconds": ("3", 3),
+    "event_timeout": ("4", 4),
+    "max_event_size": ("5", 5),
+    "event_deduplication": ("d.db", "d.db"),
+    "event_transports": ("memory://", [MemoryEventTransport]),
+    "outbox": ("o.db", "o.db"),
+    "outbox_databases": ("a.db,b.db", ["a.db", "b.db"]),
+}
+
+
+def public_plain_attributes() -> set[str]:
+    """What a user sees by dir(): no methods, no properties."""
+    found = set()
+    for name in dir(MicroService):
+        value = getattr(MicroService, name)
+        if not name.startswith("_") and not callable(value) and not isinstance(value, property):
+            found.add(name)
+    return found
+
+
+def test_every_attribute_is_walked() -> None:
+    attributes = public_plain_attributes()
+
+    assert attributes == set(VALUES) | set(NOT_SETTINGS)
+    assert not set(VALUES) & set(NOT_SETTINGS)
+    assert all(NOT_SETTINGS.values())
+
+
+class Plain(MicroService):
+    name = "plain"
+
+
+def give(source: str, name: str, text: str, patch: pytest.MonkeyPatch) -> list[str]:
+    if source == "environment":
+        patch.setenv(f"GEMSTONE_{name.upper()}", text)
+    elif source == "file":
+        Path("plain.toml").write_text(f"{name} = {json.dumps(text)}\n")
+    elif source == "command line":
+        return [f"--{name.replace('_', '-')}", text]
+    return []
+
+
+@pytest.mark.parametrize("source", ["command line", "environment", "file"])
+@pytest.mark.parametrize("name", VALUES)
+def test_each_is_set_with_its_own_type(
+    name: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text, wanted = VALUES[name]
+    service = Plain()
+    service.configure(give(source, name, text, monkeypatch))
+
+    value = getattr(service, name)
+    if name == "event_transports":
+        value = [type(transport) for transport in value]
+    assert value == wanted
+    if not isinstance(wanted, float):
+        assert type(value) is type(wanted)
+    assert getattr(Plain, name) == getattr(MicroService, name) != value
+
+
+@pytest.mark.parametrize("name", sorted(NOT_SETTINGS))
+def test_what_is_no_setting_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        Plain().configure([f"--{name}", "x"])
+    assert "unknown option" in capsys.readouterr().err
+
+
+def test_a_toml_file_gives_values_of_its_own_types(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plain.toml").write_text(
+        "port = 8080\ndebug = true\nmax_wait_seconds = 2.5\nallowed_hosts = ['a', 'b']\n"
+        "stop_timeout = '1m'\n"
+    )
+    service = Plain()
+    service.configure([])
+
+    assert (service.port, service.debug, service.max_wait_seconds) == (8080, True, 2.5)
+    assert (service.allowed_hosts, service.stop_timeout) == (["a", "b"], 60)
+
+
+def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        Plain().configure(["--help"])
+
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name in VALUES:
+        assert f"--{name}" in text
+        assert f"[env var: GEMSTONE_{name.upper()}]" in text
+    assert "--debug, --no-debug" in text
+    assert "(default: 127.0.0.1)" in text
+    assert "How many requests a batch may hold." in text

@@ -1,0 +1,186 @@
+"""Settings in files: four formats, one set of rules."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemstone_sync.config import (
+    BaseConfigurator,
+    Configurable,
+    FileConfigurator,
+    IniFileConfigurator,
+    JsonFileConfigurator,
+    TomlFileConfigurator,
+    YamlFileConfigurator,
+)
+from gemstone_sync.config.kinds import kind_of
+
+KINDS: dict[str, Any] = {
+    "max_hops": int,
+    "debug": bool,
+    "hosts": list[str],
+    "motto": str | None,
+    "ratio": float,
+}
+
+TEXTS = {
+    ".toml": 'max_hops = 3\ndebug = false\nhosts = ["a", "b"]\nmotto = "é"\nratio = 2\n',
+    ".yaml": "max_hops: 3\ndebug: no\nhosts: [a, b]\nmotto: é\nratio: 2\n",
+    ".yml": "max_hops: 3\ndebug: false\nhosts:\n- a\n- b\nmotto: é\nratio: 2\n",
+    ".json": '{"max_hops": 3, "debug": false, "hosts": ["a", "b"], "motto": "é", "ratio": 2}',
+    ".ini": "[gemstone]\nmax_hops = 3\ndebug = off\nhosts = a, b\nmotto = é\nratio = 2\n",
+    ".cfg": "# no section\nmax_hops = 3\ndebug = off\nhosts = a, b\nmotto = é\nratio = 2\n",
+}
+
+VALUES = {"max_hops": 3, "debug": False, "hosts": ["a", "b"], "motto": "é", "ratio": 2.0}
+
+
+def loaded(configurator: BaseConfigurator) -> BaseConfigurator:
+    for name, hint in KINDS.items():
+        configurator.register_configurable(Configurable(name).described(kind_of(hint), None))
+    configurator.service_name = "shop"
+    configurator.load()
+    return configurator
+
+
+def written(folder: Path, text: str, suffix: str = ".toml") -> Path:
+    path = folder / f"settings{suffix}"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("suffix", TEXTS)
+def test_each_format_gives_the_same_values(suffix: str, tmp_path: Path) -> None:
+    path = written(tmp_path, TEXTS[suffix], suffix)
+    configurator = loaded(FileConfigurator(path))
+
+    assert {name: configurator.get(name) for name in KINDS} == VALUES
+    found = configurator.find("max_hops")
+    assert found is not None
+    assert found.source == f"{path}: max_hops"
+
+
+@pytest.mark.parametrize(
+    ("cls", "suffix"),
+    [
+        (TomlFileConfigurator, ".toml"),
+        (YamlFileConfigurator, ".yaml"),
+        (JsonFileConfigurator, ".json"),
+        (IniFileConfigurator, ".ini"),
+    ],
+)
+def test_a_format_of_its_own_reads_a_file_of_any_name(
+    cls: type[FileConfigurator], suffix: str, tmp_path: Path
+) -> None:
+    configurator = loaded(cls(written(tmp_path, TEXTS[suffix], ".conf")))
+
+    assert configurator.get("max_hops") == 3
+    assert repr(configurator) == f"<{cls.__name__}>"
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix"),
+    [
+        ("max-hops = 3", ".toml"),
+        ("[shop]\nmax_hops = 3", ".toml"),
+        ("[gemstone]\nmax_hops = 3", ".toml"),
+        ("[shop]\nmax_hops = 3", ".ini"),
+        ("; a comment\n\n[shop]\nmax_hops = 3", ".ini"),
+        ("shop:\n  max_hops: 3", ".yaml"),
+        ('\ufeff{"max_hops": 3}', ".json"),
+    ],
+)
+def test_keys_may_stand_at_the_top_or_in_a_table_of_the_service(
+    text: str, suffix: str, tmp_path: Path
+) -> None:
+    assert loaded(FileConfigurator(written(tmp_path, text, suffix))).get("max_hops") == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix"), [("", ".toml"), ("", ".yaml"), ("{}", ".json"), ("", ".ini")]
+)
+def test_an_empty_file_sets_nothing(text: str, suffix: str, tmp_path: Path) -> None:
+    configurator = loaded(FileConfigurator(written(tmp_path, text, suffix)))
+
+    assert [configurator.find(name) for name in KINDS] == [None] * len(KINDS)
+
+
+def test_none_is_a_value(tmp_path: Path) -> None:
+    configurator = loaded(FileConfigurator(written(tmp_path, "motto: null", ".yaml")))
+
+    found = configurator.find("motto")
+    assert found is not None
+    assert found.value is None
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix", "complaint"),
+    [
+        ("max_hop = 3", ".toml", "unknown key max_hop; did you mean max_hops?"),
+        ("[shpo]\nmax_hops = 3", ".toml", "unknown key shpo; did you mean shop?"),
+        ("[users]\nport = 3", ".toml", "unknown key users"),
+        ("max_hops = 1\nmax-hops = 2", ".toml", "max_hops is there twice"),
+        ("max_hops = 1\n[shop]\nmax_hops = 2", ".toml", "max_hops is there twice"),
+        ("a = 1\nmax_hops = x", ".toml", "line 2"),
+        ("a: b: c", ".yaml", "line 1"),
+        ("- a", ".yaml", "must hold names and values"),
+        ("5: 6", ".yaml", "unknown key 5"),
+        ("!!python/object/apply:os.getcwd []", ".yaml", "settings.yaml: line 1: "),
+        ('{"max_hops": 3', ".json", "line 1"),
+        ("[1]", ".json", "must hold names and values"),
+        ("[" * 100_000, ".json", "nested too deeply"),
+        ("max_hops", ".ini", "max_hops"),
+        ("[shop]\nmax_hops = 3\nmax_hops = 4", ".ini", "max_hops"),
+        ("max_hops = 3", ".txt", "its name must end in one of .toml"),
+        ("x" * 1_000_001, ".json", "longer than"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_name(
+    text: str, suffix: str, complaint: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, text, suffix)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        loaded(FileConfigurator(path))
+
+    assert str(caught.value).startswith(f"{path}: ")
+    assert complaint in str(caught.value)
+
+
+def test_a_wrong_value_names_file_and_key(tmp_path: Path) -> None:
+    path = written(tmp_path, 'max_hops = "x"')
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        loaded(FileConfigurator(path)).get("max_hops")
+
+    assert str(caught.value) == f"{path}: max_hops: must be a whole number, not 'x'"
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    for path, reason in [
+        (tmp_path / "absent.toml", "No such file"),
+        (tmp_path, "Is a directory"),
+    ]:
+        with pytest.raises(ValueError, match=reason):
+            loaded(FileConfigurator(path))
+    folder = tmp_path / "folder.toml"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="Is a directory"):
+        loaded(FileConfigurator(folder))
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="is not UTF-8"):
+        loaded(FileConfigurator(binary))
+
+
+def test_a_file_may_be_missing_when_it_is_not_required(tmp_path: Path) -> None:
+    configurator = loaded(FileConfigurator(tmp_path / "absent.toml", required=False))
+
+    assert configurator.find("max_hops") is None
+
+
+def test_another_format_needs_read_only(tmp_path: Path) -> None:
+    class Lines(FileConfigurator):
+        def read(self, text: str) -> Any:
+            return dict(line.split("=") for line in text.splitlines())
+
+    assert loaded(Lines(written(tmp_path, "max_hops=3", ".lines"))).get("max_hops") == 3

@@ -1,0 +1,267 @@
+"""Who wins: the command line, the environment, .env, files, the class."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from gemstone_sync import Configurable, MicroService
+from gemstone_sync.config import Seconds
+
+
+class Shop(MicroService):
+    name = "shop"
+    number: int = 0
+    ratio: float = 0.0
+    text: str = "0"
+    switch: bool = False
+    items: Sequence[str] = ["0"]
+    pause: Seconds = 0.0
+    perhaps: int | None = 0
+    doubled: Any = "00"
+    configurables = [
+        *MicroService.configurables,
+        *map(Configurable, ("number", "ratio", "text", "switch", "items", "pause", "perhaps")),
+        Configurable("doubled", template=lambda found: str(found) * 2),
+    ]
+
+
+class Type(NamedTuple):
+    """Six values of a setting, each as a text, and what the text stands for."""
+
+    name: str
+    texts: tuple[str, ...]
+    values: tuple[Any, ...]
+
+
+TYPES = [
+    Type("number", tuple("012345"), (0, 1, 2, 3, 4, 5)),
+    Type("ratio", ("0", "1", "2.5", "3", "4", "5e1"), (0.0, 1.0, 2.5, 3.0, 4.0, 50.0)),
+    Type("text", ("0", "", "2", "3", "é", "a b"), ("0", "", "2", "3", "é", "a b")),
+    Type(
+        "switch", ("no", "yes", "off", "on", "0", "true"), (False, True, False, True, False, True)
+    ),
+    Type("items", ("0", "", "a", "a,b", "[c]", "d"), (["0"], [], ["a"], ["a", "b"], ["c"], ["d"])),
+    Type("pause", ("0", "1s", "2m", "3", "4h", "500ms"), (0.0, 1, 120, 3, 14400, 0.5)),
+    Type("perhaps", ("0", "1", "none", "3", "4", "0"), (0, 1, None, 3, 4, 0)),
+    Type("doubled", tuple("012345"), ("00", "11", "22", "33", "44", "55")),
+]
+
+#: From the weakest to the strongest.
+SOURCES = [
+    "class",
+    "shop.toml",
+    "--config",
+    "--config again",
+    ".env",
+    "environment",
+    "command line",
+]
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def give(source: str, name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have a source give a value; returns what is added to the command line."""
+    if source == "shop.toml":
+        Path("shop.toml").write_text(f"{name} = {json.dumps(text, ensure_ascii=False)}\n")
+    elif source == "--config":
+        Path("first.yaml").write_text(f"{name}: {json.dumps(text)}\n")
+    elif source == "--config again":
+        Path("second.ini").write_text(f"[shop]\n{name} = {text}\n")
+    elif source == ".env":
+        Path(".env").write_text(f"GEMSTONE_{name.upper()}='{text}'\n")
+    elif source == "environment":
+        monkeypatch.setenv(f"GEMSTONE_{name.upper()}", text)
+    elif source == "command line":
+        return [f"--{name}={text}"]
+    return []
+
+
+@pytest.mark.parametrize("type_", TYPES, ids=lambda t: t.name)
+@pytest.mark.parametrize("strongest", range(len(SOURCES)), ids=lambda n: SOURCES[n].strip("-"))
+def test_the_strongest_source_wins(
+    type_: Type, strongest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All sources up to one give a value each, no two neighbours the same one."""
+    words: list[str] = []
+    for number, source in enumerate(SOURCES[1 : strongest + 1], start=1):
+        words += give(source, type_.name, type_.texts[number % 6], monkeypatch)
+    for file in ("first.yaml", "second.ini"):
+        if Path(file).exists():
+            words += ["--config", file]
+    service = Shop()
+    service.configure(words)
+
+    value = getattr(service, type_.name)
+    assert value == (getattr(Shop, type_.name) if strongest == 0 else type_.values[strongest % 6])
+    (setting,) = [s for s in service.get_settings() if s.name == type_.name]
+    assert {
+        "class": "class Shop",
+        "shop.toml": "shop.toml: ",
+        "--config": "first.yaml: ",
+        "--config again": "second.ini: ",
+        ".env": ".env: GEMSTONE_",
+        "environment": "GEMSTONE_",
+        "command line": "--",
+    }[SOURCES[strongest]] in setting.source
+
+
+@pytest.mark.parametrize("type_", TYPES, ids=lambda t: t.name)
+def test_each_source_alone_sets_each_type(type_: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, source in enumerate(SOURCES[1:], start=1):
+        with monkeypatch.context() as patch:
+            words = give(source, type_.name, type_.texts[number % 6], patch)
+            files = ["first.yaml"] if source == "--config" else []
+            files += ["second.ini"] if source == "--config again" else []
+            service = Shop()
+            service.configure([*words, *(w for file in files for w in ("--config", file))])
+            assert getattr(service, type_.name) == type_.values[number % 6], source
+        for file in Path().iterdir():
+            file.unlink()
+
+
+def test_of_several_files_the_later_wins_key_by_key() -> None:
+    Path("a.toml").write_text("number = 1\ntext = 'a'\n")
+    Path("b.toml").write_text("number = 2\n")
+    service = Shop()
+    service.configure(["--config", "a.toml", "--config=b.toml"])
+
+    assert (service.number, service.text) == (2, "a")
+
+
+def test_files_may_be_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("a.toml").write_text("number = 1\n")
+    Path("b.toml").write_text("number = 2\n")
+    monkeypatch.setenv("GEMSTONE_CONFIG", "a.toml,b.toml")
+    service = Shop()
+    service.configure([])
+    assert service.number == 2
+
+    service.configure(["--config", "a.toml"])
+    assert service.number == 1
+
+
+def test_a_list_on_the_command_line_replaces_that_of_a_file() -> None:
+    Path("shop.toml").write_text('items = ["file"]\n')
+    service = Shop()
+    service.configure(["--items", "a,b", "--items", "c"])
+
+    assert service.items == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["--switch"], True),
+        (["--no-switch"], False),
+        (["--switch=true"], True),
+        (["--switch", "no"], False),
+        (["--switch", "--no-switch"], False),
+    ],
+)
+def test_a_switch_can_be_given_and_taken_back(words: list[str], value: bool) -> None:
+    Path("shop.toml").write_text(f"switch = {str(not value).lower()}\n")
+    service = Shop()
+    service.configure(words)
+
+    assert service.switch is value
+
+
+def test_dashes_and_underscores_are_the_same_option() -> None:
+    service = Shop()
+    service.configure(["--max-hops=3", "--no-access-log"])
+
+    assert (service.max_hops, service.access_log) == (3, False)
+
+
+def test_the_file_is_named_after_the_service() -> None:
+    class Users(Shop):
+        name = "users"
+
+    Path("shop.toml").write_text("number = 1\n")
+    service = Users()
+    service.configure([])
+
+    assert service.number == 0
+
+
+def test_a_service_may_have_a_prefix_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Prefixed(Shop):
+        environment_prefix = "SHOP_"
+
+    monkeypatch.setenv("GEMSTONE_NUMBER", "1")
+    monkeypatch.setenv("SHOP_TEXT", "own")
+    service = Prefixed()
+    service.configure([])
+
+    assert (service.number, service.text) == (0, "own")
+    assert "SHOP_NUMBER" in service.configuration_help()
+    assert "GEMSTONE_" not in service.configuration_help()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--number=x"], "shop: --number: must be a whole number, not 'x'"),
+        (["--no-switch=true"], "takes no value"),
+        (["--port", "70000"], "shop: --port: Shop.port must be a whole number from 0 to 65535"),
+        (["--config", "absent.toml"], "shop: absent.toml: No such file or directory"),
+        (["--config", "bad.toml"], "shop: bad.toml: unknown key numbr; did you mean number?"),
+        (["--config", "value.toml"], "shop: value.toml: max_hops: Shop.max_hops must be"),
+        (["--numbr=x"], "unknown option --numbr; did you mean --number?"),
+        (["--max-hop=x"], "unknown option --max-hop; did you mean --max_hops?"),
+        (["--event_transports", "amqp://u:pw@x:y"], "shop: --event_transports: the URL is like"),
+    ],
+)
+def test_what_is_wrong_is_one_line_that_names_its_source(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("bad.toml").write_text("numbr = 1\n")
+    Path("value.toml").write_text("max_hops = -1\n")
+    with pytest.raises(SystemExit) as caught:
+        Shop().configure(words)
+
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert line in err
+
+
+def test_a_wrong_variable_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GEMSTONE_NUMBER", "")
+    with pytest.raises(SystemExit):
+        Shop().configure([])
+
+    assert capsys.readouterr().err == "shop: GEMSTONE_NUMBER: must be a whole number, not ''\n"
+
+
+def test_a_configurable_cannot_have_the_name_of_an_option_of_all_command_lines(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Wrong(Shop):
+        configurables = [Configurable("config")]
+
+    with pytest.raises(SystemExit):
+        Wrong().configure([])
+    assert "a configurable cannot be called config" in capsys.readouterr().err
+
+
+def test_configurables_of_ones_own_leave_the_frameworks_as_they_are() -> None:
+    class Own(MicroService):
+        name = "own"
+        limit = 5
+        configurables = [Configurable("limit")]
+
+    service = Own()
+    service.configure(["--limit", "7", "--port", "random", "--workers", "2"])
+
+    assert (service.limit, service.port, service.workers) == (7, 0, 2)
