@@ -8,7 +8,7 @@ Reading order of the packages, from the bottom: `errors`, `protocol` (bytes <-> 
 `concurrency` (greenlets), `config`, `client` (RemoteService), `event` (broadcast and work, on
 kombu), `discovery` (finding services), `contract` (type hints), `dispatch` (bytes -> your method ->
 bytes), `server` (HTTP), `ops` (health, logs), `service` (MicroService, which wires all of it),
-`registry` (a service), `testing`.
+`registry` (a service), `cli` (the gemstone command), `testing`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,17 @@ if TYPE_CHECKING:
         first_completed,
         make_callbacks,
     )
-    from .config import BaseConfigurator, CommandLineConfigurator, Configurable
+    from .config import (
+        BaseConfigurator,
+        CommandLineConfigurator,
+        Configurable,
+        EnvironmentConfigurator,
+        FileConfigurator,
+        IniFileConfigurator,
+        JsonFileConfigurator,
+        TomlFileConfigurator,
+        YamlFileConfigurator,
+    )
     from .discovery import (
         BaseDiscoveryStrategy,
         HttpDiscoveryStrategy,
@@ -173,6 +183,12 @@ __all__ = [
     "Configurable",
     "BaseConfigurator",
     "CommandLineConfigurator",
+    "EnvironmentConfigurator",
+    "FileConfigurator",
+    "TomlFileConfigurator",
+    "YamlFileConfigurator",
+    "JsonFileConfigurator",
+    "IniFileConfigurator",
     # errors
     "UNSET",
     "GemstoneError",
@@ -266,18 +282,28 @@ _EVENT = {
     "current_event",
 }
 
+_CONFIG = {
+    "Configurable",
+    "BaseConfigurator",
+    "CommandLineConfigurator",
+    "EnvironmentConfigurator",
+    "FileConfigurator",
+    "TomlFileConfigurator",
+    "YamlFileConfigurator",
+    "JsonFileConfigurator",
+    "IniFileConfigurator",
+}
+
 #: Where each public name is defined; the rest is in `errors`.
 _HOME = {
     **dict.fromkeys(_SERVICE, "service"),
     **dict.fromkeys(_CLIENT, "client"),
     **dict.fromkeys(_DISCOVERY, "discovery"),
     **dict.fromkeys(_EVENT, "event"),
+    **dict.fromkeys(_CONFIG, "config"),
     "ServiceRegistry": "registry",
     "JsonRpcRequest": "protocol",
     "JsonRpcResponse": "protocol",
-    "Configurable": "config",
-    "BaseConfigurator": "config",
-    "CommandLineConfigurator": "config",
 }
 
 #: Names of gemstone 0.10.1 that cannot exist here, and what stands in their place.

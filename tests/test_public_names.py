@@ -23,7 +23,9 @@ PATCHING = {
 PUBLIC = {
     *PATCHING,
     *("JsonRpcRequest", "JsonRpcResponse"),
-    *("Configurable", "BaseConfigurator", "CommandLineConfigurator"),
+    *("Configurable", "BaseConfigurator", "CommandLineConfigurator", "EnvironmentConfigurator"),
+    *("FileConfigurator", "TomlFileConfigurator", "YamlFileConfigurator"),
+    *("JsonFileConfigurator", "IniFileConfigurator"),
     *("UNSET", "GemstoneError", "ServiceConfigurationError", "ServiceStartError", "PluginError"),
     *("RpcError", "ParseError", "InvalidRequest", "MethodNotFound", "InvalidParams"),
     *("InternalError", "ServerOverloaded", "AccessDenied", "DeadlineExceeded", "TooManyHops"),

@@ -37,6 +37,7 @@ __all__ = [
     "UNREACHABLE",
     "USAGE",
     "CommandFailed",
+    "printable",
     "report",
     "run_reported",
 ]
@@ -121,4 +122,15 @@ def run_reported(function: Callable[[], Any], *, command: str, as_json: bool = F
 
 
 def _line_of(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return printable(" ".join(str(error).split())) or type(error).__name__
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text of a stranger, without what would steer the terminal.
+
+    :param keep: characters that may stay all the same.
+    """
+    return "".join(
+        character if character.isprintable() or character in keep else ascii(character)[1:-1]
+        for character in text
+    )

@@ -37,7 +37,7 @@ class TruncatedResponse(BadResponse):
 def connecting(error: Exception, url: str, seconds: float) -> ConnectionFailed:
     """The fault for an exception while connecting to `url`, with `seconds` as its time-out."""
     if isinstance(error, TimeoutError):
-        return ConnectTimeout(f"{url}: no connection within {seconds:g} s")
+        return ConnectTimeout(f"{url}: no connection within {seconds:.3g} s")
     return ConnectionFailed(f"{url}: {_reason(error)}")
 
 
@@ -48,7 +48,7 @@ def exchanging(error: Exception, url: str, seconds: float, sent: bool) -> Transp
     :param sent: whether a part of the request may have reached the other side.
     """
     if isinstance(error, TimeoutError):
-        return Timeout(f"{url}: no answer within {seconds:g} s")
+        return Timeout(f"{url}: no answer within {seconds:.3g} s")
     if not sent:
         return ConnectionFailed(f"{url}: {_reason(error)}")
     return ConnectionLost(f"{url}: the connection broke before the answer: {_reason(error)}")

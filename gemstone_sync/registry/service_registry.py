@@ -73,6 +73,7 @@ class ServiceRegistry(MicroService):
 
     name = "registry"
     port = 8090
+    environment_prefix = "GEMSTONE_REGISTRY_"
     #: The largest batch of pings is a fourth of it.
     max_body_size = 1_000_000
     validation_strategies: Sequence[ValidationStrategy] = [

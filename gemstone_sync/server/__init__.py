@@ -15,7 +15,7 @@ from .balance import Balance
 from .endpoint import Endpoint, EndpointSettings
 from .gate import Gate, GateSettings, Readiness
 from .gevent_server import GeventServer, ServerSettings, bind, tls_context
-from .gunicorn import current_worker, under_gunicorn
+from .gunicorn import WORKER_BOOT_ERROR, current_worker, under_gunicorn
 
 __all__ = [
     "Balance",
@@ -30,6 +30,7 @@ __all__ = [
     "ServerSettings",
     "WebSettings",
     "bind",
+    "WORKER_BOOT_ERROR",
     "current_worker",
     "make_app",
     "tls_context",

@@ -6,7 +6,10 @@ import signal
 import sys
 from typing import Any
 
-__all__ = ["current_worker", "under_gunicorn"]
+__all__ = ["WORKER_BOOT_ERROR", "current_worker", "under_gunicorn"]
+
+#: The exit code of a worker at which gunicorn's master gives up (``Arbiter.WORKER_BOOT_ERROR``).
+WORKER_BOOT_ERROR = 3
 
 
 def under_gunicorn() -> bool:

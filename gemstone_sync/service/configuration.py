@@ -63,7 +63,7 @@ class Configuration:
             self._set_found(found)
         except (ValueError, ServiceConfigurationError) as error:
             sys.stderr.write(f"{self.name}: {' '.join(str(error).split())}\n")
-            raise SystemExit(2) from error
+            raise SystemExit(2) from None
 
     def _configure_once(self, argv: Sequence[str]) -> None:
         if self._sources is None and not self.skip_configuration:

@@ -35,6 +35,7 @@ from .handler import JsonRpcHandler
 from .neighbours import Neighbours
 from .plugins import BasePlugin, PluginSet
 from .runner import Runner
+from .signatures import signatures_of
 from .subscriptions import docstrings
 
 if TYPE_CHECKING:
@@ -422,11 +423,14 @@ class MicroService(Container, Neighbours, Events, Configuration):
         }
 
     @exposed_method()
-    def get_service_specs(self) -> dict[str, Any]:
+    def get_service_specs(self, signatures: bool = False) -> dict[str, Any]:
         """What this service is: its address, methods and events, with their docstrings.
 
         The names of methods that are marked as idempotent stand in ``idempotent_methods``, which is
         left out when there are none.
+
+        :param signatures: adds ``signatures``: what each method takes and gives, as Python writes
+            it: ``{"say_hello": "say_hello(name: str) -> str"}``.
         """
         assembly = self._assemble()
         idempotent = [m.name for m in assembly.dispatcher.methods.values() if m.idempotent]
@@ -440,4 +444,8 @@ class MicroService(Container, Neighbours, Events, Configuration):
             "event_transports": [str(transport) for transport in self.event_transports],
             "events_handled": docstrings(assembly.event_handlers),
         }
-        return {**specs, "idempotent_methods": idempotent} if idempotent else specs
+        if idempotent:
+            specs["idempotent_methods"] = idempotent
+        if signatures:
+            specs["signatures"] = signatures_of(assembly.dispatcher.methods)
+        return specs

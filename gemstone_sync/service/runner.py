@@ -17,6 +17,7 @@ from ..errors import ServiceConfigurationError
 from ..ops import Lifecycle
 from ..ops.health import State
 from ..server import (
+    WORKER_BOOT_ERROR,
     Balance,
     GeventServer,
     ServerSettings,
@@ -197,7 +198,7 @@ class Runner:
         if state is State.RUNNING:
             return
         if state is State.NEW:
-            self._service._configure_once([])
+            self._configure()
             atexit.register(self.stop)
             try:
                 self.start_work_only(announce=True)
@@ -208,6 +209,16 @@ class Runner:
         elif state is State.STARTING:
             self._started.wait()
 
+    def _configure(self) -> None:
+        try:
+            self._service._configure_once([])
+        except SystemExit:
+            self._lifecycle.state = State.FAILED
+            if current_worker() is None:
+                raise
+            # gunicorn would start the next worker with the same settings, again and again.
+            raise SystemExit(WORKER_BOOT_ERROR) from None
+
     def start_under_gunicorn(self) -> None:
         """Start in the worker that loads the application, once it has booted.
 
@@ -217,7 +228,8 @@ class Runner:
         def start() -> None:
             while (worker := current_worker()) is None or not worker.booted:
                 gevent.sleep(0.01)
-            self.ensure_started()
+            if worker.alive:  # not told to stop meanwhile
+                self.ensure_started()
 
         if current_worker() is not None:
             gevent.spawn(start)

@@ -98,6 +98,25 @@ def test_gunicorns_command_line_is_not_the_services(served):
     assert result_of(call(port, "configured")) == ["unset", gemstone_sync.MicroService.port]
 
 
+@pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["plain", "preload"])
+def test_environment_and_files_apply_under_gunicorn(preload, tmp_path):
+    (tmp_path / "worker.toml").write_text("timeout = 'from the file'\nport = 1\n")
+    with workers(tmp_path, 1, *preload, GEMSTONE_PORT="1234") as (running, _):
+        port = running.wait_until_ready()
+        assert result_of(call(port, "configured")) == ["from the file", 1234]
+
+
+@pytest.mark.parametrize("kind", ["gevent", "gemstone_sync.server.GunicornWorker"])
+def test_a_wrong_setting_ends_gunicorn_with_one_line(kind, tmp_path):
+    """And does not have it start one worker after another."""
+    with workers(tmp_path, 1, "-k", kind, GEMSTONE_MAX_HOPS="x") as (running, diary):
+        assert running.wait() == 3
+        line = "worker: GEMSTONE_MAX_HOPS: must be a whole number, not 'x'\n"
+        assert running.stderr.count(line) == 1
+        assert "Traceback" not in running.stderr
+        assert not diary.pids("start")
+
+
 def test_a_worker_that_dies_is_replaced(served):
     running, diary = served
     wait_for_starts(running, diary, 2)

@@ -1,0 +1,55 @@
+"""``gemstone config``: every setting of a service, its value and where it comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from .output import show
+
+if TYPE_CHECKING:
+    from ..service.settings import Setting
+
+__all__ = ["config"]
+
+_OWN = ("--json", "--changed")
+
+
+@click.command(
+    options_metavar="[--changed] [--json]", context_settings={"allow_interspersed_args": False}
+)
+@click.option("--changed", is_flag=True, help="Leave out what has its default.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+@click.argument("target")
+@click.argument("words", metavar="[OPTIONS OF THE SERVICE]...", nargs=-1, type=click.UNPROCESSED)
+def config(target: str, words: tuple[str, ...], changed: bool, as_json: bool) -> None:
+    """Show the settings that TARGET would run with here and now, and where each comes from.
+
+    TARGET and the options after it are those of gemstone run. Nothing is started. Secrets are
+    masked.
+    """
+    from .target import make, users_faults
+
+    rest = [word for word in words if word not in _OWN]
+    service = make(target)
+    with users_faults():
+        if not service.skip_configuration:
+            service.configure(rest)
+        settings = service.get_settings()
+    if changed or "--changed" in words:
+        settings = [setting for setting in settings if setting.source != "default"]
+    if as_json or "--json" in words:
+        show([setting._asdict() for setting in settings], as_json=True)
+    else:
+        _print_table(settings)
+
+
+def _print_table(settings: list[Setting]) -> None:
+    names = max((len(setting.name) for setting in settings), default=0)
+    values = max(
+        (len(setting.value) for setting in settings if len(setting.value) <= 40), default=0
+    )
+    for name, value, source in settings:
+        text = click.style(value, bold=source != "default")
+        click.echo(f"{name:{names}}  {text}{' ' * (values - len(value))}  {source}")

@@ -1,0 +1,287 @@
+"""What is given on the command line for a call: parameters, credentials, a time limit.
+
+Only reading and checking words belongs here; nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import click
+
+from ..errors import ParseError
+from ..protocol import decode_json
+
+__all__ = [
+    "TEXT",
+    "Access",
+    "Call",
+    "Params",
+    "access_options",
+    "call_arguments",
+    "json_option",
+    "params_of",
+    "registry_option",
+    "required_registry",
+    "timeout_option",
+]
+
+#: Parameters by position or by name; None for none.
+Params: TypeAlias = "list[Any] | dict[str, Any] | None"
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_FORMS = "write name=text or name:=JSON"
+
+#: A day: what is longer does not fit into every system call.
+_LONGEST = 86_400.0
+
+#: What the client says itself: a second one would contradict it.
+_OWN_HEADERS = {
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-gemstone-deadline",
+}
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a service is asked.
+
+    :param token: goes as ``X-Api-Token``; None for none.
+    :param headers: further headers, by their names.
+    :param timeout: seconds for the whole command.
+    """
+
+    token: str | None
+    headers: dict[str, str]
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call, as it stands on the command line.
+
+    :param notify: no answer is wanted.
+    """
+
+    method: str
+    params: Params
+    notify: bool
+    as_json: bool
+    access: Access
+
+
+# Types
+
+
+class _Text(click.types.StringParamType):
+    """Text that JSON and URLs can carry: a shell may pass any bytes."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        text = str(super().convert(value, param, ctx))
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail("not UTF-8", param, ctx)
+        return text
+
+
+TEXT = _Text()
+
+
+class _Seconds(click.types.FloatParamType):
+    name = "seconds"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = -1.0
+        if not 0 < seconds <= _LONGEST:  # NaN is refused too
+            self.fail(f"{value} is not a number of seconds above 0, up to 86400", param, ctx)
+        return seconds
+
+
+# Parameters
+
+
+def params_of(words: tuple[str, ...], args: str | None = None) -> Params:
+    """The parameters of a call.
+
+    :param words: ``name=text`` and ``name:=JSON``.
+    :param args: a JSON array (by position), or an object, to which the words add.
+    :raises click.UsageError: for a word of another form, a name given twice, a mix of both ways.
+
+    >>> params_of(("name=world", "times:=3"))
+    {'name': 'world', 'times': 3}
+    >>> params_of((), "[1, 2]")
+    [1, 2]
+    """
+    given = {} if args is None else _json_of(args, "--args")
+    if not isinstance(given, (list, dict)):
+        raise click.UsageError("--args is a JSON array or object: --args '[1, 2]'")
+    if isinstance(given, list):
+        if words:
+            raise click.UsageError(
+                f"{_shown(words[0])} and an array in --args: a call has parameters by name or by "
+                "position, not both"
+            )
+        return given or None
+    named: dict[str, Any] = given
+    for word in words:
+        name, value = _named(word)
+        if name in named:
+            raise click.UsageError(f"the parameter {name} is given twice")
+        named[name] = value
+    return named or None
+
+
+def _named(word: str) -> tuple[str, Any]:
+    name, equals, text = word.partition("=")
+    is_json = name.endswith(":")
+    name = name[:-1] if is_json else name
+    if not equals or not name:
+        raise click.UsageError(f"{_shown(word)} is no parameter: {_FORMS}")
+    if not is_json:
+        return name, text
+    return name, _json_of(text, f"{name}:=", hint=f"; a text is written {name}=text")
+
+
+def _json_of(text: str, where: str, hint: str = "") -> Any:
+    try:
+        return decode_json(text.encode())
+    except ParseError as error:
+        # The text itself is not shown: it may be a password.
+        fault = str(error.__cause__).removeprefix("JSON is malformed: ")
+        raise click.UsageError(f"what follows {where} is no JSON: {fault}{hint}") from None
+
+
+def _shown(word: str) -> str:
+    return repr(word if len(word) <= 40 else f"{word[:40]}...")
+
+
+# Options
+
+
+def registry_option(function: _Function) -> _Function:
+    """``--registry``, or ``GEMSTONE_REGISTRY``. `required_registry` misses it."""
+    return click.option(
+        "--registry",
+        metavar="URL",
+        type=TEXT,
+        envvar="GEMSTONE_REGISTRY",
+        help="The service registry URL used for queries.  [env: GEMSTONE_REGISTRY]",
+    )(function)
+
+
+def required_registry(registry: str | None) -> str:
+    """:raises click.UsageError: when no registry is given."""
+    if registry is None:
+        raise click.UsageError(
+            "which registry? Give --registry http://HOST:PORT/api, or set GEMSTONE_REGISTRY"
+        )
+    return registry
+
+
+def timeout_option(function: _Function) -> _Function:
+    """``--timeout``, in seconds."""
+    return click.option(
+        "--timeout",
+        type=_Seconds(),
+        default=15,
+        show_default=True,
+        help="Seconds for all of it.",
+    )(function)
+
+
+def json_option(function: _Function) -> _Function:
+    """``--json``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="One line of JSON, and no times: for programs."
+    )(function)
+
+
+def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--token``, ``--header`` and ``--timeout``; the command gets them as `access`."""
+
+    @click.option(
+        "--token",
+        envvar="GEMSTONE_TOKEN",
+        metavar="TEXT",
+        help="Sent to the service as X-Api-Token. Other users see the command line: rather set "
+        "the variable.  [env: GEMSTONE_TOKEN]",
+    )
+    @click.option(
+        "--header",
+        "headers",
+        multiple=True,
+        metavar="'NAME: VALUE'",
+        callback=_headers,
+        help="A header for the service, such as 'Authorization: Bearer ...'. May be repeated.",
+    )
+    @timeout_option
+    @functools.wraps(function)
+    def command(token: str | None, headers: dict[str, str], timeout: float, **rest: Any) -> Any:
+        return function(access=Access(token, headers, timeout), **rest)
+
+    return command
+
+
+def call_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    """METHOD, PARAMS and the options of a call; the command gets them as `call`."""
+
+    @click.argument("method", type=TEXT)
+    @click.argument("params", nargs=-1, type=TEXT)
+    @click.option(
+        "--args",
+        metavar="JSON",
+        type=TEXT,
+        help="Parameters by position as a JSON array, or by name as an object.",
+    )
+    @click.option(
+        "--notify", is_flag=True, help="Send a notification: the service gives no answer."
+    )
+    @access_options
+    @json_option
+    @functools.wraps(function)
+    def command(
+        method: str,
+        params: tuple[str, ...],
+        args: str | None,
+        notify: bool,
+        as_json: bool,
+        access: Access,
+        **rest: Any,
+    ) -> Any:
+        call = Call(method, params_of(params, args), notify, as_json, access)
+        return function(call=call, **rest)
+
+    return command
+
+
+def _headers(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """Names and values; whether HTTP can carry them is for the client to say.
+
+    No value is shown when it is at fault: it may be a secret.
+    """
+    headers: dict[str, str] = {}
+    for text in given:
+        name, colon, value = text.partition(":")
+        if not colon:
+            raise click.BadParameter("write it like 'Name: value'", ctx, param)
+        if name.lower() in _OWN_HEADERS:
+            raise click.BadParameter(f"{name} is for the client to say", ctx, param)
+        if name.lower() in map(str.lower, headers):
+            raise click.BadParameter(f"{name} is given twice", ctx, param)
+        headers[name] = value.strip(" \t")
+    return headers

@@ -1,0 +1,438 @@
+"""``gemstone call`` and ``call_raw``: what is written where, and the exit code."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from gemstone_sync import (
+    HeaderValidationStrategy,
+    MicroService,
+    RpcError,
+    ServiceRegistry,
+    exposed_method,
+)
+from gemstone_sync.testing import running_service
+from tests.cli.support import GEMSTONE, Done, environment, line_of, run
+from tests.client.faulty_server import (
+    FaultyServer,
+    answer,
+    body,
+    close,
+    free_port,
+    full_backlog,
+    hang,
+    html,
+    raw,
+    reset,
+)
+from tests.discovery.support import HostRegistry, UrlRegistry
+from tests.helpers import LIMIT, Program, wait_until
+
+TIMES = re.compile(
+    r"\[!\] Service identification: \d+\.\d{5} seconds\n"
+    r"\[!\] Method call: \d+\.\d{5} seconds\n"
+    r"\[!\] Result:\n\n"
+)
+
+
+class Greeter(MicroService):
+    name = "test.greeter"
+    validation_strategies = [HeaderValidationStrategy("X-Api-Token")]
+
+    def __init__(self):
+        super().__init__()
+        self.notes = []
+
+    def api_token_is_valid(self, api_token):
+        return api_token == "sesame"
+
+    @exposed_method()
+    def say_hello(self, name: str = "world", times: int = 1) -> str:
+        """Greet somebody."""
+        return f"hello {name}" * times
+
+    @exposed_method()
+    def give(self, *things, **named):
+        return things or named
+
+    @exposed_method()
+    def note(self, word):
+        self.notes.append(word)
+
+    @exposed_method(requires_handler_reference=True)
+    def headers(self, handler, *names: str):
+        return [handler.request.headers.get(name) for name in names]
+
+    @exposed_method(private=True)
+    def secret(self):
+        return "the secret"
+
+    @exposed_method()
+    def fail(self, message: str, data=None):
+        raise RpcError(message, code=7, data=data)
+
+    @exposed_method()
+    def crash(self):
+        raise RuntimeError("boom")
+
+
+@pytest.fixture(scope="module")
+def registry():
+    with running_service(ServiceRegistry) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def greeter(registry):
+    with running_service(Greeter, service_registry_urls=[registry.url]) as service:
+        wait_until(lambda: registry.directory.locate("test.greeter"), "the greeter's ping")
+        yield service
+
+
+def result_of(done: Done) -> object:
+    """The result of a call that worked: it stands alone on stdout, and the times on stderr."""
+    assert done.code == 0, done
+    assert TIMES.fullmatch(done.stderr), done
+    assert done.stdout.endswith("\n")
+    assert "\n" not in done.stdout[:-1]
+    return json.loads(done.stdout)
+
+
+# What works
+
+
+def test_a_service_is_called_through_a_registry(registry, greeter):
+    done = run("call", f"--registry={registry.url}", "test.greeter", "say_hello", "name=you")
+
+    assert result_of(done) == "hello you"
+    assert done.stdout == '"hello you"\n'
+
+
+@pytest.mark.parametrize("pattern", ["test.*", "*.gr[e]ete?"])
+def test_a_service_is_called_by_a_pattern(registry, greeter, pattern):
+    done = run("call", pattern, "say_hello", env={"GEMSTONE_REGISTRY": registry.url})
+
+    assert result_of(done) == "hello world"
+
+
+@pytest.mark.parametrize("command", ["call_raw", "call-raw"])
+def test_a_service_is_called_without_a_registry(greeter, command):
+    assert result_of(run(command, greeter.url, "say_hello", "times:=2")) == "hello worldhello world"
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        (["a=1", "b:=1", "c:=null"], '{"a":"1","b":1,"c":null}'),
+        (["größe=☃", 'snow:="☃"'], '{"größe":"☃","snow":"☃"}'),
+        (['deep:={"a": [1, {"b": []}]}'], '{"deep":{"a":[1,{"b":[]}]}}'),
+        ([f"big:={2**200}", "small:=-0.25"], f'{{"big":{2**200},"small":-0.25}}'),
+        (["--args", '[1, "a", null, [2]]'], '[1,"a",null,[2]]'),
+        (["--args", '{"a": 1}', "b=2"], '{"a":1,"b":"2"}'),
+        (["lines=a\nb\tc"], r'{"lines":"a\nb\tc"}'),
+        ([], "{}"),
+    ],
+)
+def test_what_is_sent_comes_back_in_the_pipe(greeter, words, written):
+    done = run("call_raw", greeter.url, "give", *words, "--json")
+
+    assert done == (0, written + "\n", "")
+
+
+def test_null_is_a_result(greeter):
+    assert run("call_raw", greeter.url, "note", "word=a", "--json") == (0, "null\n", "")
+
+
+def test_a_notification_arrives_and_nothing_is_on_stdout(registry, greeter):
+    by_url = run("call_raw", greeter.url, "note", "word=by url", "--notify")
+    by_name = run(
+        *("call", "--registry", registry.url, "test.greeter", "note"),
+        *("word=by name", "--notify", "--json"),
+    )
+
+    assert (by_url.code, by_url.stdout) == (0, "")
+    assert re.fullmatch(r"\[!\] Service.* seconds\n\[!\] Method.* seconds\n", by_url.stderr)
+    assert by_name == (0, "", "")
+    wait_until(lambda: {"by url", "by name"} <= set(greeter.notes), "both notes")
+
+
+def test_a_token_opens_private_methods(greeter):
+    denied = line_of(run("call_raw", greeter.url, "secret"), 1)
+    wrong = line_of(run("call_raw", greeter.url, "secret", "--token", "simsalabim"), 1)
+
+    assert denied == f"gemstone call_raw: secret at {greeter.url}: Access denied (-32001)"
+    assert wrong == denied
+    assert result_of(run("call_raw", greeter.url, "secret", "--token", "sesame")) == "the secret"
+    by_variable = run("call_raw", greeter.url, "secret", env={"GEMSTONE_TOKEN": "sesame"})
+    assert result_of(by_variable) == "the secret"
+
+
+def test_headers_arrive_beside_the_token(greeter):
+    options = ["--header", "Authorization: Bearer {abc}:", "--header", "X-Other:1", "--token", "t"]
+    names = '["Authorization", "X-Other", "X-Api-Token"]'
+    seen = result_of(run("call_raw", greeter.url, "headers", "--args", names, *options))
+
+    assert seen == ["Bearer {abc}:", "1", "t"]
+
+
+def test_the_token_is_for_the_service_and_not_for_the_registry(greeter):
+    registered = body(f'{{"jsonrpc": "2.0", "result": ["{greeter.url}"], "id": ID}}')
+    with FaultyServer(registered) as registry:
+        done = run(
+            *("call", "--registry", registry.url, "x", "secret", "--header", "X-Other: 1"),
+            env={"GEMSTONE_TOKEN": "sesame"},
+        )
+
+    assert result_of(done) == "the secret"
+    (request,) = registry.requests
+    assert request.headers.get("X-Api-Token") is None
+    assert request.headers.get("X-Other") is None
+
+
+def test_credentials_in_the_url_are_sent_and_not_shown(greeter):
+    url = greeter.url.replace("http://", "http://ada:sesame@")
+    names = '["Authorization", "X-Api-Token"]'
+    done = run("call_raw", url, "headers", "--args", names, "--token", "t")
+    failed = line_of(run("call_raw", url, "fail", "message=no"), 1)
+
+    assert result_of(done) == ["Basic YWRhOnNlc2FtZQ==", "t"]
+    assert failed == f"gemstone call_raw: fail at {greeter.url}: no (7)"
+
+
+def test_an_instance_that_is_gone_is_passed_over(greeter):
+    gone = [f"http://127.0.0.1:{free_port()}/api" for _ in range(3)]
+    known = json.dumps([*gone, greeter.url])
+    with FaultyServer(body(f'{{"jsonrpc": "2.0", "result": {known}, "id": ID}}')) as registry:
+        for _ in range(2):  # which one is tried first is chance
+            done = run("call", "--registry", registry.url, "x", "say_hello")
+            assert result_of(done) == "hello world"
+
+
+@pytest.mark.parametrize("kind", [UrlRegistry, HostRegistry])
+def test_registries_of_old_are_asked_too(greeter, kind):
+    with running_service(kind) as registry:
+        place = ("127.0.0.1", greeter.port) if kind is HostRegistry else greeter.url
+        registry.enter("old.greeter", place)
+        done = run("call", "--registry", registry.url, "old.*", "say_hello")
+
+    assert result_of(done) == "hello world"
+
+
+def test_a_terminal_shows_the_result_in_lines_and_colours(greeter):
+    screen, terminal = os.openpty()
+    try:
+        command = [GEMSTONE, "call_raw", greeter.url, "give", "a:=[1]"]
+        subprocess.run(
+            command, env=environment(), stdout=terminal, stderr=subprocess.DEVNULL, timeout=LIMIT
+        )
+        shown = os.read(screen, 10_000).decode()
+    finally:
+        os.close(screen)
+        os.close(terminal)
+
+    assert "\x1b[" in shown
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown).replace("\r\n", "\n")
+    assert plain == '{\n  "a": [\n    1\n  ]\n}\n'
+
+
+# What does not
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["say_helo"], "Method not found (-32601); did you mean say_hello?"),
+        (["qqqqqqqq"], "Method not found (-32601)"),
+        (["secret"], "Access denied (-32001)"),
+        (["fail", "message=no"], "no (7)"),
+        (["fail", "message=no", 'data:={"left": [0, "é"]}'], 'no (7): {"left":[0,"é"]}'),
+        (["fail", "message=no", f"data={'x' * 500}"], "no (7)"),
+        (["fail", "message=a\nb \x1b[31mred"], r"a b \x1b[31mred (7)"),
+        (["fail"], "Invalid params (-32602): message: missing"),
+        (
+            ["say_hello", "nam=x", "times=2"],
+            "Invalid params (-32602): nam: unexpected; did you mean 'name'?; "
+            "times: Expected `int`, got `str`",
+        ),
+        (
+            ["say_hello", "--args", '["x", 1, 2]'],
+            "Invalid params (-32602): position 2: unexpected: at most 2 are taken",
+        ),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_an_error_of_the_service_is_one_line(greeter, words, told):
+    line = line_of(run("call_raw", greeter.url, *words), 1)
+
+    assert line == f"gemstone call_raw: {words[0]} at {greeter.url}: {told}"
+
+
+def test_a_crash_tells_the_id_to_look_for(greeter):
+    line = line_of(run("call_raw", greeter.url, "crash"), 1)
+
+    assert re.search(r": Internal error \(-32603\) \[error_id=\w+\]$", line)
+    assert "boom" not in line
+
+
+def test_an_error_for_programs_is_an_object(greeter):
+    line = line_of(run("call_raw", greeter.url, "fail", "message=no", "data:=[1]", "--json"), 1)
+
+    assert json.loads(line) == {"error": {"code": 7, "message": "no", "data": [1]}}
+
+
+def test_a_service_that_the_registry_does_not_know(registry):
+    line = line_of(run("call", "--registry", registry.url, "no.such*", "m"), 1)
+
+    assert line == f"gemstone call: the registry {registry.url} knows no service 'no.such*'"
+
+
+def test_no_registry_is_usage():
+    line = line_of(run("call", "test.greeter", "say_hello"), 2)
+
+    assert "--registry http://HOST:PORT/api" in line
+    assert "GEMSTONE_REGISTRY" in line
+
+
+def test_a_registry_that_is_no_url_is_usage():
+    line = line_of(run("call", "--registry", "ftp://ada:sesame@localhost/api", "x", "m"), 2)
+
+    assert "localhost/api" in line
+    assert "sesame" not in line
+
+
+def test_what_is_no_registry_says_no(greeter):
+    line = line_of(run("call", "--registry", greeter.url, "x", "m"), 1)
+
+    assert line.startswith(f"gemstone call: locate_service at {greeter.url}: Method not found")
+
+
+def test_a_registry_that_names_no_urls_says_no():
+    with FaultyServer(answer(["javascript:alert(1)", "http://u:sesame@h/"])) as registry:
+        line = line_of(run("call", "--registry", registry.url, "x", "m"), 1)
+
+    assert "which is no list of services' URLs" in line
+    assert "sesame" not in line
+
+
+def test_nobody_there_is_another_exit_code(registry):
+    url = f"http://127.0.0.1:{free_port()}/api"
+
+    line = line_of(run("call_raw", url.replace("//", "//ada:sesame@"), "m"), 3)
+    assert line == f"gemstone call_raw: {url}: connection refused"
+    assert line_of(run("call_raw", url, "m", "--notify"), 3) == line
+    line = line_of(run("call", "--registry", url, "x", "m"), 3)
+    assert line == f"gemstone call: {url}: connection refused"
+    line = line_of(run("call_raw", url, "m", "--json"), 3)
+    assert json.loads(line) == {"error": {"message": f"{url}: connection refused"}}
+
+
+def test_no_such_host_is_one_line():
+    line = line_of(run("call_raw", "http://no-such-host.invalid/api", "m"), 3)
+
+    assert "http://no-such-host.invalid/api: " in line
+
+
+@pytest.mark.parametrize("option", [[], ["--notify"]])
+def test_a_service_that_says_nothing_is_given_up(option):
+    with FaultyServer(hang) as server:
+        line = line_of(run("call_raw", server.url, "m", "--timeout", "0.5", *option), 3)
+
+    assert line.startswith(f"gemstone call_raw: {server.url}: no answer within 0.")
+    assert server.received["m"] == 1
+
+
+def test_a_registry_that_says_nothing_is_given_up():
+    with FaultyServer(hang) as server:
+        line = line_of(run("call", "--registry", server.url, "x", "m", "--timeout", "0.5"), 3)
+
+    assert f"gemstone call: {server.url}: no answer within" in line
+
+
+def test_one_time_limit_holds_for_registry_and_service_together():
+    with FaultyServer(hang) as service:
+        known = body(f'{{"jsonrpc": "2.0", "result": "{service.url}", "id": ID}}')
+        with FaultyServer(known) as registry:
+            run("call", "--registry", registry.url, "x", "m", "--timeout", "0.5")
+
+    (request,) = service.requests
+    # What is left goes along, plus a quarter of a second.
+    assert 0 < int(request.headers.get("X-Gemstone-Deadline")) < 750
+
+
+def test_a_server_that_does_not_let_anybody_in_is_given_up():
+    with full_backlog() as url:
+        line = line_of(run("call_raw", url, "m", "--timeout", "0.5"), 3)
+
+    assert f"gemstone call_raw: {url}: no " in line
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code", "told"),
+    [
+        (html("502 Bad Gateway"), 1, "HTTP 502 Bad Gateway without a JSON-RPC error"),
+        (html(), 1, "the answer is no JSON"),
+        (body("[1, 2]"), 1, "the answer is no JSON-RPC response"),
+        (body('{"jsonrpc": "2.0", "result": 1, "id": 999999}'), 1, "999999"),
+        (raw("SSH-2.0-OpenSSH\r\n", close), 1, ""),
+        (close, 3, "the connection"),
+        (reset, 3, "the connection"),
+    ],
+    ids=["proxy", "page", "list", "id", "ssh", "closed", "reset"],
+)
+def test_what_is_no_answer_is_one_line(behaviour, code, told):
+    with FaultyServer(behaviour) as server:
+        line = line_of(run("call_raw", server.url, "m"), code)
+
+    assert line.startswith(f"gemstone call_raw: {server.url}: ")
+    assert told in line
+
+
+def test_a_server_without_specs_gets_no_suggestion():
+    refused = body('{"jsonrpc": "2.0", "error": {"code": -32601, "message": "no"}, "id": ID}')
+    for specs in (refused, answer({"methods": None}), close):
+        with FaultyServer(refused) as server:
+            server.aside["get_service_specs"] = specs
+            line = line_of(run("call_raw", server.url, "say_helo"), 1)
+        assert line == f"gemstone call_raw: say_helo at {server.url}: no (-32601)"
+
+
+def test_an_old_service_s_answers_are_read():
+    old = '{"jsonrpc": "2.0", "result": %s, "error": %s, "id": ID}'
+    with FaultyServer(body(old % ("[1]", "null"))) as server:
+        assert result_of(run("call_raw", server.url, "m")) == [1]
+    error = '{"code": -32603, "message": "Internal error", "data": {"class": "ValueError"}}'
+    with FaultyServer(body(old % ("null", error))) as server:
+        line = line_of(run("call_raw", server.url, "m"), 1)
+    assert line.endswith(f'm at {server.url}: Internal error (-32603): {{"class":"ValueError"}}')
+
+
+def test_ctrl_c_ends_it_at_once(tmp_path):
+    with FaultyServer(hang) as server:
+        program = Program(
+            [GEMSTONE, "call_raw", server.url, "m", "--timeout", "600"],
+            tmp_path,
+            environment=environment(),
+        )
+        try:
+            program.wait_until(lambda: server.requests, "the call")
+            program.send_signal(signal.SIGINT)
+            assert program.wait() == 130
+        finally:
+            program.kill()
+
+    # A terminal has shown ^C in that line.
+    assert (program.stdout, program.stderr.strip()) == ("", "")
+
+
+def test_a_client_s_command_does_not_patch_the_process(run_python):
+    done = run_python(
+        "import socket, sys\n"
+        "import gemstone_sync.cli.calling, gemstone_sync.cli.services, gemstone_sync.cli.remote\n"
+        "print(socket.socket.__module__, 'flask' in sys.modules, 'kombu' in sys.modules)\n"
+    )
+
+    assert done.stdout.split() == ["socket", "False", "False"], done.stderr

@@ -1,0 +1,275 @@
+"""``gemstone list`` and ``describe``: the services that there are, and what they can do."""
+
+import json
+
+import pytest
+
+from gemstone_sync import HeaderValidationStrategy, MicroService, ServiceRegistry, exposed_method
+from gemstone_sync.testing import running_service
+from tests.cli.support import line_of, run
+from tests.client.faulty_server import FaultyServer, answer, body, free_port, hang, html
+from tests.discovery.support import UrlRegistry
+
+GATE = "http://gate:80/api"
+USERS = ["http://10.0.0.1:8000/api", "http://10.0.0.2:8000/api"]
+
+
+class Shop(MicroService):
+    name = "test.shop"
+    validation_strategies = [HeaderValidationStrategy("X-Api-Token")]
+
+    def api_token_is_valid(self, api_token):
+        return api_token == "sesame"
+
+    @exposed_method(private=True)
+    def buy(self, what: str, pieces: int = 1) -> bool:
+        """Buy something.
+
+        It is sent at once:
+            as a parcel.
+        """
+
+    @exposed_method()
+    def undocumented(self, *words):
+        return words
+
+
+@pytest.fixture(scope="module")
+def shop():
+    with running_service(Shop) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def registry(shop):
+    with running_service(ServiceRegistry) as service:
+        for name, url in [("users", USERS[1]), ("users", USERS[0]), ("gate", GATE)]:
+            service.directory.add(name, url, "one", 3600)
+        service.directory.add("gate", GATE, "two", 3600)
+        service.directory.add("test.shop", shop.url, "one", 3600)
+        yield service
+
+
+# list
+
+
+def test_the_services_of_a_registry_are_a_table(registry, shop):
+    done = run("list", f"--registry={registry.url}")
+
+    assert (done.code, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["NAME", "URL", "INSTANCES", "STATUS", "LAST", "PING"]
+    assert [line.split()[:4] for line in lines[1:]] == [
+        ["gate", GATE, "2", "fresh"],
+        ["test.shop", shop.url, "1", "fresh"],
+        ["users", USERS[0], "1", "fresh"],
+        ["users", USERS[1], "1", "fresh"],
+    ]
+    assert all(line.endswith(" s ago") for line in lines[1:])
+    assert len({line.index("http://") for line in lines[1:]}) == 1
+    assert {line.index("fresh") for line in lines[1:]} == {lines[0].index("STATUS")}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [("users", ["users"]), ("*.sh?p", ["test.shop"]), ("[gu]*", ["gate", "users"]), ("x", [])],
+)
+def test_a_pattern_chooses_among_them(registry, pattern, names):
+    done = run("list", pattern, "--json", env={"GEMSTONE_REGISTRY": registry.url})
+
+    assert (done.code, done.stderr) == (0, "")
+    (line,) = done.stdout.splitlines()
+    found = json.loads(line)
+    assert sorted(found) == names
+    if "users" in names:
+        assert sorted(place["url"] for place in found["users"]) == USERS
+
+
+def test_no_service_is_fine(registry):
+    done = run("list", "x*", "--registry", registry.url)
+
+    assert done == (0, "", "[!] The registry knows no service that matches 'x*'\n")
+    with running_service(ServiceRegistry) as empty:
+        done = run("list", "--registry", empty.url)
+    assert done == (0, "", "[!] The registry knows no service\n")
+
+
+def test_a_registry_that_cannot_list_says_so():
+    with running_service(UrlRegistry) as registry:
+        line = line_of(run("list", "--registry", registry.url), 1)
+
+    assert line == (
+        f"gemstone list: the registry {registry.url} cannot list its services: "
+        "it has no method list_services"
+    )
+
+
+def test_other_registries_may_say_less():
+    listing = {"users": [{"url": USERS[0]}], "\x1b[2Jx": [{"url": GATE, "status": None}]}
+    with FaultyServer(answer(listing)) as registry:
+        done = run("list", "--registry", registry.url)
+
+    assert [line.split() for line in done.stdout.splitlines()[1:]] == [
+        [r"\x1b[2Jx", GATE, "-", "None", "-"],
+        ["users", USERS[0], "-", "-", "-"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listing", "option"),
+    [
+        (None, []),
+        (["users"], ["--json"]),
+        ({"users": None}, []),
+        ({"users": ["x"]}, ["--json"]),
+        ({"users": [{"url": 1}]}, []),
+    ],
+)
+def test_what_is_no_listing_is_one_line(listing, option):
+    with FaultyServer(answer(listing)) as registry:
+        line = line_of(run("list", "--registry", registry.url, *option), 1)
+
+    assert "which is no list of services" in line
+
+
+def test_a_list_without_a_registry_is_one_line():
+    url = f"http://127.0.0.1:{free_port()}/api"
+
+    assert "--registry" in line_of(run("list"), 2)
+    assert "Invalid value for --registry: not a service" in line_of(run("list", "--registry=x"), 2)
+    line = line_of(run("list", "--registry", url.replace("//", "//ada:sesame@")), 3)
+    assert line == f"gemstone list: {url}: connection refused"
+    with FaultyServer(hang) as silent:
+        line = line_of(run("list", "--registry", silent.url, "--timeout", "0.5"), 3)
+    assert line.startswith(f"gemstone list: {silent.url}: no answer within 0.")
+
+
+def test_a_registry_that_refuses_is_one_line():
+    refusal = '{"jsonrpc": "2.0", "error": {"code": 7, "message": "no", "data": [1]}, "id": ID}'
+    with FaultyServer(body(refusal)) as registry:
+        line = line_of(run("list", "--registry", registry.url), 1)
+        as_json = line_of(run("list", "--registry", registry.url, "--json"), 1)
+
+    assert line == f"gemstone list: list_services at {registry.url}: no (7): [1]"
+    assert json.loads(as_json) == {"error": {"code": 7, "message": "no", "data": [1]}}
+
+
+# describe
+
+BUY = """\
+buy(what: str, pieces: int = 1) -> bool
+    Buy something.
+
+    It is sent at once:
+        as a parcel.
+"""
+
+
+def telling(specs):
+    """A service that tells this of itself."""
+    server = FaultyServer()
+    server.aside["get_service_specs"] = answer(specs)
+    return server
+
+
+def test_a_service_is_described_at_its_url(shop):
+    done = run("describe", shop.url)
+
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"test.shop at {shop.url}\n\n")
+    assert f"\n\n{BUY}\n" in done.stdout
+    assert done.stdout.endswith("\n\nundocumented(*words)\n")
+    assert "\n\nget_service_specs(signatures: bool = False) -> " in done.stdout
+    assert "\n    What this service is" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["test.shop", "test.*"])
+def test_one_method_of_a_service_is_described_by_name(registry, name):
+    assert run("describe", f"--registry={registry.url}", name, "buy") == (0, BUY, "")
+
+
+def test_a_description_for_programs(shop):
+    done = run("describe", shop.url, "buy", "--json")
+
+    assert done == (0, done.stdout, "")
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line) == {
+        "name": "test.shop",
+        "url": shop.url,
+        "methods": {
+            "buy": {
+                "signature": "buy(what: str, pieces: int = 1) -> bool",
+                "doc": "Buy something.\n\nIt is sent at once:\n    as a parcel.",
+            }
+        },
+    }
+
+
+def test_of_an_old_service_names_and_docs_are_known():
+    specs = {"name": "old", "methods": {"a": "Does a.\n\n    Slowly.\x1b[2J", "b": None}}
+    with telling(specs) as old:
+        assert run("describe", old.url) == (
+            0,
+            f"old at {old.url}\n\na\n    Does a.\n\n    Slowly.\\x1b[2J\n\nb\n",
+            "",
+        )
+        described = json.loads(run("describe", old.url, "b", "--json").stdout)["methods"]
+    assert described == {"b": {"signature": None, "doc": None}}
+
+
+def test_a_method_that_is_not_there_is_one_line(shop):
+    line = line_of(run("describe", shop.url, "by"), 1)
+    assert line == f"gemstone describe: {shop.url} has no method by; did you mean buy?"
+    line = line_of(run("describe", shop.url, "qqqqqqqq"), 1)
+    assert line == f"gemstone describe: {shop.url} has no method qqqqqqqq"
+
+
+def test_the_token_and_headers_go_along():
+    with telling({"name": "x", "methods": {}}) as service:
+        done = run(
+            *("describe", service.url, "--header", "Authorization: Bearer abc"),
+            env={"GEMSTONE_TOKEN": "sesame"},
+        )
+
+    assert done == (0, f"x at {service.url}\n", "")
+    (request,) = service.asked_aside
+    assert request.headers.get("X-Api-Token") == "sesame"
+    assert request.headers.get("Authorization") == "Bearer abc"
+
+
+@pytest.mark.parametrize("specs", [None, {}, {"methods": ["a"]}])
+def test_what_are_no_specs_is_one_line(specs):
+    with telling(specs) as service:
+        line = line_of(run("describe", service.url), 1)
+
+    assert "which has no methods" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["users"], 2, "--registry"),
+        (["localhost:8000/api"], 2, "write it like 'http://127.0.0.1:8000/api'"),
+        (["ftp://ada:sesame@localhost/api"], 2, "not a service's endpoint: 'localhost/api'"),
+        (["--registry", "REGISTRY", "nobody"], 1, "knows no service 'nobody'"),
+        (["http://127.0.0.1:PORT/api"], 3, "connection refused"),
+    ],
+)
+def test_a_service_that_is_not_there_is_one_line(registry, words, code, told):
+    known = {"REGISTRY": registry.url, "PORT": str(free_port())}
+    for name, value in known.items():
+        words = [word.replace(name, value) for word in words]
+    line = line_of(run("describe", *words), code)
+
+    assert line.startswith("gemstone describe: ")
+    assert told in line
+    assert "sesame" not in line
+
+
+def test_a_service_without_specs_is_one_line():
+    refusal = '{"jsonrpc": "2.0", "error": {"code": -32601, "message": "no"}, "id": ID}'
+    for behaviour, told in ((body(refusal), "get_service_specs at"), (html(), "is no JSON")):
+        with FaultyServer() as service:
+            service.aside["get_service_specs"] = behaviour
+            line = line_of(run("describe", service.url), 1)
+        assert told in line
