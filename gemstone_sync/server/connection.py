@@ -167,6 +167,9 @@ class HttpConnection(Channel):
                 return False
         else:
             rest = buffer[end:]
+        if self.leaving and (head.chunked or len(rest) < head.content_length):
+            self._raw = buffer  # its place is taken: whole requests only
+            raise HttpFault(408, "The body did not come in time")
         self.deadline = NEVER
         server.requests += 1
         if head is not self._last_head:

@@ -228,9 +228,7 @@ def test_newcomers_get_in_when_all_connections_are_taken(start, capsys, kind):
         attacked = make_calls(victim.port, over)
 
     assert_undisturbed(capsys, f"2,200 connections ({kind}), cap 2,000", alone, attacked)
-    # Of those that send bodies some of the last 200 still wait to be accepted when the time is over
-    # (63 to 200 were ended, on machines of different speed).
-    assert attack.kinds[kind]["ended"] >= (20 if kind == "body" else 200)
+    assert attack.kinds[kind]["ended"] >= 200
     assert victim.terminate() == 0
 
 
@@ -269,7 +267,7 @@ HALF_A_BODY = message("POST", "/api", JSON, b"1234567890")[:-5]
 @pytest.mark.parametrize("half", [HALF_A_HEAD, HALF_A_BODY], ids=["head", "body"])
 def test_half_a_request_does_not_outlive_its_eviction(start, half):
     """Its bytes are there, but not read yet, when a newcomer needs its place."""
-    victim = start(max_connections=22, keep_alive_timeout=60)
+    victim = start(max_connections=22, keep_alive_timeout=60, header_timeout=60, body_timeout=60)
     before = open_files(victim)
     with contextlib.ExitStack() as stack:
         attackers = [stack.enter_context(Connection(victim.port)) for _ in range(20)]
