@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -38,6 +39,19 @@ _ALIASES = {"call-raw": "call_raw"}
 
 class LazyGroup(click.Group):
     """Imports a command when it is used."""
+
+    def make_context(self, *words: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*words, **extra)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(0) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # click would end with 1; that nobody reads any more is fine, see `run_reported`.
+            raise click.exceptions.Exit(0) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -100,8 +114,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
 
+    # https://no-color.org; None leaves it to click, which looks for a terminal.
+    color = False if os.environ.get("NO_COLOR") else None
+
     def work() -> Any:
-        return gemstone.main(words, prog_name="gemstone", standalone_mode=False)
+        return gemstone.main(words, prog_name="gemstone", standalone_mode=False, color=color)
 
     # The first word that is no option is the command's name: the group has no options with values.
     name = next((word for word in words if not word.startswith("-")), "")

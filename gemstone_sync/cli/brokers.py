@@ -1,0 +1,195 @@
+"""What ``gemstone emit`` and ``gemstone listen`` share: which broker, and waiting for it.
+
+The work with the broker is done by a thread of the event package's own; the process is not patched.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import click
+
+from ..errors import BrokerUnavailable, ParseError, ServiceConfigurationError
+from ..protocol import decode_json
+
+if TYPE_CHECKING:
+    from ..event.transport import BrokerEventTransport
+
+__all__ = [
+    "BrokerLog",
+    "Duration",
+    "broker_options",
+    "transport_of",
+    "wait_until_ready",
+]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_VARIABLE = "GEMSTONE_EVENT_TRANSPORTS"
+_FORMS = "amqp://, amqps://, redis://, rediss://, unix://, sqlite:///FILE, or the path of a file"
+_SCHEMES = ("amqp", "amqps", "pyamqp", "redis", "rediss", "unix", "sqlite")
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d|)")
+_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+#: Seconds between two looks whether a connection is there.
+_INTERVAL = 0.005
+
+
+class Duration(click.ParamType[float]):
+    """Seconds as a number, or with a unit: ``1.5``, ``500ms``, ``30s``, ``5m``, ``2h``, ``1d``.
+
+    :param longest: seconds.
+    :param may_be_zero: whether 0 is one.
+    """
+
+    name = "duration"
+
+    def __init__(self, longest: float = 86_400.0, *, may_be_zero: bool = False) -> None:
+        self._longest = longest
+        self._may_be_zero = may_be_zero
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        if isinstance(value, (int, float)):
+            return float(value)
+        found = _DURATION.fullmatch(str(value))
+        seconds = math.nan if found is None else float(found[1]) * _UNITS[found[2]]
+        if not (0 < seconds <= self._longest or (seconds == 0 and self._may_be_zero)):
+            least = "0 or more" if self._may_be_zero else "above 0"
+            self.fail(
+                f"{value!r} is no duration: write 10, 500ms, 30s, 5m or 2h, {least} and at most "
+                f"{self._longest / 86_400:g} days",
+                param,
+                ctx,
+            )
+        return seconds
+
+
+def broker_options(function: _Function) -> _Function:
+    """``--transport``, ``--application`` and ``--timeout``."""
+    for option in (
+        click.option(
+            "--timeout",
+            type=Duration(),
+            default="10s",
+            show_default=True,
+            metavar="DURATION",
+            help="How long the broker may take.",
+        ),
+        click.option(
+            "--application",
+            default="gemstone",
+            show_default=True,
+            metavar="NAME",
+            help="The application, where several share the broker.",
+        ),
+        click.option(
+            "--transport",
+            metavar="URL",
+            envvar=_VARIABLE,
+            callback=_first,
+            help=f"The broker: {_FORMS}.  [env: {_VARIABLE}, the first of it]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _first(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+    source = ctx.get_parameter_source(param.name or "")
+    if value and source is click.core.ParameterSource.ENVIRONMENT:
+        # A service has a list of them there, as JSON or with commas in between.
+        value = _first_of_list(value.strip())
+    if not value:
+        raise click.UsageError(
+            f"which broker? Give --transport URL, or set {_VARIABLE}: {_FORMS}", ctx
+        )
+    return value
+
+
+def _first_of_list(text: str) -> str:
+    if text.startswith("["):
+        try:
+            listed = decode_json(text.encode())
+        except ParseError:
+            raise click.UsageError(f"{_VARIABLE} is no JSON list of URLs") from None
+        return str(listed[0]) if listed else ""
+    return text.partition(",")[0].strip()
+
+
+def transport_of(url: str, application: str) -> BrokerEventTransport:
+    """The transport that a URL names; nothing is connected yet.
+
+    :raises click.UsageError: for one that two processes cannot meet at, or an unknown one.
+    :raises ServiceConfigurationError: when the URL or the name cannot be used.
+    """
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    if scheme == "memory":
+        raise click.UsageError(
+            f"memory:// lies within one process, which no other can reach; there are {_FORMS}"
+        )
+    if scheme and scheme not in _SCHEMES:
+        # The rest of the URL is not shown: it may hold a password.
+        raise click.UsageError(f"no events over {scheme!r}://; there are {_FORMS}")
+    from ..event.transport import transport_from_url
+
+    try:
+        return transport_from_url(url, application=application)
+    except ServiceConfigurationError as error:
+        raise ServiceConfigurationError(f"--transport: {error}") from error
+
+
+class BrokerLog(logging.Handler):
+    """What the event package logs: in single lines on stderr, once somebody is to see it.
+
+    :param command: what the lines start with.
+    :ivar faulty: set once something went wrong.
+    """
+
+    def __init__(self, command: str) -> None:
+        super().__init__(logging.INFO)
+        self.faulty = threading.Event()
+        self._command = command
+        self._telling = False
+        logger = logging.getLogger("gemstone_sync")
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.addHandler(self)
+
+    def tell(self, on: bool = True) -> None:
+        """Write from now on, or do so no more."""
+        self._telling = on
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            self.faulty.set()
+        if self._telling:
+            line = " ".join(record.getMessage().split())
+            click.echo(f"{self._command}: {line}", err=True)
+
+
+class _Part(Protocol):
+    def why_not_ready(self) -> str | None: ...
+
+
+def wait_until_ready(part: _Part, log: BrokerLog, timeout: float) -> None:
+    """Wait for the first connection of a publisher or a consumer.
+
+    They themselves would try for ever; a command says at once what is wrong.
+
+    :param timeout: seconds.
+    :raises BrokerUnavailable: when connecting failed, or took longer.
+    """
+    end = time.monotonic() + timeout
+    while part.why_not_ready() is not None:
+        if log.faulty.wait(_INTERVAL) or time.monotonic() >= end:
+            why = part.why_not_ready()
+            if why is None:
+                return
+            raise BrokerUnavailable(why)

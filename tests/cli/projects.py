@@ -1,0 +1,40 @@
+"""Projects that were made from the template: what is in them; and the user who makes them."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+#: Quotes, escapes, templates, characters of every width.
+ODD_TEXT = """Ada "Countess" O'Lace \\n \\u0041 {{ 7 * 7 }} {% endraw %} {# x #} <b> & é 名 😀"""
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """The content of every file by its path within the folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if not path.is_dir()
+    }
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    return settings
+
+
+def metadata_of(project: Path) -> dict[str, Any]:
+    """The table ``project`` of its pyproject.toml."""
+    metadata: dict[str, Any] = read_toml(project / "pyproject.toml")["project"]
+    return metadata
+
+
+def without_settings(home: Path) -> dict[str, str]:
+    """Variables of a user who has no settings, of git or of cookiecutter."""
+    home.mkdir()
+    return {"HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}

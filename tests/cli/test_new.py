@@ -1,0 +1,248 @@
+"""``gemstone new``: what it does with a command line, on a terminal, with what is there."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pexpect.fdpexpect
+import pytest
+import yaml
+
+from tests.cli.projects import ODD_TEXT, metadata_of, without_settings
+from tests.cli.support import GEMSTONE, environment, line_of, run
+from tests.helpers import LIMIT
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    return without_settings(tmp_path / "home")
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+# What it makes
+
+
+def test_its_commands_are_shown(home: dict[str, str], work: Path) -> None:
+    done = run("new", "shop", cwd=work, env=home)
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "Made ./shop. Next:",
+        "  python -m pip install -e './shop[test]'",
+        "  python -m pytest ./shop",
+        "  shop start --host=127.0.0.1 --port=8000",
+    ]
+    assert os.listdir(work) == ["shop"]
+    assert os.listdir(home["HOME"]) == []
+
+
+def test_it_is_made_in_another_directory(home: dict[str, str], work: Path) -> None:
+    done = run("new", "shop", "--output", "a b/c", cwd=work, env=home)
+    assert (done.code, done.stderr) == (0, "")
+    assert "  python -m pip install -e './a b/c/shop[test]'" in done.stdout.splitlines()
+    assert (work / "a b" / "c" / "shop" / "pyproject.toml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "class_name"),
+    [
+        ("myservice", "myservice", "MyService"),
+        ("Shop-Stock_2", "shop_stock_2", "ShopStock2Service"),
+        ("user-service", "user_service", "UserService"),
+        ("service", "service", "Service"),
+    ],
+)
+def test_the_names_that_follow_from_its_name(
+    work: Path, name: str, package: str, class_name: str
+) -> None:
+    assert run("new", name, cwd=work).code == 0
+    made = work / name
+    scripts = metadata_of(made)["scripts"]
+    assert scripts == {name: f"{package}.service:cli"}
+    service = (made / package / "service.py").read_text("utf-8")
+    assert f"\nclass {class_name}(gemstone_sync.MicroService):\n" in service
+    assert f'    name = "{name}"\n' in service
+    assert (made / "deploy" / f"{name}.service").is_file()
+    assert (made / f"{name}.toml").is_file()
+    manifest = (made / "deploy" / "kubernetes.yaml").read_text("utf-8")
+    deployment, service_object = yaml.safe_load_all(manifest)
+    for thing in (deployment, service_object):
+        assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", thing["metadata"]["name"])
+
+
+def test_any_text_is_fine_for_author_and_description(work: Path) -> None:
+    words = ["--author", ODD_TEXT, "--description", ODD_TEXT[::-1], "--version", "2.0rc1"]
+    done = run("new", "myservice", *words, cwd=work)
+    assert (done.code, done.stderr) == (0, "")
+    found = metadata_of(work / "myservice")
+    assert found["authors"] == [{"name": ODD_TEXT}]
+    assert found["description"] == ODD_TEXT[::-1]
+    assert found["version"] == "2.0rc1"
+    assert ODD_TEXT[::-1] in (work / "myservice" / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("description", ["None", ""])
+def test_no_description_is_told_by_none_as_in_the_document(work: Path, description: str) -> None:
+    assert run("new", "shop", "--description", description, cwd=work).code == 0
+    assert metadata_of(work / "shop")["description"] == "A JSON-RPC 2.0 microservice"
+
+
+def test_the_author_is_gits_user(home: dict[str, str], work: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "gitconfig"
+    settings.write_text('[user]\n\tname = "Grace Hopper"\n')
+    done = run("new", "shop", cwd=work, env={**home, "GIT_CONFIG_GLOBAL": str(settings)})
+    assert done.code == 0, done
+    assert metadata_of(work / "shop")["authors"] == [{"name": "Grace Hopper"}]
+
+
+def test_the_author_is_me_without_git(home: dict[str, str], work: Path) -> None:
+    done = run("new", "shop", cwd=work, env={**home, "PATH": home["HOME"]})
+    assert done.code == 0, done
+    assert metadata_of(work / "shop")["authors"] == [{"name": "Me"}]
+
+
+def test_the_users_settings_of_cookiecutter_do_not_count(home: dict[str, str], work: Path) -> None:
+    settings = Path(home["HOME"], ".cookiecutterrc")
+    settings.write_text("default_context: {author: Somebody, version: '9', name: other}\n")
+    named = {"COOKIECUTTER_CONFIG": str(settings)}
+    for name, variables in (("shop", home), ("stock", {**home, **named})):
+        assert run("new", name, cwd=work, env=variables).code == 0
+        found = metadata_of(work / name)
+        assert (found["authors"], found["version"]) == ([{"name": "Me"}], "1.0")
+    assert os.listdir(home["HOME"]) == [".cookiecutterrc"]
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["1abc"], "'1abc'"),
+        (["class"], "Python's own"),
+        (["../x"], "'../x'"),
+        (["a/b"], "'a/b'"),
+        ([""], "''"),
+        (["."], "'.'"),
+        (["-"], "'-'"),
+        (["a b"], "'a b'"),
+        (["a--b"], "'a--b'"),
+        (["naïve"], "'naïve'"),
+        (["x\n"], r"'x\n'"),
+        (["{{ 1 }}"], "'{{ 1 }}'"),
+        ([b"\xff"], r"'\udcff'"),
+        (["json"], "another json"),
+        (["Flask"], "another flask"),
+        (["gemstone-sync"], "another gemstone_sync"),
+        (["tests"], "another tests"),
+        (["a" * 64], "63"),
+        (["shop", "--version", "one"], "--version: 'one'"),
+        (["shop", "--version", "1.0+local"], "--version"),
+        (["shop", "--version", ""], "--version"),
+        (["shop", "--author", ""], "--author: the author must not be empty"),
+        (["shop", "--author", "a\nb"], "--author: the author must be one line"),
+        (["shop", "--description", "a\x1b[0m"], "--description: the description must be one line"),
+        (["shop", "--nmae", "x"], "--nmae"),
+        ([], "NAME is missing"),
+        (["--yes"], "NAME is missing"),
+    ],
+)
+def test_a_wrong_answer_is_one_line(work: Path, words: Sequence[Any], named: str) -> None:
+    assert named in line_of(run("new", *words, cwd=work), 2)
+    assert os.listdir(work) == []
+
+
+def test_what_exists_is_left_as_it_is(work: Path) -> None:
+    (work / "folder").mkdir()
+    (work / "file").write_text("mine")
+    (work / "link").symlink_to("nowhere")
+    for name in ("folder", "file", "link"):
+        assert f"{name} exists already" in line_of(run("new", name, cwd=work), 2)
+    assert sorted(os.listdir(work)) == ["file", "folder", "link"]
+    assert os.listdir(work / "folder") == []
+    assert (work / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("output", ["file", "file/below", "/proc/below"])
+def test_a_directory_that_cannot_be_written_is_one_line(work: Path, output: str) -> None:
+    (work / "file").touch()
+    assert output in line_of(run("new", "shop", "--output", output, cwd=work), 2)
+    assert os.listdir(work) == ["file"]
+
+
+# On a terminal
+
+
+@contextmanager
+def on_a_terminal(folder: Path, variables: dict[str, str], *words: str) -> Iterator[Any]:
+    """``gemstone new`` in a pseudo-terminal: the process, and what talks to it."""
+    ours, its = os.openpty()
+    process = subprocess.Popen(
+        [GEMSTONE, "new", *words],
+        cwd=folder,
+        env=environment({**variables, "TERM": "dumb"}),
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+    )
+    os.close(its)
+    terminal = pexpect.fdpexpect.fdspawn(ours, encoding="utf-8", timeout=LIMIT)
+    try:
+        yield process, terminal
+    finally:
+        process.kill()
+        process.wait()
+        terminal.close()
+
+
+def test_it_asks_for_what_is_not_given(home: dict[str, str], work: Path) -> None:
+    with on_a_terminal(work, home, "--author", "Ada") as (process, terminal):
+        for question, answer in [
+            (r"Name \[myservice\]: ", "class"),
+            (r"Error: .*Python's own[^[]*Name \[myservice\]: ", "shop"),
+            (r"Version \[1\.0\]: ", "one"),
+            (r"Error: 'one'[^[]*Version \[1\.0\]: ", "1.2"),
+            (r"Short description \[None\]: ", ""),
+        ]:
+            terminal.expect(question)
+            terminal.send(answer + "\n")
+        terminal.expect("shop start")
+        assert process.wait(LIMIT) == 0
+    found = metadata_of(work / "shop")
+    assert (found["authors"], found["version"]) == ([{"name": "Ada"}], "1.2")
+
+
+def test_it_asks_nothing_when_told_so(home: dict[str, str], work: Path) -> None:
+    with on_a_terminal(work, home, "shop", "--no-input") as (process, terminal):
+        terminal.expect("shop start")
+        assert process.wait(LIMIT) == 0
+        assert "[" not in terminal.before.replace("shop[test]", "")
+    assert metadata_of(work / "shop")["version"] == "1.0"
+
+
+def test_an_existing_directory_is_told_before_the_other_questions(
+    home: dict[str, str], work: Path
+) -> None:
+    (work / "shop").mkdir()
+    with on_a_terminal(work, home, "shop") as (process, terminal):
+        terminal.expect("gemstone new: shop exists already")
+        assert process.wait(LIMIT) == 2
+
+
+def test_ctrl_c_at_a_question_makes_nothing(home: dict[str, str], work: Path) -> None:
+    with on_a_terminal(work, home, "shop") as (process, terminal):
+        terminal.expect("Author")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT) == 130
+    assert os.listdir(work) == []

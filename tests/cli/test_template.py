@@ -1,0 +1,259 @@
+"""The template of services: what the project that it makes consists of."""
+
+import configparser
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import gemstone_sync
+from tests.cli.projects import ODD_TEXT, files_of, metadata_of, read_toml, without_settings
+from tests.cli.support import environment, run
+from tests.helpers import LIMIT, REPOSITORY
+
+TEMPLATE = REPOSITORY / "gemstone_sync" / "template"
+
+#: What the document names, and what deployment needs.
+FILES = {
+    ".dockerignore",
+    ".github/workflows/ci.yml",
+    ".gitignore",
+    "Dockerfile",
+    "README.md",
+    "deploy/kubernetes.yaml",
+    "deploy/myservice.service",
+    "gunicorn.conf.py",
+    "myservice.toml",
+    "myservice/__init__.py",
+    "myservice/handlers/__init__.py",
+    "myservice/handlers/index.py",
+    "myservice/html/static/style.css",
+    "myservice/html/templates/index.html",
+    "myservice/service.py",
+    "pyproject.toml",
+    "tests/test_service.py",
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    return without_settings(tmp_path / "home")
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project that ``gemstone new myservice`` makes. To be read only."""
+    folder = tmp_path_factory.mktemp("made")
+    done = run("new", "myservice", "--author", "Me", cwd=folder)
+    assert done.code == 0, done
+    return folder / "myservice"
+
+
+def test_it_makes_what_the_document_names(project: Path) -> None:
+    assert set(files_of(project)) == FILES
+    assert metadata_of(project) == {
+        "name": "myservice",
+        "version": "1.0",
+        "description": "A JSON-RPC 2.0 microservice",
+        "authors": [{"name": "Me"}],
+        "readme": "README.md",
+        "requires-python": ">=3.10",
+        "dependencies": ["gemstone_sync >= 0.1"],
+        "optional-dependencies": {"test": ["pytest >= 8.3"]},
+        "scripts": {"myservice": "myservice.service:cli"},
+    }
+
+
+def test_nothing_of_the_template_is_left_in_it(project: Path) -> None:
+    for path, content in files_of(project).items():
+        text = content.decode()
+        assert text.endswith("\n"), path
+        assert not text.endswith("\n\n"), path
+        assert "cookiecutter" not in text, path
+        if not path.endswith(("index.html", "ci.yml")):  # a template of Flask's; GitHub's own form
+            assert not re.search(r"\{\{|\{%", text), path
+
+
+def test_its_programs_are_python(project: Path) -> None:
+    programs = [path for path in project.rglob("*") if path.suffix == ".py"]
+    assert len(programs) == 6
+    for path in programs:
+        compile(path.read_bytes(), path, "exec")
+
+
+RUFF = Path(sys.executable).with_name("ruff")
+
+
+@pytest.mark.skipif(not RUFF.exists(), reason="ruff is not installed")
+@pytest.mark.parametrize("words", [["check"], ["format", "--check"]])
+def test_it_is_clean_by_the_checkers_own_rules(project: Path, words: list[str]) -> None:
+    command = [RUFF, *words, "--isolated", "--no-cache", "."]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# Deployment
+
+
+CONFIGURE = """
+import json, sys
+from myservice.service import MyService
+
+service = MyService()
+service.configure(["--config", sys.argv[1]])
+print(json.dumps({name: getattr(service, name) for name in sys.argv[2:]}))
+"""
+
+
+def test_each_line_of_its_settings_file_is_a_setting(project: Path, tmp_path: Path) -> None:
+    assert read_toml(project / "myservice.toml") == {}
+    lines = (project / "myservice.toml").read_text("utf-8")
+    own = tmp_path / "own.toml"
+    own.write_text(re.sub(r"(?m)^# (?=\w+ = )", "", lines))
+    settings = read_toml(own)
+    assert len(settings) >= 6
+    done = subprocess.run(
+        [sys.executable, "-c", CONFIGURE, own, *settings],
+        cwd=project,
+        env=environment({"PYTHONDONTWRITEBYTECODE": "1"}),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == settings
+
+
+def test_kubernetes_asks_what_the_service_answers(project: Path) -> None:
+    documents = yaml.safe_load_all((project / "deploy" / "kubernetes.yaml").read_text("utf-8"))
+    deployment, service = documents
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    live, ready = gemstone_sync.MicroService.health_live_path, "/health/ready"
+    assert container["livenessProbe"]["httpGet"] == {"path": live, "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": ready, "port": "http"}
+    variables = {each["name"]: each for each in container["env"]}
+    for name in variables:
+        assert hasattr(gemstone_sync.MicroService, name.removeprefix("GEMSTONE_").lower()), name
+    assert "secretKeyRef" in variables["GEMSTONE_SECRET_KEY"]["valueFrom"]
+    assert str(container["ports"][0]["containerPort"]) == variables["GEMSTONE_PORT"]["value"]
+    assert pod["terminationGracePeriodSeconds"] > gemstone_sync.MicroService.stop_timeout + 5
+    assert container["image"] == "myservice:1.0"
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"] == labels
+
+
+def test_the_image_has_what_its_server_needs(project: Path) -> None:
+    lines = (project / "Dockerfile").read_text("utf-8").splitlines()
+    copied = {
+        word.rstrip("/")
+        for line in lines
+        if line.startswith("COPY ") and "--from" not in line
+        for word in line.split()[1:-1]
+    }
+    assert copied == {
+        "pyproject.toml",
+        "README.md",
+        "myservice",
+        "gunicorn.conf.py",
+        "myservice.toml",
+    }
+    kept = (project / ".dockerignore").read_text("utf-8").splitlines()
+    for name in copied:
+        assert (project / name).exists()
+        assert f"!{name}" in kept
+    assert lines[-1] == 'CMD ["gunicorn"]'
+    assert "USER 10001:10001" in lines
+
+
+def test_systemd_waits_for_calls_in_flight(project: Path) -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.read(project / "deploy" / "myservice.service")
+    scope: dict[str, Any] = {}
+    exec((project / "gunicorn.conf.py").read_text("utf-8"), scope)
+    assert scope["graceful_timeout"] == gemstone_sync.MicroService.stop_timeout
+    assert int(unit["Service"]["TimeoutStopSec"]) > scope["graceful_timeout"]
+
+
+def test_its_continuous_integration_runs_its_tests(project: Path) -> None:
+    jobs = yaml.safe_load((project / ".github/workflows/ci.yml").read_text("utf-8"))["jobs"]
+    commands = [step.get("run") for step in jobs["test"]["steps"]]
+    assert commands[-1] == "python -m pytest"
+    assert "${{ matrix.python }}" in str(jobs["test"]["steps"])
+
+
+# The template by itself
+
+
+def cookiecutter(
+    folder: Path, variables: dict[str, str], **answers: str
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "cookiecutter", "--no-input", str(TEMPLATE)),
+            *(f"{name}={answer}" for name, answer in answers.items()),
+        ],
+        cwd=folder,
+        env=environment(variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=LIMIT,
+    )
+
+
+def test_cookiecutter_makes_the_same_of_the_template(
+    project: Path, home: dict[str, str], work: Path
+) -> None:
+    done = cookiecutter(work, home)
+    assert done.returncode == 0, done
+    assert files_of(work / "myservice") == files_of(project)
+
+
+def test_cookiecutter_takes_odd_texts_too(home: dict[str, str], work: Path) -> None:
+    author = ODD_TEXT.replace("{", "(").replace("}", ")")  # it renders what it is given
+    done = cookiecutter(work, home, name="shop", author=author)
+    assert done.returncode == 0, done
+    assert metadata_of(work / "shop")["authors"] == [{"name": author}]
+
+
+@pytest.mark.parametrize(
+    ("answers", "line"),
+    [
+        ({"name": "class"}, "ERROR: 'class' is no name for a service"),
+        ({"name": "shop", "version": "one"}, "ERROR: 'one' is no version"),
+        ({"name": "shop", "author": "a\nb"}, "ERROR: the author must be one line"),
+    ],
+)
+def test_cookiecutter_says_why_it_refuses(
+    home: dict[str, str], work: Path, answers: dict[str, str], line: str
+) -> None:
+    done = cookiecutter(work, home, **answers)
+    assert done.returncode == 1
+    assert [text for text in done.stderr.splitlines() if text.startswith(line)] != []
+    assert os.listdir(work) == []
+
+
+def test_cookiecutter_asks_as_in_the_document() -> None:
+    settings = json.loads((TEMPLATE / "cookiecutter.json").read_text("utf-8"))
+    asked = {text: settings[name] for name, text in settings["__prompts__"].items()}
+    assert asked == {
+        "Name": "myservice",
+        "Author": "Me",
+        "Version": "1.0",
+        "Short description": "None",
+    }
+    assert [name for name in settings if not name.startswith("_")] == list(settings["__prompts__"])

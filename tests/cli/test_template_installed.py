@@ -1,0 +1,182 @@
+"""The template's project installed in an environment of its own, tested there, and run."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemstone_sync import RemoteService
+from tests.cli.projects import files_of
+from tests.cli.support import environment, run
+from tests.helpers import LIMIT, REPOSITORY, Program, exchange, message
+
+#: Seconds to download and install some twenty packages.
+INSTALL_LIMIT = 240.0
+
+#: No package from elsewhere, whatever the tests themselves are run with.
+INSTALLED_ONLY = {"PYTHONPATH": ""}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * INSTALL_LIMIT)]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project that ``gemstone new myservice`` makes. To be read only."""
+    folder = tmp_path_factory.mktemp("made")
+    done = run("new", "myservice", cwd=folder)
+    assert done.code == 0, done
+    return folder / "myservice"
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a fresh environment with this package, as it is built, and no extras."""
+    folder = tmp_path_factory.mktemp("installed")
+    source = folder / "source"
+    source.mkdir()
+    for name in ("setup.cfg", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source)
+    unwanted = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "gemstone_sync", source / "gemstone_sync", ignore=unwanted)
+    do(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    do(folder / "venv" / "bin" / "pip", "install", "--quiet", source, cwd=folder)
+    return folder / "venv" / "bin"
+
+
+@pytest.fixture(scope="module")
+def with_service(programs: Path, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the project installed, from a copy, with what its tests need."""
+    copy = tmp_path_factory.mktemp("copy") / "myservice"
+    shutil.copytree(project, copy)
+    do(programs / "pip", "install", "--quiet", f"{copy}[test]", cwd=copy)
+    shutil.rmtree(copy)
+    return programs
+
+
+def do(*words: str | Path, cwd: Path) -> str:
+    """Run a program to its good end; what it wrote to stdout.
+
+    :param cwd: not the checkout: Python would find the package there, and not what is installed.
+    """
+    done = subprocess.run(
+        words,
+        cwd=cwd,
+        env=environment(INSTALLED_ONLY),
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_LIMIT,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Program]]:
+    """Start a program; it is killed at the end."""
+    started: list[Program] = []
+
+    def start(program: Path, *words: str, folder: Path, **options: Any) -> Program:
+        variables = {**INSTALLED_ONLY, **options.pop("environment", {})}
+        started.append(Program([str(program), *words], folder, environment=variables, **options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+
+
+def port_in_log(program: Program, pattern: str) -> int:
+    found = program.wait_until(lambda: re.search(pattern, program.stderr), pattern)
+    return int(found[1])
+
+
+def assert_that_it_serves(port: int) -> None:
+    with RemoteService(f"http://127.0.0.1:{port}/api") as client:
+        assert client.methods.say_hello(name="world") == "hello world"
+        assert client.methods.mean([1, 2, 6]) == 3
+    page = exchange(port, message("GET", "/"))
+    assert page.status == 200
+    assert b"Greet somebody." in page.body
+    (path,) = re.findall(rb'<link rel="stylesheet" href="([^"]+)">', page.body)
+    style = exchange(port, message("GET", path.decode()))
+    assert (style.status, style.headers.get("Content-Type")) == (200, "text/css; charset=utf-8")
+
+
+def assert_that_it_is_healthy(programs: Path, project: Path, port: int) -> None:
+    """Run the health check of the image: its answer is an exit code."""
+    check = re.search(r"HEALTHCHECK .*\\\n *CMD (.*)", (project / "Dockerfile").read_text("utf-8"))
+    assert check is not None
+    words = json.loads(check[1])
+    for number, code in ((port, 0), (1, 1)):  # nobody listens on port 1
+        done = subprocess.run(
+            [programs / words[0], *words[1:]],
+            env=environment({"GEMSTONE_PORT": str(number)}),
+            capture_output=True,
+            timeout=LIMIT,
+        )
+        assert done.returncode == code, done.stderr
+
+
+def test_the_template_comes_with_the_package(programs: Path, tmp_path: Path) -> None:
+    where = "import gemstone_sync, pathlib; print(pathlib.Path(gemstone_sync.__file__).parent)"
+    installed = Path(do(programs / "python", "-c", where, cwd=tmp_path).strip()) / "template"
+    found = {path for path in files_of(installed) if not path.endswith(".pyc")}
+    assert found == set(files_of(REPOSITORY / "gemstone_sync" / "template"))
+    assert (installed / "{{cookiecutter.name}}" / ".gitignore").is_file()
+
+
+def test_it_names_the_extra_that_is_missing(programs: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [programs / "gemstone", "new", "shop"],
+        cwd=tmp_path,
+        env=environment(INSTALLED_ONLY),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "gemstone new: cookiecutter is not installed: pip install 'gemstone_sync[new]'\n"
+    )
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_tests_of_the_project_pass(with_service: Path, project: Path, tmp_path: Path) -> None:
+    tests = shutil.copytree(project, tmp_path / "myservice")
+    assert "6 passed" in do(with_service / "python", "-m", "pytest", cwd=tests)
+
+
+def test_the_service_answers_until_a_signal(
+    with_service: Path, tmp_path: Path, start: Callable[..., Program], project: Path
+) -> None:
+    words = ["start", "--host=127.0.0.1", "--port=0"]
+    program = start(with_service / "myservice", *words, folder=tmp_path)
+    port = port_in_log(program, r"listens on http://127\.0\.0\.1:(\d+)/api")
+    assert_that_it_serves(port)
+    assert_that_it_is_healthy(with_service, project, port)
+    assert program.terminate() == 0
+    assert "Traceback" not in program.stderr
+
+
+def test_gunicorn_serves_it_by_the_projects_settings(
+    with_service: Path, tmp_path: Path, start: Callable[..., Program], project: Path
+) -> None:
+    for name in ("gunicorn.conf.py", "myservice.toml"):  # as the Dockerfile does
+        shutil.copy(project / name, tmp_path)
+    variables = {"GEMSTONE_PORT": "0", "WEB_CONCURRENCY": "2", "HOME": str(tmp_path)}
+    program = start(with_service / "gunicorn", folder=tmp_path, environment=variables)
+    port = port_in_log(program, r"Listening at: http://127\.0\.0\.1:(\d+)")
+    program.port = port
+    program.wait_until_ready()
+    assert_that_it_serves(port)
+    assert_that_it_is_healthy(with_service, project, port)
+    program.wait_until(lambda: program.stderr.count("Booting worker") == 2, "two workers")
+    assert program.terminate() == 0
+    assert "Traceback" not in program.stderr
