@@ -167,9 +167,6 @@ class HttpConnection(Channel):
                 return False
         else:
             rest = buffer[end:]
-        if self.leaving and (head.chunked or len(rest) < head.content_length):
-            self._raw = buffer  # its place is taken: whole requests only
-            raise HttpFault(408, "The body did not come in time")
         self.deadline = NEVER
         server.requests += 1
         if head is not self._last_head:
@@ -190,8 +187,13 @@ class HttpConnection(Channel):
         return response.keep_alive and not self._gone
 
     def _body(self, head: Head, rest: bytes, environ: dict[str, Any]) -> BodyStream | None:
-        """Set ``wsgi.input``; the stream if not all of the body is here yet."""
+        """Set ``wsgi.input``; the stream if not all of the body is here yet.
+
+        :raises HttpFault: 408 for a part of a body on a connection that makes room for another.
+        """
         length = head.content_length
+        if self.leaving and (head.chunked or len(rest) < length):
+            raise HttpFault(408, "The body did not come in time")
         if head.chunked:
             stream: BodyStream = ChunkedStream(self, rest, head.expects_continue)
         elif len(rest) >= length:
