@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -15,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
-from ..errors import BrokerUnavailable, ParseError, ServiceConfigurationError
-from ..protocol import decode_json
+from ..errors import BrokerUnavailable, ServiceConfigurationError
 
 if TYPE_CHECKING:
     from ..event.transport import BrokerEventTransport
@@ -35,14 +33,11 @@ _VARIABLE = "GEMSTONE_EVENT_TRANSPORTS"
 _FORMS = "amqp://, amqps://, redis://, rediss://, unix://, sqlite:///FILE, or the path of a file"
 _SCHEMES = ("amqp", "amqps", "pyamqp", "redis", "rediss", "unix", "sqlite")
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d|)")
-_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-
 #: Seconds between two looks whether a connection is there.
 _INTERVAL = 0.005
 
 
-class Duration(click.ParamType[float]):
+class Duration(click.types.FloatParamType):
     """Seconds as a number, or with a unit: ``1.5``, ``500ms``, ``30s``, ``5m``, ``2h``, ``1d``.
 
     :param longest: seconds.
@@ -56,10 +51,12 @@ class Duration(click.ParamType[float]):
         self._may_be_zero = may_be_zero
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        if isinstance(value, (int, float)):
-            return float(value)
-        found = _DURATION.fullmatch(str(value))
-        seconds = math.nan if found is None else float(found[1]) * _UNITS[found[2]]
+        from ..config.kinds import read_seconds
+
+        try:
+            seconds = float(read_seconds(value))
+        except ValueError:
+            seconds = math.nan
         if not (0 < seconds <= self._longest or (seconds == 0 and self._may_be_zero)):
             least = "0 or more" if self._may_be_zero else "above 0"
             self.fail(
@@ -104,23 +101,15 @@ def broker_options(function: _Function) -> _Function:
 def _first(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
     source = ctx.get_parameter_source(param.name or "")
     if value and source is click.core.ParameterSource.ENVIRONMENT:
-        # A service has a list of them there, as JSON or with commas in between.
-        value = _first_of_list(value.strip())
+        # A service has a list of them there.
+        from ..config.kinds import read_list
+
+        value = str((read_list(value) or [""])[0])
     if not value:
         raise click.UsageError(
             f"which broker? Give --transport URL, or set {_VARIABLE}: {_FORMS}", ctx
         )
     return value
-
-
-def _first_of_list(text: str) -> str:
-    if text.startswith("["):
-        try:
-            listed = decode_json(text.encode())
-        except ParseError:
-            raise click.UsageError(f"{_VARIABLE} is no JSON list of URLs") from None
-        return str(listed[0]) if listed else ""
-    return text.partition(",")[0].strip()
 
 
 def transport_of(url: str, application: str) -> BrokerEventTransport:

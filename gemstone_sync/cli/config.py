@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -32,6 +33,7 @@ def config(target: str, words: tuple[str, ...], changed: bool, as_json: bool) ->
     from .target import make, users_faults
 
     rest = [word for word in words if word not in _OWN]
+    sys.argv[0] = "gemstone config"  # what the service's configurators begin their messages with
     service = make(target)
     with users_faults():
         if not service.skip_configuration:

@@ -16,12 +16,20 @@ import click
 from ..client import BasicAuth, HeaderToken, RemoteService
 from ..client.urls import source_of
 from ..discovery.http import HttpDiscoveryStrategy
-from ..errors import UNSET, GemstoneError, MethodNotFound, RemoteError, ServiceNotFound
+from ..errors import (
+    UNSET,
+    GemstoneError,
+    InternalError,
+    InvalidParams,
+    MethodNotFound,
+    RemoteError,
+    ServiceNotFound,
+)
 from ..protocol import encode_json
 from .faults import REFUSED, CommandFailed, printable
 from .parameters import Access
 
-__all__ = ["Clock", "client_of", "locate", "printable", "refusal", "registry_client"]
+__all__ = ["Clock", "client_of", "locate", "refusal", "registry_client", "specs_of"]
 
 #: Seconds to connect at most: enough for one packet that gets lost, twice.
 _CONNECT = 5.0
@@ -139,6 +147,19 @@ def locate(registry: str, name: str, seconds: float) -> list[str]:
     if not found:
         raise ServiceNotFound(f"the registry {asked.registry_url} knows no service {name!r}")
     return found
+
+
+def specs_of(client: RemoteService) -> object:
+    """What a service says of itself, with signatures if it knows of them.
+
+    :raises RemoteError, TransportError: when it cannot be asked.
+    """
+    try:
+        wanted = {"signatures": True}
+        return client.call_method("get_service_specs", wanted, idempotent=True).value()
+    except (InvalidParams, InternalError):
+        # gemstone 0.10.1, and services with a method of their own, know of none.
+        return client.call_method("get_service_specs", idempotent=True).value()
 
 
 # What to say

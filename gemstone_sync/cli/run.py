@@ -75,11 +75,16 @@ def run(target: str, words: tuple[str, ...], reload: bool) -> None:
 
 
 def _serve(target: str, words: Sequence[str]) -> None:
+    import gevent
+
     from ..concurrency import patch
     from . import reloading
     from .target import make, users_faults
 
     patch()
+    hub = gevent.get_hub()
+    # Ctrl-C before the service runs, in a module that waits for something, is nothing to print.
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
     reloader = reloading.join()
     sys.argv[0] = "gemstone run"  # what the service's configurators begin their messages with
     service = make(target)

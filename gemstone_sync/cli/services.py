@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ..errors import BadResponse, InternalError, InvalidParams, MethodNotFound, RemoteError
+from ..errors import BadResponse, MethodNotFound, RemoteError
 from .faults import CommandFailed, printable
 from .output import show
 from .parameters import (
@@ -138,7 +138,7 @@ def describe(
     gemstone describe http://localhost:8000/api
     gemstone describe --registry=http://localhost:8090/api greeter say_hello
     """
-    from .remote import Clock, client_of, locate, refusal
+    from .remote import Clock, client_of, locate, refusal, specs_of
 
     clock = Clock(access.timeout)
     # No service is registered under a name with these characters.
@@ -146,22 +146,12 @@ def describe(
     urls = service if is_url else locate(required_registry(registry), service, clock.left)
     with client_of(urls, access, clock.left) as client:
         try:
-            specs = _specs_of(client)
+            specs = specs_of(client)
         except RemoteError as error:
             if as_json:
                 raise
             raise refusal(error, client, clock.left) from error
         _show_service(specs, client, method, as_json)
-
-
-def _specs_of(client: RemoteService) -> object:
-    try:
-        return client.call_method(
-            "get_service_specs", {"signatures": True}, idempotent=True
-        ).value()
-    except (InvalidParams, InternalError):
-        # gemstone 0.10.1, and services with a method of their own, know of no signatures.
-        return client.call_method("get_service_specs", idempotent=True).value()
 
 
 def _show_service(specs: object, client: RemoteService, method: str | None, as_json: bool) -> None:

@@ -245,7 +245,8 @@ def _services(module: types.ModuleType) -> list[str]:
         # A class without a name is a base of others; it counts when nothing else does.
         found = {name: v for name, v in group.items() if v.name} or group
         if found:
-            return sorted({id(v): name for name, v in reversed(found.items())}.values())
+            # Each under the first of its names, in the module's order.
+            return list({id(v): name for name, v in reversed(found.items())}.values())[::-1]
     return []
 
 

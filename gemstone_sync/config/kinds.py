@@ -23,7 +23,7 @@ import msgspec
 
 from ..errors import UNSET
 
-__all__ = ["Kind", "Seconds", "kind_of", "read_list"]
+__all__ = ["Kind", "Seconds", "kind_of", "read_list", "read_seconds"]
 
 #: Seconds, as a number or as text with a unit: ``90``, ``"1.5s"``, ``"500ms"``, ``"2m"``, ``"1h"``.
 Seconds = Annotated[float, "seconds"]
@@ -190,7 +190,14 @@ def _read_float(found: Any) -> float:
     return number
 
 
-def _read_seconds(found: Any) -> float:
+def read_seconds(found: Any) -> float:
+    """Seconds, of a number or of a text with a unit.
+
+    >>> read_seconds("1.5m"), read_seconds(".5")
+    (90, 0.5)
+
+    :raises ValueError: for anything else.
+    """
     if not isinstance(found, str):
         return _read_float(found)
     if (match := _DURATION.fullmatch(found.strip())) is None:
@@ -224,7 +231,7 @@ def _reader_of(hint: Any) -> Callable[[Any], Any]:
 
 
 _SECONDS = Kind(
-    "a number of seconds, or a duration such as 500ms, 30s, 5m, 1h", "SECONDS", _read_seconds
+    "a number of seconds, or a duration such as 500ms, 30s, 5m, 1h", "SECONDS", read_seconds
 )
 
 _SIMPLE: dict[Any, Kind] = {
@@ -236,6 +243,6 @@ _SIMPLE: dict[Any, Kind] = {
     Path: Kind("a path", "PATH", lambda found: Path(_read_text(found))),
     os.PathLike: Kind("a path", "PATH", lambda found: Path(_read_text(found))),
     datetime.timedelta: Kind(
-        _SECONDS.wanted, "SECONDS", lambda found: datetime.timedelta(seconds=_read_seconds(found))
+        _SECONDS.wanted, "SECONDS", lambda found: datetime.timedelta(seconds=read_seconds(found))
     ),
 }

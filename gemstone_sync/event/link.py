@@ -182,6 +182,10 @@ class Link(abc.ABC):
     def renew(self, deliveries: Sequence[Delivery]) -> None:
         """Tell the broker that they are still being handled. Called every few seconds."""
 
+    @abc.abstractmethod
+    def remove(self, queue: str) -> None:
+        """Remove a queue and what is in it; nothing happens when there is none."""
+
     # Looking into a queue
 
     @abc.abstractmethod

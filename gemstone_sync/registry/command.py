@@ -57,9 +57,9 @@ def _not_empty(text: str) -> str:
     return text
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = _OneLineParser(
-        prog="python -m gemstone_sync.registry",
+        prog=program,
         description=_DESCRIPTION,
         epilog=_EPILOG,
         allow_abbrev=False,
@@ -90,15 +90,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(
+    argv: Sequence[str] | None = None, *, program: str = "python -m gemstone_sync.registry"
+) -> None:
     """Run a registry until SIGTERM or Ctrl-C.
 
     A wrong command line ends with exit code 2 and one line; an address or state file that cannot
     be used, with 1.
 
     :param argv: the words after the program's name; those of the process when left out.
+    :param program: what help and errors call it.
     """
-    parser = _parser()
+    parser = _parser(program)
     options, unknown = parser.parse_known_args(argv)
     if unknown:
         parser.error(unknown_option(unknown[0], ["host", "port", "token", "state", "help"]))

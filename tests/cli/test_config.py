@@ -68,7 +68,7 @@ def test_only_what_differs_from_the_defaults_and_for_machines(shop: Path) -> Non
         (["shpo"], "gemstone config: there is no module shpo; did you mean shop?"),
         (
             ["shop", "--max-hop", "3"],
-            "gemstone: unknown option --max-hop; did you mean --max_hops?",
+            "gemstone config: unknown option --max-hop; did you mean --max_hops?",
         ),
         (["shop", "--max-hops", "x"], "shop: --max_hops: must be a whole number, not 'x'"),
         ([], "gemstone config: Missing argument 'TARGET'."),

@@ -266,6 +266,10 @@ class ScriptedLink(Link):
         self._check()
         return len(self.broker.queues.get(queue, ()))
 
+    def remove(self, queue: str) -> None:
+        self._check()
+        self.broker.queues.pop(queue, None)
+
     def purge(self, queue: str) -> int:
         self._check()
         gone = self.size(queue)

@@ -135,6 +135,10 @@ class MemoryLink(Link):
         self._check()
         return len(self.broker.queues.get(queue, ()))
 
+    def remove(self, queue: str) -> None:
+        self._check()
+        self.broker.queues.pop(queue, None)
+
     def purge(self, queue: str) -> int:
         size = self.size(queue)
         self.broker.queues[queue].clear()

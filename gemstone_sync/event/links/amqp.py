@@ -345,6 +345,10 @@ class AmqpLink(Link):
         (Up to its ``consumer_timeout``, half an hour unless configured, which nothing renews.)
         """
 
+    def remove(self, queue: str) -> None:
+        with self._talking() as connection, _absent_is_empty():
+            self._question(connection).queue_delete(queue)
+
     # Looking into a queue
 
     def size(self, queue: str) -> int:

@@ -206,6 +206,10 @@ class KombuLink(Link):
             self._unsettled.get(delivery.queue, set()).discard(delivery.tag)
         return ours
 
+    def remove(self, queue: str) -> None:
+        with self._mapped():
+            self._channel.queue_delete(queue)
+
     # Looking into a queue
 
     def size(self, queue: str) -> int:

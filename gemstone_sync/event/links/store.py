@@ -235,6 +235,10 @@ class StoreLink(Link):
         session.call(session.store.publish, [entry])
         session.acknowledge([stored.id])
 
+    def remove(self, queue: str) -> None:
+        with _mapped():
+            self._opened.queue_delete(queue)
+
     # Looking into a queue
 
     def size(self, queue: str) -> int:

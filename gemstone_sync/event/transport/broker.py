@@ -77,14 +77,14 @@ class BrokerEventTransport(BaseEventTransport):
         self._users = 0
         self._receptions: list[BrokerReception] = []
         self._publisher = Publisher(
-            lambda: self._make_link("publisher"), self.topology, name=str(self), limit=queue_limit
+            lambda: self.make_link("publisher"), self.topology, name=str(self), limit=queue_limit
         )
         self._accepting: Event | None = None
 
     # For subclasses
 
     @abc.abstractmethod
-    def _make_link(self, role: str) -> Link:
+    def make_link(self, role: str) -> Link:
         """A link that is not open yet. :param role: what it is for, shown by the broker."""
 
     def _delay_queues(self) -> list[str]:
@@ -257,7 +257,7 @@ class BrokerEventTransport(BaseEventTransport):
 
         :raises BrokerUnavailable: when the broker is not there, or breaks the connection.
         """
-        link = self._make_link("inspector")
+        link = self.make_link("inspector")
         try:
             link.open()
             try:
@@ -300,7 +300,7 @@ class BrokerReception(Reception):
             delivery_limit=transport.handled_limit,
         )
         self._consumer = Consumer(
-            lambda: transport._make_link(f"{subscriber.service} consumer"),
+            lambda: transport.make_link(f"{subscriber.service} consumer"),
             transport.topology,
             self.queues,
             processor,

@@ -72,7 +72,7 @@ class KombuEventTransport(BrokerEventTransport):
                 "accept_loss=True"
             )
 
-    def _make_link(self, role: str) -> Link:
+    def make_link(self, role: str) -> Link:
         from ..links.kombu import KombuLink
 
         self._check()

@@ -98,7 +98,7 @@ class RabbitMqEventTransport(BrokerEventTransport):
             steps.append(steps[-1] * 2)
         return [self.topology.due, *map(self.topology.delay_queue, steps)]
 
-    def _make_link(self, role: str) -> Link:
+    def make_link(self, role: str) -> Link:
         from ..links.amqp import AmqpLink
 
         return AmqpLink(self._url, name=f"gemstone_sync {role}", **self._link_options)

@@ -43,7 +43,7 @@ class StoreEventTransport(BrokerEventTransport):
     @abc.abstractmethod
     def _own_store(self) -> ProcessedEvents: ...
 
-    def _make_link(self, role: str) -> Link:
+    def make_link(self, role: str) -> Link:
         from ..links.store import StoreLink
 
         return StoreLink(self._make_store(), lease=self._lease, delivery_limit=self._delivery_limit)

@@ -445,6 +445,7 @@ def test_a_queue_that_is_not_there_is_empty(shop: Owner) -> None:
     taken = shop.take(queue)
 
     assert shop.link.size("nowhere") == shop.link.purge("nowhere") == 0
+    shop.link.remove("nowhere")
     assert shop.link.take("nowhere") is None
 
     # ... and what was taken elsewhere is still taken.

@@ -1,0 +1,451 @@
+"""``gemstone emit`` and ``gemstone listen``: over each broker, with right and wrong words."""
+
+import contextlib
+import json
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import redis
+
+from gemstone_sync import MicroService, SqliteEventTransport, current_event, event_handler
+from gemstone_sync.event import Envelope
+from gemstone_sync.testing import running_service
+from tests.client.faulty_server import free_port
+from tests.discovery.support import REDIS_URL, private_redis, shared_redis
+from tests.event.brokers import SharedRabbitMq, shared_rabbitmq
+from tests.helpers import LIMIT, Program, wait_until
+
+from .support import GEMSTONE, environment, line_of, run
+from .terminal import CTRL_C, Terminal
+
+VARIABLE = "GEMSTONE_EVENT_TRANSPORTS"
+
+
+class Place(NamedTuple):
+    """Where events of one test go.
+
+    :ivar words: the options that say so.
+    :ivar queues: the names of the queues that are there.
+    """
+
+    words: list[str]
+    queues: Callable[[], list[str]]
+
+
+def emit(place: Place, *words: str, **options: Any) -> list[str]:
+    """Run ``gemstone emit``; the ids that it prints."""
+    done = run("emit", *words, *place.words, **options)
+    assert (done.code, done.stderr) == (0, ""), done
+    return done.stdout.split()
+
+
+@contextlib.contextmanager
+def listening(place: Place, folder: Path, *words: str) -> Iterator[Program]:
+    """Run ``gemstone listen``, once it is subscribed."""
+    command = [str(GEMSTONE), "listen", *words, *place.words]
+    listener = Program(command, folder, environment={})
+    try:
+        listener.wait_until(lambda: "listening on" in listener.stderr, "that it listens")
+        yield listener
+    finally:
+        listener.kill()
+
+
+def printed(listener: Program, count: int) -> list[dict[str, Any]]:
+    """The events that it has printed, once there are so many."""
+    wait_until(lambda: listener.stdout.count("\n") >= count, f"{count} events")
+    return [json.loads(line) for line in listener.stdout.splitlines()]
+
+
+# Brokers
+
+
+def sqlite_place(folder: Path) -> Place:
+    path = folder / "events.db"
+
+    def queues() -> list[str]:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            return [name for (name,) in database.execute("SELECT name FROM gemstone_queues")]
+
+    return Place(["--transport", f"sqlite:///{path}"], queues)
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Place:
+    return sqlite_place(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def machines_rabbitmq() -> Iterator[SharedRabbitMq]:
+    with shared_rabbitmq() as broker:
+        yield broker
+
+
+@pytest.fixture(params=["sqlite", "redis", "rabbitmq"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Each of the brokers."""
+    if request.param == "sqlite":
+        yield sqlite_place(tmp_path)
+    elif request.param == "redis":
+        with shared_redis() as prefix, redis.Redis.from_url(REDIS_URL) as client:
+            application = prefix.rstrip(":")
+            words = ["--transport", REDIS_URL, "--application", application]
+            yield Place(words, lambda: [str(k) for k in client.scan_iter(f"*{application}*")])
+    else:
+        broker = request.getfixturevalue("machines_rabbitmq")
+        application = broker.new_application()
+        words = ["--transport", broker.url, "--application", application]
+        yield Place(words, lambda: [n for n in rabbitmq_queues() if n.startswith(application)])
+
+
+def rabbitmq_queues() -> list[str]:
+    listed = ["rabbitmqctl", "-q", "list_queues", "--no-table-headers", "name"]
+    return subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
+
+
+# Both
+
+
+def test_a_listener_prints_what_is_emitted(place: Place, tmp_path: Path) -> None:
+    with listening(place, tmp_path, "orders.*", "said_hello") as listener:
+        ids = emit(place, "orders.paid", "name=world", "times:=3", "--key", "4711")
+        ids += emit(place, "said_hello", "--body", "null")
+        emit(place, "orders.paid.late", "seen=no")
+        ids += emit(place, "orders.sent")
+
+        first, second, third = printed(listener, 3)
+        assert listener.terminate() == 0
+
+    assert [event["id"] for event in (first, second, third)] == ids
+    assert first["name"] == "orders.paid"
+    assert first["body"] == {"name": "world", "times": 3}
+    assert first["key"] == "4711"
+    assert first["emitter"] == "gemstone emit"
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["emitted_at"])
+    assert (second["name"], second["body"], second["key"]) == ("said_hello", None, None)
+    assert (third["name"], third["body"]) == ("orders.sent", {})
+
+
+def test_a_listener_takes_no_work_and_leaves_no_queue(place: Place, tmp_path: Path) -> None:
+    with listening(place, tmp_path) as listener:
+        queues = place.queues()
+        assert any("gemstone-listen" in name for name in queues)
+        assert not any("work" in name for name in queues if "gemstone-listen" not in name)
+
+        done = run("emit", "orders.paid", "--work", *place.words)
+        assert "nobody handles work named 'orders.paid'" in line_of(done, 1)
+
+        assert listener.terminate() == 0
+
+    assert (listener.stdout, listener.stderr.count("\n")) == ("", 1)
+    assert not any("gemstone-listen" in name for name in place.queues())
+
+
+class Shop(MicroService):
+    """Notes what it gets."""
+
+    name = "shop"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.event_transports = [SqliteEventTransport(folder / "events.db")]
+        self.got: list[tuple[Any, Any, float]] = []
+
+    @event_handler("orders.paid")
+    def note(self, body: Any) -> None:
+        self.got.append((body, current_event(), time.time()))
+
+
+def test_a_service_gets_events_and_work_while_somebody_listens(
+    sqlite: Place, tmp_path: Path
+) -> None:
+    with (
+        running_service(Shop(tmp_path)) as shop,
+        listening(sqlite, tmp_path, "#") as listener,
+    ):
+        emit(sqlite, "orders.paid", "order:=1")
+        emit(sqlite, "orders.paid", "order:=2", "--work", "--key", "k")
+        wait_until(lambda: len(shop.got) == 2, "an event and work")
+        (event,) = printed(listener, 1)
+
+    assert event["body"] == {"order": 1}
+    (_, first, _), (_, second, _) = sorted(shop.got, key=lambda got: got[0]["order"])
+    assert (first.broadcast, first.key) == (True, None)
+    assert (second.broadcast, second.key) == (False, "k")
+
+
+def test_a_delayed_event_comes_later(sqlite: Place, tmp_path: Path) -> None:
+    with running_service(Shop(tmp_path)) as shop:
+        emit(sqlite, "orders.paid", "--delay", "700ms")
+        wait_until(lambda: shop.got, "the event")
+
+    (_, event, arrived) = shop.got[0]
+    assert 0.7 <= arrived - event.time < LIMIT
+
+
+# emit
+
+
+BODIES: list[tuple[list[str], Any]] = [
+    ([], {}),
+    (["a=1", "b:=1.5", "c:=[true,null]"], {"a": "1", "b": 1.5, "c": [True, None]}),
+    (["d=x=y"], {"d": "x=y"}),
+    (["--body", '{"n": 123456789012345678901234567890}'], {"n": 123456789012345678901234567890}),
+    (["--body", '"text"'], "text"),
+    (["--body", "0"], 0),
+]
+
+
+@pytest.mark.slow
+def test_a_body_is_made_of_parameters_or_given_whole(sqlite: Place, tmp_path: Path) -> None:
+    with listening(sqlite, tmp_path, "--count", str(len(BODIES))) as listener:
+        for words, _ in BODIES:
+            emit(sqlite, "said_hello", *words)
+        assert listener.wait() == 0
+
+    assert [event["body"] for event in printed(listener, len(BODIES))] == [b for _, b in BODIES]
+
+
+def test_lines_of_stdin_are_events_in_their_order(sqlite: Place, tmp_path: Path) -> None:
+    lines = "\n".join(f'{{"n": {n}}}' for n in range(3000))
+    with listening(sqlite, tmp_path, "--count", "3000") as listener:
+        ids = emit(sqlite, "reading", "--body", "-", input=f"{lines}\n\n")
+        assert listener.wait() == 0
+
+    events = printed(listener, 3000)
+    assert [event["body"]["n"] for event in events] == list(range(3000))
+    assert [event["id"] for event in events] == ids
+
+
+def test_a_line_is_published_before_the_next_one_is_there(sqlite: Place, tmp_path: Path) -> None:
+    command = [GEMSTONE, "emit", "reading", "--body", "-", "--json", *sqlite.words]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
+    ) as emitter:
+        assert emitter.stdin is not None
+        assert emitter.stdout is not None
+        for _ in range(2):
+            emitter.stdin.write(b"1\n")
+            emitter.stdin.flush()
+            assert set(json.loads(emitter.stdout.readline())) == {"id"}
+        emitter.stdin.write(b"2")  # without an end of line
+        emitter.stdin.close()
+        assert set(json.loads(emitter.stdout.read())) == {"id"}
+        assert emitter.wait(LIMIT) == 0
+
+
+def test_a_wrong_line_is_named_and_those_before_it_are_published(
+    sqlite: Place, tmp_path: Path
+) -> None:
+    with listening(sqlite, tmp_path, "--count", "2") as listener:
+        done = run("emit", "reading", "--body", "-", *sqlite.words, input="1\n\n2\n{\n3\n")
+        assert listener.wait() == 0
+
+    assert done.code == 2
+    assert len(done.stdout.split()) == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("gemstone emit: line 4 of stdin is no JSON")
+
+
+def test_the_first_transport_of_the_environment(tmp_path: Path) -> None:
+    place = Place([], list)
+    for number, value in enumerate(["first.db", "first.db, redis://nowhere", '["first.db"]']):
+        emit(place, "said_hello", env={VARIABLE: value}, cwd=tmp_path)
+        assert (tmp_path / "first.db").exists(), number
+        (tmp_path / "first.db").unlink()
+
+
+def test_the_command_line_goes_before_the_environment(sqlite: Place, tmp_path: Path) -> None:
+    emit(sqlite, "said_hello", env={VARIABLE: "other.db"}, cwd=tmp_path)
+
+    assert (tmp_path / "events.db").exists()
+    assert not (tmp_path / "other.db").exists()
+
+
+WRONG: list[tuple[list[str], str]] = [
+    (["said_hello", "--transport", "memory://"], "within one process"),
+    (["said_hello", "--transport", "kafka://:secret@a"], "'kafka'"),
+    (["said_hello", "--transport", "sqlite://events.db"], "'sqlite:///events.db'"),
+    (["said_hello", "--transport", "redis://a:port"], "redis://user:password@"),
+    (["said_hello"], "--transport"),
+    (["said_hello", "--transport", ""], "--transport"),
+    (["said_hello", "--transport", "a.db", "--application", "a b"], "application"),
+    (["said_hello", "--transport", "a.db", "--timeout", "soon"], "--timeout"),
+    (["said hello", "--transport", "a.db"], "said hello"),
+]
+
+WRONG_EMIT: list[tuple[list[str], str]] = [
+    ([], "EVENT"),
+    (["orders.*", "--transport", "a.db"], "orders.*"),
+    (["said_hello", "name", "--transport", "a.db"], "'name'"),
+    (["said_hello", "n:=x", "--transport", "a.db"], "n:="),
+    (["said_hello", "--body", "{", "--transport", "a.db"], "--body is no JSON"),
+    (["said_hello", "a=1", "--body", "2", "--transport", "a.db"], "one way"),
+    (["said_hello", "--key", "", "--transport", "a.db"], "key"),
+    (["said_hello", "--delay", "-1", "--transport", "a.db"], "--delay"),
+    (["said_hello", "--delay", "20y", "--transport", "a.db"], "20y"),
+]
+
+WRONG_LISTEN: list[tuple[list[str], str]] = [
+    (["orders.paid#", "--transport", "a.db"], "orders.paid#"),
+    (["--count", "0", "--transport", "a.db"], "--count"),
+    (["--for", "0", "--transport", "a.db"], "--for"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "words", "named"),
+    [
+        *(("emit", *case) for case in WRONG + WRONG_EMIT),
+        *(("listen", *case) for case in WRONG + WRONG_LISTEN),
+    ],
+)
+def test_wrong_words_are_one_line(
+    command: str, words: list[str], named: str, tmp_path: Path
+) -> None:
+    line = line_of(run(command, *words, cwd=tmp_path), 2)
+
+    assert line.startswith(f"gemstone {command}: ")
+    assert named in line
+    assert "secret" not in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_body_that_is_too_large_is_refused(sqlite: Place) -> None:
+    done = run("emit", "reading", "--body", "-", *sqlite.words, input=f'"{"x" * 1_000_001}"')
+
+    assert "more than 1000000" in line_of(done, 2)
+
+
+@pytest.mark.parametrize("command", ["emit", "listen"])
+@pytest.mark.parametrize("scheme", ["amqp", "redis"])
+def test_a_broker_that_is_away_is_one_line(command: str, scheme: str) -> None:
+    port = free_port()
+    done = run(command, "said_hello", "--transport", f"{scheme}://:secret@127.0.0.1:{port}")
+
+    line = line_of(done, 3)
+    assert str(port) in line
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize("command", ["emit", "listen"])
+def test_a_broker_that_says_nothing_is_not_waited_for_beyond_the_time(command: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"amqp://127.0.0.1:{silent.getsockname()[1]}"
+        start = time.monotonic()
+        done = run(command, "said_hello", "--transport", url, "--timeout", "500ms")
+        passed = time.monotonic() - start
+
+    assert "no connection to the broker" in line_of(done, 3)
+    assert 0.5 <= passed < 5, "the connection itself would be given up after ten"
+
+
+def test_a_failure_as_json() -> None:
+    url = f"redis://127.0.0.1:{free_port()}"
+    line = line_of(run("emit", "said_hello", "--transport", url, "--json"), 3)
+
+    assert "no connection" in json.loads(line)["error"]["message"]
+
+
+# listen
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_listener_ends_with_a_signal(number: int, sqlite: Place, tmp_path: Path) -> None:
+    with listening(sqlite, tmp_path) as listener:
+        listener.send_signal(number)
+        assert listener.wait() == 0
+
+    assert listener.stderr.count("\n") == 1
+    assert not any("gemstone-listen" in name for name in sqlite.queues())
+
+
+def test_a_listener_ends_when_its_time_is_over(sqlite: Place) -> None:
+    done = run("listen", "--for", "200ms", *sqlite.words)
+
+    assert (done.code, done.stdout) == (0, "")
+    assert done.stderr.startswith("listening on SqliteEventTransport(")
+
+
+def test_too_few_events_in_the_time_are_a_failure(sqlite: Place) -> None:
+    done = run("listen", "--count", "1", "--for", "200ms", *sqlite.words)
+
+    assert done.code == 3
+    assert done.stderr.splitlines()[1:] == ["gemstone listen: 0 of 1 events came in 0.2 s"]
+
+
+def test_a_listener_ends_quietly_when_nobody_reads(sqlite: Place, tmp_path: Path) -> None:
+    """`head` has seen enough, and no further event comes at which one would notice."""
+    line = f"'{GEMSTONE}' listen {' '.join(sqlite.words)} | head -1; echo ${{PIPESTATUS[0]}}"
+    pipeline = Program(["bash", "-c", line], tmp_path)
+    try:
+        pipeline.wait_until(lambda: "listening on" in pipeline.stderr, "that it listens")
+        emit(sqlite, "said_hello")
+        assert pipeline.wait() == 0
+    finally:
+        pipeline.kill()
+
+    event, code = pipeline.stdout.splitlines()
+    assert (json.loads(event)["name"], code) == ("said_hello", "0")
+    assert pipeline.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_broker_that_goes_away_is_waited_for(tmp_path: Path) -> None:
+    with private_redis(tmp_path) as broker:
+        place = Place(["--transport", f"redis://127.0.0.1:{broker.port}"], list)
+        with listening(place, tmp_path, "--count", "2") as listener:
+            emit(place, "said_hello", "to=one")
+            printed(listener, 1)
+            broker.kill()
+            listener.wait_until(lambda: "no connection" in listener.stderr, "that it tells")
+            broker.start()
+            listener.wait_until(lambda: "connected" in listener.stderr, "that it is back")
+            emit(place, "said_hello", "to=another")
+            assert listener.wait() == 0
+
+    assert [event["body"]["to"] for event in printed(listener, 2)] == ["one", "another"]
+    _, lost, back = listener.stderr.splitlines()
+    assert lost.startswith("gemstone listen: RedisEventTransport(")
+    assert back.startswith("gemstone listen: RedisEventTransport(")
+
+
+def test_what_other_programs_publish_is_shown_as_far_as_it_goes(
+    sqlite: Place, tmp_path: Path
+) -> None:
+    transport = SqliteEventTransport(tmp_path / "events.db")
+    with listening(sqlite, tmp_path, "--count", "1", "odd") as listener:
+        odd = Envelope(name="odd", body=b"\xff{", time=2.0**40)
+        transport.publish([odd], timeout=LIMIT)
+        assert listener.wait() == 0
+    transport.stop()
+
+    (event,) = printed(listener, 1)
+    assert (event["body"], event["body_is_text"]) == ("\\xff{", True)
+    assert event["emitted_at"] is None
+
+
+def test_a_listener_on_a_terminal_is_for_people(sqlite: Place, tmp_path: Path) -> None:
+    transport = SqliteEventTransport(tmp_path / "events.db")
+    with Terminal(GEMSTONE, "listen", *sqlite.words, columns=200) as terminal:
+        terminal.expect("listening on")
+        steering = Envelope(name="said\x1b[31m", body=b'{"to": 1}', emitter="greeter", key="k1")
+        transport.publish([steering], timeout=LIMIT)
+        terminal.expect(r"^said\S+  key k1  from greeter  20\d\d-.*" + steering.id)
+        terminal.expect(r'^\{\n  "to": 1\n\}$')
+        terminal.send(CTRL_C)
+        assert terminal.wait() == 0
+    transport.stop()
+
+    assert "Traceback" not in terminal.text
+    assert "\x1b[34m" in terminal.raw, "the key has a colour"
+    assert "\x1b[31m" not in terminal.raw, "a name must not steer the terminal"

@@ -1,0 +1,356 @@
+"""``gemstone run --reload``: starts again when a file changes, and leaves no process behind."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import (
+    Connection,
+    Program,
+    call_message,
+    refuses_connections,
+    wait_until,
+)
+
+from .serving import Serving, children_of, is_alive
+
+SERVICE = """
+import os, time
+import gemstone_sync
+
+class Hello(gemstone_sync.MicroService):
+    name = "hello"
+
+    @gemstone_sync.exposed_method()
+    def answer(self):
+        return 1
+
+    @gemstone_sync.exposed_method()
+    def hops(self):
+        return self.max_hops
+
+    @gemstone_sync.exposed_method()
+    def pause(self, seconds: float):
+        open("paused", "w").close()
+        time.sleep(seconds)
+
+    @gemstone_sync.exposed_method()
+    def hang(self):
+        open("paused", "w").close()
+        while True:
+            pass
+
+    @gemstone_sync.exposed_method(name="exit")
+    def exit_(self):
+        os._exit(3)
+"""
+
+Start = Callable[..., Serving]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """``start("--workers", "2")``: the service above, once it listens."""
+    started: list[Serving] = []
+
+    def start_one(*words: str, text: str = SERVICE, listens: bool = True) -> Serving:
+        write(tmp_path / "service.py", text)
+        program = Serving(tmp_path, "service:Hello", "--reload", "--port", "random", *words)
+        started.append(program)
+        if listens:
+            program.wait_for_start()
+        return program
+
+    yield start_one
+    for program in started:
+        program.kill()
+
+
+def write(path: Path, text: str) -> None:
+    """As editors do: the new file is moved into the place of the old one."""
+    new = path.with_name(path.name + "~")
+    new.write_text(text)
+    new.replace(path)
+
+
+def answering(number: int) -> str:
+    """The service, with another answer."""
+    return SERVICE.replace("return 1", f"return {number}")
+
+
+def wait_for_line(program: Serving, text: str) -> None:
+    program.wait_until(lambda: text in program.stderr, f"{text!r} on stderr")
+
+
+def answers(program: Serving, method: str, result: int) -> bool:
+    try:
+        return bool(program.call(method) == result)
+    except (OSError, AssertionError):  # between two starts
+        return False
+
+
+def test_a_changed_method_answers_anew_at_the_same_port(start: Start) -> None:
+    program = start()
+    port = program.port
+    assert program.call("answer") == 1
+
+    write(program.folder / "service.py", answering(2))
+
+    assert program.wait_for_start(2) == port
+    assert program.call("answer") == 2
+    assert "gemstone run: service.py changed, the service starts again\n" in program.stderr
+
+
+def test_the_parent_imports_nothing_of_the_service(start: Start) -> None:
+    """It is not patched, and has no gevent."""
+    program = start()
+    maps = Path(f"/proc/{program.process.pid}/maps").read_text()
+    (child,) = children_of(program.process.pid)
+
+    assert "gevent" not in maps
+    assert "gevent" in Path(f"/proc/{child}/maps").read_text()
+
+
+def test_a_syntax_error_is_shown_and_survived(start: Start) -> None:
+    program = start()
+
+    write(program.folder / "service.py", answering(2) + "\ndef broken(:\n")
+    wait_for_line(program, "SyntaxError: invalid syntax\n")
+    wait_for_line(
+        program,
+        "gemstone run: the service ended with exit code 1; it starts again when a file changes\n",
+    )
+    assert refuses_connections(program.port)
+    write(program.folder / "service.py", answering(2))
+
+    program.wait_for_start(2)
+    assert program.call("answer") == 2
+
+
+def test_a_crash_at_the_first_start_is_survived(start: Start) -> None:
+    program = start(text="import helper\n" + SERVICE, listens=False)
+    wait_for_line(program, "No module named 'helper'\n")
+    wait_for_line(program, "it starts again when a file changes\n")
+
+    write(program.folder / "helper.py", "")
+
+    program.wait_for_start()
+    assert program.call("answer") == 1
+
+
+def test_a_service_that_dies_is_started_again_by_a_change(start: Start) -> None:
+    program = start()
+    with Connection(program.port) as connection:
+        connection.send(call_message("exit"))
+        assert connection.is_ended()
+    wait_for_line(program, "the service ended with exit code 3; it starts again when a file")
+
+    write(program.folder / "service.py", answering(2))
+
+    program.wait_for_start(2)
+    assert program.call("answer") == 2
+
+
+@pytest.mark.slow
+def test_changes_of_settings_count_and_wrong_ones_can_be_mended(start: Start) -> None:
+    program = start()
+    assert program.call("hops") == 8
+
+    write(program.folder / "hello.toml", "max_hops = 5")
+    program.wait_for_start(2)
+    assert program.call("hops") == 5
+    write(program.folder / "hello.toml", "max_hosp = 5")
+    wait_for_line(program, "did you mean max_hops?\n")
+    wait_for_line(program, "the service ended with exit code 2; it starts again when a file")
+    write(program.folder / ".env", "GEMSTONE_MAX_HOPS=4")
+    write(program.folder / "hello.toml", "max_hops = 5")
+
+    program.wait_until(lambda: answers(program, "hops", 4), "the value of .env")
+
+
+OTHERS = (
+    "notes.txt",
+    "service.py~",
+    ".service.py.swp",
+    ".#service.py",
+    "__pycache__/x.py",
+    ".git/x.py",
+    ".venv/x.py",
+    "environment/lib/site-packages/x.py",
+)
+
+
+def test_other_files_do_not_count(start: Start, tmp_path: Path) -> None:
+    """Data, what editors leave for a moment, and what is not the program's own."""
+    paths = [tmp_path / name for name in OTHERS]
+    for path in paths:  # folders that are new are not looked into from the first moment on
+        path.parent.mkdir(parents=True, exist_ok=True)
+    program = start()
+    for path in paths:
+        path.write_text("x = 1")
+
+    # What is seen next comes after them, and is all that is named.
+    write(program.folder / "other.py", "x = 1")
+    program.wait_for_start(2)
+
+    said = [line for line in program.stderr.splitlines() if "changed" in line]
+    assert said == ["gemstone run: other.py changed, the service starts again"]
+
+
+def test_a_folder_of_a_target_elsewhere_is_watched_too(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    write(there / "service.py", SERVICE)
+    program = Serving(here, "../there/service.py:Hello", "--reload", "--port=0")
+    try:
+        program.wait_for_start()
+        write(there / "service.py", answering(2))
+        program.wait_for_start(2)
+        assert program.call("answer") == 2
+    finally:
+        program.kill()
+
+
+def test_a_change_while_it_starts_is_not_lost(start: Start) -> None:
+    """The module has read the answer, and is still being imported, when the answer changes."""
+    waits = (
+        "from number import NUMBER\nimport os, time\nopen('imported', 'w').close()\n"
+        "while not os.path.exists('go'): time.sleep(0.01)\n"
+    )
+    program = start()
+    write(program.folder / "number.py", "NUMBER = 2")
+    write(program.folder / "service.py", waits + SERVICE.replace("return 1", "return NUMBER"))
+    program.wait_until((program.folder / "imported").exists, "the import")
+    write(program.folder / "number.py", "NUMBER = 3")
+    (program.folder / "go").touch()
+
+    program.wait_until(
+        lambda: answers(program, "answer", 3), "the answer of the file that changed last"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["pause", "hang"])
+@pytest.mark.parametrize("words", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_a_call_that_does_not_end_delays_it_for_some_seconds(
+    start: Start, words: tuple[str, ...], method: str
+) -> None:
+    """Less than the thirty that a call in flight has otherwise."""
+    program = start(*words)
+    before = children_of(program.process.pid)
+    with Connection(program.port) as connection:
+        connection.send(call_message(method, *([60.0] if method == "pause" else [])))
+        program.wait_until((program.folder / "paused").exists, "the call")
+        write(program.folder / "service.py", answering(2))
+        program.wait_until(lambda: answers(program, "answer", 2), "the new answer", limit=12.0)
+
+    assert not any(map(is_alive, before))
+
+
+def test_workers_are_all_started_again(start: Start) -> None:
+    program = start("--workers", "2")
+    parent = program.process.pid
+    program.wait_until(lambda: len(children_of(parent)) == 3, "the workers")
+    before = children_of(parent)
+
+    write(program.folder / "service.py", answering(2))
+    program.wait_for_start(2)
+
+    program.wait_until(lambda: len(children_of(parent)) == 3, "the new workers")
+    assert not any(map(is_alive, before))
+    program.wait_until(lambda: answers(program, "answer", 2), "the new answer")
+
+
+# The end
+
+
+def end_by_signal(number: int) -> Callable[[Serving], int]:
+    return lambda program: (program.send_signal(number), program.wait())[1]
+
+
+def end_by_ctrl_c(program: Serving) -> int:
+    """A terminal sends it to the parent, the child and its workers."""
+    os.killpg(program.process.pid, signal.SIGINT)
+    return program.wait()
+
+
+ENDS = {
+    "SIGTERM": (end_by_signal(signal.SIGTERM), 0),
+    "SIGINT": (end_by_signal(signal.SIGINT), 0),
+    "Ctrl-C": (end_by_ctrl_c, 0),
+    "SIGKILL": (end_by_signal(signal.SIGKILL), -signal.SIGKILL),
+}
+
+
+@pytest.mark.parametrize("words", [(), ("--workers", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize("end", ENDS)
+def test_its_end_leaves_no_process(start: Start, end: str, words: tuple[str, ...]) -> None:
+    program = start(*words)
+    parent = program.process.pid
+    count = 3 if words else 1
+    program.wait_until(lambda: len(children_of(parent)) == count, "all processes")
+    children = children_of(parent)
+    finish, code = ENDS[end]
+
+    assert finish(program) == code
+
+    wait_until(lambda: not any(map(is_alive, children)), "the end of the children")
+    assert refuses_connections(program.port)
+    assert "Traceback" not in program.stderr
+    # In order, and not killed.
+    last = "INFO hello and its workers stopped" if words else "INFO hello stopped"
+    assert program.stderr.splitlines()[-1].endswith(last)
+
+
+def test_the_parents_death_while_the_module_is_imported_ends_the_child(start: Start) -> None:
+    """By SIGKILL, when nothing but the import runs in the child."""
+    waits = "open('imported', 'w').close()\nwhile True: pass\n"
+    program = start(text=waits, listens=False)
+    program.wait_until((program.folder / "imported").exists, "the import")
+    children = children_of(program.process.pid)
+    assert len(children) == 1
+
+    program.send_signal(signal.SIGKILL)
+
+    wait_until(lambda: not any(map(is_alive, children)), "the end of the child")
+
+
+def test_a_service_that_stops_by_itself_ends_the_command(start: Start) -> None:
+    program = start(text=SERVICE.replace("os._exit(3)", "self.stop()"))
+    with Connection(program.port) as connection:
+        connection.call("exit")
+
+    assert program.wait() == 0
+
+
+def test_a_wrong_command_line_ends_it(tmp_path: Path) -> None:
+    """No change of a file mends it."""
+    write(tmp_path / "service.py", SERVICE)
+    program = Serving(tmp_path, "service:Hello", "--reload", "--prt", "1")
+    try:
+        assert program.wait() == 2
+        assert program.stderr == "gemstone run: unknown option --prt; did you mean --port?\n"
+    finally:
+        program.kill()
+
+
+def test_without_watchfiles_it_says_what_to_install(tmp_path: Path) -> None:
+    write(tmp_path / "service.py", SERVICE)
+    # A module that is None in sys.modules cannot be imported: as if it were not installed.
+    code = (
+        "import sys; sys.modules['watchfiles'] = None\n"
+        "from gemstone_sync.cli.main import main\nmain(['run', 'service', '--reload'])"
+    )
+    program = Program([sys.executable, "-c", code], tmp_path)
+    try:
+        assert program.wait() == 2
+        assert program.stderr == (
+            "gemstone run: --reload needs watchfiles: pip install 'gemstone_sync[reload]'\n"
+        )
+    finally:
+        program.kill()

@@ -1,0 +1,154 @@
+"""``gemstone run``: how a service serves and ends."""
+
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import (
+    Connection,
+    Program,
+    call_message,
+    gather,
+    refuses_connections,
+    result_of,
+)
+
+from .serving import children_of, is_alive, serving
+from .support import run
+
+SERVICE = """
+from gevent import monkey
+was_patched = monkey.is_module_patched("socket")
+import os, sys, time
+import gemstone_sync
+
+class Hello(gemstone_sync.MicroService):
+    name = "hello"
+
+    @gemstone_sync.exposed_method()
+    def facts(self) -> dict:
+        return {"patched": was_patched, "path": sys.path[0], "module": __name__}
+
+    @gemstone_sync.exposed_method()
+    def settings(self, names: list[str]) -> dict:
+        return {name: getattr(self, name) for name in names}
+
+    @gemstone_sync.exposed_method()
+    def pid(self) -> int:
+        return os.getpid()
+
+    @gemstone_sync.exposed_method()
+    def pause(self, seconds: float) -> str:
+        time.sleep(seconds)
+        return "done"
+
+if __name__ == "__main__":
+    raise SystemExit("run as the main program")
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with the service above."""
+    (tmp_path / "service.py").write_text(SERVICE)
+    return tmp_path
+
+
+def test_ctrl_c_while_the_module_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\nopen('here', 'w').close()\ntime.sleep(60)")
+    with serving(tmp_path, "slow") as program:
+        program.wait_until((tmp_path / "here").exists, "the import")
+        program.send_signal(signal.SIGINT)
+
+        assert program.wait() == 130
+        assert program.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_a_signal_and_finishes_what_runs(
+    project: Path, number: signal.Signals
+) -> None:
+    with serving(project, "service:Hello", "--port", "random") as program:
+        port = program.wait_for_start()
+        facts = program.call("facts")
+        with Connection(port) as connection:
+            connection.send(call_message("pause", 0.5))
+            # Answered after it was sent: then the other call, sent earlier, has begun.
+            program.call("pid")
+            program.send_signal(number)
+            assert result_of(connection.read_reply()) == "done"
+
+        assert program.wait() == 0
+        assert program.stdout == ""
+        assert "Traceback" not in program.stderr
+        assert refuses_connections(port)
+    # Patched before the module was imported, which is no main program.
+    assert facts == {"patched": True, "path": str(project), "module": "service"}
+
+
+def test_every_setting_is_an_option(project: Path) -> None:
+    words = ["--port", "random", "--host=127.0.0.2", "--endpoint", "/rpc", "--max_hops", "3"]
+    words += ["--debug", "--no-use_statistics", "--allowed_hosts", "a,127.0.0.2"]
+    words += ["--keep-alive-timeout", "1m", "--service_registry_urls", "http://127.0.0.1:9/api"]
+    expected = {
+        "host": "127.0.0.2",
+        "endpoint": "/rpc",
+        "max_hops": 3,
+        "debug": True,
+        "use_statistics": False,
+        "allowed_hosts": ["a", "127.0.0.2"],
+        "keep_alive_timeout": 60.0,
+        "service_registry_urls": ["http://127.0.0.1:9/api"],
+    }
+    with serving(project, "service", *words) as program:
+        port = program.wait_for_start()
+        request = call_message("settings", list(expected)).replace(b"/api", b"/rpc", 1)
+        with Connection(port, host="127.0.0.2") as connection:
+            reply = connection.exchange(request.replace(b"127.0.0.1", b"127.0.0.2", 1))
+        assert result_of(reply) == expected
+
+
+def test_workers_serve_beside_each_other_and_end_together(project: Path) -> None:
+    with serving(project, "service", "--port=0", "--workers", "2") as program:
+        port = program.wait_for_start()
+        parent = program.process.pid
+        program.wait_until(lambda: len(children_of(parent)) == 2, "two workers")
+        workers = set(children_of(parent))
+
+        def pid() -> int:
+            with Connection(port) as connection:
+                return int(result_of(connection.call("pid")))
+
+        program.wait_until(lambda: set(gather([pid] * 20)) == workers, "an answer of each")
+        assert program.terminate() == 0
+        assert not any(map(is_alive, workers))
+
+
+def test_an_address_in_use_is_one_line(project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, stdout, stderr = run("run", "service", f"--port={port}", cwd=project)
+
+    assert (code, stdout) == (1, "")
+    assert stderr == f"cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_a_service_without_configuration_runs_as_it_is(tmp_path: Path) -> None:
+    text = "    name = 'skips'\n    skip_configuration = True\n    port = 0\n"
+    text = "import gemstone_sync\nclass Skips(gemstone_sync.MicroService):\n" + text
+    (tmp_path / "skips.py").write_text(text)
+    with serving(tmp_path, "skips", env={"GEMSTONE_ENDPOINT": "/other"}) as program:
+        program.wait_for_start()
+        assert program.call("get_service_specs")["name"] == "skips"
+        assert program.terminate() == 0
+
+
+def test_python_m_gemstone_sync_is_the_same_command(project: Path) -> None:
+    program = Program(
+        [sys.executable, "-m", "gemstone_sync", "run", "service", "--nonsense"], project
+    )
+    assert program.wait() == 2
+    assert program.stderr == "gemstone run: unknown option --nonsense\n"

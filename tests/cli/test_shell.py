@@ -1,0 +1,399 @@
+"""``gemstone shell``: code that is given, and prompts in a terminal, plain and IPython's."""
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from gemstone_sync import MicroService, RemoteService, ServiceRegistry, exposed_method
+from gemstone_sync.testing import running_service
+from tests.client.faulty_server import free_port
+
+from .support import GEMSTONE, Done, line_of, run
+from .terminal import CTRL_C, CTRL_D, TAB, Terminal
+
+
+class Greeter(MicroService):
+    name = "hello-world.service"
+
+    @exposed_method()
+    def say_hello(self, name: str) -> str:
+        """Greet somebody."""
+        return f"hello {name}"
+
+    @exposed_method("users.rename")
+    def rename(self, old: str, new: str) -> list[str]:
+        return [old, new]
+
+
+class Worker(MicroService):
+    name = "project.worker.1"
+
+    @exposed_method()
+    def work(self) -> str:
+        return self.name
+
+
+class Neighbourhood(NamedTuple):
+    """What runs: a registry that knows some services.
+
+    :ivar urls: where they are, by name.
+    """
+
+    registry: str
+    urls: dict[str, str]
+
+    def run(self, code: str, **options: Any) -> Done:
+        return run("shell", "--registry", self.registry, "-c", code, **options)
+
+
+@contextlib.contextmanager
+def running(registry: MicroService, *services: MicroService) -> Iterator[Neighbourhood]:
+    with contextlib.ExitStack() as stack:
+        known = stack.enter_context(running_service(registry))
+        urls = {}
+        for service in services:
+            stack.enter_context(running_service(service))
+            urls[service.name] = service.url
+            with RemoteService(known.url) as client:
+                client.methods.ping(service.name, service.url)
+        yield Neighbourhood(known.url, urls)
+
+
+@pytest.fixture(scope="module")
+def services() -> Iterator[Neighbourhood]:
+    with running(ServiceRegistry(), Greeter(), Worker()) as neighbourhood:
+        yield neighbourhood
+
+
+# Code
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "printed"),
+    [
+        ("s.hello_world_service.say_hello('x')", "'hello x'"),
+        ("s.hello_world_service.say_hello(name='x')", "'hello x'"),
+        ("s.hello_world.service.say_hello('x')", "'hello x'"),
+        ("s['hello-world.service'].say_hello('x')", "'hello x'"),
+        ("s['hello-world.service']['say_hello']('x')", "'hello x'"),
+        ("s.hello_world_service.users.rename('a', 'b')", "['a', 'b']"),
+        ("s.hello_world_service.say_hello.async_('x').result(wait=True)", "'hello x'"),
+        ("s.project_worker_1.work()", "'project.worker.1'"),
+        ("s.project.worker_1.work()", "'project.worker.1'"),
+        ("s.project.worker._1.work()", "'project.worker.1'"),
+        ("s.project.worker['1'].work()", "'project.worker.1'"),
+        ("s['project.*'].work()", "'project.worker.1'"),
+        ("sorted(s)", "['hello-world.service', 'project.worker.1']"),
+        ("'project.worker.1' in s and 'project' not in s", "True"),
+        ("dir(s.hello_world_service.users)", "['rename']"),
+        ("hasattr(s, 'nobody'), getattr(s, 'nobody', 7)", "(False, 7)"),
+        ("s.hello_world_service.say_hello.__doc__.splitlines()[-1]", "'Greet somebody.'"),
+        ("for name in s: print(name)", "hello-world.service\nproject.worker.1"),
+        ("x = s.project_worker_1", ""),
+        ("'socket' in __import__('gevent.monkey').monkey.saved", "False"),
+    ],
+)  # fmt: skip
+def test_code_is_run(services: Neighbourhood, code: str, printed: str) -> None:
+    assert services.run(code) == (0, f"{printed}\n" if printed else "", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "exit_code", "told"),
+    [
+        ("s.hello_world_servce.say_hello('x')", 1, "did you mean hello-world.service?"),
+        ("s['project.worker.2'].work()", 1, "did you mean project.worker.1?"),
+        ("s['nothing.*'].work()", 1, "'nothing.*'"),
+        ("s.project.nobody.work()", 1, "'project_nobody'"),
+        ("s.project_worker_1.wrok()", 1, "did you mean work?"),
+        ("s.hello_world_service.say_hello(1)", 1, "name: Expected `str`, got `int`"),
+        ("x = = 1", 2, "<-c>, line 1: invalid syntax"),
+        ("RemoteService('http://127.0.0.1:1/api').methods.f()", 3, "127.0.0.1:1/api"),
+    ],
+)
+def test_what_fails_is_one_line(
+    services: Neighbourhood, code: str, exit_code: int, told: str
+) -> None:
+    line = line_of(services.run(code), exit_code)
+
+    assert line.startswith("gemstone shell: ")
+    assert told in line
+
+
+def test_an_exception_of_the_codes_own_keeps_its_traceback(services: Neighbourhood) -> None:
+    done = services.run("def f():\n    1 / 0\nf()")
+
+    assert (done.code, done.stdout) == (1, "")
+    first, *_, last = done.stderr.splitlines()
+    assert (first, last) == (
+        "Traceback (most recent call last):",
+        "ZeroDivisionError: division by zero",
+    )
+    assert "gemstone_sync" not in done.stderr
+
+
+def test_code_may_choose_its_exit_code(services: Neighbourhood) -> None:
+    assert services.run("raise SystemExit(7)") == (7, "", "")
+
+
+def test_what_comes_in_a_pipe_is_run_as_code(services: Neighbourhood) -> None:
+    code = "for i in range(2):\n    print(i, s.project_worker_1.work())\n"
+    done = run("shell", input=code, env={"GEMSTONE_REGISTRY": services.registry})
+
+    assert done == (0, "0 project.worker.1\n1 project.worker.1\n", "")
+
+
+# Which services
+
+
+@pytest.mark.slow
+def test_services_are_given_by_their_urls(services: Neighbourhood) -> None:
+    greeter, worker = services.urls.values()
+    for words, code in (
+        (["--url", f"a={greeter}"], "s.a.say_hello('x')"),
+        ([f"a={greeter}", f"b={worker}"], "s.b.work() and s.a.say_hello('x')"),
+        ([greeter], "s.hello_world_service.say_hello('x')"),
+        (["--url", greeter, "--registry", services.registry], "s.project_worker_1.work() and "
+         "s.hello_world_service.say_hello('x')"),
+    ):  # fmt: skip
+        assert run("shell", *words, "-c", code) == (0, "'hello x'\n", ""), words
+
+
+def test_several_urls_of_one_name_are_one_service(services: Neighbourhood) -> None:
+    dead = f"http://127.0.0.1:{free_port()}/api"
+    words = ["--url", f"a={dead}", "--url", f"a={services.urls['project.worker.1']}"]
+    code = "print({s.a.work() for _ in range(5)}, len(s))"
+
+    assert run("shell", *words, "-c", code) == (0, "{'project.worker.1'} 1\n", "")
+
+
+class OldRegistry(MicroService):
+    """As gemstone 0.10.1 documents it: it lists nothing."""
+
+    name = "registry"
+    known: dict[str, str] = {}
+
+    @exposed_method()
+    def ping(self, name: str, url: str) -> None:
+        self.known = {**self.known, name: url}
+
+    @exposed_method()
+    def locate_service(self, name: str) -> list[str]:
+        pattern = "hello?world?service"
+        return list(self.known.values()) if name in (pattern, *self.known) else []
+
+
+def test_a_registry_that_cannot_list() -> None:
+    with running(OldRegistry(), Greeter()) as services:
+        done = services.run("s.hello_world_service.say_hello('x')")
+        assert done == (0, "'hello x'\n", "")
+        assert services.run("s['hello-world.service'].say_hello('x')") == done
+        assert "'nobody'" in line_of(services.run("s.nobody.f()"), 1)
+
+
+def test_two_services_that_are_written_alike() -> None:
+    dotted, dashed = Greeter(), Greeter()
+    dotted.name, dashed.name = "a.b", "a-b"
+    with running(ServiceRegistry(), dotted, dashed) as alike:
+        line = line_of(alike.run("s.a_b.say_hello('x')"), 1)
+        assert "write s['a-b'] or s['a.b']" in line
+        assert alike.run("s['a-b'].say_hello('x')") == (0, "'hello x'\n", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ([], 2, "--registry"),
+        (["--registry", "nowhere"], 2, "--registry"),
+        (["--url", "a"], 2, "'a' is no NAME=URL"),
+        (["--url", "a=nowhere"], 2, "'nowhere'"),
+        (["--timeout", "0", "a=http://127.0.0.1:1/api"], 2, "--timeout"),
+        (["http://127.0.0.1:1/api"], 3, "127.0.0.1:1"),
+        (["--registry", "http://127.0.0.1:1/api"], 3, "127.0.0.1:1"),
+    ],
+)
+def test_wrong_words_are_one_line(words: list[str], code: int, told: str) -> None:
+    line = line_of(run("shell", *words, "-c", "s.a.f()"), code)
+
+    assert line.startswith("gemstone shell: ")
+    assert told in line
+
+
+# Prompts
+
+
+class Prompt(NamedTuple):
+    """A shell in a terminal.
+
+    :ivar start: runs it with further words.
+    :ivar sign: what a prompt looks like.
+    """
+
+    start: Callable[..., Terminal]
+    is_plain: bool
+    sign: str
+
+
+@pytest.fixture(params=["plain", "ipython"])
+def prompt(request: pytest.FixtureRequest, tmp_path: Path) -> Prompt:
+    """Python's own, and IPython's."""
+    is_plain = request.param == "plain"
+    folder = str(tmp_path)
+    env = {"HOME": folder, "IPYTHONDIR": folder, "INPUTRC": "/dev/null"}
+    # The terminal of the tests does not tell where the cursor is.
+    env["PROMPT_TOOLKIT_NO_CPR"] = "1"
+
+    def start(*words: str) -> Terminal:
+        own = ["--plain"] if is_plain else []
+        return Terminal(GEMSTONE, "shell", *own, *words, columns=150, lines=40, env=env)
+
+    return Prompt(start, is_plain, r"^>>> " if is_plain else r"^In \[\d+\]: ")
+
+
+@pytest.mark.slow
+def test_a_prompt(services: Neighbourhood, prompt: Prompt) -> None:
+    with prompt.start("--registry", services.registry) as terminal:
+        terminal.expect(r"s\.hello_world_service  http://127\.0\.0\.1:\d+/api$")
+        terminal.expect(r"s\.project_worker_1  http://127\.0\.0\.1:\d+/api$")
+        terminal.expect(prompt.sign)
+        terminal.enter("s.hello_world_service.say_hello('you')")
+        terminal.expect(r"^(Out\[\d+\]: )?'hello you'$")
+        terminal.expect(prompt.sign)
+
+        terminal.enter("s.hello_world_service.say_hello(1)")
+        terminal.expect(r"^InvalidParams: say_hello at \S+: Invalid params \(-32602\): name: ")
+        terminal.expect(prompt.sign)
+        terminal.enter("s.nobody")
+        terminal.expect(r"^UnknownService: no service 'nobody' is known$")
+        terminal.expect(prompt.sign)
+        assert "Traceback" not in terminal.text
+
+        terminal.enter("1 / 0")
+        terminal.expect(r"Traceback \(most recent call last\)")
+        terminal.expect(r"^ZeroDivisionError: division by zero$")
+        terminal.expect(prompt.sign)
+        terminal.enter("s")
+        terminal.expect(r"<services: hello-world\.service, project\.worker\.1>$")
+        terminal.expect(prompt.sign)
+        terminal.enter("exit")
+        assert terminal.wait() == 0
+
+
+@pytest.mark.slow
+def test_tab_completes_services_and_methods(services: Neighbourhood, prompt: Prompt) -> None:
+    with prompt.start("--registry", services.registry) as terminal:
+        terminal.expect(prompt.sign)
+        terminal.send(f"s.hel{TAB}")
+        terminal.expect("s.hello_world_service")
+        terminal.send(f".say{TAB}")
+        # Python's own completes the parenthesis too.
+        terminal.expect(r"\.say_hello\(" if prompt.is_plain else r"\.say_hello")
+        terminal.enter("'tab')" if prompt.is_plain else "('tab')")
+        terminal.expect(r"^(Out\[\d+\]: )?'hello tab'$")
+        terminal.expect(prompt.sign)
+        terminal.send(CTRL_D)
+        assert terminal.wait() == 0
+
+
+class Counter(MicroService):
+    name = "counter"
+    calls = 0
+
+    @exposed_method()
+    def count(self) -> int:
+        self.calls += 1
+        return self.calls
+
+
+@pytest.mark.slow
+def test_tab_calls_nothing(prompt: Prompt) -> None:
+    counter = Counter()
+    with (
+        running(ServiceRegistry(), counter) as services,
+        prompt.start("--registry", services.registry) as terminal,
+    ):
+        terminal.expect(prompt.sign)
+        terminal.send(f"s.counter.count().bit{TAB}")
+        terminal.expect(r"count\(\)\.bit")
+        terminal.enter("_length()")
+        terminal.expect(r"^(Out\[\d+\]: )?1$")
+        terminal.expect(prompt.sign)
+
+    assert counter.calls == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_call_and_not_the_prompt(services: Neighbourhood, prompt: Prompt) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+        words = ["--registry", services.registry, "--url", f"silent={url}", "--timeout", "60"]
+        with prompt.start(*words) as terminal:
+            terminal.expect(prompt.sign)
+            terminal.enter("s.silent.f()")
+            with silent.accept()[0] as connection:
+                assert connection.recv(4) == b"POST"
+                terminal.send(CTRL_C)
+                terminal.expect(r"KeyboardInterrupt")
+                terminal.expect(prompt.sign)
+            terminal.enter("s.project_worker_1.work()")
+            terminal.expect(r"'project\.worker\.1'$")
+            terminal.expect(prompt.sign)
+            terminal.send(CTRL_D)
+            assert terminal.wait() == 0
+
+    assert "Traceback" not in terminal.text
+
+
+def test_a_service_that_comes_later_is_found(services: Neighbourhood, prompt: Prompt) -> None:
+    with running(ServiceRegistry()) as nobody, prompt.start("--registry", nobody.registry) as shell:
+        shell.expect("No service is registered yet")
+        shell.expect(prompt.sign)
+        with RemoteService(nobody.registry) as registry:
+            registry.methods.ping("late", services.urls["project.worker.1"])
+        shell.enter("s.late.work()")
+        shell.expect(r"'project\.worker\.1'$")
+
+
+def test_a_prompt_without_its_registry_is_one_line(prompt: Prompt) -> None:
+    with prompt.start("--registry", f"http://127.0.0.1:{free_port()}/api") as terminal:
+        assert terminal.wait() == 3
+
+    (line,) = terminal.text.splitlines()
+    assert line.startswith("gemstone shell: http://127.0.0.1:")
+
+
+def test_a_prompt_with_a_service_does_without_its_registry(
+    services: Neighbourhood, prompt: Prompt
+) -> None:
+    url = services.urls["project.worker.1"]
+    dead = f"http://127.0.0.1:{free_port()}/api"
+    with prompt.start("--registry", dead, "--url", f"worker={url}") as terminal:
+        terminal.expect(r"^ConnectionFailed: http://127\.0\.0\.1:")
+        terminal.expect(prompt.sign)
+        terminal.enter("s.worker.work()")
+        terminal.expect(r"'project\.worker\.1'$")
+
+
+def test_the_prompt_without_ipython(services: Neighbourhood, tmp_path: Path) -> None:
+    """Where it is not installed, Python's own prompt comes."""
+    hiding = tmp_path / "sitecustomize.py"
+    hiding.write_text("import sys\nsys.modules['IPython'] = None\n")
+    env = {"PYTHONPATH": str(tmp_path)}
+    with Terminal(GEMSTONE, "shell", "--registry", services.registry, env=env) as terminal:
+        terminal.expect(r"^>>> ")
+        terminal.enter("quit")
+        assert terminal.wait() == 0
+
+
+def test_help_says_how() -> None:
+    done = run("shell", "--help")
+
+    assert (done.code, done.stderr) == (0, "")
+    assert 's.greeter.say_hello("world")' in done.stdout
+    assert "GEMSTONE_REGISTRY" in done.stdout
