@@ -12,7 +12,7 @@ import click
 
 from .brokers import Duration
 from .faults import REFUSED, USAGE, CommandFailed
-from .parameters import TEXT, Access, access_options, params_of
+from .parameters import TEXT, Access, Params, access_options, method_arguments
 
 if TYPE_CHECKING:
     from ..client import MethodCall, RemoteService
@@ -42,14 +42,7 @@ class _Rate(click.types.FloatParamType):
 
 @click.command()
 @click.argument("url", type=TEXT)
-@click.argument("method", type=TEXT)
-@click.argument("params", nargs=-1, type=TEXT)
-@click.option(
-    "--args",
-    metavar="JSON",
-    type=TEXT,
-    help="Parameters by position as a JSON array, or by name as an object.",
-)
+@method_arguments
 @click.option(
     "--duration",
     type=Duration(),
@@ -84,8 +77,7 @@ class _Rate(click.types.FloatParamType):
 def bench(
     url: str,
     method: str,
-    params: tuple[str, ...],
-    args: str | None,
+    params: Params,
     duration: float | None,
     calls: int | None,
     concurrency: int,
@@ -107,7 +99,6 @@ def bench(
     gemstone bench http://localhost:8000/api say_hello name=world
     gemstone bench http://localhost:8000/api add a:=1 b:=2 --rate 500 --duration 1m
     """
-    given = params_of(params, args)
     if duration is None and calls is None:
         duration = 10.0
     if warmup is None:
@@ -118,7 +109,7 @@ def bench(
     from .load_report import show_figures
     from .remote import client_of
 
-    plan, call = Plan(concurrency, calls, duration, rate), MethodCall(method, given)
+    plan, call = Plan(concurrency, calls, duration, rate), MethodCall(method, params)
     with client_of(url, access, access.timeout) as client:
         prepared = _first_call(client, call, plan, access.timeout, as_json)
         with contextlib.closing(prepared):

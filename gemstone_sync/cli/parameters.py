@@ -23,6 +23,7 @@ __all__ = [
     "access_options",
     "call_arguments",
     "json_option",
+    "method_arguments",
     "params_of",
     "registry_option",
     "required_registry",
@@ -237,8 +238,8 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def call_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
-    """METHOD, PARAMS and the options of a call; the command gets them as `call`."""
+def method_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    """METHOD, PARAMS and ``--args``; the command gets `method`, and `params` as `params_of`."""
 
     @click.argument("method", type=TEXT)
     @click.argument("params", nargs=-1, type=TEXT)
@@ -248,6 +249,17 @@ def call_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
         type=TEXT,
         help="Parameters by position as a JSON array, or by name as an object.",
     )
+    @functools.wraps(function)
+    def command(params: tuple[str, ...], args: str | None, **rest: Any) -> Any:
+        return function(params=params_of(params, args), **rest)
+
+    return command
+
+
+def call_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    """METHOD, PARAMS and the options of a call; the command gets them as `call`."""
+
+    @method_arguments
     @click.option(
         "--notify", is_flag=True, help="Send a notification: the service gives no answer."
     )
@@ -255,16 +267,9 @@ def call_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     @json_option
     @functools.wraps(function)
     def command(
-        method: str,
-        params: tuple[str, ...],
-        args: str | None,
-        notify: bool,
-        as_json: bool,
-        access: Access,
-        **rest: Any,
+        method: str, params: Params, notify: bool, as_json: bool, access: Access, **rest: Any
     ) -> Any:
-        call = Call(method, params_of(params, args), notify, as_json, access)
-        return function(call=call, **rest)
+        return function(call=Call(method, params, notify, as_json, access), **rest)
 
     return command
 

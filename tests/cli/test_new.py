@@ -13,22 +13,9 @@ import pexpect.fdpexpect
 import pytest
 import yaml
 
-from tests.cli.projects import ODD_TEXT, metadata_of, without_settings
+from tests.cli.projects import ODD_TEXT, metadata_of
 from tests.cli.support import GEMSTONE, environment, line_of, run
 from tests.helpers import LIMIT
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> dict[str, str]:
-    return without_settings(tmp_path / "home")
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return folder
-
 
 # What it makes
 

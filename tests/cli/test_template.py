@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import gemstone_sync
-from tests.cli.projects import ODD_TEXT, files_of, metadata_of, read_toml, without_settings
+from tests.cli.projects import ODD_TEXT, files_of, metadata_of, read_toml
 from tests.cli.support import environment, run
 from tests.helpers import LIMIT, REPOSITORY
 
@@ -39,18 +39,6 @@ FILES = {
     "pyproject.toml",
     "tests/test_service.py",
 }
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> dict[str, str]:
-    return without_settings(tmp_path / "home")
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return folder
 
 
 @pytest.fixture(scope="module")
