@@ -24,7 +24,8 @@ def running_service(
     """Run a service on a free port.
 
     :param service: a service, or a class to make one of.
-    :param attributes: set on the service first; ``port`` is 0 unless given.
+    :param attributes: set on the service first, whatever the environment and configuration files
+        say; ``port`` is 0 unless given.
 
     In a process that is not patched the service has a real thread of its own.
 
@@ -34,6 +35,8 @@ def running_service(
             requests.post(service.url, json={...})
     """
     instance = service() if isinstance(service, type) else service
+    # First, so that a port in the environment or in a .env file does not count more than these.
+    instance._configure_once([])
     for name, value in {"port": 0, **attributes}.items():
         if not hasattr(instance, name):
             raise AttributeError(f"{type(instance).__qualname__} has no attribute {name!r}")

@@ -190,6 +190,18 @@ def test_running_service_and_the_in_process_client_do_not_read_it() -> None:
     assert client.call("get_limit") == 5
 
 
+def test_what_running_service_is_given_counts_more_than_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GEMSTONE_PORT", "1")
+    monkeypatch.setenv("GEMSTONE_MAX_HOPS", "3")
+    monkeypatch.setenv("GEMSTONE_LIMIT", "4")
+    with running_service(Configured, max_hops=2) as service:
+        assert service.port > 1
+        assert service.max_hops == 2
+        assert ServiceClient(service).call("get_limit") == 4
+
+
 @pytest.mark.usefixtures("foreign_words")
 def test_start_and_configure_in_a_module_that_is_not_the_program_do_not_read_it() -> None:
     service = Configured()
