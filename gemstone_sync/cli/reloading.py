@@ -114,7 +114,9 @@ class _Child:
     """The process that serves, started as often as needed."""
 
     def __init__(self, words: Sequence[str], port: int) -> None:
-        self._command = [sys.executable, "-m", "gemstone_sync", "run", *words]
+        # -B: Python takes a compiled file for that of a source file of the same size and second, so
+        # that a second change within the second would not count.
+        self._command = [sys.executable, "-B", "-m", "gemstone_sync", "run", *words]
         self._process: subprocess.Popen[bytes] | None = None
         self._reading, self._writing = os.pipe()
         self._environment = {**os.environ, _VARIABLE: f"{self._reading} {port}"}
