@@ -21,6 +21,8 @@ from gemstone_sync.testing import running_service
 from tests.cli.support import GEMSTONE, environment, line_of, run
 from tests.helpers import LIMIT, Program, wait_until
 
+pytestmark = pytest.mark.slow
+
 #: Calls that wait for each other.
 TOGETHER = 7
 

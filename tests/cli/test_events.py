@@ -26,6 +26,8 @@ from tests.helpers import LIMIT, Program, wait_until
 from .support import GEMSTONE, environment, line_of, run
 from .terminal import CTRL_C, Terminal
 
+pytestmark = pytest.mark.slow
+
 VARIABLE = "GEMSTONE_EVENT_TRANSPORTS"
 
 

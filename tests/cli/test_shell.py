@@ -15,6 +15,8 @@ from tests.client.faulty_server import free_port
 from .support import GEMSTONE, Done, line_of, run
 from .terminal import CTRL_C, CTRL_D, TAB, Terminal
 
+pytestmark = pytest.mark.slow
+
 
 class Greeter(MicroService):
     name = "hello-world.service"

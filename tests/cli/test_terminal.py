@@ -16,6 +16,8 @@ from tests.cli.support import run
 from tests.cli.terminal import CTRL_C, TAB, Terminal
 from tests.helpers import wait_until
 
+pytestmark = pytest.mark.slow
+
 VALUE = {"name": "é", "count": 3, "ok": True, "list": [None, 1.5]}
 
 SERVICE = """
