@@ -51,9 +51,10 @@ class BaseConfigurator(abc.ABC):
     What `load` or `get` raise as ValueError ends the program with exit code 2 and that line.
     """
 
-    #: The command line's words after the program's name. The service sets it, to ``[]`` where the
-    #: command line is not the service's own: under gunicorn, pytest, in an in-process client.
-    argv: Sequence[str] = ()
+    #: The command line's words after the program's name; None for those of the process. The
+    #: service sets it, to ``[]`` where the command line is not the service's own: under gunicorn,
+    #: pytest, in an in-process client.
+    argv: Sequence[str] | None = None
     #: The service's name. The service sets it.
     service_name: str = ""
     #: What the names of environment variables begin with. The service sets it.

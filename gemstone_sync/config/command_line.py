@@ -51,11 +51,18 @@ class CommandLineConfigurator(CollectingConfigurator):
         self.config_files = None if config_files is None else [os.fspath(f) for f in config_files]
 
     def collect(self) -> dict[str, Raw]:
-        words = list(self.argv)
-        given, unknown = self._parser().parse_known_args(words, env_vars={})
+        words = self._words()
+        parser = self._parser(explained=any(word in ("-h", "--help") for word in words))
+        given, unknown = parser.parse_known_args(words, env_vars={})
         if unknown:
-            self._parser().error(unknown_option(unknown[0], self._names()))
+            parser.error(unknown_option(unknown[0], self._names()))
         return {**self._from_files(given.config), **self._from_environment(), **self._from(given)}
+
+    def _words(self) -> list[str]:
+        if self.argv is not None:
+            return list(self.argv)
+        # Of a gunicorn process the words are gunicorn's: to parse them would end the worker.
+        return [] if "gunicorn.arbiter" in sys.modules else sys.argv[1:]
 
     def variable_of(self, name: str) -> str | None:
         """The environment variable of a setting; None when the environment is left alone."""
@@ -103,8 +110,6 @@ class CommandLineConfigurator(CollectingConfigurator):
 
         :param explained: with help texts, which take a while to collect.
         """
-        if any(word in ("-h", "--help") for word in self.argv):
-            explained = True
         parser = OneLineParser(
             prog=program_name(),
             usage="%(prog)s [OPTIONS]",

@@ -66,6 +66,18 @@ def test_each_configurable_is_an_option(words: tuple[str, ...]) -> None:
     assert [configurator.get(name) for name in "abc"] == [1, "2", None]
 
 
+def test_outside_a_service_the_words_are_those_of_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["service.py", "--a=1", "--b=2", "--c=true"])
+    configurator = CommandLineConfigurator()
+    for configurable in (Configurable("a"), Configurable("b", template=int), Configurable("c")):
+        configurator.register_configurable(configurable)
+    configurator.load()
+
+    assert [configurator.get(name) for name in "abc"] == ["1", 2, "true"]
+
+
 def test_empty_and_zero_count() -> None:
     configurator = command_line("--a", "0", "--b", "", a=int, b=None)
 
@@ -109,8 +121,7 @@ def test_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--endpoint" in out
 
 
-def test_environment_and_files_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those are configurators of their own."""
+def test_variables_without_the_prefix_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("A", "SERVICE_A", "a"):
         monkeypatch.setenv(name, "1")
 
