@@ -34,6 +34,8 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,4000}")
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
 _NONE = {"none", "null"}
+#: Stands for the values of a kind that is none of these.
+_OTHER = "VALUE"
 _LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable)
 _DICTS = (dict, collections.abc.Mapping)
 
@@ -94,7 +96,7 @@ def kind_of(hint: Any, default: Any = UNSET) -> Kind:
     if typing.get_origin(hint) is typing.Literal:
         choices = typing.get_args(hint)
         return Kind(" or ".join(map(repr, choices)), "CHOICE", _reader_of(hint))
-    return Kind("a value that fits", "VALUE", _reader_of(hint))
+    return Kind("a value that fits", _OTHER, _reader_of(hint))
 
 
 def read_list(found: Any) -> list[Any]:
@@ -135,15 +137,30 @@ def _hint_of_value(value: Any) -> Any:
 
 
 def _kind_of_union(hint: Any) -> Kind:
-    members = [member for member in typing.get_args(hint) if member is not type(None)]
-    # Of `str | bytes` and `str | Store` only a text can be given from outside.
-    chosen = str if str in members else members[0]
-    kind = kind_of(chosen)
-    if type(None) in typing.get_args(hint):
-        return Kind(
-            kind.wanted, kind.metavar, kind.read, kind.is_switch, kind.is_list, may_be_none=True
-        )
-    return kind
+    members = typing.get_args(hint)
+    kinds = [kind_of(member) for member in members if member is not type(None)]
+    # Of `str | Store` only a text can be given from outside.
+    kinds = [kind for kind in kinds if kind.metavar != _OTHER] or kinds
+    # Any text is a text, and can be read as a list: `int | str` is a number where it can be.
+    kinds.sort(key=lambda kind: (kind.is_list or kind.metavar == "JSON", kind.metavar == "TEXT"))
+    first = kinds[0]
+    return Kind(
+        wanted=" or ".join(dict.fromkeys(kind.wanted for kind in kinds)),
+        metavar=first.metavar,
+        read=first.read if len(kinds) == 1 else lambda found: _first_that_reads(kinds, found),
+        is_switch=len(kinds) == 1 and first.is_switch,
+        is_list=len(kinds) == 1 and first.is_list,
+        may_be_none=type(None) in members,
+    )
+
+
+def _first_that_reads(kinds: list[Kind], found: Any) -> Any:
+    for kind in kinds:
+        try:
+            return kind.read(found)
+        except (ValueError, TypeError):
+            continue
+    raise ValueError
 
 
 def _kind_of_list(hint: Any, origin: Any) -> Kind:
