@@ -2,9 +2,10 @@
 
 Reading order: `names`, `envelope` (what travels), `emission` (made from what callers say),
 `handlers` (what is promised to a handler), `topology` (exchanges and queues), `link` (the contract
-with a broker), `signals`, `owner` (who owns a connection), `publisher`, `consumer`, `suspects`,
-`processor` (what is done with one event), `transport` (what users make), `links` and `virtual` (the
-brokers, through kombu), `deduplication`, `outbox`, `deadletters`, `emitter`.
+with a broker), `signals`, `native` (threads that may wait), `owner` (who owns a connection),
+`publisher`, `consumer`, `suspects`, `processor` (what is done with one event), `transport` (what
+users make), `links` and `virtual` (the brokers, through kombu), `deduplication`, `outbox`,
+`deadletters`, `emitter`.
 
 Importing it patches nothing, and loads no broker's library.
 """

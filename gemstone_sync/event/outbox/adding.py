@@ -9,9 +9,10 @@ from gevent import monkey
 from gevent.event import Event
 
 from ...concurrency import is_patched
+from ..native import NativeThreads, native_lock
 from ..signals import seconds_until
+from .asking import LIMIT, ask
 from .box import BoxFault
-from .native import LIMIT, NativeThreads, ask, native_lock
 from .sqlite_box import SqliteBox
 
 __all__ = ["Adder"]

@@ -16,10 +16,11 @@ import gevent
 from ...concurrency import is_patched
 from ...errors import EventNotDelivered, ServiceConfigurationError
 from ..envelope import Envelope
+from ..native import NativeThreads
 from .adding import Adder
+from .asking import LIMIT, ask
 from .box import Box, BoxFault, Failed
 from .databases import Listed, database_of, file_of, listed, location_of
-from .native import LIMIT, NativeThreads, ask
 from .relays import Relays
 from .sqlite_box import SqliteBox
 from .transaction import Transaction, current_transaction

@@ -11,9 +11,10 @@ from typing import TypeVar
 from ...concurrency import USER_FAULTS, is_patched
 from ...errors import EventNotDelivered, ServiceConfigurationError
 from ..envelope import Envelope
+from ..native import NativeThreads
 from ..signals import Signal
+from .asking import ask
 from .box import Box, BoxFault, Row, one_line
-from .native import NativeThreads, ask
 from .tenure import Tenure
 
 __all__ = ["Relay"]

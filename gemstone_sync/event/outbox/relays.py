@@ -11,9 +11,9 @@ import gevent
 
 from ...concurrency import is_patched
 from ..envelope import Envelope
+from ..native import NativeThreads
 from ..signals import Signal, seconds_until
 from .box import Box
-from .native import NativeThreads
 from .relay import Relay
 
 __all__ = ["Relays"]

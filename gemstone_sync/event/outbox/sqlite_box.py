@@ -13,8 +13,9 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from ..files import identity_of, make_private
+from ..native import native_lock, native_sleep
 from .box import VERSION, Box, BoxFault, Failed, Lease, Row, one_line
-from .native import native_lock, native_sleep
 
 __all__ = ["CREATE_EVENTS", "SqliteBox"]
 
@@ -228,11 +229,11 @@ class SqliteBox(Box):
     def _open(self) -> sqlite3.Connection:
         """The connection; a new one when the file was replaced by another under its name."""
         if self._connection is not None:
-            if self._file == _identity(self._path):
+            if self._file == identity_of(self._path):
                 return self._connection
             self._drop()
         if self._own:
-            _make_private(self._path)
+            make_private(self._path)
         # mode=rw: a database of the user is not made here.
         uri = f"file:{urllib.parse.quote(os.fsencode(self._path))}?mode=rw"
         connection = sqlite3.connect(
@@ -246,7 +247,7 @@ class SqliteBox(Box):
             connection.execute("BEGIN IMMEDIATE")
             self._create_tables(connection)
             connection.execute("COMMIT")
-        self._file = _identity(self._path)
+        self._file = identity_of(self._path)
         return connection
 
     def _create_tables(self, connection: sqlite3.Connection) -> None:
@@ -285,24 +286,6 @@ def newer(name: str, version: int) -> str:
 def key_of(path: str) -> tuple[str, str]:
     """What tells one SQLite file from another."""
     return ("sqlite", os.path.realpath(path))
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino)
-
-
-def _make_private(path: str) -> None:
-    """Make the file, readable by its owner only, unless it is there.
-
-    Only with O_EXCL: closing a descriptor of a file takes away every lock that this process holds
-    on it (POSIX), those of its other SQLite connections too. The -wal file gets the same mode.
-    """
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import gevent
-from gevent.threadpool import ThreadPool
 
+from ..native import NativeThreads
 from .store import QueueStore, Stored
 
 __all__ = ["StoreSession"]
@@ -24,8 +24,6 @@ T = TypeVar("T")
 
 #: Seconds that `close` takes at most, where another thread does it.
 _CLOSING = 2.0
-#: Seconds after which an idle thread ends.
-_IDLE = 10.0
 
 
 class StoreSession:
@@ -43,7 +41,8 @@ class StoreSession:
         #: Queues that expire unless they are touched, and after how many seconds.
         self.expiring: dict[str, float] = {}
         self._threaded = threaded
-        self._pool: ThreadPool | None = None
+        # Not the hub's own: a locked file would hold up those who look up host names there.
+        self._threads = NativeThreads(1)
         self._process = os.getpid()
         # Kept by the thread: a take whose caller was cut off is known here all the same.
         self._held: set[str] = set()
@@ -84,13 +83,7 @@ class StoreSession:
         """
         if not (self._threaded and self.store.blocks):
             return function(*args)
-        if self._pool is None:
-            # Not the hub's own: a locked file would hold up those who look up host names there.
-            self._pool = ThreadPool(1, idle_task_timeout=_IDLE)
-        result, error = self._pool.apply(_outcome, (function, args))
-        if error is not None:
-            raise error
-        return result  # type: ignore[no-any-return]
+        return self._threads.call(function, *args)
 
     def take(self, wanted: Sequence[tuple[str, int]]) -> list[Stored]:
         """As `QueueStore.take`; what is taken is held until it is settled."""
@@ -136,11 +129,3 @@ class StoreSession:
         if late:
             self.call(self.store.touch, late)
             self._touched.update(dict.fromkeys(late, now))
-
-
-def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Any]:
-    """Result and exception: gevent prints a traceback of what a pool's function raises."""
-    try:
-        return function(*args), None
-    except BaseException as error:
-        return None, error

@@ -16,16 +16,11 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gevent import monkey
-
+from ..files import identity_of, make_private
+from ..native import native_lock, native_sleep
 from .store import StoreFault
 
 __all__ = ["BUSY", "MEMORY", "Database"]
-
-#: In a patched process `threading`'s lock is for greenlets, and the native threads in which a hub
-#: has its stores called have none.
-_native_lock = monkey.get_original("_thread", "allocate_lock")
-_native_sleep = monkey.get_original("time", "sleep")
 
 MEMORY = ":memory:"
 
@@ -69,7 +64,7 @@ class Database:
 
     def _forget(self) -> None:
         self._process = os.getpid()
-        self._lock = _native_lock()
+        self._lock = native_lock()
         self._connection: sqlite3.Connection | None = None
         self._synchronous = ""
         self._identity: tuple[int, int] | None = None
@@ -159,7 +154,7 @@ class Database:
         now = time.monotonic()
         if now < self._look_at:
             return False
-        if _identity(self.path) != self._identity:
+        if identity_of(self.path) != self._identity:
             return True
         self._look_at = now + _LOOK
         return False
@@ -201,12 +196,12 @@ class Database:
             # Nobody closes memory: it must outlive those who use it in turn.
             weakref.finalize(self, connection.close)
         else:
-            _make_private(self.path)
+            make_private(self.path)
             # mode=rw: one that was removed since is not made with other permissions.
             connection = _open(f"file:{urllib.parse.quote(os.fsencode(self.path))}?mode=rw")
         try:
             if self.path != MEMORY:
-                self._identity = _identity(self.path)
+                self._identity = identity_of(self.path)
                 self._use_wal(connection)
             self._synchronous = "FULL"
             connection.execute("PRAGMA synchronous = FULL")
@@ -244,11 +239,11 @@ class Database:
                     connection.execute("ROLLBACK")
             else:
                 return rows
-            _native_sleep(_RETRY * (0.5 + random.random()))
+            native_sleep(_RETRY * (0.5 + random.random()))
 
     def _check_identity(self) -> None:
         """What is written into a file that was removed is lost, and nothing new is in it."""
-        if self.path != MEMORY and _identity(self.path) != self._identity:
+        if self.path != MEMORY and identity_of(self.path) != self._identity:
             raise StoreFault(
                 f"{self.path} was removed or replaced while it was in use: what it held is gone, "
                 "and queues must be declared again"
@@ -305,21 +300,3 @@ def _open(place: str) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=200,
     )
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino)
-
-
-def _make_private(path: str) -> None:
-    """Make the file, for its owner only, unless it is there; -wal and -shm get the same mode.
-
-    Only with O_EXCL: closing a descriptor of a file takes away every lock that this process holds
-    on it (POSIX), those of its other SQLite connections too.
-    """
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

@@ -9,18 +9,12 @@ import gevent
 from gevent import monkey
 from gevent.threadpool import ThreadPool
 
-from ...concurrency import is_patched
-from .box import Box, BoxFault
-
-__all__ = ["NativeThreads", "ask", "native_lock", "native_sleep"]
+__all__ = ["NativeThreads", "native_lock", "native_sleep"]
 
 T = TypeVar("T")
 
 #: Seconds after which an idle thread ends.
 _IDLE = 10.0
-
-#: Seconds for one question to a database: SQLite says within ten that it is locked.
-LIMIT = 20.0
 
 
 # The originals are asked for when they are needed: names of modules that hold them are rebound by
@@ -65,27 +59,6 @@ class NativeThreads:
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
-
-
-def ask(
-    threads: NativeThreads,
-    box: Box,
-    function: Callable[..., T],
-    *args: Any,
-    limit: float = LIMIT,
-) -> T:
-    """Call a function of a box without blocking the hub.
-
-    :param limit: seconds.
-    :raises BoxFault: also when it took longer.
-    """
-    try:
-        if box.cooperative and is_patched():
-            with gevent.Timeout(limit, TimeoutError(f"no answer within {limit:g} s")):
-                return function(*args)
-        return threads.call(function, *args, limit=limit)
-    except TimeoutError as error:
-        raise BoxFault(f"{box.name}: {error}") from error
 
 
 def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Any]:
