@@ -85,7 +85,6 @@ def test_its_programs_are_python(project: Path) -> None:
 RUFF = Path(sys.executable).with_name("ruff")
 
 
-@pytest.mark.skipif(not RUFF.exists(), reason="ruff is not installed")
 @pytest.mark.parametrize("words", [["check"], ["format", "--check"]])
 def test_it_is_clean_by_the_checkers_own_rules(project: Path, words: list[str]) -> None:
     command = [RUFF, *words, "--isolated", "--no-cache", "."]
