@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .brokers import Duration
 from .faults import REFUSED, USAGE, CommandFailed
-from .parameters import TEXT, Access, Params, access_options, method_arguments
+from .parameters import TEXT, Access, Duration, Params, access_options, method_arguments
 
 if TYPE_CHECKING:
     from ..client import MethodCall, RemoteService

@@ -6,7 +6,6 @@ The work with the broker is done by a thread of the event package's own; the pro
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -15,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import click
 
 from ..errors import BrokerUnavailable, ServiceConfigurationError
+from .parameters import Duration
 
 if TYPE_CHECKING:
     from ..event.transport import BrokerEventTransport
 
 __all__ = [
     "BrokerLog",
-    "Duration",
     "broker_options",
     "transport_of",
     "wait_until_ready",
@@ -37,45 +36,14 @@ _SCHEMES = ("amqp", "amqps", "pyamqp", "redis", "rediss", "unix", "sqlite")
 _INTERVAL = 0.005
 
 
-class Duration(click.types.FloatParamType):
-    """Seconds as a number, or with a unit: ``1.5``, ``500ms``, ``30s``, ``5m``, ``2h``, ``1d``.
-
-    :param longest: seconds.
-    :param may_be_zero: whether 0 is one.
-    """
-
-    name = "duration"
-
-    def __init__(self, longest: float = 86_400.0, *, may_be_zero: bool = False) -> None:
-        self._longest = longest
-        self._may_be_zero = may_be_zero
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        from ..config.kinds import read_seconds
-
-        try:
-            seconds = float(read_seconds(value))
-        except ValueError:
-            seconds = math.nan
-        if not (0 < seconds <= self._longest or (seconds == 0 and self._may_be_zero)):
-            least = "0 or more" if self._may_be_zero else "above 0"
-            self.fail(
-                f"{value!r} is no duration: write 10, 500ms, 30s, 5m or 2h, {least} and at most "
-                f"{self._longest / 86_400:g} days",
-                param,
-                ctx,
-            )
-        return seconds
-
-
 def broker_options(function: _Function) -> _Function:
     """``--transport``, ``--application`` and ``--timeout``."""
     for option in (
         click.option(
             "--timeout",
             type=Duration(),
-            default="10s",
-            show_default=True,
+            default=10.0,
+            show_default="10s",
             metavar="DURATION",
             help="How long the broker may take.",
         ),

@@ -12,9 +12,9 @@ import click
 
 from ..errors import EventNotDelivered, ParseError
 from ..protocol import decode_json, encode_json
-from .brokers import BrokerLog, Duration, broker_options, transport_of, wait_until_ready
+from .brokers import BrokerLog, broker_options, transport_of, wait_until_ready
 from .faults import REFUSED, CommandFailed
-from .parameters import TEXT, json_option, params_of
+from .parameters import TEXT, Duration, json_option, params_of
 
 if TYPE_CHECKING:
     from ..event import Envelope

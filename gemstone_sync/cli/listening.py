@@ -28,10 +28,10 @@ import click
 
 from ..errors import GemstoneError, ParseError
 from ..protocol import decode_json
-from .brokers import BrokerLog, Duration, broker_options, transport_of, wait_until_ready
+from .brokers import BrokerLog, broker_options, transport_of, wait_until_ready
 from .faults import UNREACHABLE, CommandFailed, printable
 from .output import show
-from .parameters import TEXT, json_option
+from .parameters import TEXT, Duration, json_option
 
 if TYPE_CHECKING:
     from ..event import Envelope

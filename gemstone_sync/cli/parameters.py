@@ -6,6 +6,7 @@ Only reading and checking words belongs here; nothing heavy is imported.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -19,6 +20,7 @@ __all__ = [
     "TEXT",
     "Access",
     "Call",
+    "Duration",
     "Params",
     "access_options",
     "call_arguments",
@@ -37,7 +39,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _FORMS = "write name=text or name:=JSON"
 
-#: A day: what is longer does not fit into every system call.
+#: Seconds, a day: what is longer does not fit into every system call.
 _LONGEST = 86_400.0
 
 #: What the client says itself: a second one would contradict it.
@@ -100,16 +102,34 @@ class _Text(click.types.StringParamType):
 TEXT = _Text()
 
 
-class _Seconds(click.types.FloatParamType):
-    name = "seconds"
+class Duration(click.types.FloatParamType):
+    """Seconds as a number, or with a unit: ``1.5``, ``500ms``, ``30s``, ``5m``, ``2h``, ``1d``.
+
+    :param longest: seconds.
+    :param may_be_zero: whether 0 is one.
+    """
+
+    name = "duration"
+
+    def __init__(self, longest: float = _LONGEST, *, may_be_zero: bool = False) -> None:
+        self._longest = longest
+        self._may_be_zero = may_be_zero
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        from ..config.kinds import read_seconds
+
         try:
-            seconds = float(value)
+            seconds = float(read_seconds(value))
         except ValueError:
-            seconds = -1.0
-        if not 0 < seconds <= _LONGEST:  # NaN is refused too
-            self.fail(f"{value} is not a number of seconds above 0, up to 86400", param, ctx)
+            seconds = math.nan
+        if not (0 < seconds <= self._longest or (seconds == 0 and self._may_be_zero)):
+            least = "0 or more" if self._may_be_zero else "above 0"
+            self.fail(
+                f"{value!r} is no duration: write 10, 500ms, 30s, 5m or 2h, {least} and at most "
+                f"{self._longest / 86_400:g}d",
+                param,
+                ctx,
+            )
         return seconds
 
 
@@ -198,10 +218,11 @@ def timeout_option(function: _Function) -> _Function:
     """``--timeout``, in seconds."""
     return click.option(
         "--timeout",
-        type=_Seconds(),
-        default=15,
-        show_default=True,
-        help="Seconds for all of it.",
+        type=Duration(),
+        default=15.0,  # a number: nothing to import for
+        show_default="15s",
+        metavar="DURATION",
+        help="For all of it: 10, 500ms, 30s, 5m.",
     )(function)
 
 
