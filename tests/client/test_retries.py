@@ -3,10 +3,10 @@
 What a fault is called is in test_faults.py.
 """
 
-import datetime
 import email.utils
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import gevent
@@ -304,8 +304,8 @@ def test_a_service_that_hangs_as_a_whole() -> None:
 
 
 def in_seconds(seconds: float) -> str:
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return email.utils.format_datetime(now + datetime.timedelta(seconds=seconds), usegmt=True)
+    now = datetime.now(timezone.utc)
+    return email.utils.format_datetime(now + timedelta(seconds=seconds), usegmt=True)
 
 
 @pytest.mark.parametrize(
@@ -314,8 +314,8 @@ def in_seconds(seconds: float) -> str:
         ("0", 0, 0),
         ("7", 7, 7),
         ("120", 120, 120),
-        (in_seconds(3600), 3400, 3600),
-        (in_seconds(-3600), 0, 0),
+        (timedelta(hours=1), 3400, 3600),
+        (timedelta(hours=-1), 0, 0),
         (None, 1, 1),
         ("", 1, 1),
         ("soon", 1, 1),
@@ -328,8 +328,11 @@ def in_seconds(seconds: float) -> str:
     ],
 )
 def test_an_overloaded_service_says_when_to_come_again(
-    told: str | None, least: float, most: float
+    told: str | timedelta | None, least: float, most: float
 ) -> None:
+    """A time span stands for the date of that moment, counted from now."""
+    if isinstance(told, timedelta):
+        told = in_seconds(int(told.total_seconds()))
     with FaultyServer(busy(told), answer()) as server, patient(server.url) as client:
         with pytest.raises(ServerOverloaded) as caught:
             client.methods.ping()
