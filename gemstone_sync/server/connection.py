@@ -42,8 +42,10 @@ FIRST_TO_GO, INDISPENSABLE = 0, 4
 #: Seconds. A client that is idle for less is about to send its next call, or its first.
 BETWEEN_CALLS = 0.05
 
-#: Requests that one connection may have answered in a row when it sends many at once.
-PIPELINED_AT_ONCE = 16
+#: Requests that one connection may have answered in a row when it sends many at once. gevent looks
+#: at sockets after 50 such turns: others' calls took 16 ms (median, beside 5 floods) at 16 in a row,
+#: 0.6 ms at 4, and the flood itself is as quick.
+PIPELINED_AT_ONCE = 4
 
 _EMPTY_LINES = re.compile(rb"(\r\n)*")
 #: In bytes. One or two are an old client's; a flood of them is work for nothing.
