@@ -1,6 +1,7 @@
 """Fixtures for every test: services made of functions, and programs in a fresh interpreter."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,16 @@ from gemstone_sync.testing import ServiceClient
 
 #: Seconds for a program of the tests, on a machine that is busy.
 PROGRAM_LIMIT = 30
+
+
+def pytest_configure() -> None:
+    """What starts tests in the background may ignore signals, and then so would their programs."""
+    for number, default in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, default)
 
 
 @pytest.fixture

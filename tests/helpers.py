@@ -262,6 +262,15 @@ def gather(functions: Sequence[Callable[[], Any]], limit: float = 60.0) -> list[
 # Processes
 
 
+def fork() -> int:
+    """As `os.fork`, without the native threads of the hub's pool, which may be there by now.
+
+    A child has none of them, and gevent may block where it cleans up what they left.
+    """
+    gevent.get_hub().threadpool.size = 0
+    return os.fork()
+
+
 class Program:
     """A program that was started; it is killed, with its children, at the end of the test.
 

@@ -361,15 +361,6 @@ def test_a_failure_as_json() -> None:
 # listen
 
 
-@pytest.fixture
-def no_nohup() -> Iterator[None]:
-    """What ignores SIGHUP, as the tests may under nohup, has children that do."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.usefixtures("no_nohup")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_listener_ends_with_a_signal(number: int, sqlite: Place, tmp_path: Path) -> None:
     with listening(sqlite, tmp_path) as listener:

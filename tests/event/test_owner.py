@@ -15,7 +15,7 @@ from gemstone_sync.event import owner as owner_module
 from gemstone_sync.event.link import Link
 from gemstone_sync.event.owner import Owner
 from tests.event.scripted_link import Broker
-from tests.helpers import LIMIT, wait_until
+from tests.helpers import LIMIT, fork, wait_until
 
 LOGGER = "gemstone_sync.event"
 
@@ -261,7 +261,7 @@ def test_a_forked_child_leaves_the_connection_alone(broker: Broker, threaded: bo
 
 def in_child(check: Any) -> bool:
     """Whether a function is true in a forked child; it ends without cleaning up."""
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         try:
             os._exit(0 if check() else 1)

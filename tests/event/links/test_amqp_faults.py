@@ -17,7 +17,7 @@ from gemstone_sync.event.signals import Signal
 from gemstone_sync.event.topology import Topology
 from tests.client.faulty_server import free_port
 from tests.event.brokers import RabbitMq, private_rabbitmq
-from tests.helpers import LIMIT, REPOSITORY, wait_until
+from tests.helpers import LIMIT, REPOSITORY, fork, wait_until
 
 from .amqp_support import named, owner, queues_of
 
@@ -456,7 +456,7 @@ def test_a_forked_child_that_gives_a_link_up_leaves_it_to_its_parent(
 ) -> None:
     with owner(broker.url, topology, queues_of(topology, "paid")) as shop:
         shop.publish(shop.outgoing("paid"))
-        child = os.fork()
+        child = fork()
         if child == 0:
             status = 1
             try:

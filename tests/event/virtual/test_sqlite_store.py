@@ -23,7 +23,7 @@ from gemstone_sync.errors import ServiceConfigurationError
 from gemstone_sync.event.virtual import sqlite_database
 from gemstone_sync.event.virtual.sqlite_store import SqliteStore
 from gemstone_sync.event.virtual.store import Entry, StoreFault
-from tests.helpers import LIMIT, REPOSITORY, wait_until
+from tests.helpers import LIMIT, REPOSITORY, fork, wait_until
 
 LEASE = 60.0
 
@@ -224,7 +224,7 @@ def rows(path: Path, statement: str) -> list[Any]:
 def test_after_a_fork_each_process_has_its_own_connection(path: Path, store: SqliteStore) -> None:
     store.declare_queue("q")
     put(store, "1", "2")
-    child = os.fork()
+    child = fork()
     if child == 0:  # pragma: no cover
         code = 1
         try:
@@ -244,7 +244,7 @@ def test_memory_is_empty_in_a_forked_process() -> None:
     store = SqliteStore(":memory:")
     store.declare_queue("q")
     put(store, "1")
-    child = os.fork()
+    child = fork()
     if child == 0:  # pragma: no cover
         os._exit(store.size("q"))
     _, status = os.waitpid(child, 0)
@@ -540,7 +540,7 @@ def test_a_file_that_may_not_be_written(mode: int, said: str) -> None:
         store.close()
         path.chmod(mode)
         reading, writing = os.pipe()
-        child = os.fork()
+        child = fork()
         if child == 0:  # pragma: no cover
             try:
                 os.setgid(65534)
