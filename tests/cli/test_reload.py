@@ -18,6 +18,8 @@ from tests.helpers import (
 
 from .serving import Serving, children_of, is_alive
 
+pytestmark = pytest.mark.slow
+
 SERVICE = """
 import os, time
 import gemstone_sync

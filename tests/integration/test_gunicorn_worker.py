@@ -27,6 +27,8 @@ from tests.helpers import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 WORKER = "gemstone_sync.server.GunicornWorker"
 SERVICE = Path(__file__).with_name("worker_service.py")
 CERTIFICATE = Path(__file__).resolve().parents[1] / "data" / "localhost.pem"

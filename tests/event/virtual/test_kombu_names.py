@@ -21,6 +21,8 @@ from gemstone_sync.event.virtual.store import Entry, StoreFault
 from tests.discovery.support import shared_redis
 from tests.helpers import LIMIT, wait_until
 
+pytestmark = pytest.mark.slow
+
 EXCHANGE = kombu.Exchange("x", "topic")
 
 
