@@ -10,7 +10,7 @@ from typing import Any
 
 from .base import CollectingConfigurator, Raw
 from .configurable import Configurable
-from .environment import from_environment, read_dotenv
+from .environment import from_environment
 from .files import from_file
 from .kinds import read_list
 from .names import option_of, variable_of
@@ -84,9 +84,7 @@ class CommandLineConfigurator(CollectingConfigurator):
     def _from_environment(self) -> dict[str, Raw]:
         if not self.reads_environment:
             return {}
-        names, prefix = self._names(), self.environment_prefix
-        in_file = from_environment(names, read_dotenv(".env"), prefix, ".env")
-        return {**in_file, **from_environment(names, os.environ, prefix)}
+        return from_environment(self._names(), self.environment_prefix)
 
     def _from_files(self, given: list[str] | None) -> dict[str, Raw]:
         found: dict[str, Raw] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -84,7 +83,11 @@ class Configurable:
         """
         if self._value is UNSET:
             return None
-        value = self._read_file() if _names_file(self._value) else self._value
+        value = self._value
+        if isinstance(value, list) and len(value) == 1 and _names_file(value[0]):
+            value = value[0]  # of a list option, whose whole value is in the file
+        if _names_file(value):
+            value = _content_of(value.removeprefix("file:"))
         try:
             if self.template is not None:
                 return self.template(value)
@@ -107,18 +110,22 @@ class Configurable:
             return "[" + ", ".join(map(str, value)) + "]"
         return str(value)
 
-    def _read_file(self) -> str:
-        path = self._value.removeprefix("file:")
-        try:
-            with open(path, encoding="utf-8") as file:
-                return file.read().rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "is not UTF-8"
-            raise ValueError(f"{os.fspath(path)}: {reason}") from error
-
     def __repr__(self) -> str:
         return f"<Configurable name={self.name}>"
 
 
 def _names_file(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(_FROM_FILE)
+
+
+def _content_of(path: str) -> str:
+    """The text of a file, without the line's end.
+
+    :raises ValueError: when it cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not UTF-8"
+        raise ValueError(f"{path}: {reason}") from error

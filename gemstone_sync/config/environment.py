@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import dotenv
 import dotenv.parser
@@ -13,7 +13,7 @@ import dotenv.parser
 from .base import CollectingConfigurator, Raw
 from .names import variable_of
 
-__all__ = ["EnvironmentConfigurator", "from_environment", "read_dotenv"]
+__all__ = ["EnvironmentConfigurator", "from_environment"]
 
 logger = logging.getLogger("gemstone_sync.config")
 
@@ -41,14 +41,23 @@ class EnvironmentConfigurator(CollectingConfigurator):
 
     def collect(self) -> dict[str, Raw]:
         names = [configurable.name for configurable in self.configurables]
-        found = {}
-        if self.dotenv_path is not None:
-            values = read_dotenv(self.dotenv_path)
-            found = from_environment(names, values, self.environment_prefix, self.dotenv_path)
-        return {**found, **from_environment(names, os.environ, self.environment_prefix)}
+        return from_environment(names, self.environment_prefix, self.dotenv_path)
 
 
 def from_environment(
+    names: Sequence[str], prefix: str, dotenv_path: str | None = ".env"
+) -> dict[str, Raw]:
+    """The values of names that the process's environment and a ``.env`` file give.
+
+    :raises ValueError: for a file that cannot be read.
+    """
+    in_file = {}
+    if dotenv_path is not None:
+        in_file = from_variables(names, read_dotenv(dotenv_path), prefix, dotenv_path)
+    return {**in_file, **from_variables(names, os.environ, prefix)}
+
+
+def from_variables(
     names: Iterable[str], variables: Mapping[str, str], prefix: str, file: str | None = None
 ) -> dict[str, Raw]:
     """The values of names that variables give; a variable that is nearly one is logged.

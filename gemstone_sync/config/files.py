@@ -59,6 +59,7 @@ def _read_yaml(text: str) -> Any:
 def _read_ini(text: str) -> Any:
     # Keys may stand at the top, as in the other formats, though the format asks for a section.
     parser = configparser.ConfigParser(interpolation=None, default_section="")
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # names as they are written
     try:
         parser.read_string(f"[{_COMMON}]\n{text}" if _starts_with_key(text) else text)
     except configparser.Error as error:

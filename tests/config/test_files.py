@@ -106,6 +106,14 @@ def test_an_empty_file_sets_nothing(text: str, suffix: str, tmp_path: Path) -> N
     assert [configurator.find(name) for name in KINDS] == [None] * len(KINDS)
 
 
+def test_capitals_in_names_count_in_ini_files_too(tmp_path: Path) -> None:
+    configurator = FileConfigurator(written(tmp_path, "maxOrder = 3", ".ini"))
+    configurator.register_configurable(Configurable("maxOrder").described(kind_of(int), None))
+    configurator.load()
+
+    assert configurator.get("maxOrder") == 3
+
+
 def test_none_is_a_value(tmp_path: Path) -> None:
     configurator = loaded(FileConfigurator(written(tmp_path, "motto: null", ".yaml")))
 

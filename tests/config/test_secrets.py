@@ -89,6 +89,20 @@ def test_a_file_may_be_named_by_every_source(
     assert (service.password, service.pin) == ("4321", 4321)
 
 
+@pytest.mark.parametrize("source", ["option", "variable"])
+def test_a_list_may_be_in_a_file(
+    source: str, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = in_empty_folder / "hosts"
+    path.write_text("a.b, c.d\n")
+    service = Vault()
+    if source == "variable":
+        monkeypatch.setenv("GEMSTONE_ALLOWED_HOSTS", f"file:{path}")
+    service.configure(["--allowed_hosts", f"file:{path}"] if source == "option" else [])
+
+    assert service.allowed_hosts == ["a.b", "c.d"]
+
+
 @pytest.mark.parametrize("content", [None, b"\xff"])
 def test_a_file_that_cannot_be_read_is_one_line(
     content: bytes | None, in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
