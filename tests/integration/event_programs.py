@@ -2,8 +2,10 @@
 
 ::
 
-    python event_programs.py emit CONFIRMED FIRST COUNT [work]
+    python event_programs.py emit CONFIRMED FIRST COUNT [work [HELD]]
     python event_programs.py work DONE
+
+The last ``HELD`` events are emitted once there is a file ``CONFIRMED.go``.
 
 Where the broker is comes from the environment: ``EVENTS_URL``, and ``EVENTS_OPTIONS``, a JSON
 object of the transport's options. ``WORKER`` is a JSON object: ``seconds`` that a job takes,
@@ -45,7 +47,7 @@ class Record:
         os.write(self._file, f"{line}\n".encode())
 
 
-def emit(path, first, count, kind="broadcast"):
+def emit(path, first, count, kind="broadcast", held="0"):
     """Emit so many events, and write down the number of each that was confirmed."""
     from gevent.pool import Pool
 
@@ -56,7 +58,12 @@ def emit(path, first, count, kind="broadcast"):
             emitter.emit_event("job", number, broadcast=kind == "broadcast")
             confirmed.add(number)
 
-        Pool(EMITTERS).map(one, range(int(first), int(first) + int(count)))
+        end = int(first) + int(count)
+        pool = Pool(EMITTERS)
+        pool.map(one, range(int(first), end - int(held)))
+        while int(held) and not os.path.exists(f"{path}.go"):
+            time.sleep(0.02)
+        pool.map(one, range(end - int(held), end))
     print("done", flush=True)
 
 

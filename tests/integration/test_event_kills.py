@@ -56,9 +56,14 @@ class Cluster:
             started.wait_until_ready()
         return started
 
-    def start_emitter(self, count, *, first=0, work=False):
-        kind = ["work"] if work else []
-        return self.start("emit", self.confirmed_file, first, count, *kind)
+    def start_emitter(self, count, *, first=0, work=False, held=0):
+        """Start to emit; the last `held` events wait for `let_go`, however fast the machine is."""
+        kind = "work" if work else "broadcast"
+        return self.start("emit", self.confirmed_file, first, count, kind, held)
+
+    def let_go(self):
+        """Have the emitter go on with the events that it holds back."""
+        Path(f"{self.confirmed_file}.go").touch()
 
     @property
     def confirmed(self):
@@ -248,9 +253,10 @@ def test_a_network_that_is_in_trouble_loses_nothing(tmp_path, stack, rabbitmq, t
 def test_a_memory_alarm_holds_publishers_up_and_loses_nothing(tmp_path, stack, rabbitmq):
     cluster = Cluster(tmp_path, stack, rabbitmq.url)
     worker = cluster.start_worker()
-    emitter = cluster.start_emitter(10_000)
+    emitter = cluster.start_emitter(10_000, held=1_000)
     emitter.wait_until(lambda: len(cluster.confirmed) > 1_000, "a part", PATIENCE)
-    rabbitmq.set_memory_alarm(True)
+    rabbitmq.set_memory_alarm(True)  # takes a second or two
+    cluster.let_go()
     gevent.sleep(3)
     before = len(cluster.confirmed)
     gevent.sleep(1)
@@ -263,9 +269,10 @@ def test_a_memory_alarm_holds_publishers_up_and_loses_nothing(tmp_path, stack, r
 def test_a_frozen_rabbitmq_is_noticed_and_everything_arrives_afterwards(tmp_path, stack, rabbitmq):
     cluster = Cluster(tmp_path, stack, rabbitmq.url, heartbeat=2)
     worker = cluster.start_worker()
-    emitter = cluster.start_emitter(10_000)
+    emitter = cluster.start_emitter(10_000, held=1_000)
     emitter.wait_until(lambda: len(cluster.confirmed) > 1_000, "a part", PATIENCE)
     with rabbitmq.frozen():
+        cluster.let_go()
         wait_until(lambda: not is_ready(worker.port), "the worker says that it is not ready", 30)
         assert result_of(call(worker.port, "trivial")) > 0
     wait_until(lambda: is_ready(worker.port), "it is ready again", 60)
