@@ -21,10 +21,10 @@ import time
 import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 import gevent
 
+from ..broker_urls import check_redis_url, shown, wrong_url
 from ..concurrency import is_patched
 from ..errors import (
     BadResponse,
@@ -87,7 +87,8 @@ class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
                 raise ServiceConfigurationError(
                     f"time_to_live and time-outs are seconds above 0, not {option!r}"
                 )
-        self._shown = _shown(redis_url)
+        check_redis_url(redis_url)
+        self._shown = shown(redis_url)
         self._url = redis_url
         self._time_to_live = time_to_live
         self._prefix = prefix
@@ -224,7 +225,7 @@ class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
                 "RedisDiscoveryStrategy needs redis-py: pip install 'gemstone_sync[redis]'"
             ) from error
         except ValueError:
-            raise _wrong_url() from None
+            raise wrong_url() from None
         pool = client.connection_pool
         try:
             pool.connection_class(**pool.connection_kwargs)
@@ -244,32 +245,6 @@ class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
             raise ConnectionFailed(f"{self._shown}: {error}") from error
         except redis.RedisError as error:
             raise BadResponse(f"{self._shown}: {error}") from error
-
-
-def _shown(url: object) -> str:
-    """The URL without user, password and query.
-
-    :raises ServiceConfigurationError: when it is none of a Redis.
-    """
-    if not isinstance(url, str):
-        raise _wrong_url()
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
-    except ValueError:
-        raise _wrong_url() from None
-    # redis-py takes database 0 for a path that is no number; it may be the end of a password.
-    if not valid or (parts.scheme != "unix" and not re.fullmatch(r"(/\d*)?", parts.path)):
-        raise _wrong_url()
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
-def _wrong_url() -> ServiceConfigurationError:
-    # Neither the URL nor the reason is shown: either may hold a piece of the password.
-    return ServiceConfigurationError(
-        "the URL of a Redis is like 'redis://user:password@127.0.0.1:6379/0'; in the user and the "
-        "password, characters such as / and @ are written %2F and %40"
-    )
 
 
 def _digest_of(name: str, location: str, kwargs: dict[str, Any]) -> str:

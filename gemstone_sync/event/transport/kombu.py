@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...broker_urls import shown
 from ...errors import ServiceConfigurationError
 from ..link import Link, LinkRefused
 from .broker import BrokerEventTransport
-from .urls import shown
 
 __all__ = ["KombuEventTransport"]
 

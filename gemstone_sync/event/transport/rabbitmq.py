@@ -6,10 +6,11 @@ import difflib
 from typing import Any
 from urllib.parse import unquote
 
+from ...broker_urls import shown, split
 from ...errors import ServiceConfigurationError
 from ..link import Link
 from .broker import BrokerEventTransport
-from .urls import amqp_url, shown, split
+from .urls import amqp_url
 
 __all__ = ["RabbitMqEventTransport"]
 

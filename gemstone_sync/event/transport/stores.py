@@ -6,12 +6,13 @@ import abc
 import os
 from typing import Any
 
+from ...broker_urls import check_redis_url, shown
 from ...errors import ServiceConfigurationError
 from ..deduplication import ProcessedEvents
 from ..link import Link
 from ..virtual.store import QueueStore
 from .broker import BrokerEventTransport
-from .urls import shown, split, sqlite_path
+from .urls import sqlite_path
 
 __all__ = ["MemoryEventTransport", "RedisEventTransport", "SqliteEventTransport"]
 
@@ -92,7 +93,7 @@ class RedisEventTransport(StoreEventTransport):
     """
 
     def __init__(self, url: str = "redis://127.0.0.1:6379/0", **options: Any) -> None:
-        split(url, ("redis", "rediss", "unix"), "redis://user:password@127.0.0.1:6379/0")
+        check_redis_url(url)
         try:
             import redis  # noqa: F401
         except ImportError as error:

@@ -1,37 +1,13 @@
-"""Addresses of brokers: taken apart, and shown without what is secret."""
+"""Addresses of brokers, made and taken apart."""
 
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import quote
 
 from ...errors import ServiceConfigurationError
 
-__all__ = ["amqp_url", "shown", "split", "sqlite_path"]
-
-
-def split(url: object, schemes: tuple[str, ...], example: str) -> SplitResult:
-    """:raises ServiceConfigurationError: when `url` is none of these schemes.
-
-    Neither the URL nor the reason is shown: either may hold a piece of a password.
-    """
-    if isinstance(url, str):
-        try:
-            parts = urlsplit(url)
-            if parts.scheme in schemes and parts.port != 0:
-                return parts
-        except ValueError:
-            pass
-    raise ServiceConfigurationError(
-        f"the URL is like {example!r}; in the user and the password, characters such as / and @ "
-        "are written %2F and %40"
-    )
-
-
-def shown(url: str) -> str:
-    """The URL without user, password and query."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+__all__ = ["amqp_url", "sqlite_path"]
 
 
 def amqp_url(

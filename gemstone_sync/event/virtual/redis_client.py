@@ -9,17 +9,16 @@ import contextlib
 import hashlib
 import math
 import os
-import re
 import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 import gevent
 import gevent.lock
 
+from ...broker_urls import check_redis_url, shown, wrong_url
 from ...concurrency import is_patched
 from ...errors import ServiceConfigurationError
 
@@ -71,8 +70,9 @@ class RedisClient:
         for seconds in (connect_timeout, timeout):
             if not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
                 raise ServiceConfigurationError(f"time-outs are seconds above 0, not {seconds!r}")
+        check_redis_url(url)
         #: The URL without user and password.
-        self.shown = _shown(url)
+        self.shown = shown(url)
         self._url = url
         self._connect_timeout = connect_timeout
         self._timeout = timeout
@@ -184,7 +184,7 @@ class RedisClient:
                 retry=Retry(NoBackoff(), 0),
             )
         except ValueError:
-            raise _wrong_url() from None
+            raise wrong_url() from None
         kind, options = pool.connection_class, pool.connection_kwargs
         try:
             kind(**options)
@@ -243,29 +243,3 @@ class _Connections:
         while self._idle:
             with contextlib.suppress(Exception):
                 self._idle.pop().disconnect()
-
-
-def _shown(url: object) -> str:
-    """The URL without user, password and query.
-
-    :raises ServiceConfigurationError: when it is none of a Redis.
-    """
-    if not isinstance(url, str):
-        raise _wrong_url()
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
-    except ValueError:
-        raise _wrong_url() from None
-    # redis-py takes database 0 for a path that is no number; it may be the end of a password.
-    if not valid or (parts.scheme != "unix" and not re.fullmatch(r"(/\d*)?", parts.path)):
-        raise _wrong_url()
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
-def _wrong_url() -> ServiceConfigurationError:
-    # Neither the URL nor the reason is shown: either may hold a piece of the password.
-    return ServiceConfigurationError(
-        "the URL of a Redis is like 'redis://user:password@127.0.0.1:6379/0'; in the user and the "
-        "password, characters such as / and @ are written %2F and %40"
-    )
