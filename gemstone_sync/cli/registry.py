@@ -7,8 +7,20 @@ import click
 __all__ = ["registry"]
 
 
-# No option is known here, --help neither: all of them are the registry's.
+class _RegistryCommand(click.Command):
+    """Its words are the registry's to read. Only for a shell that completes it has options."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        params = super().get_params(ctx)
+        if not ctx.resilient_parsing:
+            return params
+        from ..registry import ServiceRegistry
+
+        return ServiceRegistry.get_cli().commands["start"].get_params(ctx) + params
+
+
 @click.command(
+    cls=_RegistryCommand,
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
 )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hmac
 import os
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import flask
 
-from ..config import Configurable
+from ..config import Configurable, Seconds
 from ..discovery.directory import (
     DEFAULT_INTERVAL,
     Directory,
@@ -31,24 +30,13 @@ from ..service import (
 )
 from .admission import MAX_NAME, RegistrationRefused, check_instance, check_name, check_url, url_of
 from .page import SECURITY_HEADERS, Page
+from .settings import CHECKS, ONE_PROCESS, CheckedConfigurable
 from .state import StateFile
 
 if TYPE_CHECKING:
     from ..discovery.directory import Registration
 
-__all__ = ["ServiceRegistry", "token_of"]
-
-_TOKEN = re.compile(r"[\x21-\x7e]{1,1000}")
-
-
-def token_of(text: str) -> str:
-    """Check a token.
-
-    :raises ValueError: when a header cannot carry it; the message does not show it.
-    """
-    if not _TOKEN.fullmatch(text):
-        raise ValueError("a token is 1 to 1000 visible ASCII characters, without spaces")
-    return text
+__all__ = ["ServiceRegistry"]
 
 
 class ServiceRegistry(MicroService):
@@ -60,7 +48,9 @@ class ServiceRegistry(MicroService):
 
         ServiceRegistry().start()
 
-    or ``python -m gemstone_sync.registry --help``. A browser sees all services at ``/``.
+    or ``gemstone registry``, or ``python -m gemstone_sync.registry``. Every setting is an option, a
+    variable (``GEMSTONE_REGISTRY_TOKEN``) and a key in ``registry.toml``, as of any service. A
+    browser sees all services at ``/``.
 
     An entry goes when its service says goodbye, or was not heard of for three of its own ping
     intervals. Several registries need not know each other: a service pings them all.
@@ -74,7 +64,8 @@ class ServiceRegistry(MicroService):
     name = "registry"
     port = 8090
     environment_prefix = "GEMSTONE_REGISTRY_"
-    #: The largest batch of pings is a fourth of it.
+    #: Bytes of a request body; more is refused with HTTP 413. The largest batch of pings is a
+    #: fourth of it.
     max_body_size = 1_000_000
     validation_strategies: Sequence[ValidationStrategy] = [
         HeaderValidationStrategy("X-Api-Token"),
@@ -82,8 +73,16 @@ class ServiceRegistry(MicroService):
     ]
     configurables: Sequence[Configurable] = [
         *MicroService.configurables,
-        Configurable("token", template=token_of, secret=True),
-        Configurable("state"),
+        CheckedConfigurable("token", secret=True),
+        CheckedConfigurable("state"),
+        CheckedConfigurable("ttl"),
+        CheckedConfigurable("max_entries"),
+        CheckedConfigurable("max_per_name"),
+        CheckedConfigurable(
+            "workers",
+            help="Always 1: a registry is one process. Start more registries instead, and have "
+            "services ping them all.",
+        ),
     ]
 
     #: What `ping` and `goodbye` must be sent with, in ``X-Api-Token`` or as ``Authorization:
@@ -93,10 +92,10 @@ class ServiceRegistry(MicroService):
     #: back with the services' next pings.
     state: str | os.PathLike[str] | None = None
     #: Seconds that an entry lives without a ping. None: three of its service's own intervals.
-    ttl: float | None = None
+    ttl: Seconds | None = None
     #: How many instances may be registered, of all names together.
     max_entries: int = 100_000
-    #: How many of one name.
+    #: How many instances of one name may be registered.
     max_per_name: int = 1_000
 
     def __init__(self, io_loop: object = None) -> None:
@@ -126,9 +125,9 @@ class ServiceRegistry(MicroService):
         if self.token is None:
             self.logger.warning(
                 "%s has no token: anyone who reaches it can register a URL under any name, and so "
-                "get the calls that are meant for a service; set one with --token or "
-                "GEMSTONE_REGISTRY_TOKEN",
+                "get the calls that are meant for a service; set one with --token or %sTOKEN",
                 self.name,
+                self.environment_prefix,
             )
 
     def on_service_stop(self) -> None:
@@ -141,19 +140,12 @@ class ServiceRegistry(MicroService):
     def _check_own_attributes(self) -> None:
         worker = current_worker()
         if self.workers > 1 or (worker is not None and worker.cfg.workers > 1):
-            raise ServiceStartError(
-                "a registry is one process: with several workers each would know a part of the "
-                "services. Start more registries instead, and have services ping them all"
-            )
-        if self.token is not None:
+            raise ServiceStartError(ONE_PROCESS)
+        for name, check in CHECKS.items():
             try:
-                token_of(self.token)
-            except (TypeError, ValueError) as error:
-                raise ServiceConfigurationError(f"token: {error}") from None
-        if self.state is not None and not isinstance(self.state, (str, os.PathLike)):
-            raise ServiceConfigurationError(f"state must be a path or None, not {self.state!r}")
-        if self.ttl is not None and not self.ttl > 0:
-            raise ServiceConfigurationError(f"ttl must be seconds above 0, not {self.ttl!r}")
+                check(getattr(self, name))
+            except ValueError as error:
+                raise ServiceConfigurationError(f"{name}: {error}") from None
 
     def _restore(self, found: list[Registration]) -> None:
         """Every entry gets its whole life again: its service could not ping meanwhile."""

@@ -83,7 +83,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
     name: str = None  # type: ignore[assignment]
     #: The address to bind to: a host name or an IP address.
     host: str = "127.0.0.1"
-    #: The port to bind to; 0 for any free one, which can be read here once the service started.
+    #: The port to bind to; 0, as an option also random, for any free one.
     port: int = 8000
     #: The path of the JSON-RPC endpoint.
     endpoint: str = "/api"

@@ -1,5 +1,6 @@
-"""``gemstone registry``: the registry's own options, under the command's name."""
+"""``gemstone registry``: a registry, set as any service is."""
 
+import json
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gemstone_sync import MicroService, RemoteService
+from gemstone_sync import HeaderToken, MicroService, RemoteService
+from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.testing import running_service
 from tests.helpers import Program, refuses_connections, wait_until
 
@@ -22,15 +24,14 @@ class Users(MicroService):
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
-    """``start("--token", "x")``: ``gemstone registry`` on a free port, once it answers."""
+    """``start("--port", "0")``: ``gemstone registry`` in ``tmp_path``, once it answers."""
     started = []
 
     def start_one(*words: str, **environment: str) -> Program:
-        command = [str(GEMSTONE), "registry", "--port", "0", *words]
-        program = Program(command, tmp_path, environment=environment)
+        program = Program([str(GEMSTONE), "registry", *words], tmp_path, environment=environment)
         started.append(program)
         address = program.wait_until(
-            lambda: re.search(r"listens on http://127\.0\.0\.1:(\d+)/api", program.stderr),
+            lambda: re.search(r"listens on http://\S+:(\d+)/api", program.stderr),
             "its address in the log",
         )
         program.port = int(address[1])
@@ -43,7 +44,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_runs_until_a_signal(start: Callable[..., Program], number: int) -> None:
-    registry = start()
+    registry = start("--port", "0")
     url = f"http://127.0.0.1:{registry.port}/api"
     with running_service(Users, service_registry_urls=[url]) as users:
         listed = wait_until(lambda: run("list", "--registry", url).stdout, "the service's ping")
@@ -55,45 +56,195 @@ def test_it_runs_until_a_signal(start: Callable[..., Program], number: int) -> N
     assert refuses_connections(registry.port)
 
 
-def test_a_token_and_a_state_file(start: Callable[..., Program], tmp_path: Path) -> None:
-    words = ("--token", "sesame", "--state", "state.db")
-    registry = start(*words)
-    with RemoteService(f"http://127.0.0.1:{registry.port}/api") as client:
-        assert client.call_method("ping", ["users", A]).error is not None
-        assert client.methods.locate_service("users") == []
+# Where its settings come from
+
+OPTIONS = ["--port=random", "--host=127.0.0.2", "--token=sesame", "--state=state.db", "--ttl=1ms"]
+
+TOML = """
+port = "random"
+host = "127.0.0.2"
+token = "sesame"
+state = "state.db"
+ttl = "1ms"
+"""
+
+YAML = """
+registry:
+  port: 0
+  host: 127.0.0.2
+  token: file:SECRET
+  state: state.db
+  ttl: 0.001
+"""
+
+INI = """
+[gemstone]
+port = random
+host = 127.0.0.2
+token = file:SECRET
+state = state.db
+ttl = 1ms
+"""
+
+#: What stands on the command line, in the environment, and in files. SECRET is the path of a file.
+SOURCES: dict[str, tuple[list[str], dict[str, str], dict[str, str]]] = {
+    "command line": (OPTIONS, {}, {}),
+    "variables": (
+        [],
+        {
+            "GEMSTONE_REGISTRY_PORT": "random",
+            "GEMSTONE_REGISTRY_HOST": "127.0.0.2",
+            "GEMSTONE_REGISTRY_TOKEN": "file:SECRET",
+            "GEMSTONE_REGISTRY_STATE": "state.db",
+            "GEMSTONE_REGISTRY_TTL": "1ms",
+        },
+        {},
+    ),
+    "registry.toml": ([], {}, {"registry.toml": TOML}),
+    "--config": (["--config", "own.yaml"], {}, {"own.yaml": YAML}),
+    "GEMSTONE_REGISTRY_CONFIG": ([], {"GEMSTONE_REGISTRY_CONFIG": "own.ini"}, {"own.ini": INI}),
+    "one beside the other": (
+        ["--host", "127.0.0.2", "--config", "own.toml"],
+        {"GEMSTONE_REGISTRY_PORT": "random", "GEMSTONE_REGISTRY_HOST": "127.0.0.9"},
+        {
+            ".env": "GEMSTONE_REGISTRY_TOKEN=sesame\nGEMSTONE_REGISTRY_PORT=1\n",
+            "own.toml": "state = 'state.db'\ntoken = 'another'\n",
+            "registry.toml": "ttl = 0.001\nstate = 'another.db'\n",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_each_setting_from_each_source(
+    source: str, start: Callable[..., Program], tmp_path: Path
+) -> None:
+    words, variables, files = SOURCES[source]
+    secret = tmp_path / "secret"
+    secret.write_text("sesame\n")
+    for name, text in files.items():
+        (tmp_path / name).write_text(text.replace("SECRET", str(secret)))
+    registry = start(*words, **{n: v.replace("SECRET", str(secret)) for n, v in variables.items()})
+    url = f"http://127.0.0.2:{registry.port}/api"
+    with RemoteService(url) as anyone:
+        assert anyone.call_method("ping", ["users", A]).error is not None
+    with RemoteService(url, authentication_method=HeaderToken("sesame")) as service:
+        service.methods.ping("users", A)
+        wait_until(lambda: service.methods.locate_service("users") == [], "the end of its life")
     assert registry.terminate() == 0
 
-    assert "has no token" not in registry.stderr
-    assert (tmp_path / "state.db").exists()
+    assert registry.port not in (0, 8090)
+    assert [path.name for path in tmp_path.glob("*.db")] == ["state.db"]
+    assert "sesame" not in registry.stderr + registry.stdout
+
+
+def test_its_settings_are_shown_with_their_sources(tmp_path: Path) -> None:
+    (tmp_path / "registry.toml").write_text("ttl = '5m'\n[gemstone]\nmax_entries = 10\n")
+    target = "gemstone_sync.registry:ServiceRegistry"
+    variables = {"GEMSTONE_REGISTRY_TOKEN": "sesame", "GEMSTONE_PORT": "1"}
+    words = ["config", "--changed", "--json", target, "--state", "state.db"]
+    done = run(*words, cwd=tmp_path, env=variables)
+
+    assert (done.code, done.stderr) == (0, "")
+    found = {each["name"]: (each["value"], each["source"]) for each in json.loads(done.stdout)}
+    assert found == {
+        "token": ("********", "GEMSTONE_REGISTRY_TOKEN"),
+        "state": ("state.db", "--state"),
+        "ttl": ("300", "registry.toml: ttl"),
+        "max_entries": ("10", "registry.toml: max_entries"),
+    }
+
+
+# What it says
 
 
 @pytest.mark.parametrize("word", ["--help", "-h"])
-def test_help_is_the_registrys(word: str) -> None:
-    done = run("registry", word)
+def test_help_says_what_it_is_before_the_options(word: str) -> None:
+    done = run("registry", "--port", "1", word, env={"COLUMNS": "80"})
 
     assert (done.code, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: gemstone registry ")
-    for option in ("--host", "--port", "--token", "--state"):
-        assert option in done.stdout
+    about, options = done.stdout.split("\noptions:\n")
+    assert about.startswith("usage: gemstone registry [OPTIONS]\n\nA service registry: ")
+    assert 'service_registry_urls = ["http://127.0.0.1:8090/api"]' in about
+    assert "Without a token anyone" in about
+    assert "What counts: the command line" in options
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_help_has_the_purpose_the_variable_and_the_default_of_every_setting() -> None:
+    lines = run("registry", "--help", env={"COLUMNS": "1000"}).stdout.splitlines()
+    options = "\n".join(lines).replace("\n                        ", "  ").splitlines()
+
+    for name, default, _ in ServiceRegistry().get_settings():
+        (line,) = (each for each in options if re.match(rf"  --{name}[, ]", each))
+        variable = f"GEMSTONE_REGISTRY_{name.upper()}"
+        assert re.search(r"  [A-Z\"(]\S+ .*\. \[env var: ", line), line
+        assert f". [env var: {variable}] (default: {default})" in line
+
+
+def test_a_shell_completes_its_options_and_files() -> None:
+    answers = [
+        run("completion", "bash", "--answer", f"gemstone registry {line}").stdout.splitlines()
+        for line in ("--port 0 --ma", "--config ")
+    ]
+
+    options = [line.partition("\t")[0] for line in answers[0]]
+    assert {"words", "--max_entries", "--max_per_name", "--max_body_size"} <= set(options)
+    assert answers[1] == ["file"]
 
 
 @pytest.mark.parametrize(
-    ("words", "named"),
+    ("words", "line"),
     [
-        (["--port", "http"], "--port"),
-        (["--port"], "--port"),
-        (["--prot", "1"], "unknown option --prot; did you mean --port?"),
-        (["--token", "sesame with spaces"], "--token"),
-        (["state.db"], "state.db"),
+        (["--port"], "gemstone registry: --port needs a value"),
+        (["--prot", "1"], "gemstone registry: unknown option --prot; did you mean --port?"),
+        (["--tokn=sesame"], "gemstone registry: unknown option --tokn; did you mean --token?"),
+        (["state.db"], "gemstone registry: unexpected argument 'state.db'"),
+        (["--port", "http"], "registry: --port: must be "),
+        (
+            ["--token", "sesame with spaces"],
+            "registry: --token: a token is 1 to 1000 visible ASCII characters, without spaces",
+        ),
+        (["--state", ""], "registry: --state: must be the path of a file, or none, not ''"),
+        (["--ttl", "0s"], "registry: --ttl: must be seconds above 0, or none, not 0"),
+        (
+            ["--max_entries", "0"],
+            "registry: --max_entries: must be a whole number above 0, not 0",
+        ),
+        (
+            ["--workers", "2"],
+            "registry: --workers: a registry is one process: with several workers each would know "
+            "a part of the services. Start more registries instead",
+        ),
     ],
 )
-def test_a_wrong_command_line_is_one_line(words: list[str], named: str) -> None:
-    line = line_of(run("registry", *words), 2)
+def test_a_wrong_command_line_is_one_line(words: list[str], line: str) -> None:
+    said = line_of(run("registry", *words), 2)
 
-    assert line.startswith("gemstone registry: ")
-    assert named in line
-    assert "sesame" not in line
+    assert said.startswith(line)
+    assert "sesame" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("tokn = 'sesame'", "registry: registry.toml: unknown key tokn; did you mean token?"),
+        ("token = 'ses ame'", "registry: registry.toml: token: a token is 1 to 1000 visible ASCII"),
+        ("token = ['sesame']", "registry: registry.toml: token: cannot be used (the value is a"),
+        ("token = 'file:/absent'", "registry: registry.toml: token: /absent: No such file or"),
+        ("ttl = -1", "registry: registry.toml: ttl: must be seconds above 0, or none, not -1"),
+        ("workers = 2", "registry: registry.toml: workers: a registry is one process: "),
+    ],
+)
+def test_a_wrong_file_is_one_line(text: str, line: str, tmp_path: Path) -> None:
+    (tmp_path / "registry.toml").write_text(text)
+    said = line_of(run("registry", "--port", "0", cwd=tmp_path), 2)
+
+    assert said.startswith(line)
+    assert "ses" not in said.removeprefix(line)
 
 
 def test_an_address_in_use_is_one_line(start: Callable[..., Program]) -> None:
-    assert "in use" in line_of(run("registry", "--port", str(start().port)), 1)
+    port = str(start("--port", "0").port)
+
+    assert "in use" in line_of(run("registry", "--port", port), 1)

@@ -71,11 +71,21 @@ def test_the_token_of_the_command_line_goes_first(start_program):
     assert_that_the_token_counts(program, "secret-2")
 
 
+def test_none_leaves_it_open_whatever_the_environment_says(start_program):
+    program = start_program("--token", "none", **{VARIABLE: "secret-1"})
+    with RemoteService(f"http://127.0.0.1:{program.port}/api") as anyone:
+        anyone.methods.ping("users", A)
+    assert program.terminate() == 0
+
+    assert "has no token" in program.stderr
+
+
 def test_help_names_every_option():
     done = run("--help")
 
     assert (done.returncode, done.stderr) == (0, "")
-    for word in ("--host", "--port", "8090", "--token", "--state FILE", VARIABLE, "127.0.0.1"):
+    assert done.stdout.startswith("usage: python -m gemstone_sync.registry [OPTIONS]\n\n")
+    for word in ("--host", "--port", "8090", "--token", "--state", VARIABLE, "127.0.0.1"):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
 
@@ -95,6 +105,8 @@ def test_help_names_every_option():
         (["--token", "sesame with spaces"], "--token"),
         (["--no-such-option"], "--no-such-option"),
         (["state.db"], "state.db"),
+        (["--workers", "2"], "--workers: a registry is one process"),
+        (["--port", "0", "--outbox", "outbox.db"], "outbox is set: it needs event_transports"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(arguments, named):
