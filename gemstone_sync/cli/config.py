@@ -42,16 +42,24 @@ def config(target: str, words: tuple[str, ...], changed: bool, as_json: bool) ->
     if changed or "--changed" in words:
         settings = [setting for setting in settings if setting.source != "default"]
     if as_json or "--json" in words:
-        show([setting._asdict() for setting in settings], as_json=True)
+        show([_sendable(setting) for setting in settings], as_json=True)
     else:
-        _print_table(settings)
+        _print_table([(name, _on_one_line(value), source) for name, value, source in settings])
 
 
-def _print_table(settings: list[Setting]) -> None:
-    names = max((len(setting.name) for setting in settings), default=0)
-    values = max(
-        (len(setting.value) for setting in settings if len(setting.value) <= 40), default=0
-    )
+def _sendable(setting: Setting) -> dict[str, str]:
+    """What of a command line or the environment is not UTF-8 cannot be JSON."""
+    texts = setting._asdict().items()
+    return {key: text.encode(errors="backslashreplace").decode() for key, text in texts}
+
+
+def _on_one_line(value: str) -> str:
+    return value if value.isprintable() and value else repr(value)
+
+
+def _print_table(settings: list[tuple[str, str, str]]) -> None:
+    names = max((len(name) for name, _, _ in settings), default=0)
+    values = max((len(value) for _, value, _ in settings if len(value) <= 40), default=0)
     for name, value, source in settings:
         text = click.style(value, bold=source != "default")
         click.echo(f"{name:{names}}  {text}{' ' * (values - len(value))}  {source}")

@@ -1,9 +1,9 @@
 """Dynamic configuration: which attributes may be set from outside, and by what.
 
-Reading order: `kinds` (what values there are), `configurable` (one value), `base` (what a
-configurator is), `environment`, `files`, `command_line` (the three sources; the last one asks the
-others too), `comments` (help texts). `configurator` has all configurators under the path that the
-document prints.
+Reading order: `kinds` (what values there are; `hints`, of which type hints), `configurable` (one
+value), `base` (what a configurator is), `environment`, `files`, `command_line` (the three sources;
+the last one asks the others too), `comments` (help texts), `masks` (what is shown in place of
+secrets). `configurator` has all configurators under the path that the document prints.
 """
 
 from .configurable import Configurable

@@ -34,10 +34,10 @@ class Raw(NamedTuple):
 
 
 class BaseConfigurator(abc.ABC):
-    """One source of values. A subclass implements `load` and `get`.
+    """One source of values. A subclass implements `load`, and `get` if it likes.
 
     The service gives it every configurable by `register_configurable`, calls `load` once, then
-    `get` for each name.
+    `get` for each name. `load` may give the `configurables` their values by `set_value` instead.
 
     ::
 
@@ -48,7 +48,7 @@ class BaseConfigurator(abc.ABC):
             def get(self, name: str) -> Any:
                 return self.found.get(name)
 
-    What `load` or `get` raise as ValueError ends the program with exit code 2 and that line.
+    A ValueError or OSError of `load` or `get` ends the program with exit code 2 and that line.
     """
 
     #: The command line's words after the program's name; None for those of the process. The
@@ -79,12 +79,13 @@ class BaseConfigurator(abc.ABC):
         :raises ValueError: for a source that cannot be read.
         """
 
-    @abc.abstractmethod
     def get(self, name: str) -> Any:
         """The final value for `name`; None when this source has none.
 
         :raises ValueError: when the value found cannot be used.
         """
+        configurable = self.get_configurable_by_name(name)
+        return None if configurable is None else configurable.get_final_value()
 
     def find(self, name: str) -> Found | None:
         """As `get`, with the source; None when it has no value, so that None can be a value."""

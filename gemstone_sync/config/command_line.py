@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ..errors import UNSET
 from .base import CollectingConfigurator, Raw
 from .configurable import Configurable
 from .environment import from_environment
@@ -56,7 +57,9 @@ class CommandLineConfigurator(CollectingConfigurator):
         given, unknown = parser.parse_known_args(words, env_vars={})
         if unknown:
             parser.error(unknown_option(unknown[0], self._names()))
-        return {**self._from_files(given.config), **self._from_environment(), **self._from(given)}
+        in_environment = self._from_environment()
+        files = _files_named_by(given.config, in_environment.pop("config", None))
+        return {**self._from_files(files), **in_environment, **self._from(given)}
 
     def _words(self) -> list[str]:
         if self.argv is not None:
@@ -84,11 +87,11 @@ class CommandLineConfigurator(CollectingConfigurator):
     def _from_environment(self) -> dict[str, Raw]:
         if not self.reads_environment:
             return {}
-        return from_environment(self._names(), self.environment_prefix)
+        return from_environment([*self._names(), "config"], self.environment_prefix)
 
-    def _from_files(self, given: list[str] | None) -> dict[str, Raw]:
+    def _from_files(self, given: list[str]) -> dict[str, Raw]:
         found: dict[str, Raw] = {}
-        for path in [*self._default_files(), *self._given_files(given)]:
+        for path in [*self._default_files(), *given]:
             found |= from_file(path, self._names(), self.service_name)
         return found
 
@@ -96,12 +99,6 @@ class CommandLineConfigurator(CollectingConfigurator):
         default = [f"{self.service_name}.toml"] if self.service_name else []
         files = default if self.config_files is None else self.config_files
         return [path for path in files if os.path.exists(path)]
-
-    def _given_files(self, given: list[str] | None) -> list[str]:
-        variable = self.variable_of("config")
-        if given is not None or variable is None:
-            return given or []
-        return [str(path) for path in read_list(os.environ.get(variable, ""))]
 
     def _parser(self, *, explained: bool = False) -> Any:
         """The parser of the command line.
@@ -149,16 +146,26 @@ class CommandLineConfigurator(CollectingConfigurator):
         if explained:
             options["help"] = self.explain(configurable).replace("%", "%%")
         spellings = dict.fromkeys([option_of(name), option_of(name.replace("_", "-"))])
-        parser.add_argument(*spellings, **options)
+        try:
+            parser.add_argument(*spellings, **options)
+        except argparse.ArgumentError as error:  # no_x beside a switch x
+            raise ValueError(f"two configurables share an option: {error}") from error
 
     def explain(self, configurable: Configurable) -> str:
         """What a help text says of a setting: what it is for, its variable, its default."""
         parts = [configurable.help]
         if (variable := self.variable_of(configurable.name)) is not None:
             parts.append(f"[env var: {variable}]")
-        if configurable.kind is not None:
-            parts.append(f"(default: {configurable.shown(configurable.default)})")
+        if configurable.default is not UNSET:
+            shown = configurable.shown(configurable.default) or "''"
+            parts.append(f"(default: {shown})")
         return " ".join(part for part in parts if part)
+
+
+def _files_named_by(option: list[str] | None, variable: Raw | None) -> list[str]:
+    if option is not None:
+        return option
+    return [] if variable is None else [str(path) for path in read_list(variable.value)]
 
 
 def program_name() -> str:

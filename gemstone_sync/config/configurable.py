@@ -7,26 +7,22 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import UNSET, ServiceConfigurationError
-from .kinds import Kind
+from .kinds import Kind, as_text, brief
+from .masks import MASK, SECRET_REFUSED, without_passwords
+from .texts import text_of
 
-__all__ = ["MASK", "Configurable"]
-
-#: What is shown in place of a secret.
-MASK = "********"
+__all__ = ["Configurable"]
 
 _FROM_FILE = "file:/"
-
-#: What a template raises for a value that it cannot take. The last three: it was written for text,
-#: and got the list or number of a file.
-_REFUSALS = (ValueError, ServiceConfigurationError, TypeError, AttributeError, LookupError)
 
 
 class Configurable:
     """A named value, and how to make it from what was found outside.
 
     :param name: the attribute of the service that it sets.
-    :param template: called with the value found (from a command line: text); its result is set.
-        Without one the value is read by the attribute's type hint, or by the type of its default.
+    :param template: called with the value found (from a command line: text); its result is set, and
+        whatever it raises refuses the value. Without one the value is read by the attribute's type
+        hint, or by the type of its default.
     :param secret: it is masked wherever it is shown.
     :param help: what it is for, in a help text; left out, the ``#:`` comment above the attribute.
 
@@ -92,23 +88,16 @@ class Configurable:
             if self.template is not None:
                 return self.template(value)
             return value if self.kind is None else self.kind.convert(value)
-        except _REFUSALS as error:
-            text = str(error) or type(error).__name__
+        except Exception as error:  # the user's template: it may raise anything for a wrong value
             if self.secret:
-                text = "cannot be used (the value is a secret, and not shown)"
-            raise ValueError(text) from error
+                raise ValueError(SECRET_REFUSED) from None
+            raise ValueError(_complaint(value, error)) from error
 
     def shown(self, value: Any) -> str:
         """A value as text, in the way one would give it; a secret is masked."""
         if value is None or value is UNSET:
             return "none"
-        if self.secret:
-            return MASK
-        if isinstance(value, bool):
-            return "true" if value else "false"
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return "[" + ", ".join(map(str, value)) + "]"
-        return str(value)
+        return MASK if self.secret else without_passwords(as_text(value))
 
     def __repr__(self) -> str:
         return f"<Configurable name={self.name}>"
@@ -118,14 +107,20 @@ def _names_file(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(_FROM_FILE)
 
 
+def _complaint(value: Any, error: Exception) -> str:
+    if isinstance(error, (ValueError, ServiceConfigurationError)) and str(error):
+        return str(error)
+    # Not meant for people: "'red'" is what a KeyError says.
+    reason = ": ".join(part for part in (type(error).__name__, str(error)) if part)
+    return f"cannot use {brief(value)} ({reason})"
+
+
 def _content_of(path: str) -> str:
     """The text of a file, without the line's end.
 
     :raises ValueError: when it cannot be read.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8"
-        raise ValueError(f"{path}: {reason}") from error
+        return text_of(path).rstrip("\r\n")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import configparser
 import importlib
 import json
@@ -13,6 +14,7 @@ from typing import Any
 
 from .base import CollectingConfigurator, Raw
 from .names import meant, plain
+from .texts import text_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,9 +30,6 @@ __all__ = [
     "from_file",
 ]
 
-#: Bytes; what is longer is no configuration.
-_MAX_SIZE = 1_000_000
-
 #: Tables (INI: sections) whose keys count as if they stood at the top, beside the service's name.
 _COMMON = "gemstone"
 
@@ -40,7 +39,19 @@ def _read_toml(text: str) -> Any:
 
 
 def _read_json(text: str) -> Any:
-    return json.loads(text)
+    return json.loads(text, object_pairs_hook=_unrepeated)
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _refuse_repetition(name for name, _ in pairs)
+    return dict(pairs)
+
+
+def _refuse_repetition(names: Iterable[str]) -> None:
+    """JSON and YAML let the last of equal names win, and nobody notices."""
+    for name, count in collections.Counter(names).items():
+        if count > 1:
+            raise ValueError(f"{name} is there twice")
 
 
 def _read_yaml(text: str) -> Any:
@@ -48,23 +59,52 @@ def _read_yaml(text: str) -> Any:
         yaml = importlib.import_module("yaml")
     except ImportError:
         raise ValueError("YAML needs PyYAML: pip install 'gemstone_sync[yaml]'") from None
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc,name-defined]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            _refuse_repetition(key.value for key in keys)
+            return super().construct_mapping(node, deep)
+
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = "" if mark is None else f"line {mark.line + 1}: "
-        raise ValueError(f"{place}{getattr(error, 'problem', None) or 'is not YAML'}") from error
+        problem = getattr(error, "problem", None) or "is not YAML"
+        if problem.startswith("but "):
+            problem = f"{error.context}, {problem}"
+        raise ValueError(f"{place}{problem}") from error
+
+
+#: Stands for a section around the keys above the first one, which may be there as in the other
+#: formats, though INI asks for a section.
+_TOP = " "
 
 
 def _read_ini(text: str) -> Any:
-    # Keys may stand at the top, as in the other formats, though the format asks for a section.
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # names as they are written
+    added = f"[{_TOP}]\n" if _starts_with_key(text) else ""
     try:
-        parser.read_string(f"[{_COMMON}]\n{text}" if _starts_with_key(text) else text)
+        parser.read_string(added + text)
     except configparser.Error as error:
-        raise ValueError(str(error).replace("\n", " ")) from error
-    return {name: dict(parser[name]) for name in parser.sections()}
+        # Its own text shows the line, in which a secret may stand.
+        raise ValueError(_what_is_wrong(error, added.count("\n"))) from None
+    content = {name: dict(parser[name]) for name in parser.sections()}
+    top = content.pop(_TOP, {})
+    _refuse_repetition([*top, *content])
+    return {**top, **content}
+
+
+def _what_is_wrong(error: Any, lines_added: int) -> str:
+    line = getattr(error, "lineno", None) or error.errors[0][0]
+    reason = "expected name = value, or [section]"
+    if isinstance(error, configparser.DuplicateOptionError):
+        reason = f"{error.option} is there twice"
+    elif isinstance(error, configparser.DuplicateSectionError):
+        reason = f"[{error.section}] is there twice"
+    return f"line {line - lines_added}: {reason}"
 
 
 def _starts_with_key(text: str) -> bool:
@@ -153,7 +193,7 @@ def from_file(
     :raises ValueError: for a file that cannot be read, or keys that are not names.
     """
     try:
-        content = (read or _READERS[_format_of(path)])(_text_of(path))
+        content = (read or _READERS[_format_of(path)])(text_of(path))
     except RecursionError:
         raise ValueError(f"{path}: is nested too deeply") from None
     except ValueError as error:
@@ -161,7 +201,7 @@ def from_file(
     if content is None:  # an empty YAML file
         content = {}
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path}: must hold names and values, not a {type(content).__name__}")
+        raise ValueError(f"{path}: must hold names and values")
     return _settings_in(content, path, list(names), service_name)
 
 
@@ -173,26 +213,13 @@ def _format_of(path: str) -> str:
     return suffix
 
 
-def _text_of(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read(_MAX_SIZE + 1)
-    except OSError as error:
-        raise ValueError(error.strerror) from error
-    except UnicodeDecodeError as error:
-        raise ValueError("is not UTF-8") from error
-    if len(text) > _MAX_SIZE:
-        raise ValueError(f"is longer than {_MAX_SIZE} bytes")
-    return text
-
-
 def _settings_in(
     content: Mapping[Any, Any], path: str, names: list[str], service_name: str
 ) -> dict[str, Raw]:
     tables = (_COMMON, service_name)
     by_plain = {plain(name): name for name in names}
     found: dict[str, Raw] = {}
-    for key, value in _flat(content, tables, by_plain):
+    for key, value in _flat(content, path, tables, by_plain):
         if not isinstance(key, str) or plain(key) not in by_plain:
             raise ValueError(f"{path}: unknown key {key}{meant(str(key), [*names, *tables])}")
         name = by_plain[plain(key)]
@@ -203,10 +230,12 @@ def _settings_in(
 
 
 def _flat(
-    content: Mapping[Any, Any], tables: Iterable[str], names: Mapping[str, str]
+    content: Mapping[Any, Any], path: str, tables: Iterable[str], names: Mapping[str, str]
 ) -> Iterable[tuple[Any, Any]]:
     for key, value in content.items():
-        if key in tables and key not in names and isinstance(value, Mapping):
-            yield from value.items()
-        else:
+        if key not in tables or key in names:
             yield key, value
+        elif isinstance(value, Mapping):
+            yield from value.items()
+        elif value is not None:  # in YAML, a table all of whose keys are comments
+            raise ValueError(f"{path}: {key}: must hold names and values")

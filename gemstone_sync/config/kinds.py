@@ -7,14 +7,19 @@ the environment, an INI file) and one of values (TOML, YAML, JSON) are read by t
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 import datetime
+import decimal
+import enum
 import json
 import math
 import os
 import re
+import reprlib
 import types
 import typing
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +27,10 @@ from typing import Annotated, Any
 import msgspec
 
 from ..errors import UNSET
+from .hints import bare, hint_of_value
+from .masks import without_passwords
 
-__all__ = ["Kind", "Seconds", "kind_of", "read_list", "read_seconds"]
+__all__ = ["Kind", "Seconds", "as_text", "brief", "kind_of", "read_list", "read_seconds"]
 
 #: Seconds, as a number or as text with a unit: ``90``, ``"1.5s"``, ``"500ms"``, ``"2m"``, ``"1h"``.
 Seconds = Annotated[float, "seconds"]
@@ -37,7 +44,11 @@ _NONE = {"none", "null"}
 #: Stands for the values of a kind that is none of these.
 _OTHER = "VALUE"
 _LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable)
-_DICTS = (dict, collections.abc.Mapping)
+_DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+#: Of a YAML file whose anchors multiply, a repr of the usual kind would never end.
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxlist, _REPR.maxtuple, _REPR.maxdict = 3, 20, 20, 20
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 200
 
 
 @dataclass(frozen=True)
@@ -69,9 +80,9 @@ class Kind:
             return None
         try:
             return self.read(found)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, ArithmeticError, RecursionError):
             wanted = f"{self.wanted}, or none" if self.may_be_none else self.wanted
-            raise ValueError(f"must be {wanted}, not {found!r:.200}") from None
+            raise ValueError(f"must be {wanted}, not {brief(found)}") from None
 
 
 def kind_of(hint: Any, default: Any = UNSET) -> Kind:
@@ -79,8 +90,11 @@ def kind_of(hint: Any, default: Any = UNSET) -> Kind:
 
     :param hint: a type hint; `UNSET` when there is none: then `default` shows what is wanted.
     """
+    hint = bare(hint)
     if hint is UNSET or hint is Any:
-        hint = _hint_of_value(default)
+        hint = hint_of_value(default)
+    if hint is UNSET:
+        return dataclasses.replace(_AS_FOUND, may_be_none=default is None)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return _kind_of_union(hint)
     if typing.get_origin(hint) is Annotated:
@@ -90,13 +104,45 @@ def kind_of(hint: Any, default: Any = UNSET) -> Kind:
     if origin in _LISTS:
         return _kind_of_list(hint, origin)
     if origin in _DICTS:
-        return Kind("an object in JSON", "JSON", _read_dict)
+        return _kind_of_dict(hint)
     if hint in _SIMPLE:
         return _SIMPLE[hint]
     if typing.get_origin(hint) is typing.Literal:
-        choices = typing.get_args(hint)
-        return Kind(" or ".join(map(repr, choices)), "CHOICE", _reader_of(hint))
+        return _kind_of_choices(typing.get_args(hint))
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return _kind_of_choices(hint)
     return Kind("a value that fits", _OTHER, _reader_of(hint))
+
+
+def as_text(value: Any) -> str:
+    """A value as text, in the way one would give it.
+
+    >>> as_text(False), as_text([1, 2]), as_text({"a": 1}), as_text(datetime.timedelta(minutes=1))
+    ('false', '[1, 2]', '{"a": 1}', '60')
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, enum.Enum):
+        return as_text(value.value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime.timedelta):
+        return f"{value.total_seconds():.15g}"
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return "[" + ", ".join(map(as_text, value)) + "]"
+    if isinstance(value, dict):
+        try:
+            return json.dumps(value, default=as_text, ensure_ascii=False)
+        except (TypeError, ValueError):  # keys that are no texts; a circle
+            return str(value)
+    return str(value)
+
+
+def brief(found: Any) -> str:
+    """What was found, as an error shows it: 200 characters at most, no passwords of URLs."""
+    return without_passwords(_REPR.repr(found))[:200]
 
 
 def read_list(found: Any) -> list[Any]:
@@ -104,6 +150,8 @@ def read_list(found: Any) -> list[Any]:
 
     >>> read_list("a, b"), read_list('["a,b"]'), read_list("[a, b]"), read_list("")
     (['a', 'b'], ['a,b'], ['a', 'b'], [])
+
+    Lines are parts too: of an INI file, and of what ``file:/path`` stands for.
 
     :raises ValueError: for anything else.
     """
@@ -115,25 +163,15 @@ def read_list(found: Any) -> list[Any]:
     if text.startswith("[") and text.endswith("]"):
         try:
             parts = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             text = text[1:-1]
         else:
             return typing.cast(list[Any], parts)
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return [part.strip() for part in re.split("[,\\n]", text) if part.strip()]
 
 
 def _says_none(found: Any) -> bool:
     return found is None or (isinstance(found, str) and found.strip().lower() in _NONE)
-
-
-def _hint_of_value(value: Any) -> Any:
-    if isinstance(value, (bool, int, float, str, Path, dict)):
-        return type(value)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        kinds = {type(item) for item in value}
-        item = kinds.pop() if len(kinds) == 1 else str
-        return list[item] if item in (int, float, bool) else list[str]  # type: ignore[valid-type]
-    return str if value is None else UNSET
 
 
 def _kind_of_union(hint: Any) -> Kind:
@@ -164,15 +202,54 @@ def _first_that_reads(kinds: list[Kind], found: Any) -> Any:
 
 
 def _kind_of_list(hint: Any, origin: Any) -> Kind:
-    items = [item for item in typing.get_args(hint) if item is not Ellipsis]
+    items = typing.get_args(hint)
+    if origin is tuple and items and Ellipsis not in items:
+        return _kind_of_fixed([kind_of(item) for item in items])
     item = kind_of(items[0]) if items else kind_of(str)
     made: Callable[[list[Any]], Any] = origin if origin in (tuple, set, frozenset) else list
     wanted = f"a list ({item.metavar},{item.metavar},...)"
 
     def read(found: Any) -> Any:
-        return made([item.read(part) for part in read_list(found)])
+        return made([item.convert(part) for part in read_list(found)])
 
     return Kind(wanted, f"{item.metavar},...", read, is_list=True)
+
+
+def _kind_of_fixed(items: list[Kind]) -> Kind:
+    metavar = ",".join(item.metavar for item in items)
+
+    def read(found: Any) -> Any:
+        pairs = zip(items, read_list(found), strict=True)
+        return tuple(item.convert(part) for item, part in pairs)
+
+    return Kind(f"a list of {len(items)} ({metavar})", metavar, read, is_list=True)
+
+
+def _kind_of_dict(hint: Any) -> Kind:
+    names, values = map(kind_of, typing.get_args(hint) or (Any, Any))
+
+    def read(found: Any) -> Any:
+        value = json.loads(found) if isinstance(found, str) else found
+        if not isinstance(value, dict):
+            raise ValueError
+        return {names.convert(key): values.convert(each) for key, each in value.items()}
+
+    wanted = "an object in JSON"
+    if typing.get_args(hint):
+        wanted += f" ({names.metavar}: {values.metavar})"
+    return Kind(wanted, "JSON", read)
+
+
+def _kind_of_choices(choices: Iterable[Any]) -> Kind:
+    by_text = {as_text(choice): choice for choice in choices}
+
+    def read(found: Any) -> Any:
+        if (text := as_text(found).strip()) not in by_text:
+            raise ValueError
+        return by_text[text]
+
+    metavar = "|".join(by_text)
+    return Kind(" or ".join(map(repr, by_text)), metavar if len(metavar) <= 40 else "CHOICE", read)
 
 
 def _read_text(found: Any) -> str:
@@ -199,7 +276,7 @@ def _read_int(found: Any) -> int:
 
 
 def _read_float(found: Any) -> float:
-    if isinstance(found, bool):
+    if isinstance(found, bool) or (isinstance(found, str) and "_" in found):
         raise ValueError
     number = float(found)
     if not math.isfinite(number):
@@ -220,23 +297,14 @@ def read_seconds(found: Any) -> float:
     if (match := _DURATION.fullmatch(found.strip())) is None:
         raise ValueError
     number, unit = match.groups()
-    seconds = float(number) * _UNITS[unit or "s"]
+    seconds = _read_float(float(number) * _UNITS[unit or "s"])
     return int(seconds) if seconds.is_integer() else seconds
 
 
-def _read_dict(found: Any) -> dict[Any, Any]:
-    value = json.loads(found) if isinstance(found, str) else found
-    if not isinstance(value, dict):
-        raise ValueError
-    return value
-
-
 def _reader_of(hint: Any) -> Callable[[Any], Any]:
-    """Whatever else msgspec can make of plain values: enumerations, dates, dataclasses."""
+    """Whatever else msgspec can make of plain values: dates, dataclasses."""
 
     def read(found: Any) -> Any:
-        if hint is UNSET:
-            return found
         try:
             return msgspec.convert(found, hint, strict=False)
         except msgspec.ValidationError:
@@ -246,6 +314,8 @@ def _reader_of(hint: Any) -> Callable[[Any], Any]:
 
     return read
 
+
+_AS_FOUND = Kind("a value that fits", _OTHER, lambda found: found)
 
 _SECONDS = Kind(
     "a number of seconds, or a duration such as 500ms, 30s, 5m, 1h", "SECONDS", read_seconds
@@ -262,4 +332,11 @@ _SIMPLE: dict[Any, Kind] = {
     datetime.timedelta: Kind(
         _SECONDS.wanted, "SECONDS", lambda found: datetime.timedelta(seconds=read_seconds(found))
     ),
+    datetime.date: Kind("a date such as 2026-01-31", "DATE", _reader_of(datetime.date)),
+    datetime.time: Kind("a time such as 12:30:00", "TIME", _reader_of(datetime.time)),
+    datetime.datetime: Kind(
+        "a date and time such as 2026-01-31T12:30:00", "DATETIME", _reader_of(datetime.datetime)
+    ),
+    decimal.Decimal: Kind("a number", "NUMBER", _reader_of(decimal.Decimal)),
+    uuid.UUID: Kind("a UUID", "UUID", _reader_of(uuid.UUID)),
 }

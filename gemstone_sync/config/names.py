@@ -27,7 +27,10 @@ def variable_of(name: str, prefix: str) -> str:
     return prefix + name.upper().replace("-", "_").replace(".", "_")
 
 
-def meant(word: str, known: Iterable[str]) -> str:
-    """What is added to a complaint of an unknown name: the known one that is nearest."""
+def meant(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """What is added to a complaint of an unknown name: the known one that is nearest.
+
+    :param prefix: what names are written with.
+    """
     close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {prefix}{close[0]}?" if close else ""

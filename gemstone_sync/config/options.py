@@ -9,11 +9,14 @@ from typing import Any, NoReturn
 import configargparse
 
 from .kinds import read_list
+from .masks import without_passwords
 from .names import meant, option_of, plain
 
 __all__ = ["AppendToList", "HelpFormatter", "OneLineParser", "Switch", "unknown_option"]
 
 _NEGATION = "--no-"
+#: How argparse ends its complaint of ``--x`` alone, and of ``--x -y``.
+_NO_VALUE = ": expected one argument"
 
 
 class Switch(argparse.Action):
@@ -60,7 +63,10 @@ class OneLineParser(configargparse.ArgumentParser):  # type: ignore[misc]
     """Says what is wrong without the usage in front of it."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+        if message.endswith(_NO_VALUE):
+            option = message.removeprefix("argument ").removesuffix(_NO_VALUE).partition("/")[0]
+            message = f"{option} needs a value; one that begins with - is given as {option}=-x"
+        self.exit(2, f"{self.prog}: {without_passwords(message)}\n")
         raise AssertionError  # exit() does not return, which configargparse does not declare
 
 
@@ -69,5 +75,4 @@ def unknown_option(word: str, names: Iterable[str]) -> str:
     if not word.startswith("-"):
         return f"unexpected argument {word!r}"
     option = word.partition("=")[0]
-    written = option_of(plain(option.lstrip("-")))
-    return f"unknown option {option}{meant(written, map(option_of, names))}"
+    return f"unknown option {option}{meant(plain(option.lstrip('-')), names, option_of(''))}"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ..config import BaseConfigurator, CommandLineConfigurator, Configurable, Found
+from ..config.masks import MASK, SECRET_REFUSED, without_passwords
 from ..errors import ServiceConfigurationError
 from .attributes import check_attributes
 from .settings import Setting, port_of, settings_of, source_of_default
@@ -60,8 +61,8 @@ class Configuration:
             for configurator in _fresh_configurators(self, settings, words):
                 configurator.load()
                 found.update(_found_by(configurator, settings))
-            self._set_found(found)
-        except (ValueError, ServiceConfigurationError) as error:
+            self._set_found(found, settings)
+        except (ValueError, OSError, ServiceConfigurationError) as error:
             sys.stderr.write(f"{self.name}: {' '.join(str(error).split())}\n")
             raise SystemExit(2) from None
 
@@ -69,18 +70,21 @@ class Configuration:
         if self._sources is None and not self.skip_configuration:
             self.configure(argv)
 
-    def _set_found(self, found: dict[str, Found]) -> None:
+    def _set_found(self, found: dict[str, Found], settings: Sequence[Configurable]) -> None:
         """Set what was found on this object.
 
         :raises ValueError: for the first that is wrong, naming where it was found.
         """
-        self._sources = {name: source for name, (_, source) in found.items()}
+        secrets = {setting.name for setting in settings if setting.secret}
+        self._sources = dict(self._sources or {})
         for name, (value, source) in found.items():
-            setattr(self, name, value)
+            self._sources[name] = source
             try:
+                setattr(self, name, value)
                 check_attributes(self, only=(name,))
-            except ServiceConfigurationError as error:
-                raise ValueError(f"{source}: {error}") from error
+            except (ValueError, TypeError, AttributeError, ServiceConfigurationError) as error:
+                text = _refusal(error, value, name in secrets)
+                raise ValueError(f"{source}: {text}") from error
         if found:
             check_attributes(self)
 
@@ -123,6 +127,14 @@ class Configuration:
         return make_cli(cast("type[MicroService]", cls), _command_line_of(cls))
 
 
+def _refusal(error: Exception, value: Any, secret: bool) -> str:
+    if not secret:
+        return without_passwords(str(error))
+    text = str(error).replace(repr(value), MASK)  # which is how check_attributes shows it
+    hidden = str(value) == "" or str(value) not in text
+    return text if isinstance(error, ServiceConfigurationError) and hidden else SECRET_REFUSED
+
+
 def _command_line_of(service: Any) -> CommandLineConfigurator | None:
     """What reads the command line of a service, or of a class; None when nothing does."""
     for configurator in _fresh_configurators(service, settings_of(service), []):
@@ -143,14 +155,15 @@ def _fresh_configurators(
         configurator.service_name = service.name
         if "environment_prefix" not in vars(configurator):
             configurator.environment_prefix = service.environment_prefix
+        # A configurator of the user's own needs `load` and `get` only.
+        register = getattr(configurator, "register_configurable", configurator.configurables.append)
         for setting in settings:
-            configurator.register_configurable(copy.copy(setting))
+            register(copy.copy(setting))
         fresh.append(configurator)
     return fresh
 
 
 def _found_by(configurator: BaseConfigurator, settings: Sequence[Configurable]) -> dict[str, Found]:
-    # A configurator of the user's own needs `load` and `get` only.
     find = getattr(configurator, "find", None)
     found = {}
     for setting in settings:

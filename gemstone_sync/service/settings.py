@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 from ..config import Configurable
 from ..config.comments import comment_of
-from ..config.kinds import Kind, kind_of, read_list
+from ..config.kinds import Kind, brief, kind_of, read_list
 from ..errors import UNSET
 from ..event.transport import BaseEventTransport, transport_from_url
 
 __all__ = ["NOT_SETTINGS", "Setting", "port_of", "settings_of", "source_of_default"]
+
+_WHOLE = kind_of(int)
 
 _OBJECTS = "holds objects, which only code can make"
 
@@ -59,9 +61,9 @@ def port_of(found: Any) -> int:
     if found == "random":
         return 0
     try:
-        return int(found)
-    except (ValueError, TypeError):
-        raise ValueError(f"must be a whole number or 'random', not {found!r}") from None
+        return int(_WHOLE.read(found))
+    except ValueError:
+        raise ValueError(f"must be a whole number or 'random', not {brief(found)}") from None
 
 
 def _transports(found: Any) -> list[BaseEventTransport]:
@@ -101,6 +103,8 @@ def _tunable(cls: type) -> Iterator[str]:
 def _described(cls: type, configurable: Configurable) -> Configurable:
     name = configurable.name
     default = getattr(cls, name, UNSET)
+    if isinstance(default, property):
+        default = UNSET
     return configurable.described(
         _kind(cls, name, default), default, partial(comment_of, cls, name)
     )
@@ -130,8 +134,8 @@ def source_of_default(service: object, name: str) -> str:
     """Where a value comes from that no configurator found."""
     if name in vars(service):
         return "code"
-    owner = next((cls for cls in type(service).__mro__ if name in vars(cls)), object)
-    return "default" if _is_ours(owner) else f"class {owner.__qualname__}"
+    owner = next((cls for cls in type(service).__mro__ if name in vars(cls)), None)
+    return "default" if owner is None or _is_ours(owner) else f"class {owner.__qualname__}"
 
 
 def _is_ours(cls: type) -> bool:

@@ -1,6 +1,7 @@
 """``gemstone config``: what a service would run with, and why."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ class Shop(gemstone_sync.MicroService):
     currency: str = "EUR"
     password: str | None = None
     configurables = [
+        gemstone_sync.Configurable("note"),  # no attribute yet
         gemstone_sync.Configurable("currency"),
         gemstone_sync.Configurable("password", secret=True),
     ]
@@ -46,6 +48,7 @@ def test_every_setting_with_its_value_and_its_source(shop: Path) -> None:
         "max_hops 3 shop.toml: max_hops",
         "workers 1 default",
         "allowed_hosts none default",
+        "note none default",
     ]:
         assert line in lines
     assert "sesame" not in done.stdout
@@ -86,3 +89,33 @@ def test_skip_configuration_shows_the_classes_own(shop: Path) -> None:
 
     values = {each["name"]: each["value"] for each in json.loads(done.stdout)}
     assert (values["currency"], values["port"]) == ("EUR", "8080")
+
+
+ODD = """
+import gemstone_sync
+
+class Odd(gemstone_sync.MicroService):
+    name = "odd"
+    lines: str = "a\\nb"
+    nothing: str = ""
+    colour: str = "\\x1b[31m"
+    given: str = ""
+    configurables = [*map(gemstone_sync.Configurable, ("lines", "nothing", "colour", "given"))]
+"""
+
+
+def test_whatever_a_value_is_it_is_one_line_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(ODD)
+    given = os.fsdecode(b"\xff")  # not UTF-8
+    done = run("config", "odd", "--changed", "--given", given, cwd=tmp_path)
+
+    assert (done.code, done.stderr) == (0, "")
+    assert [" ".join(line.split()) for line in done.stdout.splitlines()] == [
+        r"lines 'a\nb' class Odd",
+        "nothing '' class Odd",
+        r"colour '\x1b[31m' class Odd",
+        r"given '\udcff' --given",
+    ]
+    done = run("config", "odd", "--changed", "--json", "--given", given, cwd=tmp_path)
+    values = {each["name"]: each["value"] for each in json.loads(done.stdout)}
+    assert values == {"lines": "a\nb", "nothing": "", "colour": "\x1b[31m", "given": r"\udcff"}

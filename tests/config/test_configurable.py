@@ -1,5 +1,7 @@
 """One value that may be set from outside, and the command line that sets it."""
 
+import decimal
+import re
 from typing import Any
 
 import pytest
@@ -98,6 +100,27 @@ def test_a_value_that_the_template_refuses_names_the_option() -> None:
 
 
 @pytest.mark.parametrize(
+    ("template", "found", "text"),
+    [
+        (decimal.Decimal, "x", "cannot use 'x' (InvalidOperation: "),
+        (re.compile, "(", "cannot use '(' (error: missing )"),
+        ({"a": 1}.__getitem__, "b", "cannot use 'b' (KeyError: 'b')"),
+        (open, "/nowhere", "cannot use '/nowhere' (FileNotFoundError: "),
+        (lambda text: text.split(","), 5, "cannot use 5 (AttributeError: "),
+        (lambda text: 1 / 0, "x" * 9999, "(ZeroDivisionError: division by zero)"),
+    ],
+)
+def test_whatever_a_template_raises_is_a_wrong_value(template: Any, found: Any, text: str) -> None:
+    configurable = Configurable("x", template=template)
+    configurable.set_value(found)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        configurable.get_final_value()
+
+    assert text in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
     "words", [("--unknown", "1"), ("word",), ("--a",), ("--ab", "1"), ("-a", "1"), ("--a", "--b")]
 )
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(
@@ -144,10 +167,24 @@ class Fixed(BaseConfigurator):
         return self.values.get(name)
 
 
-def test_a_configurator_of_ones_own_needs_load_and_get() -> None:
+def test_a_configurator_of_ones_own_needs_load() -> None:
     with pytest.raises(TypeError):
-        type("Half", (BaseConfigurator,), {"load": lambda self: None})()
+        type("Half", (BaseConfigurator,), {"get": lambda self, name: None})()
     assert repr(Fixed()) == "<Fixed>"
+
+
+def test_load_may_set_the_values_of_the_configurables() -> None:
+    class Setting(BaseConfigurator):
+        def load(self) -> None:
+            for configurable in self.configurables:
+                configurable.set_value("21")
+
+    configurator = Setting()
+    configurator.register_configurable(Configurable("a", template=lambda x: x * 2))
+    configurator.load()
+
+    assert configurator.get("a") == "2121"
+    assert configurator.get("b") is None
 
 
 def test_registered_configurables_are_found_by_name() -> None:

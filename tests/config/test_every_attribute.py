@@ -131,6 +131,19 @@ def test_a_toml_file_gives_values_of_its_own_types(
     assert (service.allowed_hosts, service.stop_timeout) == (["a", "b"], 60)
 
 
+@pytest.mark.parametrize("text", ["true", "80.5", "inf", '"8_000"'])
+def test_a_port_is_a_whole_number(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plain.toml").write_text(f"port = {text}\n")
+    with pytest.raises(SystemExit):
+        Plain().configure([])
+
+    line = "plain: plain.toml: port: must be a whole number or 'random', not "
+    assert capsys.readouterr().err.startswith(line)
+
+
 def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         Plain().configure(["--help"])

@@ -87,7 +87,11 @@ def test_a_format_of_its_own_reads_a_file_of_any_name(
         ("[gemstone]\nmax_hops = 3", ".toml"),
         ("[shop]\nmax_hops = 3", ".ini"),
         ("; a comment\n\n[shop]\nmax_hops = 3", ".ini"),
+        ("max_hops = 3\n[gemstone]\nratio = 2", ".ini"),
+        ("ratio = 2\n[gemstone]\nmax_hops = 3", ".ini"),
         ("shop:\n  max_hops: 3", ".yaml"),
+        ("max_hops: 3\nshop:\n  # ratio: 2\n", ".yaml"),
+        ("<<: {max_hops: 1}\nmax_hops: 3", ".yaml"),
         ('\ufeff{"max_hops": 3}', ".json"),
     ],
 )
@@ -114,6 +118,12 @@ def test_capitals_in_names_count_in_ini_files_too(tmp_path: Path) -> None:
     assert configurator.get("maxOrder") == 3
 
 
+def test_a_list_may_have_a_line_for_each_part_in_ini_files(tmp_path: Path) -> None:
+    text = "[shop]\nhosts =\n    a.b\n    c.d\n"
+
+    assert loaded(FileConfigurator(written(tmp_path, text, ".ini"))).get("hosts") == ["a.b", "c.d"]
+
+
 def test_none_is_a_value(tmp_path: Path) -> None:
     configurator = loaded(FileConfigurator(written(tmp_path, "motto: null", ".yaml")))
 
@@ -138,8 +148,18 @@ def test_none_is_a_value(tmp_path: Path) -> None:
         ('{"max_hops": 3', ".json", "line 1"),
         ("[1]", ".json", "must hold names and values"),
         ("[" * 100_000, ".json", "nested too deeply"),
-        ("max_hops", ".ini", "max_hops"),
-        ("[shop]\nmax_hops = 3\nmax_hops = 4", ".ini", "max_hops"),
+        ("a: 1\n---\nb: 2", ".yaml", "line 2: expected a single document in the stream, but"),
+        ("shop: x", ".yaml", "shop: must hold names and values"),
+        ("max_hops: 3\nmax_hops: 4", ".yaml", "max_hops is there twice"),
+        ("shop:\n  max_hops: 3\n  max_hops: 4", ".yaml", "max_hops is there twice"),
+        ('{"max_hops": 3, "max_hops": 4}', ".json", "max_hops is there twice"),
+        ("max_hops", ".ini", "line 1: expected name = value"),
+        ("ratio = 2\nmax_hops", ".ini", "line 2: expected name = value"),
+        ("[shop\nmax_hops = 3", ".ini", "line 1: expected name = value, or [section]"),
+        ("[shop]\nmax_hops = 3\nmax_hops = 4", ".ini", "line 3: max_hops is there twice"),
+        ("max_hops = 3\nmax_hops = 4", ".ini", "line 2: max_hops is there twice"),
+        ("[shop]\n[gemstone]\n[shop]", ".ini", "line 3: [shop] is there twice"),
+        ("max_hops = 3\n[shop]\nmax_hops = 4", ".ini", "max_hops is there twice"),
         ("max_hops = 3", ".txt", "its name must end in one of .toml"),
         ("x" * 1_000_001, ".json", "longer than"),
     ],

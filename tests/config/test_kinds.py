@@ -2,19 +2,31 @@
 
 import datetime
 import enum
-from collections.abc import Sequence
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Any, ClassVar, Final, Literal, NewType, Optional
 
 import pytest
 
 from gemstone_sync.config import Seconds
-from gemstone_sync.config.kinds import kind_of
+from gemstone_sync.config.kinds import as_text, kind_of
 from gemstone_sync.errors import UNSET
 
 
 class Colour(enum.Enum):
     RED = "red"
+    BLUE = "blue"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+UserId = NewType("UserId", int)
 
 
 @pytest.mark.parametrize(
@@ -45,15 +57,24 @@ class Colour(enum.Enum):
         (list[str], "", []),
         (list[str], '["a,b"]', ["a,b"]),
         (list[str], "[a, b]", ["a", "b"]),
+        (list[str], "\na\nb, c\n", ["a", "b", "c"]),
+        (list[int | None], "1,none", [1, None]),
         (list[str], ["a"], ["a"]),
         (list[int], "1,2", [1, 2]),
         (list[int], [1, 2], [1, 2]),
         (Sequence[str] | None, "none", None),
         (Sequence[str] | None, "a", ["a"]),
         (tuple[int, ...], "1,2", (1, 2)),
+        (tuple[int, str], "1,a", (1, "a")),
+        (tuple[int, str], [1, "a"], (1, "a")),
         (set[str], "a,a", {"a"}),
         (dict[str, int], '{"a": 1}', {"a": 1}),
         (dict[str, int], {"a": 1}, {"a": 1}),
+        (dict[str, int], {"a": "1"}, {"a": 1}),
+        (dict[int, Path], '{"1": "/a"}', {1: Path("/a")}),
+        (Mapping[str, Seconds], {"a": "2m"}, {"a": 120}),
+        (dict[str, Any], {"a": [1]}, {"a": [1]}),
+        (dict, {"a": [1]}, {"a": [1]}),
         (Path, "/tmp/x", Path("/tmp/x")),
         (bytes, "é", "é".encode()),
         (str | bytes | None, "x", "x"),
@@ -63,10 +84,24 @@ class Colour(enum.Enum):
         (list[str] | str, "a,b", "a,b"),
         (list[str] | str, ["a"], ["a"]),
         (bool | int, "2", 2),
-        (str | Colour, "red", "red"),
+        (str | Colour, "red", Colour.RED),
+        (str | Colour, "grey", "grey"),
         (Literal["a", "b"], "b", "b"),
+        (Literal[1, 2], "2", 2),
+        (Literal[1, 2], 2, 2),
         (Colour, "red", Colour.RED),
+        (Colour | None, "none", None),
+        (Level, "2", Level.HIGH),
+        (Level, 2, Level.HIGH),
+        (list[Colour], "red,blue", [Colour.RED, Colour.BLUE]),
         (datetime.date, "2026-11-26", datetime.date(2026, 11, 26)),
+        (datetime.date, datetime.date(2026, 11, 26), datetime.date(2026, 11, 26)),
+        (datetime.datetime, "2026-11-26T12:00:00", datetime.datetime(2026, 11, 26, 12)),
+        (Decimal, "1.25", Decimal("1.25")),
+        (uuid.UUID, "0" * 32, uuid.UUID(int=0)),
+        (ClassVar[int], "5", 5),
+        (Final[list[int]], "5", [5]),
+        (UserId, "5", 5),
         (datetime.timedelta, "2m", datetime.timedelta(minutes=2)),
         (Seconds, "30", 30),
         (Seconds, "1.5s", 1.5),
@@ -94,9 +129,20 @@ def test_what_is_found_is_read_by_the_hint(hint: Any, found: Any, value: Any) ->
         (0.5, "7", 7.0),
         (False, "yes", True),
         ("", "7", "7"),
+        (b"", "7", b"7"),
         ([], "a,b", ["a", "b"]),
         ([1], "2,3", [2, 3]),
+        ((), "a", ("a",)),
+        ((1, 2), "3", (3,)),
+        ({1.5}, "2", {2.0}),
+        (Path("/a"), "/b", Path("/b")),
+        (Colour.RED, "blue", Colour.BLUE),
+        (Level.LOW, "2", Level.HIGH),
+        (datetime.timedelta(0), "2m", datetime.timedelta(minutes=2)),
+        (datetime.datetime.min, "2026-11-26T12:00:00", datetime.datetime(2026, 11, 26, 12)),
         (None, "text", "text"),
+        (None, 5, 5),
+        (None, "none", None),
         (UNSET, "text", "text"),
         (object(), "text", "text"),
     ],
@@ -104,7 +150,22 @@ def test_what_is_found_is_read_by_the_hint(hint: Any, found: Any, value: Any) ->
 def test_without_a_hint_the_default_shows_what_is_wanted(
     default: Any, found: Any, value: Any
 ) -> None:
-    assert kind_of(UNSET, default).convert(found) == value
+    read = kind_of(UNSET, default).convert(found)
+
+    assert read == value
+    assert type(read) is type(value)
+
+
+def test_a_final_without_a_type_is_no_hint() -> None:
+    assert kind_of(Final, 5).convert("7") == 7
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the statement type is of Python 3.12")
+def test_a_named_type_is_what_it_names() -> None:
+    names: dict[str, Any] = {}
+    exec("type Port = int", names)
+
+    assert kind_of(names["Port"]).convert("7") == 7
 
 
 @pytest.mark.parametrize(
@@ -141,7 +202,22 @@ def test_without_a_hint_the_default_shows_what_is_wanted(
         (dict[str, int], "{", "an object in JSON"),
         (Literal["a", "b"], "c", "'a' or 'b'"),
         (Path, 5, "a path"),
-        (Colour, "blue", "a value that fits"),
+        (Colour, "grey", "'red' or 'blue'"),
+        (Level, "3", "'1' or '2'"),
+        (Level | None, "3", "'1' or '2', or none"),
+        (Literal[1, 2], True, "'1' or '2'"),
+        (datetime.date, "x", "a date such as"),
+        (Decimal, "x", "a number"),
+        (float, "1_000", "a number"),
+        pytest.param(float, 10**400, "a number", id="float-huge"),
+        pytest.param(Seconds, 10**400, "500ms, 30s", id="Seconds-huge"),
+        pytest.param(Seconds, "9" * 400, "500ms, 30s", id="Seconds-huge-text"),
+        (datetime.timedelta, "99999999999999d", "500ms, 30s"),
+        (tuple[int, str], "1", "a list of 2 (N,TEXT)"),
+        (tuple[int, str], "1,a,b", "a list of 2 (N,TEXT)"),
+        (dict[str, int], {"a": "x"}, "an object in JSON (TEXT: N)"),
+        pytest.param(dict[str, int], "[" * 100_000, "an object", id="dict-deep"),
+        pytest.param(list[int], "[" * 100_000 + "]" * 100_000, "a list", id="list-deep"),
     ],
 )
 def test_what_cannot_be_read_says_what_it_must_be(hint: Any, found: Any, wanted: str) -> None:
@@ -156,3 +232,38 @@ def test_a_long_value_is_not_shown_whole() -> None:
         kind_of(int).convert("9" * 10_000)
 
     assert len(str(caught.value)) < 400
+
+
+def test_a_value_whose_repr_would_never_end_is_shown_in_part() -> None:
+    value: Any = ["x"]
+    for _ in range(40):  # as the anchors of a YAML file can
+        value = [value] * 10
+    with pytest.raises(ValueError, match="must be a whole number") as caught:
+        kind_of(int).convert(value)
+
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "none"),
+        (True, "true"),
+        ([1, None, Colour.RED], "[1, none, red]"),
+        ({"a": [1, True]}, '{"a": [1, true]}'),
+        ({"a": Path("/b")}, '{"a": "/b"}'),
+        (Level.HIGH, "2"),
+        (datetime.timedelta(minutes=1), "60"),
+        ("é".encode(), "é"),
+        (0.5, "0.5"),
+    ],
+)
+def test_values_are_shown_as_one_would_give_them(value: Any, text: str) -> None:
+    assert as_text(value) == text
+
+
+def test_a_dictionary_that_json_cannot_show_is_shown_all_the_same() -> None:
+    circle: dict[str, Any] = {}
+    circle["a"] = circle
+
+    assert as_text(circle) == "{'a': {...}}"

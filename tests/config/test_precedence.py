@@ -1,9 +1,10 @@
 """Who wins: the command line, the environment, .env, files, the class."""
 
+import enum
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 
@@ -148,6 +149,15 @@ def test_files_may_be_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) 
     assert service.number == 1
 
 
+def test_files_may_be_named_by_the_dotenv_file() -> None:
+    Path("a.toml").write_text("number = 1\ntext = 'a'\n")
+    Path(".env").write_text("GEMSTONE_CONFIG=a.toml\nGEMSTONE_TEXT=env\n")
+    service = Shop()
+    service.configure([])
+
+    assert (service.number, service.text) == (1, "env")
+
+
 def test_a_list_on_the_command_line_replaces_that_of_a_file() -> None:
     Path("shop.toml").write_text('items = ["file"]\n')
     service = Shop()
@@ -217,6 +227,9 @@ def test_a_service_may_have_a_prefix_of_its_own(monkeypatch: pytest.MonkeyPatch)
         (["--config", "value.toml"], "shop: value.toml: max_hops: Shop.max_hops must be"),
         (["--numbr=x"], "unknown option --numbr; did you mean --number?"),
         (["--max-hop=x"], "unknown option --max-hop; did you mean --max_hops?"),
+        (["--motto=x"], "unknown option --motto\n"),  # not --outbox
+        (["--text", "-x"], "--text needs a value; one that begins with - is given as --text=-x"),
+        (["--max-hops"], "--max_hops needs a value"),
         (["--event_transports", "amqp://u:pw@x:y"], "shop: --event_transports: the URL is like"),
     ],
 )
@@ -253,6 +266,41 @@ def test_a_configurable_cannot_have_the_name_of_an_option_of_all_command_lines(
     with pytest.raises(SystemExit):
         Wrong().configure([])
     assert "a configurable cannot be called config" in capsys.readouterr().err
+
+
+def test_an_option_that_two_configurables_would_share_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Wrong(Shop):
+        no_switch: int = 1
+        configurables = [*Shop.configurables, Configurable("no_switch")]
+
+    with pytest.raises(SystemExit) as caught:
+        Wrong().configure([])
+    assert caught.value.code == 2
+    assert "two configurables share an option" in capsys.readouterr().err
+
+
+Country = enum.Enum("Country", {f"C{number}": f"country {number}" for number in range(99)})
+
+
+def test_help_says_what_may_be_given() -> None:
+    class Explained(Shop):
+        size: Literal["small", "large"] = "small"
+        weights: dict[str, int] = {"a": 1}
+        motto: str = ""
+        country: Country = Country.C1
+        configurables = [*map(Configurable, ("size", "weights", "motto", "country", "nothing"))]
+
+    text = " ".join(Explained().configuration_help().split())
+    for line in [
+        "--size small|large [env var: GEMSTONE_SIZE] (default: small)",
+        '--weights JSON [env var: GEMSTONE_WEIGHTS] (default: {"a": 1})',
+        "--motto TEXT [env var: GEMSTONE_MOTTO] (default: '')",
+        "--country CHOICE [env var: GEMSTONE_COUNTRY] (default: country 1)",
+        "--nothing VALUE [env var: GEMSTONE_NOTHING] --port",
+    ]:
+        assert line in text
 
 
 def test_configurables_of_ones_own_leave_the_frameworks_as_they_are() -> None:

@@ -1,10 +1,17 @@
 """Secrets: read from files, and never shown."""
 
+import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gemstone_sync import Configurable, MicroService
+from gemstone_sync import (
+    BaseConfigurator,
+    Configurable,
+    MicroService,
+    ServiceConfigurationError,
+)
 
 
 def refuse(found: str) -> str:
@@ -67,9 +74,112 @@ def test_the_passwords_of_transports_are_not_shown() -> None:
     assert "sesame" not in shown(service)
 
 
+URL = "redis://ada:sesame@127.0.0.1/0"
+
+
+def test_the_passwords_of_urls_are_not_shown() -> None:
+    service = Vault()
+    service.configure(["--event_deduplication", URL, "--service_registry_urls", URL])
+    assert service.event_deduplication == URL
+
+    settings = {setting.name: setting.value for setting in service.get_settings()}
+    assert settings["event_deduplication"] == "redis://ada:********@127.0.0.1/0"
+    assert settings["service_registry_urls"] == "[redis://ada:********@127.0.0.1/0]"
+
+
+def test_the_passwords_of_default_urls_are_not_in_the_help() -> None:
+    class Stored(Vault):
+        event_deduplication = URL
+
+    assert "127.0.0.1/0" in Stored().configuration_help()
+    assert "sesame" not in Stored().configuration_help()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--max_hops", URL], ["--port", URL], ["--service_registry_urls", f'["", "{URL}"]'], [URL]],
+)
+def test_the_password_of_a_url_in_the_wrong_place_is_not_shown(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        Vault().configure(words)
+
+    err = capsys.readouterr().err
+    assert "redis://ada:********@127.0.0.1/0" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("vault.ini", "password sesame"), ("vault.ini", "[password = sesame"), (".env", "A sesame")],
+)
+def test_a_line_that_is_no_setting_is_not_shown(
+    name: str, line: str, in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (in_empty_folder / name).write_text(f"{line}\n")
+    with pytest.raises(SystemExit):
+        Vault().configure([] if name == ".env" else ["--config", name])
+
+    assert capsys.readouterr().err.startswith(f"vault: {name}: line 1: expected ")
+
+
+def test_a_traceback_does_not_show_a_secret() -> None:
+    configurable = Configurable("checked", secret=True, template=refuse)
+    configurable.set_value("sesame")
+    with pytest.raises(ValueError, match="not shown") as caught:
+        configurable.get_final_value()
+
+    assert "sesame" not in "".join(traceback.format_exception(caught.value))
+
+
+class Setter(Vault):
+    configurables = [*Vault.configurables, Configurable("code", secret=True)]
+
+    @property
+    def code(self) -> str:
+        return "1234"
+
+    @code.setter
+    def code(self, value: str) -> None:
+        if value.startswith("1"):
+            raise ValueError(f"{value} is too short")
+        raise ServiceConfigurationError(f"{value} is too long")
+
+
+class Numbers(BaseConfigurator):
+    def load(self) -> None: ...
+
+    def get(self, name: str) -> Any:
+        return {"secret_key": 12345}.get(name)
+
+
+class Numbered(Vault):
+    configurators = [Numbers()]
+
+
+@pytest.mark.parametrize(
+    ("cls", "words", "line"),
+    [
+        (Setter, ["--code", "12345"], "--code: cannot be used (the value is a secret"),
+        (Setter, ["--code", "012345"], "--code: cannot be used (the value is a secret"),
+        (Vault, ["--service_registry_token", ""], "must be a text that is not empty, or None, not"),
+        (Numbered, [], "<Numbers>: Numbered.secret_key must be a text or bytes, not ********"),
+    ],
+)
+def test_a_secret_that_the_service_refuses_is_not_shown(
+    cls: type[MicroService], words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cls().configure(words)
+
+    err = capsys.readouterr().err
+    assert line in err
+    assert "12345" not in err
+
+
 def test_a_file_stands_for_what_is_in_it(in_empty_folder: Path) -> None:
     path = in_empty_folder / "token"
-    path.write_text("sesame\n")
+    path.write_text("\ufeffsesame\r\n", encoding="utf-8")
     service = Vault()
     service.configure([f"--password=file:{path}"])
 
@@ -94,7 +204,7 @@ def test_a_list_may_be_in_a_file(
     source: str, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = in_empty_folder / "hosts"
-    path.write_text("a.b, c.d\n")
+    path.write_text("a.b, c.d\n" if source == "option" else "a.b\nc.d\n")
     service = Vault()
     if source == "variable":
         monkeypatch.setenv("GEMSTONE_ALLOWED_HOSTS", f"file:{path}")
@@ -116,3 +226,11 @@ def test_a_file_that_cannot_be_read_is_one_line(
     assert caught.value.code == 2
     reason = "No such file or directory" if content is None else "is not UTF-8"
     assert capsys.readouterr().err == f"vault: --password: {path}: {reason}\n"
+
+
+def test_a_file_that_never_ends_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        Vault().configure(["--password=file:/dev/zero"])
+
+    line = "vault: --password: /dev/zero: is longer than 1000000 bytes\n"
+    assert capsys.readouterr().err == line

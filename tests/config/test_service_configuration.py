@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +64,61 @@ def test_falsy_values_count() -> None:
     service.configure(["--limit", "0", "--motto", ""])
 
     assert (service.limit, service.motto) == (0, "")
+
+
+def test_what_was_found_before_keeps_its_source() -> None:
+    service = Configured()
+    service.configure(["--limit", "7"])
+    service.configure(["--port", "81"])
+
+    sources = {setting.name: setting.source for setting in service.get_settings()}
+    assert (sources["limit"], sources["port"]) == ("--limit", "--port")
+
+
+class Computed(Configured):
+    configurables = [*Configured.configurables, Configurable("rate"), Configurable("fixed")]
+    _rate = 1
+
+    @property
+    def rate(self) -> int:
+        return self._rate
+
+    @rate.setter
+    def rate(self, value: str) -> None:
+        if not value.isdecimal():
+            raise ValueError(f"a rate is a number, not {value}")
+        self._rate = int(value)
+
+    @property
+    def fixed(self) -> int:
+        return 1
+
+
+def test_a_property_is_set_by_its_setter() -> None:
+    service = Computed()
+    service.configure(["--rate", "7"])
+
+    assert service.rate == 7
+    assert "property object" not in service.configuration_help()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--rate", "x"], "configured: --rate: a rate is a number, not x\n"),
+        (["--fixed", "x"], "configured: --fixed: property 'fixed'"),
+    ],
+)
+def test_what_a_setter_refuses_is_one_line(
+    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        Computed().configure(words)
+
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith(text)
+    assert err.count("\n") == 1
 
 
 def test_what_is_not_given_stays_as_it_was_set() -> None:
@@ -141,6 +197,38 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     assert out == ""
     assert err.count("\n") == 1
     assert text in err
+
+
+def test_a_configurator_needs_no_base_class() -> None:
+    class Plain:
+        def load(self) -> None: ...
+
+        def get(self, name: str) -> Any:
+            return {"limit": 3}.get(name)
+
+    class Service(Configured):
+        configurators = [Plain()]  # type: ignore[list-item]
+
+    service = Service()
+    service.configure([])
+    assert service.limit == 3
+
+
+def test_a_configurator_whose_source_cannot_be_read_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Absent(Fixed):
+        def load(self) -> None:
+            Path("/nowhere/settings").read_text()
+
+    class Service(Configured):
+        configurators = [Absent()]
+
+    with pytest.raises(SystemExit) as caught:
+        Service().configure([])
+    assert caught.value.code == 2
+    line = "configured: [Errno 2] No such file or directory: '/nowhere/settings'\n"
+    assert capsys.readouterr().err == line
 
 
 def test_a_configurator_of_ones_own_may_refuse_too(capsys: pytest.CaptureFixture[str]) -> None:
