@@ -18,6 +18,7 @@ import flask
 from gevent.threadpool import ThreadPoolExecutor
 
 from ..config import Seconds
+from ..config.masks import without_passwords
 from ..dispatch import Dispatcher
 from ..errors import ServiceConfigurationError
 from ..ops import Lifecycle
@@ -398,7 +399,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
         return ContextExecutor(min(32, (os.cpu_count() or 1) + 4))
 
     def get_current_configuration(self) -> dict[str, Any]:
-        """The settings that are in force."""
+        """The settings that are in force, without secrets and the passwords in URLs."""
         return {
             "name": self.name,
             "host": self.host,
@@ -406,7 +407,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
             "endpoint": self.endpoint,
             "accessible_at": self.accessible_at,
             "autodiscovery": {
-                "service_registry_urls": list(self.service_registry_urls),
+                "service_registry_urls": list(map(without_passwords, self.service_registry_urls)),
                 "service_registry_ping_interval": self.service_registry_ping_interval,
             },
             "max_parallel_blocking_tasks": self.max_parallel_blocking_tasks,

@@ -121,7 +121,11 @@ def test_the_configuration_can_be_sent_as_json(make_client: Any) -> None:
 
 
 def test_the_configuration_keeps_secrets(make_service: Any) -> None:
-    assert "s3cret" not in str(make_service(secret_key="s3cret").get_current_configuration())
+    urls = ["http://ada:s3cret@registry/api"]
+    service = make_service(secret_key="s3cret", service_registry_urls=urls)
+
+    assert "s3cret" not in str(service.get_current_configuration())
+    assert service.service_registry_urls == urls
 
 
 def test_changing_what_was_returned_changes_no_setting() -> None:
