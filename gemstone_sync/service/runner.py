@@ -6,6 +6,7 @@ import atexit
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from gevent.event import Event
 
 from ..concurrency import USER_FAULTS, current_call, is_patched
 from ..errors import ServiceConfigurationError
-from ..ops import Lifecycle
+from ..ops import Lifecycle, show_logs
 from ..ops.health import State
 from ..server import (
     WORKER_BOOT_ERROR,
@@ -198,12 +199,17 @@ class Runner:
         if state is State.RUNNING:
             return
         if state is State.NEW:
+            if current_worker() is not None:
+                show_logs()  # gunicorn sets up its own loggers only
             self._configure()
             atexit.register(self.stop)
             try:
                 self.start_work_only(announce=True)
-            except Exception:
+            except Exception as error:
                 self._lifecycle.state = State.FAILED
+                if isinstance(error, ServiceConfigurationError) and current_worker() is not None:
+                    sys.stderr.write(f"{error}\n")
+                    raise _worker_cannot_boot() from None
                 self._service.logger.exception("%s could not start", self._service.name)
                 self._started.set()
         elif state is State.STARTING:
@@ -216,8 +222,7 @@ class Runner:
             self._lifecycle.state = State.FAILED
             if current_worker() is None:
                 raise
-            # gunicorn would start the next worker with the same settings, again and again.
-            raise SystemExit(WORKER_BOOT_ERROR) from None
+            raise _worker_cannot_boot() from None
 
     def start_under_gunicorn(self) -> None:
         """Start in the worker that loads the application, once it has booted.
@@ -297,6 +302,11 @@ class Runner:
         # After the start hooks: the handlers are started behind them.
         self._hooks_done.wait(self._service.stop_timeout)
         self._service._traffic.stop_receiving(self._service.stop_timeout)
+
+
+def _worker_cannot_boot() -> SystemExit:
+    """Ends gunicorn, which would start the next worker with the same settings, again and again."""
+    return SystemExit(WORKER_BOOT_ERROR)
 
 
 def _call_all(functions: Sequence[Callable[[], None]]) -> None:

@@ -86,6 +86,7 @@ def test_the_hooks_run_in_each_worker(served):
 
     assert diary.pids("start") == started
     assert sorted(diary.pids("stop")) == sorted(started)
+    assert running.stderr.count(" INFO worker stopped\n") == 2
     assert "Traceback" not in running.stderr
     assert "Warning" not in running.stderr
 
@@ -106,12 +107,19 @@ def test_environment_and_files_apply_under_gunicorn(preload, tmp_path):
         assert result_of(call(port, "configured")) == ["from the file", 1234]
 
 
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ({"GEMSTONE_MAX_HOPS": "x"}, "worker: GEMSTONE_MAX_HOPS: must be a whole number, not 'x'"),
+        ({"GEMSTONE_TEMPLATE_DIR": "/absent"}, "Worker: no directory /absent"),
+    ],
+    ids=["not read", "not usable"],
+)
 @pytest.mark.parametrize("kind", ["gevent", "gemstone_sync.server.GunicornWorker"])
-def test_a_wrong_setting_ends_gunicorn_with_one_line(kind, tmp_path):
+def test_a_wrong_setting_ends_gunicorn_with_one_line(kind, setting, line, tmp_path):
     """And does not have it start one worker after another."""
-    with workers(tmp_path, 1, "-k", kind, GEMSTONE_MAX_HOPS="x") as (running, diary):
+    with workers(tmp_path, 1, "-k", kind, **setting) as (running, diary):
         assert running.wait() == 3
-        line = "worker: GEMSTONE_MAX_HOPS: must be a whole number, not 'x'\n"
         assert running.stderr.count(line) == 1
         assert "Traceback" not in running.stderr
         assert not diary.pids("start")
