@@ -183,8 +183,10 @@ def _make(answers: Mapping[str, str], project: Path) -> None:
             _refuse_existing(project)
             os.rename(made, project)
     except OSError as error:
+        cause = error.__cause__ or error  # cookiecutter's own error says nothing of the reason
+        reason = getattr(cause, "strerror", None) or error
         raise CommandFailed(
-            f"cannot make {project}: {error.strerror or error}; choose another --output", USAGE
+            f"cannot make {project}: {reason}; choose another --output", USAGE
         ) from None
 
 

@@ -1,17 +1,28 @@
 """Projects that were made from the template: what is in them; and the user who makes them."""
 
 import os
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
+
+from tests.helpers import REPOSITORY
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+TEMPLATE = REPOSITORY / "gemstone_sync" / "template"
+
 #: Quotes, escapes, templates, characters of every width.
 ODD_TEXT = """Ada "Countess" O'Lace \\n \\u0041 {{ 7 * 7 }} {% endraw %} {# x #} <b> & é 名 😀"""
+
+
+def check_name(name: str) -> None:
+    """Raise a ValueError for a name that the template refuses."""
+    hook = runpy.run_path(str(TEMPLATE / "hooks" / "pre_gen_project.py"))
+    hook["CHECKS"]["name"](name)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -13,8 +13,9 @@ import pexpect.fdpexpect
 import pytest
 import yaml
 
-from tests.cli.projects import ODD_TEXT, metadata_of
-from tests.cli.support import GEMSTONE, environment, line_of, run
+from tests.cli.projects import ODD_TEXT, check_name, metadata_of
+from tests.cli.support import GEMSTONE, Done, environment, line_of, run
+from tests.discovery.support import absent
 from tests.helpers import LIMIT
 
 # What it makes
@@ -132,6 +133,10 @@ def test_the_users_settings_of_cookiecutter_do_not_count(home: dict[str, str], w
         (["Flask"], "another flask"),
         (["gemstone-sync"], "another gemstone_sync"),
         (["tests"], "another tests"),
+        (["Test"], "another test"),
+        (["PyYAML"], "another pyyaml"),
+        (["activate"], "another activate"),
+        (["jobs"], "the shell's own"),
         (["a" * 64], "63"),
         (["shop", "--version", "one"], "--version: 'one'"),
         (["shop", "--version", "1.0+local"], "--version"),
@@ -165,6 +170,31 @@ def test_a_directory_that_cannot_be_written_is_one_line(work: Path, output: str)
     (work / "file").touch()
     assert output in line_of(run("new", "shop", "--output", output, cwd=work), 2)
     assert os.listdir(work) == ["file"]
+
+
+def test_each_word_of_the_shell_is_refused(work: Path) -> None:
+    listing = subprocess.run(["bash", "-c", "compgen -bk"], capture_output=True, text=True)
+    words = {word for word in listing.stdout.split() if word.isalpha()}
+    assert {"jobs", "select"} < words
+    for word in words:
+        with pytest.raises(ValueError, match="is no name for a service"):
+            check_name(word)
+
+
+@pytest.mark.parametrize("room", [3, 6])
+def test_a_full_disk_is_one_line_with_the_reason(work: Path, room: int) -> None:
+    mount = f'mount -t tmpfs -o nr_inodes={room} tmpfs "$0" && exec "$1" new shop --output "$0"'
+    ended = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, work, GEMSTONE],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    if ended.stderr.startswith("unshare:"):
+        absent(ended.stderr)
+    line = line_of(Done(ended.returncode, ended.stdout, ended.stderr), 2)
+    assert line.endswith("shop: No space left on device; choose another --output")
 
 
 # On a terminal

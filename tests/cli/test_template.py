@@ -4,20 +4,19 @@ import configparser
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 import gemstone_sync
-from tests.cli.projects import ODD_TEXT, files_of, metadata_of, read_toml
+from tests.cli.projects import ODD_TEXT, TEMPLATE, files_of, metadata_of, read_toml
 from tests.cli.support import environment, run
-from tests.helpers import LIMIT, REPOSITORY
-
-TEMPLATE = REPOSITORY / "gemstone_sync" / "template"
+from tests.discovery.support import absent
+from tests.helpers import LIMIT
 
 #: What the document names, and what deployment needs.
 FILES = {
@@ -143,6 +142,21 @@ def test_kubernetes_asks_what_the_service_answers(project: Path) -> None:
     assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"] == labels
 
 
+@pytest.mark.parametrize("name", ["null", "Yes", "off"])
+def test_in_kubernetes_a_name_is_text_whatever_yaml_makes_of_it(work: Path, name: str) -> None:
+    assert run("new", name, cwd=work).code == 0
+    manifest = (work / name / "deploy" / "kubernetes.yaml").read_text("utf-8")
+    deployment, service = yaml.safe_load_all(manifest)
+    label = {"app.kubernetes.io/name": name.lower()}
+    pod = deployment["spec"]["template"]
+    for thing in (deployment, service):
+        assert thing["metadata"] == {"name": name.lower(), "labels": label}
+    assert pod["metadata"]["labels"] == service["spec"]["selector"] == label
+    assert pod["spec"]["containers"][0]["name"] == name.lower()
+    secret = pod["spec"]["containers"][0]["env"][-1]["valueFrom"]["secretKeyRef"]
+    assert secret["name"] == name.lower()
+
+
 def test_the_image_has_what_its_server_needs(project: Path) -> None:
     lines = (project / "Dockerfile").read_text("utf-8").splitlines()
     copied = {
@@ -162,17 +176,63 @@ def test_the_image_has_what_its_server_needs(project: Path) -> None:
     for name in copied:
         assert (project / name).exists()
         assert f"!{name}" in kept
+    # A change of the code leaves the layer of its dependencies as it is.
+    install = next(i for i, line in enumerate(lines) if "pip install" in line)
+    assert install < lines.index("COPY myservice/ myservice/")
     assert lines[-1] == 'CMD ["gunicorn"]'
+    assert f"'GET', '{gemstone_sync.MicroService.health_live_path}'" in lines[-2]
     assert "USER 10001:10001" in lines
 
 
-def test_systemd_waits_for_calls_in_flight(project: Path) -> None:
+def unit_of(project: Path) -> configparser.ConfigParser:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
-    unit.read(project / "deploy" / "myservice.service")
-    scope: dict[str, Any] = {}
-    exec((project / "gunicorn.conf.py").read_text("utf-8"), scope)
-    assert scope["graceful_timeout"] == gemstone_sync.MicroService.stop_timeout
-    assert int(unit["Service"]["TimeoutStopSec"]) > scope["graceful_timeout"]
+    unit.read(project / "deploy" / f"{project.name}.service")
+    return unit
+
+
+def test_gunicorn_takes_its_settings_and_has_time_for_calls_in_flight(project: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "--check-config", "--print-config"],
+        cwd=project,
+        env=environment({"GEMSTONE_HOST": "::1", "PYTHONDONTWRITEBYTECODE": "1"}),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert done.returncode == 0, done.stderr
+    settings = dict(re.findall(r"(?m)^(\w+) += (.*)$", done.stdout))
+    assert settings["wsgi_app"] == "myservice.service:MyService()"
+    assert settings["worker_class"] == "gemstone_sync.server.GunicornWorker"
+    assert settings["bind"] == "['[::1]:8000']"
+    assert float(settings["graceful_timeout"]) == gemstone_sync.MicroService.stop_timeout
+    (wait_of_docker,) = re.findall(r"--stop-timeout (\d+)", (project / "README.md").read_text())
+    for wait in (unit_of(project)["Service"]["TimeoutStopSec"], wait_of_docker):
+        assert int(wait) > gemstone_sync.MicroService.stop_timeout
+
+
+@pytest.mark.parametrize("name", ["backup", "long-name" * 7])
+def test_systemd_runs_it_as_a_user_of_its_own(work: Path, name: str) -> None:
+    assert run("new", name, cwd=work).code == 0
+    service = unit_of(work / name)["Service"]
+    assert service["DynamicUser"] == "yes"
+    # Longer, it is no name for a user; a plain one may be that of a user who is there already.
+    assert re.fullmatch("svc-.{1,27}", service["User"])
+
+
+def test_systemd_finds_no_fault_with_its_unit(project: Path, tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        absent("systemd-analyze is not installed")
+    program = tmp_path / "myservice" / "venv" / "bin" / "gunicorn"
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    text = (project / "deploy" / "myservice.service").read_text("utf-8")
+    unit = tmp_path / "myservice.service"
+    unit.write_text(text.replace("/opt/", f"{tmp_path}/"), "utf-8")
+    for words in (["verify", "--man=no"], ["security", "--offline=true", "--threshold=20"]):
+        done = subprocess.run(
+            ["systemd-analyze", *words, unit], capture_output=True, text=True, timeout=LIMIT
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
 def test_its_continuous_integration_runs_its_tests(project: Path) -> None:

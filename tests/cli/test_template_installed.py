@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gemstone_sync import RemoteService
-from tests.cli.projects import files_of
+from tests.cli.projects import check_name, files_of, metadata_of
 from tests.cli.support import environment, run
 from tests.helpers import LIMIT, REPOSITORY, Program, exchange, message
 
@@ -52,11 +52,20 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def with_service(programs: Path, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with the project installed, from a copy, with what its tests need."""
-    copy = tmp_path_factory.mktemp("copy") / "myservice"
-    shutil.copytree(project, copy)
-    do(programs / "pip", "install", "--quiet", f"{copy}[test]", cwd=copy)
-    shutil.rmtree(copy)
+    """The same with the project installed, step by step as its image is built, and with pytest."""
+    folder = tmp_path_factory.mktemp("build")
+    stage = (project / "Dockerfile").read_text("utf-8").split("\nFROM ")[0]
+    for step, line in re.findall(r"(?m)^(COPY|RUN) (.*)$", stage):
+        words = line.split()
+        if step == "COPY":
+            for name in words[:-1]:
+                copy = shutil.copytree if name.endswith("/") else shutil.copy
+                copy(project / name, folder / name)
+        elif words[0] != "python":  # which would make the environment
+            do(*line.replace("/venv/bin", str(programs)).split(), cwd=folder)
+    needed = metadata_of(project)["optional-dependencies"]["test"]
+    do(programs / "pip", "install", "--quiet", *needed, cwd=folder)
+    shutil.rmtree(folder)
     return programs
 
 
@@ -117,7 +126,7 @@ def assert_that_it_is_healthy(programs: Path, project: Path, port: int) -> None:
     for number, code in ((port, 0), (1, 1)):  # nobody listens on port 1
         done = subprocess.run(
             [programs / words[0], *words[1:]],
-            env=environment({"GEMSTONE_PORT": str(number)}),
+            env=environment({"GEMSTONE_PORT": str(number), "http_proxy": "http://127.0.0.1:1"}),
             capture_output=True,
             timeout=LIMIT,
         )
@@ -153,6 +162,39 @@ def test_the_tests_of_the_project_pass(with_service: Path, project: Path, tmp_pa
     assert "6 passed" in do(with_service / "python", "-m", "pytest", cwd=tests)
 
 
+LIST_NAMES = """
+import importlib.metadata, json, os, sys
+
+distributions = {each.metadata["Name"] for each in importlib.metadata.distributions()}
+modules = importlib.metadata.packages_distributions()
+programs = os.listdir(os.path.dirname(sys.executable))
+print(json.dumps([*distributions, *modules, *programs]))
+"""
+
+
+def test_no_name_may_take_the_place_of_what_is_installed(
+    with_service: Path, tmp_path: Path
+) -> None:
+    names = json.loads(do(with_service / "python", "-c", LIST_NAMES, cwd=tmp_path))
+    assert {"activate", "flask", "Flask", "python-dotenv"} < set(names)
+    for name in set(names) - {"myservice"}:
+        with pytest.raises(ValueError, match="is no name for a service"):
+            check_name(name)
+
+
+def test_the_calls_of_its_readme_work_as_written(
+    with_service: Path, tmp_path: Path, start: Callable[..., Program], project: Path
+) -> None:
+    program = start(with_service / "myservice", "start", "--port=0", folder=tmp_path)
+    port = port_in_log(program, r"listens on http://127\.0\.0\.1:(\d+)/api")
+    readme = (project / "README.md").read_text("utf-8")
+    calls = re.findall(r"(?ms)^```sh\n((?:gemstone|curl) .*?)^```", readme)
+    assert len(calls) == 2
+    for call in calls:
+        own = f'PATH="{with_service}:$PATH" {call.replace(":8000", f":{port}")}'
+        assert "hello world" in do("bash", "-c", own, cwd=tmp_path)
+
+
 def test_the_service_answers_until_a_signal(
     with_service: Path, tmp_path: Path, start: Callable[..., Program], project: Path
 ) -> None:
@@ -170,7 +212,12 @@ def test_gunicorn_serves_it_by_the_projects_settings(
 ) -> None:
     for name in ("gunicorn.conf.py", "myservice.toml"):  # as the Dockerfile does
         shutil.copy(project / name, tmp_path)
-    variables = {"GEMSTONE_PORT": "0", "WEB_CONCURRENCY": "2", "HOME": str(tmp_path)}
+    variables = {
+        "GEMSTONE_ACCESS_LOG": "true",
+        "GEMSTONE_PORT": "0",
+        "HOME": str(tmp_path),
+        "WEB_CONCURRENCY": "2",
+    }
     program = start(with_service / "gunicorn", folder=tmp_path, environment=variables)
     port = port_in_log(program, r"Listening at: http://127\.0\.0\.1:(\d+)")
     program.port = port
@@ -179,4 +226,5 @@ def test_gunicorn_serves_it_by_the_projects_settings(
     assert_that_it_is_healthy(with_service, project, port)
     program.wait_until(lambda: program.stderr.count("Booting worker") == 2, "two workers")
     assert program.terminate() == 0
+    assert re.search(r'(?m)^\[.+\] \[\d+\] \[INFO\] .*"POST /api HTTP/1.1" 200 ', program.stderr)
     assert "Traceback" not in program.stderr

@@ -20,15 +20,27 @@ _LONGEST_NAME = 63  # of a Kubernetes object, which is a DNS label (RFC 1123)
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*((a|b|rc)[0-9]+)?(\.post[0-9]+)?(\.dev[0-9]+)?")
 _LONGEST_VERSION = 64
 
-#: Packages and commands that the service itself needs, and directories of the project.
+#: Packages and commands that the service itself and its tests need, and directories of the project.
 _TAKEN = frozenset(
     """
     gemstone gemstone_sync
     amqp blinker certifi charset_normalizer click configargparse dotenv flask gevent greenlet
-    gunicorn httptools idna itsdangerous jinja2 kombu markupsafe msgspec packaging pydantic redis
-    requests tomli urllib3 vine werkzeug yaml zope
-    cookiecutter pip pkg_resources pytest python python3 ruff setuptools wheel
-    build deploy dist tests
+    gunicorn gunicornc httptools idna ipython itsdangerous jinja2 kombu markupsafe msgspec
+    normalizer packaging pydantic python_dotenv pyyaml redis requests tomli typing_extensions
+    urllib3 vine watchfiles werkzeug yaml zope
+    exceptiongroup iniconfig pluggy py pygmentize pygments pytest
+    activate cookiecutter pip pip3 pkg_resources python python3 ruff setuptools wheel
+    build conftest deploy dist test tests
+    """.split()  # noqa: SIM905
+)
+
+#: Commands and words of bash: what is typed after one never starts the service.
+_OF_THE_SHELL = frozenset(
+    """
+    alias bg bind builtin caller case cd command compgen complete compopt coproc declare dirs disown
+    do done echo enable esac eval exec exit export false fc fg fi function getopts hash help history
+    jobs kill let local logout mapfile popd printf pushd pwd read readarray readonly set shift shopt
+    source suspend test then times trap true type typeset ulimit umask unalias unset until wait
     """.split()  # noqa: SIM905
 )
 
@@ -52,6 +64,8 @@ def _check_name(name: str) -> None:
             f"{name!r} is no name for a service: its package would take the place of another "
             f"{package}"
         )
+    if name in _OF_THE_SHELL:
+        raise ValueError(f"{name!r} is no name for a service: its command would be the shell's own")
 
 
 def _check_version(version: str) -> None:
