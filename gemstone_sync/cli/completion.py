@@ -1,25 +1,157 @@
-"""``gemstone completion``: the script that makes a shell complete the command."""
+"""``gemstone completion``: the script that makes a shell complete the command, and its answers.
+
+A script sends the line up to the cursor to ``gemstone completion SHELL --answer LINE``. The answer
+is a line ``words``, ``file`` or ``dir``; after ``words``, a line for each word that may stand at
+the cursor: the word, a tab, what it means. For ``file`` and ``dir`` the shell completes a path.
+
+click's own scripts are not used. They cut descriptions at a comma (fish), break words at a colon
+(bash), fail where completion is loaded later (zsh), and show the errors of a line that is wrong.
+"""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
+
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import ShellComplete
 
 __all__ = ["completion"]
 
+# COMP_LINE, because COMP_WORDS is broken at each colon and equals sign. What bash completes is the
+# part after the last of these, so that the part before is taken from the answers.
+# Bash before 4.4 has no nosort, and before 4.0 no compopt: there words are sorted, and no paths.
+_BASH = r"""
+_gemstone_completion() {
+    local line=${COMP_LINE:0:COMP_POINT} kind value help
+    local word=${line##*[[:space:]]}
+    local before=${word%"${word##*[$COMP_WORDBREAKS]}"}
+    COMPREPLY=()
+    {
+        read -r kind
+        while IFS=$'\t' read -r value help; do
+            COMPREPLY+=("${value#"$before"}")
+        done
+    } < <("${1/#\~/$HOME}" completion bash --answer "$line" 2>/dev/null)
+    case $kind in
+        file) compopt -o default ;;
+        dir) compopt -o dirnames ;;
+    esac 2>/dev/null
+}
+for _gemstone_name in gemstone gemstone-sync; do
+    complete -o nosort -F _gemstone_completion "$_gemstone_name" 2>/dev/null ||
+        complete -F _gemstone_completion "$_gemstone_name"
+done
+unset _gemstone_name
+"""
+
+# Where compinit has not run yet, the first prompt is waited for: a compinit that runs later forgets
+# what was defined before.
+_ZSH = r"""
+_gemstone_completion() {
+    local kind value help
+    local -a found
+    ${(Q)~words[1]} completion zsh --answer "${(j: :)words[1,CURRENT-1]} $PREFIX" 2>/dev/null | {
+        read -r kind
+        while IFS=$'\t' read -r value help; do
+            found+=("${value//:/\\:}${help:+:$help}")
+        done
+    }
+    case $kind in
+        file) compset -P '--*='; _files ;;
+        dir) compset -P '--*='; _files -/ ;;
+        *) _describe -V gemstone found ;;
+    esac
+}
+_gemstone_register() {
+    (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
+    compdef _gemstone_completion gemstone gemstone-sync
+    add-zsh-hook -d precmd _gemstone_register
+}
+autoload -Uz add-zsh-hook
+if (( $+functions[compdef] )); then
+    _gemstone_register
+else
+    add-zsh-hook precmd _gemstone_register
+fi
+"""
+
+_FISH = r"""
+function _gemstone_completion
+    set -l program (string replace -r '^~' $HOME -- (commandline -opc)[1])
+    set -l line (commandline -cp | string collect)
+    set -l answer (env $program completion fish --answer $line 2>/dev/null)
+    set -l option (string match -r -- '^--[^=]*=' (commandline -ct))
+    set -l path (string replace -r -- '^--[^=]*=' '' (commandline -ct))
+    switch "$answer[1]"
+        case file
+            string join -- \n "$option"(__fish_complete_path $path)
+        case dir
+            string join -- \n "$option"(__fish_complete_directories $path)
+        case words
+            string join -- \n $answer[2..]
+    end
+end
+for name in gemstone gemstone-sync
+    complete --no-files --keep-order --command $name --arguments "(_gemstone_completion)"
+end
+"""
+
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
+@click.argument("shell", type=click.Choice(list(_SCRIPTS)))
+@click.option("--answer", metavar="LINE", hidden=True, help="Answer the script of SHELL.")
+def completion(shell: str, answer: str | None) -> None:
     """Print the completion script of SHELL.
 
     \b
     bash:  eval "$(gemstone completion bash)"     in ~/.bashrc
     zsh:   eval "$(gemstone completion zsh)"      in ~/.zshrc
-    fish:  gemstone completion fish > ~/.config/fish/completions/gemstone.fish
+    fish:  gemstone completion fish | source      in ~/.config/fish/config.fish
+
+    After gemstone run, the services in the working directory are completed, and the options of the
+    one that is named. Their files are read for that, and not run.
     """
+    if answer is None:
+        click.echo(_SCRIPTS[shell].strip())
+    else:
+        click.echo("\n".join(_answer_to(answer)))
+
+
+def _answer_to(line: str) -> Iterator[str]:
+    """The lines that a script reads."""
     from .main import gemstone
 
-    found = get_completion_class(shell)
-    assert found is not None
-    click.echo(found(gemstone, {}, "gemstone", "_GEMSTONE_COMPLETE").source())
+    words, word = _words_of(line)
+    name, equals, value = word.partition("=")
+    is_option = word.startswith("--") and equals == "="
+    if is_option:  # --name=value is completed as --name value
+        words, word = [*words, name], value
+    items = ShellComplete(gemstone, {}, "gemstone", "").get_completions(words[1:], word)
+    kind = next((item.type for item in items if item.type != "plain"), "words")
+    yield kind
+    before = name + equals if is_option else ""
+    for item in items if kind == "words" else []:
+        meaning = " ".join((item.help or "").split())
+        yield f"{before}{item.value}\t{meaning}"
+
+
+def _words_of(line: str) -> tuple[list[str], str]:
+    """The words of a line as a shell reads them, and the last one, which is not complete.
+
+    >>> _words_of("gemstone call_raw 'http://x")
+    (['gemstone', 'call_raw'], 'http://x')
+    >>> _words_of("gemstone run ")
+    (['gemstone', 'run'], '')
+    """
+    lexer = shlex.shlex(line, posix=True)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    words: list[str] = []
+    try:
+        words.extend(lexer)
+    except ValueError:  # a quotation that is not closed yet
+        return words, lexer.token
+    return (words, "") if line[-1:].isspace() else (words[:-1], words[-1])

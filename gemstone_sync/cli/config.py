@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .output import show
+from .target_completion import TargetCommand, complete_target, complete_words
 
 if TYPE_CHECKING:
     from ..service.settings import Setting
@@ -18,12 +19,20 @@ _OWN = ("--json", "--changed")
 
 
 @click.command(
-    options_metavar="[--changed] [--json]", context_settings={"allow_interspersed_args": False}
+    cls=TargetCommand,
+    options_metavar="[--changed] [--json]",
+    context_settings={"allow_interspersed_args": False},
 )
 @click.option("--changed", is_flag=True, help="Leave out what has its default.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
-@click.argument("target")
-@click.argument("words", metavar="[OPTIONS OF THE SERVICE]...", nargs=-1, type=click.UNPROCESSED)
+@click.argument("target", shell_complete=complete_target)
+@click.argument(
+    "words",
+    metavar="[OPTIONS OF THE SERVICE]...",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    shell_complete=complete_words,
+)
 def config(target: str, words: tuple[str, ...], changed: bool, as_json: bool) -> None:
     """Show the settings that TARGET would run with here and now, and where each comes from.
 

@@ -10,6 +10,7 @@ however it went, the pipe ends, and so does the child.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -32,7 +33,8 @@ __all__ = ["Reloader", "join", "run"]
 #: What the parent tells the child: the number of the pipe, and the port for ``--port random``.
 _VARIABLE = "_GEMSTONE_RELOADER"
 
-_SUFFIXES = (".py", ".toml", ".yaml", ".yml", ".ini")
+#: Not .json: programs keep what they write in such files.
+_SUFFIXES = (".py", ".toml", ".yaml", ".yml", ".ini", ".cfg")
 
 #: How a process is stopped: the signal, and the seconds that it has to end. The second SIGTERM says
 #: to a service, or to a parent of workers, that calls in flight are to be cut off now.
@@ -56,10 +58,10 @@ def run(target: str, words: Sequence[str]) -> int:
     :returns: the exit code: 0; that of a child that ended with a usage error before any change.
     :raises CommandFailed: when watchfiles is not installed, or the files cannot be watched.
     """
-    folders = _folders(target)
+    folders, files = _folders(target), _files(words)
     signals = _Signals()
     with signals, _kept_port() as port, _Child([target, *words], port) as child:
-        changes = _watch(folders, signals)
+        changes = _watch(folders, files, signals)
         next(changes, None)  # watched from here on: a change while the service starts counts too
         child.start()
         code = _serve(child, changes)
@@ -197,8 +199,28 @@ def _folders(target: str) -> list[str]:
     return [str(here)] if inside else [str(here), str(file.parent)]
 
 
-def _watch(folders: list[str], signals: _Signals) -> Iterator[list[str]]:
+def _files(words: Sequence[str]) -> list[str]:
+    """The files that are given by ``--config FILE``, wherever they are."""
+    given = [file for word, file in itertools.pairwise(words) if word == "--config"]
+    given += [word.partition("=")[2] for word in words if word.startswith("--config=")]
+    return [os.path.abspath(file) for file in given]
+
+
+def _stamp(file: str) -> tuple[int, ...]:
+    """What differs when a file was written, replaced, or removed."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return ()
+    return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def _watch(folders: list[str], files: list[str], signals: _Signals) -> Iterator[list[str]]:
     """The paths that changed since the last time, again and again; none when time has passed.
+
+    :param folders: all below them is watched, and counts by its name.
+    :param files: these count by whatever name. They are looked at each time, rather than watched:
+        the folder of one may be large, and a link may be put in the place of another.
 
     What changes between two times is not lost: one watcher collects it all the while.
     """
@@ -214,7 +236,8 @@ def _watch(folders: list[str], signals: _Signals) -> Iterator[list[str]]:
         ignore_dirs = (*watchfiles.DefaultFilter.ignore_dirs, "site-packages", ".nox", "venv")
 
         def __call__(self, change: watchfiles.Change, path: str) -> bool:
-            if not path.endswith(_SUFFIXES) and os.path.basename(path) != ".env":
+            counts = path.endswith(_SUFFIXES) or os.path.basename(path) == ".env"
+            if not counts or path in files:
                 return False
             folder = next((f for f in folders if path.startswith(f)), folders[0])
             # Relative: the folders above may be called as they like.
@@ -228,9 +251,12 @@ def _watch(folders: list[str], signals: _Signals) -> Iterator[list[str]]:
         yield_on_timeout=True,
         ignore_permission_denied=True,
     )
+    stamps = {file: _stamp(file) for file in files}
     try:
         for changes in found:
-            yield sorted({path for _, path in changes})
+            before, stamps = stamps, {file: _stamp(file) for file in files}
+            rewritten = {file for file in files if stamps[file] != before[file]}
+            yield sorted({path for _, path in changes} | rewritten)
     except (OSError, RuntimeError) as error:  # the latter: more folders than the system allows
         raise CommandFailed(f"cannot watch {', '.join(folders)}: {error}", USAGE) from None
 

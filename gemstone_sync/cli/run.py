@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .faults import USAGE, CommandFailed
+from .target_completion import TargetCommand, complete_target, complete_words
 
 if TYPE_CHECKING:
     from ..service import MicroService
@@ -18,7 +19,7 @@ __all__ = ["run"]
 _HELP = ("-h", "--help")
 
 
-class _RunCommand(click.Command):
+class _RunCommand(TargetCommand):
     """Its own options stand anywhere; every word after TARGET that is none is the service's.
 
     Which options the service has, and which of them take a value, is known once it is loaded: so
@@ -42,8 +43,14 @@ class _RunCommand(click.Command):
     context_settings={"allow_interspersed_args": False, "help_option_names": list(_HELP)},
 )
 @click.option("--reload", is_flag=True, help="Start again when a file of the program changes.")
-@click.argument("target")
-@click.argument("words", metavar="[OPTIONS OF THE SERVICE]...", nargs=-1, type=click.UNPROCESSED)
+@click.argument("target", shell_complete=complete_target)
+@click.argument(
+    "words",
+    metavar="[OPTIONS OF THE SERVICE]...",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    shell_complete=complete_words,
+)
 def run(target: str, words: tuple[str, ...], reload: bool) -> None:
     """Serve TARGET until SIGTERM or Ctrl-C.
 
@@ -61,7 +68,8 @@ def run(target: str, words: tuple[str, ...], reload: bool) -> None:
     them, with their defaults and environment variables: gemstone run TARGET --help.
 
     With --reload the service starts again when a file in the working directory changes: *.py,
-    *.toml, *.yaml, *.yml, *.ini and .env. It needs the extra gemstone_sync[reload].
+    *.toml, *.yaml, *.yml, *.ini, *.cfg and .env; or a file that is given with --config,
+    wherever it is. It needs the extra gemstone_sync[reload].
     """
     rest = [word for word in words if word != "--reload"]
     if any(word in _HELP for word in rest):

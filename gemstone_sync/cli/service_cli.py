@@ -81,6 +81,9 @@ class _Start(click.Command):
         return super().get_params(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # a shell asks for completions: nothing is said or refused
+            ctx.args = args
+            return args
         if any(word in ctx.help_option_names for word in args):
             click.echo(ctx.get_help(), color=ctx.color)
             ctx.exit()
@@ -96,7 +99,11 @@ class _Start(click.Command):
 
 
 _CONFIG = click.Option(
-    ["--config"], metavar="FILE", multiple=True, help="A configuration file; may be repeated."
+    ["--config"],
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(),
+    help="A configuration file; may be repeated.",
 )
 
 

@@ -141,6 +141,8 @@ def _shown(error: Exception) -> SystemExit:
 
 
 def _of_file(path: Path, attribute: str | None) -> Target:
+    if path.is_dir():
+        raise CommandFailed(f"{path} is a directory: name a file in it, or a module", USAGE)
     if not path.is_file():
         folder = path.parent
         files = [] if not folder.is_dir() else [str(p) for p in folder.iterdir() if _is_python(p)]
@@ -166,7 +168,10 @@ def _is_python(path: Path) -> bool:
 
 def _import(target: Target) -> types.ModuleType:
     try:
-        module = importlib.import_module(target.module)
+        with _start_refused(target.module):
+            module = importlib.import_module(target.module)
+    except CommandFailed:
+        raise
     except ModuleNotFoundError as error:
         # With a frame of the user's it is an import inside their module that failed.
         missing = error.name is not None and f"{target.module}.".startswith(f"{error.name}.")
@@ -183,6 +188,32 @@ def _import(target: Target) -> types.ModuleType:
             USAGE,
         )
     return module
+
+
+@contextlib.contextmanager
+def _start_refused(module: str) -> Iterator[None]:
+    """Say what is wrong with a module that starts its service while it is imported.
+
+    It would serve without the options given, and, once it is stopped, be started again.
+    """
+    from ..service import MicroService
+
+    start = MicroService.start
+
+    def refuse(service: MicroService, *, block: bool = True, workers: int | None = None) -> None:
+        if block:
+            raise CommandFailed(
+                f"the module {module} starts {service.name} while it is imported: put that below "
+                'if __name__ == "__main__":',
+                USAGE,
+            )
+        start(service, block=block, workers=workers)  # beside the one that is named
+
+    MicroService.start = refuse  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        MicroService.start = start  # type: ignore[method-assign]
 
 
 def _has_users_frame(frames: types.TracebackType | None) -> bool:

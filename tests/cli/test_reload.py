@@ -174,8 +174,57 @@ def test_changes_of_settings_count_and_wrong_ones_can_be_mended(start: Start) ->
     program.wait_until(lambda: answers(program, "hops", 4), "the value of .env")
 
 
+def test_a_file_that_the_service_may_read_counts(start: Start) -> None:
+    program = start()
+
+    write(program.folder / "hello.cfg", "[hello]")
+
+    wait_for_line(program, "gemstone run: hello.cfg changed, the service starts again\n")
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_file_that_is_given_counts_wherever_it_is(
+    start: Start, tmp_path_factory: pytest.TempPathFactory, joined: bool
+) -> None:
+    """Kubernetes, for example, changes a file by a link to another folder."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for number in (5, 6):
+        write(elsewhere / f"{number}.toml", f"max_hops = {number}")
+    link = elsewhere / "now.toml"
+    link.symlink_to("5.toml")
+    program = start(*([f"--config={link}"] if joined else ["--config", str(link)]))
+    assert program.call("hops") == 5
+
+    new = elsewhere / "new.toml"
+    new.symlink_to("6.toml")
+    new.replace(link)
+    program.wait_for_start(2)
+    assert program.call("hops") == 6
+
+    write(elsewhere / "6.toml", "max_hops = 10")
+    program.wait_for_start(3)
+    assert program.call("hops") == 10
+
+
+def test_a_file_that_is_given_and_in_the_folder_starts_it_once(
+    start: Start, tmp_path: Path
+) -> None:
+    write(tmp_path / "own.toml", "max_hops = 5")
+    program = start("--config", "own.toml")
+    write(program.folder / "own.toml", "max_hops = 6")
+    program.wait_for_start(2)
+    assert program.call("hops") == 6
+
+    write(program.folder / "other.py", "x = 1")
+    program.wait_for_start(3)
+
+    said = [line for line in program.stderr.splitlines() if "changed" in line]
+    assert [line.split()[2] for line in said] == ["own.toml", "other.py"]
+
+
 OTHERS = (
     "notes.txt",
+    "written.json",
     "service.py~",
     ".service.py.swp",
     ".#service.py",

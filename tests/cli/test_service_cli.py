@@ -118,6 +118,32 @@ def test_help_says_what_there_is(ended) -> None:  # type: ignore[no-untyped-def]
         assert name in text
 
 
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("shop sta", "plain,start\n"),
+        ("shop start --cur", "plain,--currency\n"),
+        ("shop start --port 1 --cur", "plain,--currency\n"),
+        ("shop start --help --cur", "plain,--currency\n"),
+        ("shop start --config sh", "file,sh\n"),
+    ],
+)
+def test_a_shell_that_asks_gets_the_options_and_nothing_else(
+    shop: Path, line: str, answer: str
+) -> None:
+    """By click's own script, for example ``eval "$(_SHOP_COMPLETE=bash_source shop)"``."""
+    asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    program = Program(
+        [sys.executable, "shop.py"],
+        shop,
+        environment={"_SHOP_COMPLETE": "bash_complete", **asked},
+    )
+    try:
+        assert (program.wait(), program.stdout, program.stderr) == (0, answer, "")
+    finally:
+        program.kill()
+
+
 def test_it_is_a_click_group_that_others_can_add_to() -> None:
     class Own(MicroService):
         name = "own"

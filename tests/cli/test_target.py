@@ -79,6 +79,19 @@ FILES = {
             name = beside.NAME
     """,
     "inner/beside.py": "NAME = 'beside'",
+    "starts.py": SERVICE + "    Hello().start()",
+    "starts_twice.py": "import starts",
+    "helped.py": """
+        import gemstone_sync
+        class Aside(gemstone_sync.MicroService):
+            name = "aside"
+            port = 0
+        aside = Aside()
+        aside.start(block=False)
+        aside.stop()
+        class Helped(Aside):
+            name = "helped"
+    """,
     # What fails while it is imported or made
     "syntax.py": "import gemstone_sync\n\nclass Broken(\n",
     "missing.py": "import gemstone_sync\nimport nonesuch.deeper\n",
@@ -134,6 +147,7 @@ TARGETS = {
     "./two.py:Orders": "orders",
     "shop/service.py": "packaged",
     "inner/other.py:Other": "beside",
+    "helped:Helped": "helped",
 }
 
 #: Words, and the one line that is said of them, after ``gemstone run: ``; exit code 2.
@@ -162,6 +176,15 @@ WRONG = {
     ),
     "servce.py:Hello": "there is no file servce.py; did you mean service.py?",
     "nowhere/service.py": "there is no file nowhere/service.py",
+    "shop/": "shop is a directory: name a file in it, or a module",
+    "starts:Hello": (
+        "the module starts starts hello while it is imported: put that below if __name__ == "
+        '"__main__":'
+    ),
+    "starts_twice": (
+        "the module starts_twice starts hello while it is imported: put that below "
+        'if __name__ == "__main__":'
+    ),
     "shadow/json.py": (
         "json.py cannot be imported: Python has another module json; rename the file"
     ),

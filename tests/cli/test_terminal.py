@@ -1,8 +1,7 @@
-"""The command in a terminal: colours, the progress bar, completion by the Tab key, Ctrl-C."""
+"""The command in a terminal: colours, the progress bar, Ctrl-C."""
 
 import json
 import re
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from gemstone_sync import MicroService, RemoteService, exposed_method
 from gemstone_sync.testing import running_service
 from tests.cli.support import run
-from tests.cli.terminal import CTRL_C, TAB, Terminal
+from tests.cli.terminal import CTRL_C, Terminal
 from tests.helpers import wait_until
 
 pytestmark = pytest.mark.slow
@@ -133,69 +132,6 @@ def test_the_histogram_fits_the_terminal(service: MicroService, columns: int) ->
 
         bars = [line for line in terminal.text.splitlines() if "█" in line]
         assert columns - 2 <= max(map(len, bars)) < columns
-
-
-# Completion
-
-
-@pytest.fixture
-def bash(tmp_path: Path) -> Iterator[Terminal]:
-    """A bash for people, with the line that the help says to put into ~/.bashrc."""
-    words = ("bash", "--noprofile", "--norc", "-i")
-    settings = {"PS1": "ready> ", "INPUTRC": "/dev/null", "HISTFILE": str(tmp_path / "history")}
-    with Terminal(*words, cwd=tmp_path, env=settings) as terminal:
-        terminal.expect("ready> ")
-        terminal.enter('eval "$(gemstone completion bash)"')
-        terminal.expect("\n")
-        terminal.expect("ready> ")
-        yield terminal
-
-
-def test_bash_completes_commands(bash: Terminal) -> None:
-    bash.send("gemstone ca" + TAB)
-    bash.expect("gemstone call")
-    bash.send(TAB + TAB)
-    bash.expect(r"call +call_raw")
-    bash.send("_" + TAB)
-    bash.expect(r"gemstone call_raw $")
-
-
-def test_bash_completes_options(bash: Terminal) -> None:
-    bash.send("gemstone bench --conc" + TAB)
-    bash.expect("gemstone bench --concurrency $")
-
-
-def test_bash_completes_the_words_of_an_argument(bash: Terminal) -> None:
-    bash.send("gemstone completion z" + TAB)
-    bash.expect("gemstone completion zsh $")
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_completion_script_is_for_its_shell(shell: str, tmp_path: Path) -> None:
-    done = run("completion", shell)
-
-    assert (done.code, done.stderr) == (0, "")
-    assert f"_GEMSTONE_COMPLETE={shell}_complete" in done.stdout
-    if shutil.which(shell) is not None:
-        script = tmp_path / "script"
-        script.write_text(done.stdout)
-        with Terminal(shell, "-n", script) as terminal:  # reads it, and does nothing
-            assert (terminal.wait(), terminal.text) == (0, "")
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_what_a_shell_asks_is_answered(shell: str) -> None:
-    """What the scripts of zsh and fish do, so that neither need be installed."""
-    asked = {
-        "_GEMSTONE_COMPLETE": f"{shell}_complete",
-        "COMP_WORDS": "gemstone ca",
-        "COMP_CWORD": "1" if shell == "zsh" else "ca",
-    }
-    done = run(env=asked)
-
-    assert done.code == 0, done.stderr
-    assert {"call", "call_raw"} <= set(re.split(r"[\n,\t]", done.stdout))
-    assert "listen" not in done.stdout
 
 
 # Ctrl-C

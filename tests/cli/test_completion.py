@@ -1,0 +1,232 @@
+"""Completion by the Tab key in the shells themselves, set up as the help of the command says."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import run
+from tests.cli.terminal import TAB, Terminal
+
+pytestmark = pytest.mark.slow
+
+SHELLS = ("bash", "zsh", "fish")
+
+CTRL_U = "\x15"
+
+SERVICE = """
+import gemstone_sync
+from base import Base
+open("was_run", "w").close()
+
+class Shop(Base):
+    name = "shop"
+    configurables = [gemstone_sync.Configurable("currency"), gemstone_sync.Configurable("vat")]
+
+class Plain(dict):
+    pass
+
+Shop().start()
+"""
+
+FILES = {
+    "service.py": SERVICE,
+    "base.py": """
+import gemstone_sync
+class Base(gemstone_sync.MicroService):
+    configurables = [
+        gemstone_sync.Configurable("currency_of_base"),
+        gemstone_sync.Configurable("port", template=int),
+    ]
+""",
+    "warehouse/__init__.py": "",
+    "warehouse/stock.py": """
+from gemstone_sync import MicroService
+class Stock(MicroService):
+    name: str = "stock"
+""",
+    "broken.py": "class Broken(MicroService):\n    def (\n",
+    "settings.toml": "",
+}
+
+#: What a shell has in its own file, so that its prompt is known and it suggests nothing by itself.
+PROMPTS = {
+    "bash": "PS1='ready> '\n",
+    "zsh": "PS1='ready> '\n",
+    "fish": (
+        "set -g fish_greeting\nset -g fish_autosuggestion_enabled 0\n"
+        "function fish_prompt; echo -n 'ready> '; end\n"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    for name, text in FILES.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def setup() -> dict[str, tuple[str, str]]:
+    """The line for each shell, and the file that it goes into, by the help."""
+    found = re.findall(r"^ *(\w+): +(.*?) +in ~/(\S+)$", run("completion", "--help").stdout, re.M)
+    assert [shell for shell, *_ in found] == list(SHELLS)
+    return {shell: (line, file) for shell, line, file in found}
+
+
+def shell_with(name: str, lines: str, file: str, home: Path, cwd: Path) -> Terminal:
+    """A shell for people, with lines in its file."""
+    if shutil.which(name) is None:
+        reason = f"{name} is not installed"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    path = home / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(PROMPTS[name] + lines)
+    settings = {"HOME": str(home), "ZDOTDIR": str(home), "INPUTRC": "/dev/null"}
+    settings |= {"XDG_CONFIG_HOME": str(home / ".config"), "XDG_DATA_HOME": str(home / "data")}
+    return Terminal(name, "-i", cwd=cwd, columns=120, env=settings)
+
+
+@pytest.fixture(scope="module", params=SHELLS)
+def shell(
+    request: pytest.FixtureRequest,
+    setup: dict[str, tuple[str, str]],
+    project: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Terminal]:
+    name = request.param
+    home = tmp_path_factory.mktemp("home")
+    with shell_with(name, *setup[name], home, project) as terminal:
+        terminal.expect("ready> ")
+        yield terminal
+
+
+def complete(terminal: Terminal, line: str, completed: str) -> None:
+    """Type a line and press Tab; begin a new line once it is completed."""
+    terminal.send(line + TAB)
+    terminal.expect(re.escape(completed))
+    give_up(terminal)
+
+
+def give_up(terminal: Terminal) -> None:
+    """Delete the line; wait until nothing more is written on account of it."""
+    terminal.enter(f"{CTRL_U}echo given 'up'")
+    terminal.expect("^given up")
+    terminal.expect("ready> ")
+
+
+LINES = {
+    "gemstone regi": "gemstone registry ",
+    "gemstone-sync regi": "gemstone-sync registry ",
+    "gemstone bench --conc": "--concurrency ",
+    "gemstone completion z": "zsh ",
+    "gemstone run s": "service:Shop ",
+    "gemstone run service:": "service:Shop ",
+    "gemstone run warehouse.s": "warehouse.stock:Stock ",
+    "gemstone run ./ser": "./service.py ",
+    "gemstone run service:Shop --va": "--vat ",
+    "gemstone run service:Shop --periodic_s": "--periodic_scope ",
+    "gemstone run service.py --va": "--vat ",
+    "gemstone config service:Shop --va": "--vat ",
+    "gemstone run broken:Broken --periodic_s": "--periodic_scope ",
+    "gemstone run service:Shop --config sett": "--config settings.toml ",
+    "gemstone run service:Shop --config=sett": "--config=settings.toml ",
+}
+
+
+@pytest.mark.parametrize(("line", "completed"), LINES.items())
+def test_tab_completes(shell: Terminal, project: Path, line: str, completed: str) -> None:
+    complete(shell, line, completed)
+
+    assert not (project / "was_run").exists()
+
+
+def test_tab_shows_what_there_is(shell: Terminal) -> None:
+    shell.send("gemstone run service:Shop --currency" + TAB + TAB)
+    shell.expect("-currency_of_base")  # fish shortens what they share
+    give_up(shell)
+
+
+def test_tab_on_a_wrong_line_shows_no_error(shell: Terminal) -> None:
+    shell.send("gemstone nonsense --h" + TAB)
+    give_up(shell)
+    complete(shell, "gemstone regi", "gemstone registry ")
+
+    for word in ("no such command", "Traceback", "Error", "not found"):
+        assert word not in shell.text
+
+
+@pytest.mark.parametrize("shell_name", ["zsh", "fish"])
+def test_descriptions_are_whole(
+    shell_name: str, setup: dict[str, tuple[str, str]], project: Path, tmp_path: Path
+) -> None:
+    with shell_with(shell_name, *setup[shell_name], tmp_path, project) as terminal:
+        terminal.expect("ready> ")
+        terminal.send("gemstone call" + TAB + TAB)
+        terminal.expect("Call METHOD of the service NAME, which a")
+
+
+def test_an_option_is_there_once(project: Path) -> None:
+    done = run("completion", "bash", "--answer", "gemstone run service:Shop --", cwd=project)
+    words = [line.partition("\t")[0] for line in done.stdout.splitlines()[1:]]
+
+    assert {"--reload", "--help", "--port", "--vat", "--no-debug", "--config"} <= set(words)
+    assert len(words) == len(set(words))
+
+
+COMPINIT = "autoload -Uz compinit; compinit -u\n"
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_zsh_may_load_its_completion_before_or_after(
+    order: str, setup: dict[str, tuple[str, str]], project: Path, tmp_path: Path
+) -> None:
+    line, file = setup["zsh"]
+    lines = COMPINIT + line if order == "before" else line + "\n" + COMPINIT
+    with shell_with("zsh", lines, file, tmp_path, project) as terminal:
+        terminal.expect("ready> ")
+        complete(terminal, "gemstone regi", "gemstone registry ")
+
+        assert "not found" not in terminal.text
+
+
+def test_a_bash_before_4_4_completes_too(
+    setup: dict[str, tuple[str, str]], project: Path, tmp_path: Path
+) -> None:
+    """It refuses ``-o nosort``; before 4.0 it has no compopt."""
+    line, file = setup["bash"]
+    old = (
+        "complete() {\n"
+        "    case $* in *nosort*) echo 'nosort: invalid option name' >&2; return 2 ;; esac\n"
+        '    builtin complete "$@"\n'
+        "}\n"
+        "enable -n compopt\n"
+    )
+    with shell_with("bash", old + line, file, tmp_path, project) as terminal:
+        terminal.expect("ready> ")
+        complete(terminal, "gemstone regi", "gemstone registry ")
+        terminal.send("gemstone run service:Shop --config sett" + TAB)
+        give_up(terminal)
+        complete(terminal, "gemstone run service:", "service:Shop ")
+
+        assert "nosort" not in terminal.text
+        assert "compopt" not in terminal.text
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_script_is_printed_where_its_shell_is_not_installed(name: str, tmp_path: Path) -> None:
+    """In the making of an image, for example."""
+    script = run("completion", name).stdout
+    done = run("completion", name, env={"PATH": str(tmp_path)})
+
+    assert (done.code, done.stdout, done.stderr) == (0, script, "")
+    assert "gemstone-sync" in script
