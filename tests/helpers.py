@@ -7,6 +7,7 @@ a limit: a test that hangs fails with what it was waiting for.
 import contextlib
 import json
 import os
+import platform
 import re
 import signal
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gevent
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -269,6 +271,18 @@ def fork() -> int:
     """
     gevent.get_hub().threadpool.size = 0
     return os.fork()
+
+
+def hanging_look_ups(folder: Path) -> dict[str, str]:
+    """Variables with which a program's look-up of a name without a dot never ends.
+
+    glibc reads a file of aliases then, and opening a FIFO waits until somebody writes to it.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("only glibc's look-ups can be held up")
+    aliases = folder / "aliases"
+    os.mkfifo(aliases)
+    return {"HOSTALIASES": str(aliases)}
 
 
 class Program:

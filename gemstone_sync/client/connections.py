@@ -8,17 +8,22 @@ Hot path: `ConnectionPool.take` and `give_back` run for each call.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
+import functools
 import os
 import socket
 import ssl
+import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import SplitResult
 
 import gevent
+from gevent import monkey
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from ..concurrency import is_patched
@@ -26,6 +31,9 @@ from ..errors import ConnectionFailed
 from . import faults
 
 __all__ = ["MAX_IDLE", "ConnectionPool"]
+
+#: For addresses that are numbers, which it only reads: gevent's own would ask a thread of its pool.
+_getaddrinfo: Any = monkey.get_original("socket", "getaddrinfo")
 
 #: Seconds that a connection is kept unused. A service of this framework closes an idle one after 5
 #: (``keep_alive_timeout``): a request that crosses that closing on the wire is lost.
@@ -131,9 +139,7 @@ class ConnectionPool:
     def connect(self, url: str, seconds: float) -> Connection:
         """A new connection.
 
-        :param seconds: for everything: finding the address, connecting, the TLS handshake. In a
-            process that is not patched, finding the address has the limits of the system's
-            resolver instead (5 s for each server and attempt, see ``resolv.conf``).
+        :param seconds: for everything: finding the address, connecting, the TLS handshake.
         :raises ConnectionFailed: when there is none to be had.
         """
         try:
@@ -217,7 +223,7 @@ def _connected_socket(host: str, port: int, deadline: float) -> socket.socket:
     Not ``socket.create_connection``: that has the whole time again for each address.
     """
     last: OSError = OSError("the host has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+    for family, kind, protocol, _, address in _addresses(host, port, deadline):
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(_left(deadline))
@@ -230,6 +236,46 @@ def _connected_socket(host: str, port: int, deadline: float) -> socket.socket:
         else:
             return sock
     raise last
+
+
+def _addresses(host: str, port: int, deadline: float) -> list[Any]:
+    """What ``socket.getaddrinfo`` returns.
+
+    :raises LookUpTimeout: when nothing is known in time.
+    """
+    wanted = (host, port, 0, socket.SOCK_STREAM, 0)
+    with contextlib.suppress(socket.gaierror):  # it is a name
+        return list(_getaddrinfo(*wanted, socket.AI_NUMERICHOST))
+    try:
+        if is_patched():
+            return socket.getaddrinfo(*wanted)
+        return _in_time(functools.partial(socket.getaddrinfo, *wanted), _left(deadline))
+    except TimeoutError:
+        raise faults.LookUpTimeout from None
+
+
+def _in_time(work: Callable[[], list[Any]], seconds: float) -> list[Any]:
+    """What `work` returns, in a thread of its own.
+
+    Nothing cuts off the system's resolver, not even Ctrl-C, and its own limits are 5 s for each
+    server and attempt (resolv.conf(5)): a thread that takes too long is left behind, and ends with
+    the process.
+
+    :raises TimeoutError: when that takes longer.
+    """
+    found: concurrent.futures.Future[list[Any]] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            found.set_result(work())
+        except Exception as error:
+            found.set_exception(error)
+
+    threading.Thread(target=run, name="look-up of a host", daemon=True).start()
+    try:
+        return found.result(seconds)
+    except concurrent.futures.TimeoutError:  # TimeoutError itself from Python 3.11 on
+        raise TimeoutError from None
 
 
 def _left(deadline: float) -> float:

@@ -184,23 +184,37 @@ def exchange(
     :raises ConnectionFailed: nothing of the request was sent.
     :raises ConnectionLost, Timeout, BadResponse: something was.
     """
+    began = time.monotonic()
+    try:
+        return _exchange(sock, message, seconds, deadline, max_size, url)
+    except TimeoutError as error:
+        raise Timeout(f"{url}: no answer within {time.monotonic() - began:.3g} s") from error
+
+
+def _exchange(
+    sock: Any, message: bytes, seconds: float, deadline: float, max_size: int, url: str
+) -> HttpResponse:
     broken = _send(sock, message, seconds, deadline, url)
     response = HttpResponse(max_size, url)
     while not response.complete:
         try:
-            left = _set_timeout(sock, seconds, deadline, url)
+            _set_timeout(sock, seconds, deadline)
             data = sock.recv(_PIECE)
+        except TimeoutError:
+            if broken is None:
+                raise
+            raise faults.exchanging(broken, url, sent=True) from broken
         except OSError as error:
-            if response.has_begun and not isinstance(error, TimeoutError):
+            if response.has_begun:
                 response.end()
-            raise faults.exchanging(broken or error, url, left, sent=True) from error
+            raise faults.exchanging(broken or error, url, sent=True) from error
         if data:
             response.feed(data)
         elif response.has_begun:
             response.end()
         else:
             closed = broken or ConnectionError("it was closed")
-            raise faults.exchanging(closed, url, left, sent=True) from None
+            raise faults.exchanging(closed, url, sent=True) from None
     if broken is not None:
         response.keep_alive = False
     return response
@@ -212,27 +226,26 @@ def _send(sock: Any, message: bytes, seconds: float, deadline: float, url: str) 
     A server that refuses a large body answers and closes while it is still being sent: the answer
     is there to be read all the same.
     """
-    left = _set_timeout(sock, seconds, deadline, url)
+    _set_timeout(sock, seconds, deadline)
     try:
         sent = sock.send(message)
+    except TimeoutError:
+        raise
     except OSError as error:
         # Not one byte was taken, or over TLS not one record: the peer has seen nothing.
-        raise faults.exchanging(error, url, left, sent=isinstance(error, TimeoutError)) from error
+        raise faults.exchanging(error, url, sent=False) from error
     if sent < len(message):
         try:
             sock.sendall(memoryview(message)[sent:])
-        except TimeoutError as error:
-            raise faults.exchanging(error, url, left, sent=True) from error
+        except TimeoutError:
+            raise
         except OSError as error:
             return error
     return None
 
 
-def _set_timeout(sock: Any, seconds: float, deadline: float, url: str) -> float:
+def _set_timeout(sock: Any, seconds: float, deadline: float) -> None:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise Timeout(f"{url}: no complete answer in time")
-    if left > seconds:
-        left = seconds
-    sock.settimeout(left)
-    return left
+        raise TimeoutError
+    sock.settimeout(left if left < seconds else seconds)

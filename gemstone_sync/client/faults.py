@@ -27,7 +27,18 @@ from ..errors import (
     TransportError,
 )
 
-__all__ = ["TruncatedResponse", "connecting", "exchanging", "remote_error", "using_adapter"]
+__all__ = [
+    "LookUpTimeout",
+    "TruncatedResponse",
+    "connecting",
+    "exchanging",
+    "remote_error",
+    "using_adapter",
+]
+
+
+class LookUpTimeout(TimeoutError):
+    """The address of a host was not found in time."""
 
 
 class TruncatedResponse(BadResponse):
@@ -36,19 +47,18 @@ class TruncatedResponse(BadResponse):
 
 def connecting(error: Exception, url: str, seconds: float) -> ConnectionFailed:
     """The fault for an exception while connecting to `url`, with `seconds` as its time-out."""
+    if isinstance(error, LookUpTimeout):
+        return ConnectTimeout(f"{url}: its host could not be looked up within {seconds:.3g} s")
     if isinstance(error, TimeoutError):
         return ConnectTimeout(f"{url}: no connection within {seconds:.3g} s")
     return ConnectionFailed(f"{url}: {_reason(error)}")
 
 
-def exchanging(error: Exception, url: str, seconds: float, sent: bool) -> TransportError:
-    """The fault for an exception of a socket that is connected.
+def exchanging(error: Exception, url: str, sent: bool) -> TransportError:
+    """The fault for an exception of a socket that is connected, when it is no time-out.
 
-    :param seconds: the time-out that was in force.
     :param sent: whether a part of the request may have reached the other side.
     """
-    if isinstance(error, TimeoutError):
-        return Timeout(f"{url}: no answer within {seconds:.3g} s")
     if not sent:
         return ConnectionFailed(f"{url}: {_reason(error)}")
     return ConnectionLost(f"{url}: the connection broke before the answer: {_reason(error)}")

@@ -1,7 +1,9 @@
 """Connections that cannot be made: tried again, but not for ever, and not by everybody at once."""
 
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from gemstone_sync.client.retries import (
     RetryBudget,
     backoff,
 )
-from tests.helpers import LIMIT, wait_until
+from tests.helpers import LIMIT, hanging_look_ups, program, wait_until
 
 from .faults import SHORT, client_of, fault_of, hurried, patient
 from .faulty_server import (
@@ -69,7 +71,10 @@ def test_a_connection_is_tried_three_times(way: str) -> None:
         assert server.connections == MAX_ATTEMPTS
 
 
-def test_after_five_failures_in_a_row_nothing_is_tried_for_a_moment() -> None:
+def test_after_five_failures_in_a_row_nothing_is_tried_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(CircuitBreaker, "PAUSE", LIMIT)
     with (
         FaultyServer(tls=True, greeting=close) as server,
         client_of(server) as client,
@@ -84,7 +89,9 @@ def test_after_five_failures_in_a_row_nothing_is_tried_for_a_moment() -> None:
         assert server.url in str(error)
         assert server.connections == CircuitBreaker.FAILURES
 
+        now = time.monotonic
         server.greeting = keep
+        monkeypatch.setattr(time, "monotonic", lambda: now() + LIMIT)
         assert wait_until(lambda: _value_or_none(client), "the circuit to close") == "pong"
         assert [client.methods.ping() for _ in range(3)] == ["pong"] * 3
         assert server.received["ping"] == 4
@@ -179,7 +186,7 @@ def test_a_service_that_only_fails_is_not_buried_under_retries() -> None:
 def test_connecting_too_slowly_is_a_failed_connection() -> None:
     with (
         FaultyServer(tls=True, greeting=in_turn(hang, keep)) as server,
-        RemoteService(server.url, verify=CERTIFICATE, timeout=(1, LIMIT)) as client,
+        RemoteService(server.url, verify=CERTIFICATE, timeout=(3, LIMIT)) as client,
     ):
         assert client.methods.ping() == "pong"
         assert server.connections == 2
@@ -188,3 +195,24 @@ def test_connecting_too_slowly_is_a_failed_connection() -> None:
         with pytest.raises(ConnectTimeout):
             client.with_options(timeout=SHORT).methods.ping()
         assert server.received["ping"] == 1
+
+
+CALL = """
+from gemstone_sync import ConnectTimeout, RemoteService
+
+client = RemoteService("http://somewhere/api", timeout=(0.3, 5), total_timeout=1)
+try:
+    client.methods.ping()
+except ConnectTimeout as error:
+    print(error, flush=True)
+"""
+
+
+@pytest.mark.parametrize("patched", ["", "from gevent import monkey; monkey.patch_all()"])
+def test_a_look_up_that_does_not_end_is_given_up(tmp_path: Path, patched: str) -> None:
+    environment = hanging_look_ups(tmp_path)
+    with program(patched + CALL, tmp_path, environment=environment) as started:
+        assert started.wait() == 0
+
+    said = r"http://somewhere/api: its host could not be looked up within 0\.\d+ s\n"
+    assert re.fullmatch(said, started.stdout)
