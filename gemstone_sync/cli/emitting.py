@@ -12,7 +12,13 @@ import click
 
 from ..errors import EventNotDelivered, ParseError
 from ..protocol import decode_json, encode_json
-from .brokers import BrokerLog, broker_options, transport_of, wait_until_ready
+from .brokers import (
+    BrokerLog,
+    broker_options,
+    stop_in_time,
+    transport_of,
+    wait_until_ready,
+)
 from .faults import REFUSED, CommandFailed
 from .parameters import TEXT, Duration, json_option, params_of
 
@@ -45,6 +51,13 @@ _CHUNK = 1 << 16
     "--key", metavar="TEXT", type=TEXT, help="Events with the same key are handled in order."
 )
 @click.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --key on RabbitMQ: over how many queues the services spread such events, when that "
+    "is not the default of their RabbitMqEventTransport.",
+)
+@click.option(
     "--delay",
     metavar="DURATION",
     type=Duration(_LONGEST_DELAY, may_be_zero=True),
@@ -60,6 +73,7 @@ def emit(
     body: str | None,
     work: bool,
     key: str | None,
+    shards: int | None,
     delay: float | None,
     as_json: bool,
 ) -> None:
@@ -73,10 +87,11 @@ def emit(
     gemstone emit readings --body - < readings.jsonl
     """
     if body is not None and parameters:
-        raise click.UsageError(f"{parameters[0]!r} and --body: a body is given in one way")
+        name = parameters[0].partition("=")[0]  # not what follows: it may be a password
+        raise click.UsageError(f"the parameter {name} and --body: a body is given in one way")
     kind = _Kind(event, work, key, delay)
     kind.check()
-    broker = transport_of(transport, application)
+    broker = transport_of(transport, application, shards)
     if body == "-":
         batches = _batches_of_stdin(kind)
     else:
@@ -184,22 +199,24 @@ def _publish(
 ) -> None:
     """:param timeout: seconds, for connecting and the first events, then for the next ones."""
     log = BrokerLog("gemstone emit")
-    end = time.monotonic() + timeout
+    start = time.monotonic()
     broker.start()
-    wait_until_ready(broker, log, timeout)
     try:
+        wait_until_ready(broker, log, timeout)
+        left = timeout - (time.monotonic() - start)
         for envelopes in batches:
-            _publish_batch(broker, envelopes, end)
+            _publish_batch(broker, envelopes, left)
             for envelope in envelopes:
                 click.echo(encode_json({"id": envelope.id}) if as_json else envelope.id)
-            end = time.monotonic() + timeout
+            left = timeout
     finally:
-        broker.stop(_PARTING)
+        stop_in_time(broker.stop, _PARTING)
 
 
-def _publish_batch(broker: BrokerEventTransport, envelopes: list[Envelope], end: float) -> None:
+def _publish_batch(broker: BrokerEventTransport, envelopes: list[Envelope], seconds: float) -> None:
+    end = time.monotonic() + seconds
     try:
-        broker.publish(envelopes, timeout=max(0.0, end - time.monotonic()))
+        broker.publish(envelopes, timeout=round(max(0.0, seconds), 2))
     except EventNotDelivered as error:
         if broker.why_not_ready() is None and time.monotonic() < end:
             # It is there, and had time: it does not want the event.

@@ -3,7 +3,7 @@
 ====  ==========================================================================
 0     fine
 1     the remote said no: an error response, an unknown service, a bad answer
-2     usage: a wrong option, parameter, URL, file or attribute
+2     usage: a wrong option, parameter, URL, file or attribute; stdout that takes nothing
 3     cannot connect: nobody answers, or not in time
 130   Ctrl-C
 ====  ==========================================================================
@@ -11,10 +11,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -29,7 +31,7 @@ from ..errors import (
     ServiceStartError,
     TransportError,
 )
-from ..protocol import encode_json
+from .output import json_line
 
 __all__ = [
     "INTERRUPTED",
@@ -46,6 +48,9 @@ REFUSED = 1
 USAGE = 2
 UNREACHABLE = 3
 INTERRUPTED = 130
+
+#: What a write fails with when stdout, or a file, takes no more.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 #: The first that fits counts.
 _CODES: tuple[tuple[type[Exception], int], ...] = (
@@ -86,9 +91,13 @@ def report(command: str, error: Exception, *, as_json: bool) -> int:
             details = {"code": error.code, "message": error.message}
             if error.data is not UNSET:
                 details["data"] = error.data
-        sys.stderr.write(encode_json({"error": details}).decode() + "\n")
+        line = json_line({"error": details})
     else:
-        sys.stderr.write(f"{command}: {_line_of(error)}\n")
+        line = f"{command}: {_line_of(error)}"
+    try:
+        sys.stderr.write(f"{line}\n")
+    except OSError:  # stderr takes nothing: the exit code still tells it
+        _write_no_more(sys.stderr)
     if isinstance(error, CommandFailed):
         return error.code
     return next(code for cls, code in _CODES if isinstance(error, cls))
@@ -99,6 +108,7 @@ def run_reported(function: Callable[[], Any], *, command: str, as_json: bool = F
 
     Errors of our own and of click are one line; any other is a defect and keeps its traceback.
     """
+    _prepare_streams()
     try:
         try:
             function()
@@ -116,9 +126,29 @@ def run_reported(function: Callable[[], Any], *, command: str, as_json: bool = F
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
         # Whoever read our output, `head` for example, has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more(sys.stdout)
         raise SystemExit(0) from None
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _write_no_more(sys.stdout)
+        failure = CommandFailed(f"cannot write: {error.strerror}", USAGE)
+        raise SystemExit(report(command, failure, as_json=as_json)) from None
     raise SystemExit(0)
+
+
+def _prepare_streams() -> None:
+    """Have all three streams, and none that fails for a character that it has not."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # whoever started this has closed it, with >&- for example
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does
+
+
+def _write_no_more(stream: TextIO) -> None:
+    """Lose what is left: the interpreter would try again at its end, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _line_of(error: Exception) -> str:

@@ -17,7 +17,6 @@ import queue
 import select
 import signal
 import sys
-import threading
 import time
 import uuid
 from collections import OrderedDict
@@ -28,7 +27,13 @@ import click
 
 from ..errors import GemstoneError, ParseError
 from ..protocol import decode_json
-from .brokers import BrokerLog, broker_options, transport_of, wait_until_ready
+from .brokers import (
+    BrokerLog,
+    broker_options,
+    stop_in_time,
+    transport_of,
+    wait_until_ready,
+)
 from .faults import UNREACHABLE, CommandFailed, printable
 from .output import show
 from .parameters import TEXT, Duration, json_option
@@ -228,11 +233,7 @@ class _Inbox:
 def _leave(broker: BrokerEventTransport, consumer: Consumer, own_queue: Queue) -> None:
     """Stop receiving and remove the queue; not at any price, since it expires anyway."""
     was_ready = consumer.why_not_ready() is None
-    # In a thread, because connecting to a host that does not answer cannot be cut off.
-    stopping = threading.Thread(target=consumer.stop, args=(_PARTING,), daemon=True)
-    stopping.start()
-    stopping.join(_PARTING)
-    if was_ready and not stopping.is_alive():
+    if stop_in_time(consumer.stop, _PARTING) and was_ready:
         with contextlib.suppress(GemstoneError), broker.link() as link:
             link.remove(own_queue.name)
 

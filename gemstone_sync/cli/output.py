@@ -11,7 +11,11 @@ import click
 
 from ..protocol import encode_json
 
-__all__ = ["show", "show_time"]
+__all__ = ["json_line", "show", "show_time"]
+
+#: What JSON may hold as it is, and a terminal obeys: DEL, the C1 controls (U+009B begins a control
+#: sequence in xterm), and what turns the order of characters round (Unicode TR 36, section 2.5).
+_STEERING = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 #: The parts of JSON text: a text (a key when a colon follows), a number, a word.
 _PARTS = re.compile(
@@ -25,14 +29,24 @@ def show(value: Any, *, as_json: bool = False) -> None:
     :param as_json: one line of JSON on a terminal too.
     """
     if as_json or not sys.stdout.isatty():
-        click.echo(encode_json(value))
+        click.echo(json_line(value).encode())
     else:
-        click.echo(_coloured(json.dumps(value, indent=2, ensure_ascii=False)))
+        click.echo(_coloured(_harmless(json.dumps(value, indent=2, ensure_ascii=False))))
+
+
+def json_line(value: Any) -> str:
+    """JSON in one line, which steers no terminal."""
+    return _harmless(encode_json(value).decode())
 
 
 def show_time(what: str, seconds: float) -> None:
     """Write ``[!] Method call: 0.01701 seconds`` to stderr, as gemstone 0.10.1 did."""
     click.echo(f"[!] {what}: {seconds:.5f} seconds", err=True)
+
+
+def _harmless(text: str) -> str:
+    """The same JSON, with escapes for what would steer a terminal."""
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _coloured(text: str) -> str:

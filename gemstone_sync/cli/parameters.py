@@ -153,8 +153,9 @@ def params_of(words: tuple[str, ...], args: str | None = None) -> Params:
         raise click.UsageError("--args is a JSON array or object: --args '[1, 2]'")
     if isinstance(given, list):
         if words:
+            name, _ = _named(words[0])
             raise click.UsageError(
-                f"{_shown(words[0])} and an array in --args: a call has parameters by name or by "
+                f"the parameter {name} and an array in --args: a call has parameters by name or by "
                 "position, not both"
             )
         return given or None

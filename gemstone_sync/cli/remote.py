@@ -23,18 +23,28 @@ from ..errors import (
     InvalidParams,
     MethodNotFound,
     RemoteError,
+    ServiceConfigurationError,
     ServiceNotFound,
 )
 from ..protocol import encode_json
 from .faults import REFUSED, CommandFailed, printable
 from .parameters import Access
 
-__all__ = ["Clock", "client_of", "locate", "refusal", "registry_client", "specs_of"]
+__all__ = [
+    "Clock",
+    "client_of",
+    "locate",
+    "refusal",
+    "registry_client",
+    "specs_of",
+]
 
 #: Seconds to connect at most: enough for one packet that gets lost, twice.
 _CONNECT = 5.0
 #: Seconds for asking a service for its methods, after one that it does not have.
 _ASKING = 1.0
+#: What a registry is given with.
+_REGISTRY = "--registry or GEMSTONE_REGISTRY"
 #: Characters of an error's data that are shown.
 _LONGEST_DATA = 200
 
@@ -107,7 +117,7 @@ def registry_client(url: str, seconds: float) -> RemoteService:
     try:
         return _client(url, None, seconds)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--registry") from None
+        raise click.BadParameter(str(error), param_hint=_REGISTRY) from None
 
 
 def _client(urls: Any, authentication: HeaderToken | None, seconds: float) -> RemoteService:
@@ -133,13 +143,16 @@ def locate(registry: str, name: str, seconds: float) -> list[str]:
     :param name: a name, or a pattern.
     :raises ServiceNotFound: when the registry knows none.
     :raises RemoteError, TransportError: when the registry cannot be asked.
-    :raises ServiceConfigurationError: when its endpoint is no URL.
+    :raises click.BadParameter: when its endpoint is no URL.
     """
     # What of an answer cannot be used is logged, and here stderr is for one line.
     logging.getLogger("gemstone_sync").addHandler(logging.NullHandler())
-    asked = HttpDiscoveryStrategy(
-        registry, timeout=(min(_CONNECT, seconds), seconds), total_timeout=seconds
-    )
+    try:
+        asked = HttpDiscoveryStrategy(
+            registry, timeout=(min(_CONNECT, seconds), seconds), total_timeout=seconds
+        )
+    except ServiceConfigurationError as error:
+        raise click.BadParameter(str(error), param_hint=_REGISTRY) from None
     try:
         found = asked.locate(name)
     finally:

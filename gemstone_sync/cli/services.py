@@ -44,8 +44,9 @@ def list_services(registry: str | None, pattern: str | None, timeout: float, as_
     \b
     gemstone list --registry=http://localhost:8090/api 'shop.*'
     """
-    from .remote import refusal, registry_client
+    from .remote import Clock, refusal, registry_client
 
+    clock = Clock(timeout)
     with registry_client(required_registry(registry), timeout) as client:
         try:
             params = None if pattern is None else [pattern]
@@ -58,7 +59,7 @@ def list_services(registry: str | None, pattern: str | None, timeout: float, as_
         except RemoteError as error:
             if as_json:
                 raise
-            raise refusal(error, client, timeout) from error
+            raise refusal(error, client, clock.left) from error
         rows = _rows_of(answer, client.url)
     if as_json:
         show(answer, as_json=True)
@@ -168,7 +169,7 @@ def _show_service(specs: object, client: RemoteService, method: str | None, as_j
         return
     parts = [_part_of(each, known) for each, known in methods.items()]
     if method is None:
-        parts.insert(0, printable(f"{name} at {url}"))
+        parts.insert(0, printable(str(url) if name is None else f"{name} at {url}"))
     click.echo("\n\n".join(parts))
 
 

@@ -144,8 +144,6 @@ def _run_code(text: str, where: str, names: dict[str, Any]) -> None:
         raise CommandFailed(f"{where}: {error}", USAGE) from None
     try:
         value = eval(compiled, names)
-        if value is not None:
-            click.echo(repr(value))
     except (GemstoneError, KeyboardInterrupt, BrokenPipeError) as error:
         if isinstance(error, RemoteError):
             raise CommandFailed(_line_of(error, with_class=False), REFUSED) from error
@@ -155,6 +153,8 @@ def _run_code(text: str, where: str, names: dict[str, Any]) -> None:
         below = error.__traceback__ and error.__traceback__.tb_next
         traceback.print_exception(type(error), error, below)
         raise SystemExit(1) from None
+    if value is not None:
+        click.echo(repr(value))
 
 
 # Prompts

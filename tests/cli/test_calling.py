@@ -17,6 +17,7 @@ from gemstone_sync import (
 )
 from gemstone_sync.testing import running_service
 from tests.cli.support import GEMSTONE, Done, environment, line_of, run
+from tests.cli.terminal import Terminal
 from tests.client.faulty_server import (
     FaultyServer,
     answer,
@@ -30,7 +31,7 @@ from tests.client.faulty_server import (
     reset,
 )
 from tests.discovery.support import HostRegistry, UrlRegistry
-from tests.helpers import LIMIT, Program, wait_until
+from tests.helpers import LIMIT, Program, hanging_look_ups, wait_until
 
 TIMES = re.compile(
     r"\[!\] Service identification: \d+\.\d{5} seconds\n"
@@ -239,6 +240,38 @@ def test_a_terminal_shows_the_result_in_lines_and_colours(greeter):
     assert plain == '{\n  "a": [\n    1\n  ]\n}\n'
 
 
+def shown_by(words: list[str], encoding: str = "utf-8") -> str:
+    """What a command shows on a terminal of that encoding, with U+XXXX as it is."""
+    env = {"PYTHONIOENCODING": encoding}
+    with Terminal(GEMSTONE, *words, env=env) as terminal:
+        terminal.wait()
+        return terminal.raw
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["give", 'a:="\x9b31m\x7f\u202e"'],
+        ["give", 'a:="\x9b31m\x7f\u202e"', "--json"],
+        ["fail", "message=\x9b31m\x7f\u202e"],
+        ["fail", "message=\x9b31m\x7f\u202e", "--json"],
+    ],
+    ids=ascii,
+)
+def test_no_answer_steers_the_terminal(greeter, words):
+    shown = shown_by(["call_raw", greeter.url, *words])
+
+    assert not set("\x9b\x7f\u202e") & set(shown)
+    assert re.search(r"\\(u00|x)9b31m\\(u00|x)7f\\u202e", shown)
+
+
+def test_a_terminal_without_a_character_shows_its_number(greeter):
+    shown = shown_by(["call_raw", greeter.url, "give", "a=x\u2603"], "latin-1")
+
+    assert r"x\u2603" in shown
+    assert "Traceback" not in shown
+
+
 # What does not
 
 
@@ -300,6 +333,7 @@ def test_no_registry_is_usage():
 def test_a_registry_that_is_no_url_is_usage():
     line = line_of(run("call", "--registry", "ftp://ada:sesame@localhost/api", "x", "m"), 2)
 
+    assert "Invalid value for --registry or GEMSTONE_REGISTRY: " in line
     assert "localhost/api" in line
     assert "sesame" not in line
 
@@ -334,6 +368,29 @@ def test_no_such_host_is_one_line():
     line = line_of(run("call_raw", "http://no-such-host.invalid/api", "m"), 3)
 
     assert "http://no-such-host.invalid/api: " in line
+
+
+SLOW = "http://somewhere/api"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["call", "--registry", SLOW, "x", "m"],
+        ["call_raw", SLOW, "m"],
+        ["call_raw", SLOW, "m", "--notify"],
+        ["list", "--registry", SLOW],
+        ["describe", SLOW],
+        ["shell", f"x={SLOW}", "-c", "s.x.m()"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_look_up_that_does_not_end_is_given_up(tmp_path, words):
+    line = line_of(run(*words, "--timeout", "0.5", env=hanging_look_ups(tmp_path)), 3)
+
+    assert re.fullmatch(
+        rf"gemstone {words[0]}: {SLOW}: its host could not be looked up within 0\.\d+ s", line
+    )
 
 
 @pytest.mark.parametrize("option", [[], ["--notify"]])

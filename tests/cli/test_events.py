@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,13 @@ from typing import Any, NamedTuple
 import pytest
 import redis
 
-from gemstone_sync import MicroService, SqliteEventTransport, current_event, event_handler
+from gemstone_sync import (
+    MicroService,
+    RabbitMqEventTransport,
+    SqliteEventTransport,
+    current_event,
+    event_handler,
+)
 from gemstone_sync.event import Envelope
 from gemstone_sync.testing import running_service
 from tests.client.faulty_server import free_port
@@ -244,6 +251,70 @@ def test_a_line_is_published_before_the_next_one_is_there(sqlite: Place, tmp_pat
         assert emitter.wait(LIMIT) == 0
 
 
+def test_a_pause_between_two_lines_takes_no_time_from_the_second(sqlite: Place) -> None:
+    command = [GEMSTONE, "emit", "reading", "--body", "-", "--timeout", "2s", *sqlite.words]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(), text=True
+    ) as emitter:
+        assert emitter.stdin is not None
+        assert emitter.stdout is not None
+        emitter.stdin.write("1\n")
+        emitter.stdin.flush()
+        assert emitter.stdout.readline()
+        time.sleep(2.1)  # the pause is what is tested
+        emitter.stdin.write("2\n")
+        emitter.stdin.close()
+        assert emitter.stdout.readline()
+        assert emitter.wait(LIMIT) == 0
+
+
+def test_nothing_runs_any_more_when_a_failed_emit_ends(
+    run_python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    # A thread that runs while the interpreter ends crashes it, now and then.
+    done = run_python(
+        "import sys\n"
+        "from gemstone_sync.cli.main import main\n"
+        "try:\n"
+        f"    main(['emit', 'x', '--transport', 'amqp://127.0.0.1:{free_port()}'])\n"
+        "except SystemExit as ended:\n"
+        "    print(ended.code, len(sys._current_frames()))\n"
+    )
+
+    assert done.stdout == "3 1\n", done.stderr
+
+
+class KeyedShop(MicroService):
+    """Notes what it gets, over a RabbitMQ with so many shards."""
+
+    name = "shop"
+
+    def __init__(self, broker: SharedRabbitMq, application: str, shards: int) -> None:
+        super().__init__()
+        self.event_transports = [
+            RabbitMqEventTransport.from_url(broker.url, application=application, shards=shards)
+        ]
+        self.got: list[Any] = []
+
+    @event_handler("orders.paid")
+    def note(self, body: Any) -> None:
+        self.got.append(body)
+
+
+def test_events_with_a_key_go_where_services_with_other_shards_look(
+    machines_rabbitmq: SharedRabbitMq,
+) -> None:
+    application = machines_rabbitmq.new_application()
+    place = Place(["--transport", machines_rabbitmq.url, "--application", application], list)
+    key = next(k for k in "abcdef" if zlib.crc32(k.encode()) % 4 != 0)
+    with running_service(KeyedShop(machines_rabbitmq, application, shards=1)) as shop:
+        emit(place, "orders.paid", "n:=1", "--key", key)
+        emit(place, "orders.paid", "n:=2", "--key", key, "--shards", "1")
+        wait_until(lambda: shop.got, "the event")
+
+    assert shop.got == [{"n": 2}]
+
+
 def test_a_wrong_line_is_named_and_those_before_it_are_published(
     sqlite: Place, tmp_path: Path
 ) -> None:
@@ -274,6 +345,7 @@ def test_the_command_line_goes_before_the_environment(sqlite: Place, tmp_path: P
 
 WRONG: list[tuple[list[str], str]] = [
     (["said_hello", "--transport", "memory://"], "within one process"),
+    (["said_hello", "--transport", "sqlite:///:memory:"], "within one process"),
     (["said_hello", "--transport", "kafka://:secret@a"], "'kafka'"),
     (["said_hello", "--transport", "sqlite://events.db"], "'sqlite:///events.db'"),
     (["said_hello", "--transport", "redis://a:port"], "redis://user:password@"),
@@ -292,6 +364,9 @@ WRONG_EMIT: list[tuple[list[str], str]] = [
     (["said_hello", "--body", "{", "--transport", "a.db"], "--body is no JSON"),
     (["said_hello", "a=1", "--body", "2", "--transport", "a.db"], "one way"),
     (["said_hello", "--key", "", "--transport", "a.db"], "key"),
+    (["said_hello", "a=secret", "--body", "2", "--transport", "a.db"], "the parameter a"),
+    (["said_hello", "--shards", "2", "--transport", "a.db"], "--shards is for RabbitMQ"),
+    (["said_hello", "--shards", "0", "--transport", "amqp://localhost"], "--shards"),
     (["said_hello", "--delay", "-1", "--transport", "a.db"], "--delay"),
     (["said_hello", "--delay", "20y", "--transport", "a.db"], "20y"),
 ]

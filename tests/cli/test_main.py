@@ -62,7 +62,7 @@ def test_the_help_of_a_command_names_its_options(name: str) -> None:
     command = gemstone.get_command(CONTEXT, name)
     assert command is not None
     for parameter in command.params:
-        if isinstance(parameter, click.Option):
+        if isinstance(parameter, click.Option) and not parameter.hidden:
             assert set(parameter.opts) <= set(re.split(r"[\s,/]+", done.stdout))
             assert parameter.help, f"{parameter.name} has no help"
 
@@ -204,3 +204,55 @@ def test_a_reader_who_has_gone_is_no_reason_to_complain(words: tuple[str, ...]) 
 
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+# Streams that are of no use
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("completion", "bash")])
+def test_a_full_disk_is_one_line(words: tuple[str, ...], unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [GEMSTONE, *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment({"PYTHONUNBUFFERED": unbuffered}),
+            text=True,
+            timeout=LIMIT,
+        )
+
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(": cannot write: No space left on device")
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--version",), 0),
+        (("emit", "said_hello", "--body", "-", "--transport", "events.db"), 0),
+        (("lst",), 2),
+    ],
+)
+def test_streams_may_be_closed(words: tuple[str, ...], code: int, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" "$@" <&- >&-', GEMSTONE, *words],
+        stderr=subprocess.PIPE,
+        env=environment(),
+        cwd=tmp_path,
+        text=True,
+        timeout=LIMIT,
+    )
+
+    assert (done.returncode, done.stderr.count("\n")) == (code, int(code != 0)), done.stderr
+
+
+@pytest.mark.parametrize(
+    "closing", ["2>&-", "2>/dev/full", "2>&1 >&- | true; exit ${PIPESTATUS[0]}"]
+)
+def test_the_exit_code_tells_of_a_failure_that_nobody_can_read(closing: str) -> None:
+    script = f'"$0" lst {closing}'
+    done = subprocess.run(["bash", "-c", script, GEMSTONE], env=environment(), timeout=LIMIT)
+
+    assert done.returncode == 2

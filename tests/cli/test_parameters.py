@@ -67,10 +67,12 @@ def test_what_is_wrong_with_others_is_said(words, args, said):
     assert said in caught.value.format_message()
 
 
-def test_a_value_at_fault_is_not_shown():
+@pytest.mark.parametrize(("word", "args"), [("password:=sesame", None), ("password=sesame", "[1]")])
+def test_a_value_at_fault_is_not_shown(word, args):
     with pytest.raises(click.UsageError) as caught:
-        params_of(("password:=sesame",))
+        params_of((word,), args)
 
+    assert "password" in caught.value.format_message()
     assert "sesame" not in caught.value.format_message()
 
 

@@ -136,7 +136,8 @@ def test_a_list_without_a_registry_is_one_line():
     url = f"http://127.0.0.1:{free_port()}/api"
 
     assert "--registry" in line_of(run("list"), 2)
-    assert "Invalid value for --registry: not a service" in line_of(run("list", "--registry=x"), 2)
+    line = line_of(run("list", "--registry=x"), 2)
+    assert "Invalid value for --registry or GEMSTONE_REGISTRY: not a service's endpoint" in line
     line = line_of(run("list", "--registry", url.replace("//", "//ada:sesame@")), 3)
     assert line == f"gemstone list: {url}: connection refused"
     with FaultyServer(hang) as silent:
@@ -215,6 +216,11 @@ def test_of_an_old_service_names_and_docs_are_known():
         )
         described = json.loads(run("describe", old.url, "b", "--json").stdout)["methods"]
     assert described == {"b": {"signature": None, "doc": None}}
+
+
+def test_a_service_may_have_no_name():
+    with telling({"methods": {}}) as service:
+        assert run("describe", service.url) == (0, f"{service.url}\n", "")
 
 
 def test_a_method_that_is_not_there_is_one_line(shop):
