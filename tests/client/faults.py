@@ -34,7 +34,7 @@ SHORT = 0.3
 #: time is over.
 LAG = 250
 #: Seconds after which a call with so little time has surely ended, on a machine that is busy.
-ENDED = 6.0
+ENDED = 12.0
 
 JSON_TYPE = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 RESULT = '{"jsonrpc":"2.0","result":"pong","id":ID}'
@@ -168,9 +168,14 @@ def client_of(server: FaultyServer | str, **options: Any) -> RemoteService:
     return RemoteService(url, **{**limits, **options})
 
 
-def hurried(server: FaultyServer, **options: Any) -> RemoteService:
-    """A client that waits only for a moment each time, but as often as it may."""
-    return client_of(server, timeout=(LIMIT, SHORT), **options)
+def hurried(server: FaultyServer, fault: str | None = None, **options: Any) -> RemoteService:
+    """A client that waits only for a moment each time, but as often as it may.
+
+    :param fault: what the server does; where that is not silence, the client waits for as long as a
+        busy machine may need.
+    """
+    seconds = SHORT if fault is None or fault in LATE else LIMIT
+    return client_of(server, timeout=(LIMIT, seconds), **options)
 
 
 def fault_of(client: RemoteService, method: str = "ping") -> TransportError:

@@ -193,7 +193,7 @@ def test_killed_greenlets_leave_nothing_behind(service: Program) -> None:
     before = open_sockets()
     with client_of(service) as client:
         for _ in range(5):
-            greenlets = [gevent.spawn(client.methods.echo, n, 2.0) for n in range(40)]
+            greenlets = [gevent.spawn(client.methods.echo, n, 5.0) for n in range(40)]
             wait_until(lambda: open_sockets() - before >= 40, "the connections")
             gevent.killall(greenlets)
             assert open_sockets() - before == 0

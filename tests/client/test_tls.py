@@ -142,7 +142,7 @@ def test_old_versions_of_tls_are_refused() -> None:
 def test_a_handshake_that_is_broken_off(greeting: Any) -> None:
     with (
         FaultyServer(tls=True, greeting=in_turn(*[greeting] * 3, keep)) as server,
-        client_of(server, timeout=(SHORT, LIMIT)) as client,
+        client_of(server, timeout=(SHORT if greeting is hang else LIMIT, LIMIT)) as client,
     ):
         error = fault_of(client)
         assert type(error) is (ConnectTimeout if greeting is hang else ConnectionFailed)

@@ -32,7 +32,7 @@ from gemstone_sync.testing import running_service
 from tests.helpers import LIMIT, wait_until
 
 #: Seconds that something is waited for while the CPU's time is measured.
-WAIT = 0.5
+WAIT = 0.2
 
 
 def handle(name: str = "method") -> AsyncMethodCall:
@@ -89,20 +89,20 @@ def test_waiting_uses_no_cpu_and_lets_others_run(service: Slow, way: str) -> Non
         call = client.methods.hold.async_()
         wait_until(lambda: service.inside == 1, "the call")
         waiting = gevent.spawn(waits[way], call)
-        ticks = 0
-        began = time.process_time()
-        end = time.monotonic() + WAIT
-        while time.monotonic() < end:
-            gevent.sleep(WAIT / 20)
-            ticks += 1
-        used = time.process_time() - began
-
-        assert not waiting.ready()
-        assert ticks > 2
         # A loop that asks again and again uses all of it; this is twenty ticks and their timers.
-        assert used < WAIT / 3
+        # Once the garbage collector may have its turn.
+        assert sorted(cpu_share_of_ticks() for _ in range(3))[1] < 1 / 3
+        assert not waiting.ready()
         service.go_on.set()
         assert waiting.get(timeout=LIMIT) == "held"
+
+
+def cpu_share_of_ticks() -> float:
+    """How much of the time this process computes while other greenlets run, 1.0 for all of it."""
+    began, used = time.monotonic(), time.process_time()
+    for _ in range(20):
+        gevent.sleep(WAIT / 20)
+    return (time.process_time() - used) / (time.monotonic() - began)
 
 
 def _result_by_callback(call: AsyncMethodCall) -> Any:

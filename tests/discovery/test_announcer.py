@@ -317,7 +317,7 @@ def test_a_registry_that_hangs_does_not_hold_up_the_end(
     with FaultyServer(hang) as hanging, FaultyServer() as well:
         announced = announce(HttpDiscoveryStrategy(hanging.url), HttpDiscoveryStrategy(well.url))
         wait_until(lambda: hanging.received["ping"] and well.received["ping"], "both pings")
-        announced.stop(patience=0.05)
+        announced.stop(patience=1.0)
 
         assert well.received["goodbye"] == 1
 

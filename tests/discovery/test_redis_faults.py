@@ -103,7 +103,7 @@ def test_a_redis_that_is_too_far_away() -> None:
 @EACH
 def test_a_redis_that_hangs(tmp_path: Path, ask: Callable[[RedisDiscoveryStrategy], Any]) -> None:
     with private_redis(tmp_path) as server:
-        strategy = RedisDiscoveryStrategy(server.url, timeout=(LIMIT, 0.3))
+        strategy = RedisDiscoveryStrategy(server.url, timeout=(LIMIT, 1.0))
         strategy.ping("users", URL, instance="0")
         with server.frozen(), pytest.raises(Timeout) as caught:
             ask(strategy)

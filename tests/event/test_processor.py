@@ -133,11 +133,12 @@ def test_a_failed_event_comes_again_after_its_backoff_to_the_handler_that_failed
     sent = event()
     before = time.time()
     assert desk.deliver(sent)
+    after = time.time()
     ((again, address, delay),) = desk.published
     queue = desk.queue().name
     assert (address, delay) == (Address("", queue, mandatory=True), 3.0)
     assert again.due is not None
-    assert 3 <= again.due - before < 4
+    assert before + 3 <= again.due <= after + 3
     due = again.due
     assert again == sent.with_changes(attempts=1, handler="on_event", queue=queue, due=due)
     assert TOPOLOGY.address_of(again) == address
@@ -164,7 +165,7 @@ def test_each_failure_waits_longer_until_the_event_dies(caplog: pytest.LogCaptur
     assert (letter.dead.reason, letter.dead.queue) == ("failed", desk.queue().name)
     assert letter.dead.error == "OSError: not today"
     assert 'raise OSError("not today")' in letter.dead.traceback
-    assert time.time() - letter.dead.time < 5
+    assert time.time() - letter.dead.time < LIMIT
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3 + ["ERROR"]
     first, last = caplog.records[0], caplog.records[-1]
     assert first.getMessage() == ("on_event: event 'x' (e1) failed, attempt 1 of 4, again in 0.5 s")
@@ -321,8 +322,8 @@ def test_held_here_too_it_dies_after_its_last_attempt():
 
 def test_held_here_it_is_not_tried_again_when_its_time_is_over():
     got, act = fails_on(*[True] * 9)
-    desk = Desk(handler(act, backoff=0.1))
-    assert desk.deliver(event(key="k", deadline=time.time() + 0.05), "keyed")
+    desk = Desk(handler(act, backoff=0.6))
+    assert desk.deliver(event(key="k", deadline=time.time() + 0.5), "keyed")
     assert got == [1]
     assert desk.reason[0] == "expired"
 
@@ -536,11 +537,11 @@ def test_a_retry_goes_to_its_own_queue_when_it_is_due():
 
 def test_a_delayed_event_that_is_not_due_yet_waits_for_what_is_left():
     desk = Desk(handler(print))
-    sent = event(due=time.time() + 10)
+    sent = event(due=time.time() + 100)
     assert desk.relay(sent)
     ((again, _, delay),) = desk.published
     assert again == sent
-    assert 9 < delay <= 10
+    assert 50 < delay <= 100
 
 
 def test_a_delayed_event_that_the_broker_does_not_take_is_given_back():

@@ -9,6 +9,7 @@ The last ``HELD`` events are emitted once there is a file ``CONFIRMED.go``.
 
 Where the broker is comes from the environment: ``EVENTS_URL``, and ``EVENTS_OPTIONS``, a JSON
 object of the transport's options. ``WORKER`` is a JSON object: ``seconds`` that a job takes,
+``gate`` for a file that jobs wait for, having written their numbers to ``GATE.begun``,
 ``deduplication`` for a handler that is not idempotent, ``name`` of the service, ``effects`` for a
 SQLite file in which the effect and the mark that it was handled are one transaction, ``poison`` for
 the number of a job that kills its process.
@@ -80,10 +81,16 @@ class Worker(MicroService):
 
     def on_service_start(self):
         self.done = Record(sys.argv[2])
+        if "gate" in WORKER:
+            self.begun = Record(f"{WORKER['gate']}.begun")
         print(self.url, flush=True)
 
     @event_handler("job", idempotent=event_deduplication is None, retries=20)
     def do(self, number: int) -> None:
+        if "gate" in WORKER:
+            self.begun.add(number)
+            while not os.path.exists(WORKER["gate"]):
+                time.sleep(0.02)
         time.sleep(WORKER.get("seconds", 0.0))
         if number == WORKER.get("poison"):
             os.kill(os.getpid(), signal.SIGKILL)

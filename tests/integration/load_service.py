@@ -23,6 +23,7 @@ class Load(gemstone_sync.MicroService):
             assert hasattr(self, name), name
             setattr(self, name, value)
         self.running = self.peak = self.finished = 0
+        self.order = []
         self.released = Event()
 
     def on_service_start(self):
@@ -31,7 +32,8 @@ class Load(gemstone_sync.MicroService):
     def on_service_stop(self):
         print(f"stopped after {self.finished}", flush=True)
 
-    def _enter(self):
+    def _enter(self, value):
+        self.order.append(value)
         self.running += 1
         self.peak = max(self.peak, self.running)
 
@@ -42,7 +44,7 @@ class Load(gemstone_sync.MicroService):
     @gemstone_sync.exposed_method()
     def nap(self, seconds: float, value: object = None) -> object:
         """Sleep as plain blocking code does."""
-        self._enter()
+        self._enter(value)
         try:
             time.sleep(seconds)
         finally:
@@ -52,7 +54,7 @@ class Load(gemstone_sync.MicroService):
     @gemstone_sync.exposed_method()
     def hold(self, value: object = None) -> object:
         """Wait for POST /release."""
-        self._enter()
+        self._enter(value)
         try:
             self.released.wait()
         finally:
@@ -78,6 +80,10 @@ class Load(gemstone_sync.MicroService):
             "finished": self.finished,
             "waiting": waiting,
         }
+
+    @gemstone_sync.route("/order")
+    def values_in_order(self):
+        return self.order
 
     @gemstone_sync.route("/release", methods=["POST"])
     def release(self):

@@ -37,7 +37,7 @@ CERTIFICATE = Path(__file__).resolve().parents[1] / "data" / "localhost.pem"
 P99 = 0.100
 
 SERVICE = """
-import resource, sys, time
+import os, resource, sys, time
 import gevent
 import gemstone_sync
 
@@ -52,21 +52,24 @@ class Victim(gemstone_sync.MicroService):
     def add(self, a: int, b: int) -> int:
         return a + b
 
+    # Each until there is such a file
+
     @gemstone_sync.exposed_method()
-    def burn(self, seconds: float) -> None:
+    def burn(self, gate: str) -> None:
         print("burning", flush=True)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while not os.path.exists(gate):
             pass
 
     @gemstone_sync.exposed_method()
-    def burn_next(self, seconds: float) -> None:
-        gevent.spawn(self.burn, seconds)
+    def burn_next(self, gate: str) -> None:
+        gevent.spawn(self.burn, gate)
 
     @gemstone_sync.exposed_method()
-    def hold(self, seconds: float) -> float:
-        time.sleep(seconds)
-        return seconds
+    def hold(self, gate: str) -> str:
+        print("holding", flush=True)
+        while not os.path.exists(gate):
+            time.sleep(0.02)
+        return "held"
 
 service = Victim()
 files = None
@@ -143,7 +146,7 @@ def make_calls(port, until, pause=0.01):
     :returns: how many seconds each took, connecting included.
     """
     took = []
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     with Connection(port) as kept:
         while not until.wait(pause):
             assert time.monotonic() < end, "no end of the attack"
@@ -166,8 +169,8 @@ def percentile(took, part):
     return sorted(took)[int(len(took) * part)]
 
 
-def assert_undisturbed(capsys, what, alone, attacked):
-    """p99 stays under 100 ms; printed beside the victim's own figure."""
+def assert_undisturbed(capsys, what, alone, attacked, most=P99):
+    """p99 stays under `most` seconds; printed beside the victim's own figure."""
     own, found = percentile(alone, 0.99), percentile(attacked, 0.99)
     with capsys.disabled():
         print(
@@ -177,7 +180,7 @@ def assert_undisturbed(capsys, what, alone, attacked):
             f"{percentile(alone, 0.5) * 1000:.1f}, longest {max(alone) * 1000:.1f})"
         )
     # Where calls take this long with nobody else around, the machine is busy with other things.
-    assert found < max(P99, 3 * own)
+    assert found < max(most, 3 * own)
 
 
 def open_files(started):
@@ -205,7 +208,7 @@ def test_500_of_each_kind_at_once(start, capsys):
     assert_undisturbed(capsys, "2,000 attackers", alone, attacked)
     for kind, found in attack.kinds.items():
         assert found["opened"] == found["ended"] == 500, kind
-        assert found["last"] < 15, kind
+        assert found["last"] < 20, kind
     # Those that sent something were told why; silent ones and idle ones have nothing to be told.
     assert attack.kinds["head"]["statuses"] == attack.kinds["body"]["statuses"] == ["408"]
     assert attack.kinds["idle"]["statuses"] == ["200"]
@@ -246,17 +249,19 @@ def test_the_connection_that_is_idle_for_longest_goes_first(start):
             assert result_of(connection.call("add", 1, 2)) == 3
 
 
-def test_calls_in_flight_are_never_given_up_for_newcomers(start):
+def test_calls_in_flight_are_never_given_up_for_newcomers(start, tmp_path):
     """At the cap with nothing but running calls a newcomer is turned away, and nobody else."""
     victim = start(max_connections=20)
     with contextlib.ExitStack() as stack:
         busy = [stack.enter_context(Connection(victim.port)) for _ in range(20)]
         for connection in busy:
-            connection.send(call_message("hold", 2.0))
+            connection.send(call_message("hold", str(tmp_path / "gate")))
+        victim.wait_until(lambda: victim.stdout.count("holding") == 20, "20 running calls")
         with Connection(victim.port) as newcomer:
             assert newcomer.is_ended()
+        (tmp_path / "gate").touch()
         for connection in busy:
-            assert result_of(connection.read_reply()) == 2.0
+            assert result_of(connection.read_reply()) == "held"
     assert result_of(call(victim.port, "add", 1, 2)) == 3
 
 
@@ -265,7 +270,7 @@ HALF_A_BODY = message("POST", "/api", JSON, b"1234567890")[:-5]
 
 
 @pytest.mark.parametrize("half", [HALF_A_HEAD, HALF_A_BODY], ids=["head", "body"])
-def test_half_a_request_does_not_outlive_its_eviction(start, half):
+def test_half_a_request_does_not_outlive_its_eviction(start, tmp_path, half):
     """Its bytes are there, but not read yet, when a newcomer needs its place."""
     victim = start(max_connections=22, keep_alive_timeout=60, header_timeout=60, body_timeout=60)
     before = open_files(victim)
@@ -274,32 +279,33 @@ def test_half_a_request_does_not_outlive_its_eviction(start, half):
         first, second = (stack.enter_context(Connection(victim.port)) for _ in range(2))
         # Two turns of a busy event loop: in the first come newcomers, and the cause of the second,
         # which is run before they are given their places; in the second come the halves.
-        first.send(call_message("burn", 0.3))
+        gates = [tmp_path / "first", tmp_path / "second"]
+        first.send(call_message("burn", str(gates[0])))
         victim.wait_until(lambda: victim.stdout.count("burning") == 1, "the first turn")
         newcomers = [stack.enter_context(Connection(victim.port)) for _ in range(20)]
-        second.send(call_message("burn_next", 0.3))
+        second.send(call_message("burn_next", str(gates[1])))
+        gates[0].touch()
         victim.wait_until(lambda: victim.stdout.count("burning") == 2, "the second turn")
         for attacker in attackers:
             attacker.send(half)
+        gates[1].touch()
         for connection in (first, second):
             assert connection.read_reply().status == 200
         for connection in (first, second, *newcomers):
             connection.socket.close()
 
-        wait_until(lambda: open_files(victim) <= before, "the end of every attacker", limit=15)
+        wait_until(lambda: open_files(victim) <= before, "the end of every attacker")
     assert result_of(call(victim.port, "add", 1, 2)) == 3
 
 
 def test_few_open_files_do_not_shut_newcomers_out(start):
     """Most systems give a process 1,024 files: fewer than the default cap of connections."""
-    victim = start(files=1024)
-    with Attack(victim.port, seconds=3.0, silent=1500) as attack:
+    victim = start(files=1024, header_timeout=60)
+    with Attack(victim.port, seconds=60.0, silent=1500) as attack:
         assert attack.opened.wait(LIMIT)
-        began = time.monotonic()
         assert result_of(call(victim.port, "add", 1, 2)) == 3
-        took = time.monotonic() - began
+        assert not attack.ended.is_set()
 
-    assert took < 1.0
     assert victim.terminate() == 0
 
 
@@ -326,7 +332,7 @@ def test_bodies_of_100_mb_announced(start, capsys):
     for wave in waves:
         assert wave["statuses"] == ["413"]
         assert wave["ended"] == 50
-        assert wave["answered"] < 1.0
+        assert wave["answered"] < 5.0  # and not after `body_timeout`
     assert victim.terminate() == 0
 
 
@@ -350,7 +356,7 @@ def test_bodies_of_100_mb_sent_all_the_same(start, capsys):
 
     what = f"{len(answered)} bodies of 100 MB, sent one at a time"
     assert_undisturbed(capsys, what, alone, calls.get(timeout=LIMIT))
-    assert percentile(answered, 0.99) < P99
+    assert percentile(answered, 0.99) < max(P99, 3 * percentile(alone, 0.99))
     assert victim.terminate() == 0
 
 
@@ -370,7 +376,9 @@ def send_on(connection, size=100_000_000):
 def test_clients_that_never_finish_the_handshake(start, capsys):
     """50 of them, half of which do not even begin it; the others are served meanwhile."""
     victim = start(certfile=CERTIFICATE)
-    over = Event()
+    alone_is_over, over = Event(), Event()
+    gevent.spawn_later(3.0, alone_is_over.set)
+    alone = make_tls_calls(victim.port, alone_is_over)
     with contextlib.ExitStack() as stack:
         silent = []
         for number in range(50):
@@ -378,23 +386,20 @@ def test_clients_that_never_finish_the_handshake(start, capsys):
             silent.append(stack.enter_context(connection))
             if number % 2:
                 connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00")  # 7 bytes of a ClientHello
-        began = time.monotonic()
         waits = gevent.spawn(lambda: [connection.recv(1) for connection in silent])
         waits.rawlink(lambda _: over.set())
         took = make_tls_calls(victim.port, over)
         assert waits.get() == [b""] * 50
-        assert time.monotonic() - began < 15
 
-    with capsys.disabled():
-        print(f"\n50 unfinished handshakes: p99 {percentile(took, 0.99) * 1000:.1f} ms")
-    assert percentile(took, 0.99) < 2 * P99  # each connects, and shakes hands
+    # Each connects, and shakes hands.
+    assert_undisturbed(capsys, "50 unfinished handshakes", alone, took, 2 * P99)
     assert victim.terminate() == 0
 
 
 def make_tls_calls(port, until):
     context = gevent.ssl.create_default_context(cafile=CERTIFICATE)
     took = []
-    while not until.wait(0.05):
+    while not until.wait(0.01):
         began = time.monotonic()
         with Connection(port) as connection:
             connection.socket = context.wrap_socket(connection.socket, server_hostname="localhost")

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -151,9 +152,13 @@ def test_a_worker_that_dies_at_once_is_started_again_ever_more_slowly(start_work
         starts = [note.time for note in service.wait_for_notes("started", 2 + 5)][2:]
         assert result_of(connection.call("pid")) == survivor
 
+    # 0.0 for the first one on a machine so busy that it had lived for long enough.
+    told = [float(pause) for pause in re.findall(r"in ([\d.]+) s", service.program.stderr)]
+    assert told[0] in (0.0, 0.1)
+    assert [round(later, 1) for later in told[1:5]] == [max(0.1, 2 * pause) for pause in told[:4]]
     pauses = [later - earlier for earlier, later in itertools.pairwise(starts)]
-    for pause, wanted in zip(pauses, (0.2, 0.4, 0.8, 1.6), strict=False):
-        assert wanted <= pause < wanted + 2.0, pauses
+    for pause, wanted in zip(pauses, told[1:], strict=False):
+        assert wanted <= pause < wanted + 10.0, pauses
     (tmp_path / "dying").unlink()
     assert len(service.wait_for_workers(2, but=[killed])) == 2
     assert service.program.terminate() == 0
@@ -166,7 +171,7 @@ def test_sigterm_is_obeyed_while_a_worker_waits_for_its_new_start(start_workers,
     os.kill(min(service.workers()), signal.SIGKILL)
     service.wait_for_notes("started", 2 + 4)
 
-    assert service.program.terminate(limit=5.0) == 0
+    assert service.program.terminate() == 0
 
 
 # Workers that cannot start

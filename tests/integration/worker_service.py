@@ -59,6 +59,14 @@ class Worker(gemstone_sync.MicroService):
         return os.getpid()
 
     @gemstone_sync.exposed_method()
+    def hold_until_released(self) -> int:
+        """Wait for ``FOLDER/released``."""
+        self.note("holding")
+        while not Path(self.folder, "released").exists():
+            time.sleep(0.02)
+        return os.getpid()
+
+    @gemstone_sync.exposed_method()
     def hang(self) -> None:
         """Never let the event loop run again."""
         self.note("hanging")

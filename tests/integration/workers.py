@@ -42,6 +42,10 @@ class Service:
         self.program.wait_until(lambda: len(self.notes(what)) >= count, f"{count} notes: {what}")
         return self.notes(what)
 
+    def release(self):
+        """End the calls of `calls_in_flight`."""
+        (self.folder / "released").touch()
+
     def workers(self):
         """The parent's children that live, by the system's own account."""
         children = Path(f"/proc/{self.parent}/task/{self.parent}/children")
@@ -88,11 +92,11 @@ def connections_to(service, count):
 
 
 @contextlib.contextmanager
-def calls_in_flight(service, count, seconds):
-    """Connections with a call in flight each, in every worker."""
+def calls_in_flight(service, count):
+    """Connections with a call in flight each, in every worker, until they are released."""
     with connections_to(service, count) as connections:
         for connection in connections:
-            connection.send(call_message("hold", seconds))
+            connection.send(call_message("hold_until_released"))
         held = service.wait_for_notes("holding", count)
         assert {note.pid for note in held} == service.workers()
         yield connections

@@ -268,11 +268,13 @@ def test_start_thread_needs_only_a_target(make_service: Any) -> None:
 
 
 def test_get_executor_lets_other_calls_run_while_work_blocks(make_client: Any) -> None:
-    native_sleep = monkey.get_original("time", "sleep")
-    order = []
+    lock = monkey.get_original("_thread", "allocate_lock")()
+    lock.acquire()
+    begun, order = Event(), []
 
     def blocking(self: Any) -> None:
-        self.get_executor().submit(native_sleep, 0.1).result()
+        begun.set()
+        self.get_executor().submit(lock.acquire, True, LIMIT).result()
         order.append("blocking")
 
     def quick(self: Any) -> None:
@@ -280,8 +282,9 @@ def test_get_executor_lets_other_calls_run_while_work_blocks(make_client: Any) -
 
     client = make_client(blocking, quick)
     slow = gevent.spawn(client.call, "blocking")
-    gevent.sleep(0.01)
+    assert begun.wait(LIMIT)
     client.call("quick")
+    lock.release()
     slow.get(timeout=LIMIT)
     client.service.get_executor().shutdown()
 
@@ -309,14 +312,19 @@ def test_the_executor_ends_with_the_service_and_is_new_with_the_next_start(
 
 
 def test_calls_overlap_and_a_sleep_stops_only_its_own(make_client: Any) -> None:
-    def nap() -> None:
-        time.sleep(0.05)
+    napping = []
+
+    def nap() -> bool:
+        napping.append(1)
+        end = time.monotonic() + LIMIT
+        while len(napping) < 20 and time.monotonic() < end:
+            time.sleep(0.01)
+        return len(napping) == 20
 
     client = make_client(staticmethod(nap))
-    started = time.monotonic()
-    gevent.joinall([gevent.spawn(client.call, "nap") for _ in range(20)], raise_error=True)
+    calls = [gevent.spawn(client.call, "nap") for _ in range(20)]
 
-    assert time.monotonic() - started < 0.5
+    assert [call.get(timeout=2 * LIMIT) for call in calls] == [True] * 20
 
 
 def test_stop_from_inside_a_method_lets_the_call_finish() -> None:

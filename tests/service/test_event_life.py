@@ -103,7 +103,7 @@ def test_a_handler_that_takes_too_long_is_cut_off(
         begun.wait(LIMIT)
         began = time.monotonic()
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < LIMIT / 2
     assert warnings_in(caplog) == ["heard: event handlers were cut off after 0.1 s"]
 
 
@@ -190,7 +190,7 @@ def test_a_transport_that_cannot_be_stopped_does_not_keep_the_service(
     with running_service(Heard(hanging, failing)):
         pass
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < LIMIT / 2
     assert "failing could not be stopped" in [r.getMessage() for r in caplog.records]
 
 

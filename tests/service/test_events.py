@@ -78,7 +78,7 @@ def test_a_transport_that_sends_for_ever_is_given_up() -> None:
         began = time.monotonic()
         with pytest.raises(EventNotDelivered, match=r"not sent within 0\.05 s"):
             service.emit_event("said_hello", {}, timeout=0.05)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < LIMIT / 2
 
 
 @pytest.mark.parametrize("option", [{"delay": 30}, {"key": "k"}])
@@ -291,7 +291,7 @@ def test_slow_transports_share_the_time_that_emitting_may_take(how: str) -> None
         began = time.monotonic()
         with pytest.raises(EventNotDelivered, match=r"^first: not confirmed; second: not conf"):
             run()
-        assert 0.15 < time.monotonic() - began < 2
+        assert 0.15 < time.monotonic() - began < LIMIT / 2
     assert len(lines[2].envelopes) == 1
 
 
@@ -310,7 +310,7 @@ def test_the_time_of_the_call_bounds_the_wait_for_the_broker(line: Line) -> None
     given: list[float] = []
     line.before_sending = given.append
     service = Heard(line)
-    token = current_call.set(Call(deadline=time.monotonic() + 3))
+    token = current_call.set(Call(deadline=time.monotonic() + 9))
     try:
         service.emit_event("a", 1)
         service.emit_event("a", 1, timeout=1)
@@ -318,7 +318,8 @@ def test_the_time_of_the_call_bounds_the_wait_for_the_broker(line: Line) -> None
         current_call.reset(token)
     service.emit_event("a", 1)
 
-    assert given == [pytest.approx(3, abs=0.5), 1, 10.0]
+    assert 5 < given[0] <= 9
+    assert given[1:] == [1, 10.0]
 
 
 def test_duplicates_over_several_transports_have_one_memory() -> None:

@@ -2,6 +2,7 @@
 
 import contextvars
 import functools
+import math
 import time
 from typing import Any
 
@@ -79,22 +80,32 @@ def test_the_first_run_comes_after_one_period(make_service: Any) -> None:
     assert ticks.times[0] - started >= 0.045
 
 
+def beats_from(first: float, times: list[float], period: float) -> list[float]:
+    return [(at - first) / period for at in times]
+
+
+def in_time(beats: list[float]) -> int:
+    """How many of them are whole, nearly."""
+    return sum(abs(beat - round(beat)) < 0.1 for beat in beats)
+
+
 def test_a_task_that_takes_a_part_of_its_period_does_not_drift(make_service: Any) -> None:
-    """With a plain sleep between runs, ten runs would take half as long again."""
+    """With a plain sleep between runs, ten runs would take a third as long again."""
     ticks = Ticks()
 
     def work() -> None:
         ticks()
-        gevent.sleep(0.01)
+        gevent.sleep(0.014)
 
-    with ServiceClient(make_service(periodic_tasks=[(work, 0.02)])):
+    with ServiceClient(make_service(periodic_tasks=[(work, 0.04)])):
         ticks.wait_for(11)
-    beats = [(at - ticks.times[0]) / 0.02 for at in ticks.times]
 
-    # Each run comes at a multiple of the period, a busy machine's delay aside; and none twice.
-    numbers = [round(beat - 0.3) for beat in beats]
+    # Each run comes at a multiple of the period, a busy machine's delay aside, counted from one
+    # that was not late; and none twice.
+    beats = max((beats_from(first, ticks.times, 0.04) for first in ticks.times), key=in_time)
+    assert in_time(beats) >= 6
+    numbers = [math.floor(beat + 0.1) for beat in beats]
     assert len(set(numbers)) == len(numbers)
-    assert min(abs(beat - round(beat)) for beat in beats[5:]) < 0.25
 
 
 def test_a_task_never_overlaps_itself_and_skips_what_it_missed(make_service: Any) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from gemstone_sync import (
     EventEmitter,
@@ -160,12 +161,21 @@ def test_draining_waits_for_handlers_for_what_they_emit_and_for_retries(
 
 
 def test_draining_has_a_limit(greeter: Greeter, transport: MemoryEventTransport) -> None:
-    listener = Listener()
+    go_on = Event()
+
+    class Held(Listener):
+        @event_handler("said_hello")
+        def on_hello(self, body: Any) -> None:
+            assert go_on.wait(20)
+            self.heard.append(body["name"])
+
+    listener = Held()
     listener.event_transports = [transport]
     with running_service(listener):
-        greeter.emit_event("said_hello", {"name": "ada"}, delay=0.3)
+        greeter.emit_event("said_hello", {"name": "ada"}, delay=0.1)
         with pytest.raises(AssertionError, match=r"not everything was handled within 0\.05 s"):
             drain(transport, timeout=0.05)
+        go_on.set()
         drain(transport)
     assert listener.heard == ["ada"]
 

@@ -1,6 +1,7 @@
 """What all stores of handled events promise; those of several processes with real ones."""
 
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,11 @@ from .conftest import Place
 
 LONG = 60.0
 SHORT = 0.2
+
+
+def is_over(began: float, seconds: float) -> bool:
+    """Whether the machine stood still for so long that what was to end later has ended already."""
+    return time.monotonic() - began >= seconds
 
 
 def claimable(store: Any, key: str, owner: str) -> Callable[[], bool]:
@@ -70,9 +76,11 @@ def test_what_was_handled_is_not_released(place: Place) -> None:
 def test_a_claim_ends_with_its_lease_unless_it_is_renewed(place: Place) -> None:
     store = place.store()
     store.claim("renewed", "a", SHORT)
-    store.claim("left", "a", SHORT)
     store.renew("renewed", "a", LONG)
-    assert store.claim("left", "b", LONG) is Claim.BUSY
+    began = time.monotonic()
+    store.claim("left", "a", SHORT)
+    early = store.claim("left", "b", LONG)
+    assert early is Claim.BUSY or is_over(began, SHORT)
 
     wait_until(claimable(store, "left", "b"), "the end of the lease")
     assert store.claim("renewed", "b", LONG) is Claim.BUSY
@@ -97,8 +105,10 @@ def test_handled_without_a_claim(place: Place) -> None:
 def test_after_the_window_an_event_is_new(place: Place) -> None:
     store = place.store(window=SHORT)
     store.claim("e", "a", LONG)
+    began = time.monotonic()
     store.done("e", "a")
-    assert store.claim("e", "b", LONG) is Claim.DONE
+    early = store.claim("e", "b", LONG)
+    assert early is Claim.DONE or is_over(began, SHORT)
 
     wait_until(claimable(store, "e", "b"), "the end of the window")
 
@@ -208,9 +218,11 @@ import time; time.sleep(60)
 def test_what_a_killed_process_had_claimed_comes_back(shared_place: Place, tmp_path: Path) -> None:
     source = IMPORTS + HOLDER.format(expression=shared_place.expression)
     store = shared_place.store()
+    began = time.monotonic()
     with program(source, tmp_path) as holder:
         holder.wait_until(lambda: "holds" in holder.stdout, "its claims")
-        assert store.claim("short", "heir", LONG) is Claim.BUSY
+        early = store.claim("short", "heir", LONG)
+        assert early is Claim.BUSY or is_over(began, 2)
         holder.send_signal(signal.SIGKILL)
         holder.wait()
 

@@ -3,7 +3,6 @@
 Delays are in test_amqp_delays.py, what breaks is in test_amqp_faults.py.
 """
 
-import statistics
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -144,23 +143,30 @@ def test_a_full_queue_refuses_and_says_so(alone: Owner, rabbitmq: SharedRabbitMq
 
 
 def test_other_greenlets_get_their_turn_while_much_is_published(shop: Owner) -> None:
-    gaps: list[float] = []
+    def longest_gap() -> float:
+        """As a part of the time that it takes to publish many."""
+        gaps = [0.0]
 
-    def tick() -> None:
-        last = time.monotonic()
-        while True:
-            gevent.sleep(0.001)
-            now = time.monotonic()
-            gaps.append(now - last)
-            last = now
+        def tick() -> None:
+            last = time.monotonic()
+            while True:
+                gevent.sleep(0.001)
+                now = time.monotonic()
+                gaps.append(now - last)
+                last = now
 
-    ticking = gevent.spawn(tick)
-    shop.publish(*(shop.outgoing("paid") for _ in range(3000)))
-    ticking.kill()
+        messages = [shop.outgoing("paid") for _ in range(10_000)]
+        ticking = gevent.spawn(tick)
+        gevent.sleep(0)
+        began = time.monotonic()
+        shop.publish(*messages)
+        took = time.monotonic() - began
+        ticking.kill()
+        assert len(gaps) > 1
+        return max(gaps) / took
 
-    # Unfair, nothing else would run at all until the end.
-    assert len(gaps) > 20
-    assert statistics.median(gaps) < 0.05
+    # Unfair, nothing else would run for most of it. The machine may stand still now and then.
+    assert min(longest_gap() for _ in range(3)) < 1 / 3
 
 
 # Work goes to the most special of the handlers' names
@@ -316,13 +322,13 @@ def test_an_instance_queue_goes_when_its_instance_is_gone(
     with connect(rabbitmq.url) as connection:
 
         def is_gone() -> bool:
+            gevent.sleep(2 * topology.instance_expiry)  # asking keeps it
             try:
                 connection.channel().queue_declare(named(queues, ":instance:"), passive=True)
             except amqp.NotFound:
                 return True
             return False
 
-        gevent.sleep(0.2)  # asking would keep it
         wait_until(is_gone, "the queue to expire")
 
 

@@ -76,11 +76,11 @@ def test_where_nobody_listens_it_is_lost_at_once() -> None:
     port = free_port()
     begin = time.monotonic()
 
-    error = failure(f"amqp://shop:hunter2@127.0.0.1:{port}/orders")
+    error = failure(f"amqp://shop:hunter2@127.0.0.1:{port}/orders", connect_timeout=LIMIT)
 
     assert str(error) == f"RabbitMQ at 127.0.0.1:{port}/orders: nobody listens there"
     assert not isinstance(error, LinkRefused)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < LIMIT / 2
 
 
 def test_a_host_that_does_not_exist() -> None:
@@ -90,16 +90,18 @@ def test_a_host_that_does_not_exist() -> None:
 def test_a_wrong_password_is_refused_at_once_and_never_shown(broker: RabbitMq) -> None:
     begin = time.monotonic()
 
-    error = failure(broker.url.replace("guest:guest", "guest:hunter2"))
+    url = broker.url.replace("guest:guest", "guest:hunter2")
+    error = failure(url, connect_timeout=LIMIT)
 
     assert isinstance(error, LinkRefused)
     assert "the user name, the password or the rights do not suffice" in str(error)
     assert "hunter2" not in f"{error!r} {error.__cause__!r}"
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < LIMIT / 2
 
 
 def test_a_virtual_host_that_does_not_exist_is_refused(broker: RabbitMq) -> None:
-    error = failure(f"amqp://guest:guest@127.0.0.1:{broker.port}/orders")
+    url = f"amqp://guest:guest@127.0.0.1:{broker.port}/orders"
+    error = failure(url, connect_timeout=LIMIT)
 
     assert isinstance(error, LinkRefused)
     assert "vhost orders not found" in str(error)
@@ -107,7 +109,8 @@ def test_a_virtual_host_that_does_not_exist_is_refused(broker: RabbitMq) -> None
 
 @pytest.mark.parametrize("end", ["", "/", "//", "/%2F"])
 def test_the_virtual_host_is_the_default_one_unless_named(broker: RabbitMq, end: str) -> None:
-    link = AmqpLink(f"amqp://guest:guest@127.0.0.1:{broker.port}{end}")
+    url = f"amqp://guest:guest@127.0.0.1:{broker.port}{end}"
+    link = AmqpLink(url, connect_timeout=LIMIT)
 
     link.open()
 
@@ -154,11 +157,12 @@ def test_what_is_no_rabbitmq_is_lost_in_time(says: list[bytes], then_closes: boo
 
     assert f"127.0.0.1:{port}" in str(error)
     assert "hunter2" not in str(error)
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < LIMIT
 
 
 def test_of_several_brokers_the_first_that_answers_is_taken(broker: RabbitMq) -> None:
-    link = AmqpLink(f"amqp://127.0.0.1:{free_port()};{broker.url}")
+    url = f"amqp://127.0.0.1:{free_port()};{broker.url}"
+    link = AmqpLink(url, connect_timeout=LIMIT)
 
     link.open()
     link.close()
@@ -167,7 +171,7 @@ def test_of_several_brokers_the_first_that_answers_is_taken(broker: RabbitMq) ->
 
 
 def test_before_it_is_open_and_after_it_is_closed_it_is_lost(broker: RabbitMq) -> None:
-    link = AmqpLink(broker.url)
+    link = AmqpLink(broker.url, connect_timeout=LIMIT)
     with pytest.raises(LinkLost, match="not connected"):
         link.pump()
     link.open()
@@ -229,7 +233,8 @@ def test_a_certificate_that_is_not_valid_is_refused(
         # Only for 127.0.0.2: RabbitMQ itself listens on 127.0.0.1.
         port = broker.tls_port if host == "localhost" else listener.getsockname()[1]
         serving = gevent.spawn(tls_server, listener)
-        error = failure(f"amqps://guest:hunter2@{host}:{port}", tls=tls)
+        url = f"amqps://guest:hunter2@{host}:{port}"
+        error = failure(url, tls=tls, connect_timeout=LIMIT)
         serving.kill()
 
     assert isinstance(error, LinkRefused)
@@ -263,10 +268,13 @@ def test_a_killed_broker_leaves_the_unsettled_to_the_caller(
 
         def publish_more() -> bool:
             nonlocal sent
-            shop.link.publish([shop.outgoing("paid", body=b"%d" % n) for n in range(20)])
-            sent += 20
-            if len(shop.settled) > 1000 and broker.process.poll() is None:
-                broker.kill()
+            is_last = len(shop.settled) > 1000 and broker.process.poll() is None
+            # Killed while it is frozen, it cannot confirm the last ones.
+            with broker.frozen() if is_last else contextlib.nullcontext():
+                shop.link.publish([shop.outgoing("paid", body=b"%d" % n) for n in range(20)])
+                sent += 20
+                if is_last:
+                    broker.kill()
             return False
 
         with pytest.raises(LinkLost):
@@ -313,8 +321,8 @@ def test_a_frozen_broker_is_noticed_by_its_heartbeat(
             noticed = time.monotonic() - begin
             closing = time.monotonic()
             shop.link.close()
-            assert time.monotonic() - closing < 1
-    assert 1 < noticed < 8
+            assert time.monotonic() - closing < LIMIT / 2
+    assert 1 < noticed < LIMIT
 
 
 def test_a_frozen_broker_holds_up_neither_opening_nor_closing(
@@ -323,17 +331,18 @@ def test_a_frozen_broker_holds_up_neither_opening_nor_closing(
     with owner(broker.url, topology) as shop, broker.frozen():
         begin = time.monotonic()
         assert "no answer in time" in str(failure(broker.url, connect_timeout=0.5))
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < LIMIT / 2
 
         shop.link.close()
 
-        assert time.monotonic() - begin < 6
+        assert time.monotonic() - begin < LIMIT
 
 
 def test_a_heartbeat_keeps_an_idle_connection(broker: RabbitMq, topology: Topology) -> None:
-    with owner(broker.url, topology, heartbeat=1) as shop:
-        end = time.monotonic() + 3
-        shop.until(lambda: time.monotonic() > end, "three seconds")
+    """The broker ends it once it has heard nothing for two of its heartbeats."""
+    with owner(broker.url, topology, heartbeat=2) as shop:
+        end = time.monotonic() + 6
+        shop.until(lambda: time.monotonic() > end, "six seconds")
 
         assert shop.publish(shop.outgoing("paid")) == [None]
 
@@ -343,7 +352,7 @@ def test_a_heartbeat_keeps_an_idle_connection(broker: RabbitMq, topology: Topolo
 
 @pytest.mark.slow
 def test_a_memory_alarm_blocks_and_nothing_hangs(broker: RabbitMq, topology: Topology) -> None:
-    with owner(broker.url, topology, queues_of(topology, "paid"), heartbeat=1) as shop:
+    with owner(broker.url, topology, queues_of(topology, "paid"), heartbeat=2) as shop:
         shop.publish(shop.outgoing("paid"))
         # Meanwhile the link wants its heartbeats.
         alarm = gevent.spawn(broker.set_memory_alarm, True)
@@ -356,15 +365,15 @@ def test_a_memory_alarm_blocks_and_nothing_hangs(broker: RabbitMq, topology: Top
             # Longer than two heartbeats: a blocked broker is not a lost one.
             begin = time.monotonic()
             shop.link.publish([shop.outgoing("paid", body=b"x" * 1000) for _ in range(2000)])
-            shop.until(lambda: time.monotonic() > begin + 3, "three seconds")
+            shop.until(lambda: time.monotonic() > begin + 5, "five seconds")
             assert len(shop.settled) < before + 500
 
-            other = AmqpLink(broker.url)
+            other = AmqpLink(broker.url, connect_timeout=LIMIT)
             other.open()
             other.declare(topology)
             closing = time.monotonic()
             other.close()
-            assert time.monotonic() - closing < 3
+            assert time.monotonic() - closing < LIMIT / 2
         finally:
             calm = gevent.spawn(broker.set_memory_alarm, False)
 
@@ -383,7 +392,7 @@ def test_a_blocked_link_closes_in_time(broker: RabbitMq, topology: Topology) -> 
             shop.until(lambda: shop.link.blocked, "connection.blocked")
             begin = time.monotonic()
             shop.link.close()
-            assert time.monotonic() - begin < 3
+            assert time.monotonic() - begin < LIMIT / 2
         finally:
             broker.set_memory_alarm(False)
 

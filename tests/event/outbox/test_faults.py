@@ -45,7 +45,7 @@ def test_a_locked_file_is_said_within_a_limit_to_all_that_wait(outbox, tmp_path,
     with locked(tmp_path / "events.db"):
         before = time.monotonic()
         gather([add] * 20)
-        assert time.monotonic() - before < 4
+        assert time.monotonic() - before < 8  # one after the other they take 10
     again.add(events(1))
     assert again.pending() == 2
 
@@ -66,7 +66,7 @@ def test_the_relay_goes_on_when_the_lock_is_gone(outbox, broker, tmp_path, monke
 
 
 def test_a_database_that_stays_locked_does_not_hold_back_the_others(tmp_path, broker, monkeypatch):
-    monkeypatch.setattr(sqlite_box, "BUSY", 1.0)
+    monkeypatch.setattr(sqlite_box, "BUSY", 60.0)
     outbox = Outbox(str(tmp_path / "events.db"), databases=[str(tmp_path / "shop.db")])
     with contextlib.closing(shop(tmp_path)) as connection:
         with connection, outbox.transaction(connection) as transaction:
@@ -76,7 +76,7 @@ def test_a_database_that_stays_locked_does_not_hold_back_the_others(tmp_path, br
             connection.execute("BEGIN EXCLUSIVE")
             for number in range(2, 6):
                 outbox.add(events(1))
-                wait_until(lambda number=number: len(broker.ids) == number, "an event", 0.9)
+                wait_until(lambda number=number: len(broker.ids) == number, "an event")
             connection.rollback()
 
 
@@ -177,4 +177,4 @@ def test_a_timeout_of_the_caller_is_kept(outbox, tmp_path):
         before = time.monotonic()
         with pytest.raises(gevent.Timeout), gevent.Timeout(0.2):
             outbox.add(events(1))
-        assert time.monotonic() - before < 2
+        assert time.monotonic() - before < sqlite_box.BUSY

@@ -13,8 +13,9 @@ from gevent import monkey
 
 from gemstone_sync.errors import EventNotDelivered, ServiceConfigurationError
 from gemstone_sync.event.outbox import Outbox
+from gemstone_sync.event.outbox.sqlite_box import SqliteBox
 from tests.event.outbox.support import Broker, events, ids_of, started, stored_in
-from tests.helpers import gather, wait_until
+from tests.helpers import LIMIT, gather, wait_until
 
 
 @pytest.fixture
@@ -27,13 +28,12 @@ def outbox(tmp_path):
     return Outbox(str(tmp_path / "events.db"))
 
 
-def test_what_is_stored_is_sent_at_once_and_then_forgotten(outbox, broker):
+def test_what_is_stored_is_sent_at_once_and_then_forgotten(outbox, broker, monkeypatch):
+    monkeypatch.setattr(SqliteBox, "poll_interval", 60.0)  # nothing is found by looking
     sent = events(3)
     with started(outbox, broker):
         outbox.add(sent)
-        before = time.monotonic()
         wait_until(lambda: len(broker.ids) == 3, "events")
-        assert time.monotonic() - before < 2
         assert outbox.drain(5)
     assert broker.ids == ids_of(sent)
     assert outbox.pending() == 0
@@ -71,8 +71,9 @@ def test_attempts_get_rarer_while_the_broker_is_away(outbox, broker):
     with started(outbox, broker):
         for envelope in events(50):
             outbox.add([envelope])
+        wait_until(lambda: broker.calls >= 2, "attempts")
         gevent.sleep(1.0)  # how many there are in a second
-        assert 2 <= broker.calls <= 12
+        assert broker.calls <= 12
 
 
 def test_what_greenlets_and_threads_store_at_once_is_all_there(outbox, broker):
@@ -104,24 +105,15 @@ def test_what_greenlets_and_threads_store_at_once_is_all_there(outbox, broker):
 
 def test_storing_does_not_stop_other_greenlets(outbox, tmp_path):
     outbox.add(events(1))
-    gaps = []
-
-    def tick():
-        while True:
-            before = time.monotonic()
-            gevent.sleep(0.001)
-            gaps.append(time.monotonic() - before)
-
-    ticking = gevent.spawn(tick)
     with contextlib.closing(sqlite3.connect(tmp_path / "events.db")) as other:
         other.execute("BEGIN IMMEDIATE")
         adding = gevent.spawn(outbox.add, events(1))
-        gevent.sleep(2)
+        for _ in range(100):
+            gevent.sleep(0.001)
+        # A hub that is held up turns when the wait for the lock is over.
         assert not adding.ready()
         other.rollback()
-    adding.get(timeout=5)
-    ticking.kill()
-    assert max(gaps) < 1.0  # a hub that is held up would be for two seconds
+    adding.get(timeout=LIMIT)
 
 
 def test_an_event_that_can_never_be_sent_does_not_hold_back_the_others(outbox, broker, caplog):
@@ -202,7 +194,7 @@ def test_stop_ends_in_time_when_the_broker_says_nothing(outbox):
     wait_until(lambda: hanging, "an attempt")
     before = time.monotonic()
     assert outbox.stop(0.5) is False
-    assert time.monotonic() - before < 4
+    assert time.monotonic() - before < LIMIT
     assert outbox.pending() == 1
 
 
@@ -210,7 +202,7 @@ def test_stop_does_not_wait_when_there_is_nothing_to_send(outbox, broker):
     outbox.start(broker.send)
     before = time.monotonic()
     assert outbox.stop(30) is True
-    assert time.monotonic() - before < 3
+    assert time.monotonic() - before < LIMIT / 2
 
 
 def test_large_events_are_not_read_all_at_once(outbox):

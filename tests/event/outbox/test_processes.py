@@ -7,7 +7,7 @@ import pytest
 
 from gemstone_sync.event.outbox import Outbox, tenure
 from tests.event.outbox.support import Broker, events, ids_of, stored_in, wait_for_lines, written
-from tests.helpers import program, wait_until
+from tests.helpers import LIMIT, program, wait_until
 
 #: What every program begins with: a `send` that writes each id to a file, on the disk at once.
 HEAD = """
@@ -197,7 +197,7 @@ def test_another_process_takes_over_from_one_that_was_killed(tmp_path):
         assert outbox.drain(0.5) is False
         assert broker.ids == []
         first.kill()
-        assert outbox.drain(tenure.SILENCE + 4)
+        assert outbox.drain(tenure.SILENCE + LIMIT)
         outbox.stop(5)
     assert broker.ids == ids_of(sent)
 

@@ -7,6 +7,7 @@ import sys
 import gevent
 import pytest
 import sqlalchemy as sa
+from gevent.event import Event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session
 from sqlalchemy.orm import sessionmaker as make_sessions
 
@@ -14,7 +15,7 @@ from gemstone_sync.concurrency import spawn
 from gemstone_sync.errors import EventNotDelivered, ServiceConfigurationError
 from gemstone_sync.event.outbox import Outbox
 from tests.event.outbox.support import Broker, events, ids_of, shop, started, stored_in
-from tests.helpers import wait_until
+from tests.helpers import LIMIT, wait_until
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_what_was_committed_is_sent(outbox, broker, engine, transaction, first):
                 insert()
             gevent.sleep(0.1)
             assert broker.ids == []
-        wait_until(lambda: broker.ids, "events", 2)
+        wait_until(lambda: broker.ids, "events")
         assert outbox.drain(5)
     assert broker.ids == ids_of(sent)
     assert orders_in(engine) == 1
@@ -245,17 +246,18 @@ def test_two_outboxes_in_one_process_do_not_take_each_others_events(tmp_path):
 
 
 def test_a_greenlet_that_outlives_the_block_is_not_in_it(outbox, tmp_path):
-    seen = []
+    seen, over = [], Event()
 
     def look():
         seen.append(outbox.current_transaction())
-        gevent.sleep(0.05)
+        assert over.wait(LIMIT)
         seen.append(outbox.current_transaction())
 
     with contextlib.closing(shop(tmp_path)) as connection:
         with outbox.transaction(connection) as transaction:
             greenlet = spawn(look)
-            gevent.sleep(0.01)
+            wait_until(lambda: seen, "the greenlet")
+        over.set()
         greenlet.join(5)
     assert seen == [transaction, None]
 

@@ -15,7 +15,7 @@ from gemstone_sync import (
     current_event,
 )
 from gemstone_sync.event import deadletters
-from tests.helpers import wait_until
+from tests.helpers import LIMIT, wait_until
 
 from .services import Network, handler
 
@@ -272,12 +272,14 @@ def test_a_delayed_event_comes_when_it_is_due_and_not_before(network: Network):
     emitter.emit_event("x", "at", at=moment)
     emitter.emit_event("x", "work", delay=0.3, broadcast=False)
     emitter.emit_event("x", "now")
+    emitted = time.time()
     network.wait_for(4)
     # Timers may be a few milliseconds early.
     assert arrived["work"] - now >= 0.29
     assert arrived["at"] - now >= 0.49
     assert arrived["delay"] - now >= 0.99
-    assert min(arrived, key=arrived.__getitem__) == "now"
+    # ... unless the machine stood still for so long that others were due.
+    assert min(arrived, key=arrived.__getitem__) == "now" or emitted - now >= 0.3
 
 
 def test_an_expired_event_is_not_handled(network: Network):
@@ -371,11 +373,14 @@ def test_a_service_that_stops_finishes_what_it_handles_and_gives_the_rest_back(n
 
 
 def test_a_handler_is_called_no_more_often_at_once_than_it_says(network: Network):
-    running, most = [0], [0]
+    running, most, three = [0], [0], gevent.event.Event()
 
     def act(node: Any, body: Any) -> None:
         running[0] += 1
         most[0] = max(most[0], running[0])
+        if running[0] == 3:
+            three.set()
+        three.wait(LIMIT)
         gevent.sleep(0.01)
         running[0] -= 1
 

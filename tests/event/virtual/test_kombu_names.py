@@ -269,8 +269,8 @@ def test_each_queue_has_its_turn(connect: Any) -> None:
 
 
 def test_an_expiring_queue_lives_while_it_is_consumed(connect: Any) -> None:
-    consuming = Consuming(connect(), queue(expires=0.4))
-    end = time.monotonic() + 1
+    consuming = Consuming(connect(), queue(expires=2.5))
+    end = time.monotonic() + 3.5
     while time.monotonic() < end:
         assert not consuming.gets_more()
     publish(connect(), 1)
@@ -289,14 +289,14 @@ def test_exclusive_queues_go_with_their_channel(connect: Any) -> None:
 
 
 def test_leases_end_and_are_renewed_by_draining(connect: Any) -> None:
-    alive = Consuming(connect(lease=0.4), queue("q", "q"))
-    gone = Consuming(connect(lease=0.4), queue("r", "r"))
+    alive = Consuming(connect(lease=2.5), queue("q", "q"))
+    gone = Consuming(connect(lease=2.5), queue("r", "r"))
     publish(connect(), 1, routing_key="q")
     publish(connect(), 2, routing_key="r")
     alive.drain(1)
     gone.drain(1)
     other = Consuming(connect(), queue("q", "q"), queue("r", "r"))
-    end = time.monotonic() + 1
+    end = time.monotonic() + 3.5
     while time.monotonic() < end:
         assert not alive.gets_more()
     assert other.drain(1) == [2]

@@ -209,17 +209,16 @@ def test_what_becomes_due_is_noticed_in_time(
     store: RedisStore, make: Callable[[], RedisStore]
 ) -> None:
     store.take([("q", 1)], LEASE)
-    due = time.time() + 0.2
-    make().publish([Entry("", "q", b"later", due=due)])
-    found: list[bytes] = []
 
-    def look() -> bool:
-        if store.changed():
-            found.extend(payloads(store))
-        return bool(found)
+    def seconds_late() -> float:
+        due = time.time() + 0.2
+        make().publish([Entry("", "q", b"later", due=due)])
+        wait_until(lambda: store.changed() and payloads(store), "the moment")
+        return time.time() - due
 
-    wait_until(look, "the moment")
-    assert 0 <= time.time() - due < 0.5
+    late = [seconds_late() for _ in range(3)]
+    assert min(late) >= 0
+    assert sorted(late)[1] < 0.5  # once the machine may stand still
 
 
 def test_the_lease_of_another_is_noticed_when_it_ends(
@@ -343,20 +342,22 @@ def test_a_redis_that_has_forgotten_the_scripts(tmp_path: Path) -> None:
 
 def test_a_redis_that_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
     with private_redis(tmp_path) as server:
-        store = RedisStore(server.url, connect_timeout=LIMIT, timeout=2.0)
+        store, other = patient(server.url, timeout=0.5), patient(server.url)
         declare(store)
+        assert other.size("q") == 0
         assert store.publish([Entry("e", "a.b", b"w")]) == [1]
         store.take([("q", 1)], LEASE)
         with server.frozen():
-            asking = gevent.spawn(store.publish, [Entry("e", "a.b", b"x")])
-            longest, last = 0.0, time.monotonic()
-            while not asking.ready():
+            waiting = gevent.spawn(other.size, "q")
+            for _ in range(100):
                 store.changed()
                 gevent.sleep(0.001)
-                longest, last = max(longest, time.monotonic() - last), time.monotonic()
+            # A hub that is held up turns when the time-out is over.
+            assert not waiting.ready()
             with pytest.raises(StoreFault):
-                asking.get()
-        assert longest < 1.0  # a hub that is held up would be for the whole time-out
+                store.publish([Entry("e", "a.b", b"x")])
+        assert waiting.get(timeout=LIMIT) in (0, 1)  # without the late message, or with it
+        other.close()
         assert not store.blocks
 
         # The late answer is to nobody.
@@ -394,7 +395,7 @@ def test_what_is_no_redis(greeting: Any) -> None:
             started = time.monotonic()
             with pytest.raises(StoreFault, match=url):
                 ask(store)
-            assert time.monotonic() - started < LIMIT / 4
+            assert time.monotonic() - started < LIMIT
         store.close()
 
 
@@ -524,7 +525,7 @@ from gemstone_sync.event.virtual.redis_store import RedisStore
 store = RedisStore({url!r}, prefix={prefix!r})
 store.open()
 while True:
-    for message in store.take([("q", 7)], 1.0):
+    for message in store.take([("q", 7)], 3.0):
         os.write(1, message.payload + b"\\n")
         store.acknowledge([message.id])
 """

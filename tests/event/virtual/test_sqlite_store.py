@@ -349,18 +349,21 @@ while True:
 """,
     )
     reader.read_line()
-    largest = 0
+    written = largest = 0
     fast = SqliteStore(path, synchronous="NORMAL")
     try:
-        for _ in range(80):
+        # It grows for as long as the reader is in the middle of reading: on a busy machine that may
+        # be for much of what is written.
+        while written < max(32_000_000, 3 * largest) and written < 300_000_000:
             put(fast, *["x" * 20_000] * 20)
+            written += 20 * 20_000
             largest = max(largest, (path.parent / "events.db-wal").stat().st_size)
             fast.acknowledge([message.id for message in fast.take([("q", 1000)], LEASE)])
     finally:
         reader.kill()
         fast.close()
-    # 32 MB went through it; SQLite empties it from 4 MB on, when it can.
-    assert largest < 16_000_000
+    # SQLite empties it from 4 MB on, when it can.
+    assert largest <= written / 3
 
 
 def test_room_is_used_again(path: Path, store: SqliteStore) -> None:
@@ -573,7 +576,7 @@ def test_a_lock_is_waited_for_but_not_for_ever(
             began = time.monotonic()
             with pytest.raises(StoreFault, match="is locked: another program"):
                 call()
-            assert 0.3 <= time.monotonic() - began < 3
+            assert 0.3 <= time.monotonic() - began < LIMIT / 2
         # What only reads does not wait.
         assert store.size("q") == 1
         assert take(store, queue="r") == []
@@ -649,13 +652,19 @@ def test_no_statement_goes_through_all_messages(store: SqliteStore) -> None:
 
 
 def test_looking_for_news_costs_next_to_nothing(store: SqliteStore) -> None:
+    """Less than half of what the simplest question costs, which is 12 µs on an idle machine."""
+
+    def cost(ask: Callable[[], object]) -> float:
+        began = time.thread_time()
+        for _ in range(500):
+            ask()
+        return time.thread_time() - began
+
     store.take([("q", 1)], LEASE)
     store.changed()
-    began = time.process_time()
-    for _ in range(2000):
-        store.changed()
-    # 8 µs on an idle machine.
-    assert (time.process_time() - began) / 2000 < 50e-6
+    # The least of several: the garbage collector may have its turn.
+    least = [min(cost(ask) for _ in range(5)) for ask in (store.changed, lambda: store.size("q"))]
+    assert least[0] < least[1] / 2
 
 
 def test_what_lies_in_the_file_can_be_read_by_people(path: Path, store: SqliteStore) -> None:
