@@ -17,8 +17,10 @@ __all__ = ["EnvironmentConfigurator", "from_environment"]
 
 logger = logging.getLogger("gemstone_sync.config")
 
-#: Variables of the framework that are no settings of a service.
-_OTHERS = ("MONKEY_PATCH", "CONFIG", "REGISTRY", "TOKEN", "REGISTRY_TOKEN")
+#: Variables of the framework that are no settings of a service; those of a registry, which may
+#: share its environment, begin with the last.
+_OTHERS = ("MONKEY_PATCH", "CONFIG", "REGISTRY", "TOKEN")
+_REGISTRY = "REGISTRY_"
 
 
 class EnvironmentConfigurator(CollectingConfigurator):
@@ -77,7 +79,8 @@ def from_variables(
 
 def _nearly(variable: str, prefix: str, known: Iterable[str]) -> list[str]:
     """No error: others read the same environment, and have settings of their own."""
-    if not variable.startswith(prefix) or variable.removeprefix(prefix) in _OTHERS:
+    name = variable.removeprefix(prefix)
+    if name == variable or name in _OTHERS or name.startswith(_REGISTRY):
         return []
     return difflib.get_close_matches(variable, list(known), n=1, cutoff=0.85)
 
@@ -92,7 +95,8 @@ def read_dotenv(path: str) -> dict[str, str]:
             broken = [b.original.line for b in dotenv.parser.parse_stream(file) if b.error]
         if broken:
             raise ValueError(f"{path}: line {broken[0]}: expected NAME=value")
-        values = dotenv.dotenv_values(path, encoding="utf-8")
+        # As they stand: a password may hold ${ and }, and be in single quotes for that.
+        values = dotenv.dotenv_values(path, encoding="utf-8", interpolate=False)
     except FileNotFoundError:
         return {}
     except OSError as error:

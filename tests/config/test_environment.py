@@ -64,6 +64,12 @@ def test_a_dotenv_file_counts_less_than_the_environment(
     assert found == ("a b", ".env: GEMSTONE_MOTTO")
 
 
+def test_a_dotenv_files_values_are_taken_as_they_stand(in_empty_folder: Path) -> None:
+    (in_empty_folder / ".env").write_text("GEMSTONE_MOTTO='${HOME} pa${ss}'\n")
+
+    assert loaded(EnvironmentConfigurator()).get("motto") == "${HOME} pa${ss}"
+
+
 def test_another_dotenv_file_or_none(in_empty_folder: Path) -> None:
     (in_empty_folder / ".env").write_text("GEMSTONE_MAX_HOPS=3\n")
     (in_empty_folder / "other.env").write_text("GEMSTONE_MAX_HOPS=5\n")
@@ -93,7 +99,8 @@ def test_a_broken_dotenv_file_is_refused(
 def test_a_variable_that_is_nearly_a_setting_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("GEMSTONE_MAX_HOP", "GEMSTONE_OTHER_THING", "GEMSTONE_MONKEY_PATCH", "MAX_HOPS"):
+    others = ("OTHER_THING", "MONKEY_PATCH", "REGISTRY_MAX_HOPS", "REGISTRY_MAX_PER_NAME")
+    for name in ("GEMSTONE_MAX_HOP", "MAX_HOPS", *(f"GEMSTONE_{other}" for other in others)):
         monkeypatch.setenv(name, "1")
     with caplog.at_level(logging.WARNING):
         loaded(EnvironmentConfigurator())
