@@ -1,5 +1,6 @@
 """A service's attributes set from outside: on the instance, by the right words, in time."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_a_property_is_set_by_its_setter() -> None:
     ("words", "text"),
     [
         (["--rate", "x"], "configured: --rate: a rate is a number, not x\n"),
-        (["--fixed", "x"], "configured: --fixed: property 'fixed'"),
+        (["--fixed", "x"], "configured: --fixed: .*'fixed'.*\n"),  # in Python's words
     ],
 )
 def test_what_a_setter_refuses_is_one_line(
@@ -117,8 +118,7 @@ def test_what_a_setter_refuses_is_one_line(
 
     assert caught.value.code == 2
     err = capsys.readouterr().err
-    assert err.startswith(text)
-    assert err.count("\n") == 1
+    assert re.fullmatch(text, err)
 
 
 def test_what_is_not_given_stays_as_it_was_set() -> None:
