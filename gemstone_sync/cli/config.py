@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .output import show
-from .target_completion import TargetCommand, complete_target, complete_words
+from .target_arguments import TargetCommand, target_arguments
 
 if TYPE_CHECKING:
     from ..service.settings import Setting
@@ -25,14 +25,7 @@ _OWN = ("--json", "--changed")
 )
 @click.option("--changed", is_flag=True, help="Leave out what has its default.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
-@click.argument("target", shell_complete=complete_target)
-@click.argument(
-    "words",
-    metavar="[OPTIONS OF THE SERVICE]...",
-    nargs=-1,
-    type=click.UNPROCESSED,
-    shell_complete=complete_words,
-)
+@target_arguments
 def config(target: str, words: tuple[str, ...], changed: bool, as_json: bool) -> None:
     """Show the settings that TARGET would run with here and now, and where each comes from.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .faults import USAGE, CommandFailed
-from .target_completion import TargetCommand, complete_target, complete_words
+from .target_arguments import TargetCommand, target_arguments
 
 if TYPE_CHECKING:
     from ..service import MicroService
@@ -43,14 +43,7 @@ class _RunCommand(TargetCommand):
     context_settings={"allow_interspersed_args": False, "help_option_names": list(_HELP)},
 )
 @click.option("--reload", is_flag=True, help="Start again when a file of the program changes.")
-@click.argument("target", shell_complete=complete_target)
-@click.argument(
-    "words",
-    metavar="[OPTIONS OF THE SERVICE]...",
-    nargs=-1,
-    type=click.UNPROCESSED,
-    shell_complete=complete_words,
-)
+@target_arguments
 def run(target: str, words: tuple[str, ...], reload: bool) -> None:
     """Serve TARGET until SIGTERM or Ctrl-C.
 

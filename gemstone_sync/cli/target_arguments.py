@@ -1,4 +1,4 @@
-"""Completion of TARGET, and of the options of the service after it.
+"""TARGET and the options of the service after it: as arguments, and how shells complete them.
 
 Files are read and not run: one that is imported may connect, start the service or not end, and
 whoever presses Tab asks for none of it. So what is computed is not seen, for example settings that
@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-__all__ = ["TargetCommand", "complete_target", "complete_words"]
+__all__ = ["TargetCommand", "target_arguments"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 #: How many folders deep services are looked for, and how many files are read: the working directory
 #: may be anything.
@@ -32,7 +34,19 @@ class TargetCommand(click.Command):
         return super().shell_complete(ctx, incomplete) + _complete_options(ctx, incomplete)
 
 
-def complete_target(
+def target_arguments(function: _Function) -> _Function:
+    """Give a command its ``target``, and the ``words`` after it, which are the service's."""
+    words = click.argument(
+        "words",
+        metavar="[OPTIONS OF THE SERVICE]...",
+        nargs=-1,
+        type=click.UNPROCESSED,
+        shell_complete=_complete_words,
+    )
+    return click.argument("target", shell_complete=_complete_target)(words(function))
+
+
+def _complete_target(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """The services in the working directory, as ``module:Class``; a path once it is one."""
@@ -42,7 +56,7 @@ def complete_target(
     return [CompletionItem(target) for target in targets if target.startswith(incomplete)]
 
 
-def complete_words(
+def _complete_words(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """The value of the service's option that is the last of the context's ``words``."""
