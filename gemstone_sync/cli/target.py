@@ -16,6 +16,7 @@ import sys
 import traceback
 import types
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -167,8 +168,10 @@ def _is_python(path: Path) -> bool:
 
 
 def _import(target: Target) -> types.ModuleType:
+    from ..service.program import running_refused
+
     try:
-        with _start_refused(target.module):
+        with running_refused(partial(_starts_too_early, target.module)):
             module = importlib.import_module(target.module)
     except CommandFailed:
         raise
@@ -190,30 +193,13 @@ def _import(target: Target) -> types.ModuleType:
     return module
 
 
-@contextlib.contextmanager
-def _start_refused(module: str) -> Iterator[None]:
-    """Say what is wrong with a module that starts its service while it is imported.
-
-    It would serve without the options given, and, once it is stopped, be started again.
-    """
-    from ..service import MicroService
-
-    start = MicroService.start
-
-    def refuse(service: MicroService, *, block: bool = True, workers: int | None = None) -> None:
-        if block:
-            raise CommandFailed(
-                f"the module {module} starts {service.name} while it is imported: put that below "
-                'if __name__ == "__main__":',
-                USAGE,
-            )
-        start(service, block=block, workers=workers)  # beside the one that is named
-
-    MicroService.start = refuse  # type: ignore[method-assign,assignment]
-    try:
-        yield
-    finally:
-        MicroService.start = start  # type: ignore[method-assign]
+def _starts_too_early(module: str, service: str) -> CommandFailed:
+    """It would serve without the options given and, once it is stopped, be started again."""
+    return CommandFailed(
+        f"the module {module} starts {service} while it is imported: put that below "
+        'if __name__ == "__main__":',
+        USAGE,
+    )
 
 
 def _has_users_frame(frames: types.TracebackType | None) -> bool:

@@ -21,9 +21,24 @@ if TYPE_CHECKING:
     from .microservice import MicroService
     from .runner import Runner
 
-__all__ = ["run", "run_until_stopped", "run_workers"]
+__all__ = ["run", "run_until_stopped", "run_workers", "running_refused"]
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+#: Makes the exception that running a service raises just now, of its name; None when it may run.
+_refuse: Callable[[str], Exception] | None = None
+
+
+@contextlib.contextmanager
+def running_refused(refuse: Callable[[str], Exception]) -> Iterator[None]:
+    """Have whatever would serve until a signal raise what `refuse` makes of the service's name."""
+    global _refuse
+    _refuse = refuse
+    try:
+        yield
+    finally:
+        _refuse = None
 
 
 def run(*services: MicroService) -> None:
@@ -49,6 +64,7 @@ def run(*services: MicroService) -> None:
 
 def run_until_stopped(services: Sequence[MicroService]) -> None:
     """Start services, and stop them all when a signal comes or they have stopped by themselves."""
+    _check_allowed(*services)
     show_logs()
     runners = [service._runner for service in services]
     started: list[Runner] = []
@@ -71,6 +87,7 @@ def run_until_stopped(services: Sequence[MicroService]) -> None:
 
 def run_workers(service: MicroService, count: int) -> None:
     """Serve one address with `count` processes until SIGTERM or Ctrl-C."""
+    _check_allowed(service)
     show_logs()
     runner = service._runner
     try:
@@ -108,6 +125,12 @@ def run_workers(service: MicroService, count: int) -> None:
     service.logger.info("%s and its workers stopped", service.name)
     if code:
         raise SystemExit(code)
+
+
+def _check_allowed(*services: MicroService) -> None:
+    for service in services:
+        if _refuse is not None:
+            raise _refuse(service.name)
 
 
 @contextlib.contextmanager

@@ -81,6 +81,8 @@ FILES = {
     "inner/beside.py": "NAME = 'beside'",
     "starts.py": SERVICE + "    Hello().start()",
     "starts_twice.py": "import starts",
+    "runs.py": SERVICE + "    gemstone_sync.run(Hello())",
+    "works.py": SERVICE + "    Hello().start(workers=2)",
     "helped.py": """
         import gemstone_sync
         class Aside(gemstone_sync.MicroService):
@@ -179,6 +181,14 @@ WRONG = {
     "shop/": "shop is a directory: name a file in it, or a module",
     "starts:Hello": (
         "the module starts starts hello while it is imported: put that below if __name__ == "
+        '"__main__":'
+    ),
+    "runs": (
+        "the module runs starts hello while it is imported: put that below if __name__ == "
+        '"__main__":'
+    ),
+    "works": (
+        "the module works starts hello while it is imported: put that below if __name__ == "
         '"__main__":'
     ),
     "starts_twice": (
