@@ -7,9 +7,29 @@ from urllib.parse import SplitResult, urlsplit
 
 from .errors import ServiceConfigurationError
 
-__all__ = ["check_redis_url", "shown", "split", "wrong_url"]
+__all__ = [
+    "RABBITMQ_SCHEMES",
+    "REDIS_SCHEMES",
+    "check_redis_url",
+    "scheme_of",
+    "shown",
+    "split",
+    "wrong_url",
+]
+
+RABBITMQ_SCHEMES = ("amqp", "amqps", "pyamqp")
+REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 _REDIS = "redis://user:password@127.0.0.1:6379/0"
+
+
+def scheme_of(url: str) -> str:
+    """The scheme, in small letters (RFC 3986, section 3.1); empty for a path.
+
+    >>> scheme_of("AMQP://rabbit"), scheme_of("events.db")
+    ('amqp', '')
+    """
+    return url.partition("://")[0].lower() if "://" in url else ""
 
 
 def split(url: object, schemes: tuple[str, ...], example: str) -> SplitResult:
@@ -26,7 +46,7 @@ def split(url: object, schemes: tuple[str, ...], example: str) -> SplitResult:
 
 def check_redis_url(url: object) -> None:
     """:raises ServiceConfigurationError: when `url` is none of a Redis."""
-    parts = split(url, ("redis", "rediss", "unix"), _REDIS)
+    parts = split(url, REDIS_SCHEMES, _REDIS)
     # redis-py takes database 0 for a path that is no number; it may be the end of a password.
     if parts.scheme != "unix" and not re.fullmatch(r"(/\d*)?", parts.path):
         raise wrong_url()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
+from ..broker_urls import RABBITMQ_SCHEMES, REDIS_SCHEMES, scheme_of
 from ..errors import BrokerUnavailable, ServiceConfigurationError
 from .parameters import Duration
 
@@ -31,8 +32,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _VARIABLE = "GEMSTONE_EVENT_TRANSPORTS"
 _FORMS = "amqp://, amqps://, redis://, rediss://, unix://, sqlite:///FILE, or the path of a file"
-_RABBITMQ = ("amqp", "amqps", "pyamqp")
-_SCHEMES = (*_RABBITMQ, "redis", "rediss", "unix", "sqlite")
+_SCHEMES = (*RABBITMQ_SCHEMES, *REDIS_SCHEMES, "sqlite")
 
 #: Seconds between two looks whether a connection is there.
 _INTERVAL = 0.005
@@ -89,7 +89,7 @@ def transport_of(url: str, application: str, shards: int | None = None) -> Broke
     :raises click.UsageError: for one that two processes cannot meet at, or an unknown one.
     :raises ServiceConfigurationError: when the URL or the name cannot be used.
     """
-    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    scheme = scheme_of(url)
     if scheme == "memory" or url.endswith(":memory:"):
         where = "memory://" if scheme == "memory" else ":memory:"
         raise click.UsageError(
@@ -98,7 +98,7 @@ def transport_of(url: str, application: str, shards: int | None = None) -> Broke
     if scheme and scheme not in _SCHEMES:
         # The rest of the URL is not shown: it may hold a password.
         raise click.UsageError(f"no events over {scheme!r}://; there are {_FORMS}")
-    if shards is not None and scheme not in _RABBITMQ:
+    if shards is not None and scheme not in RABBITMQ_SCHEMES:
         raise click.UsageError("--shards is for RabbitMQ: elsewhere all events are in one order")
     from ..event.transport import transport_from_url
 

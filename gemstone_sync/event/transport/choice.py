@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...broker_urls import RABBITMQ_SCHEMES, REDIS_SCHEMES, scheme_of
 from .broker import BrokerEventTransport
 from .rabbitmq import RabbitMqEventTransport
 from .stores import MemoryEventTransport, RedisEventTransport, SqliteEventTransport
@@ -23,10 +24,10 @@ def transport_from_url(url: str, **options: Any) -> BrokerEventTransport:
     :param options: those of the transport.
     :raises ServiceConfigurationError: when it is none of these.
     """
-    scheme = url.partition("://")[0] if "://" in url else ""
-    if scheme in ("amqp", "amqps", "pyamqp"):
+    scheme = scheme_of(url)
+    if scheme in RABBITMQ_SCHEMES:
         return RabbitMqEventTransport.from_url(url, **options)
-    if scheme in ("redis", "rediss", "unix"):
+    if scheme in REDIS_SCHEMES:
         return RedisEventTransport(url, **options)
     if scheme == "memory":
         return MemoryEventTransport(**options)

@@ -6,7 +6,7 @@ import difflib
 from typing import Any
 from urllib.parse import unquote
 
-from ...broker_urls import shown, split
+from ...broker_urls import RABBITMQ_SCHEMES, shown, split
 from ...errors import ServiceConfigurationError
 from ..link import Link
 from .broker import BrokerEventTransport
@@ -78,7 +78,7 @@ class RabbitMqEventTransport(BrokerEventTransport):
     @classmethod
     def from_url(cls, url: str, **options: Any) -> RabbitMqEventTransport:
         """Make one from ``"amqp://user:password@host:port/virtual-host"`` (``amqps`` for TLS)."""
-        parts = split(url, ("amqp", "amqps", "pyamqp"), _EXAMPLE)
+        parts = split(url, RABBITMQ_SCHEMES, _EXAMPLE)
         secure = parts.scheme == "amqps"
         if secure:
             options.setdefault("ssl", True)

@@ -22,6 +22,11 @@ from gemstone_sync import (
             "RabbitMqEventTransport(amqp://rabbit:5672/shop)",
         ),
         (
+            "AMQP://ada:s3cret@rabbit",
+            RabbitMqEventTransport,
+            "RabbitMqEventTransport(amqp://rabbit:5672/%2F)",
+        ),
+        (
             "amqps://ada:s3cret@[::1]",
             RabbitMqEventTransport,
             "RabbitMqEventTransport(amqps://[::1]:5671/%2F)",
