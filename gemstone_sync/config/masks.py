@@ -12,7 +12,8 @@ MASK = "********"
 #: What an error says of a secret. Whoever refused it may have put it into the reason.
 SECRET_REFUSED = "cannot be used (the value is a secret, and not shown)"
 
-_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]*@")
+#: Up to the last @ of its URL: what is written wrong may hold a slash too. Not from a port on.
+_PASSWORD = re.compile(r"(://[^\s/:@]*:)(?!\d{1,5}(?:[/?#]|$))(?:(?!://)\S)*@")
 
 
 def without_passwords(text: str) -> str:
