@@ -25,8 +25,8 @@ from typing import NamedTuple
 
 import pytest
 
-from .event.brokers import shared_rabbitmq
-from .helpers import LIMIT, wait_until
+from .support.rabbitmq import shared_rabbitmq
+from .support.waiting import LIMIT, wait_until
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 EXAMPLES = sorted(FOLDER.glob("[0-9][0-9]_*/"))

@@ -318,7 +318,7 @@ def broker(private: bool, folder: Path) -> Iterator[Broker]:
         yield Broker("127.0.0.1", 5672)
         return
     sys.path.insert(0, str(REPOSITORY))
-    from tests.event.brokers import private_rabbitmq
+    from tests.support.rabbitmq import private_rabbitmq
 
     with private_rabbitmq(folder) as own:
         yield Broker("127.0.0.1", own.port)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import REPOSITORY
+from tests.support.programs import REPOSITORY
 
 if sys.version_info >= (3, 11):
     import tomllib

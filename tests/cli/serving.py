@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import Program, call, result_of
+from tests.support.http import call, result_of
+from tests.support.programs import Program
 
 from .support import GEMSTONE, environment
 

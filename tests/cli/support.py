@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.helpers import LIMIT
+from tests.support.waiting import LIMIT
 
 GEMSTONE = Path(sys.executable).with_name("gemstone")
 

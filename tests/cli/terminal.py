@@ -21,7 +21,7 @@ from pathlib import Path
 from gevent.select import select
 
 from tests.cli.support import GEMSTONE, environment
-from tests.helpers import LIMIT
+from tests.support.waiting import LIMIT
 
 __all__ = ["CTRL_C", "CTRL_D", "TAB", "Terminal", "plain"]
 

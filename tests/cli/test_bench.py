@@ -19,7 +19,8 @@ from gemstone_sync.cli.main import main
 from gemstone_sync.errors import BadResponse, ConnectionLost, ConnectTimeout, GemstoneError, Timeout
 from gemstone_sync.testing import running_service
 from tests.cli.support import GEMSTONE, environment, line_of, run
-from tests.helpers import LIMIT, Program, wait_until
+from tests.support.programs import Program
+from tests.support.waiting import LIMIT, wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -18,20 +18,21 @@ from gemstone_sync import (
 from gemstone_sync.testing import running_service
 from tests.cli.support import GEMSTONE, Done, environment, line_of, run
 from tests.cli.terminal import Terminal
-from tests.client.faulty_server import (
+from tests.discovery.support import HostRegistry, UrlRegistry
+from tests.support.faulty_server import (
     FaultyServer,
     answer,
     body,
     close,
-    free_port,
     full_backlog,
     hang,
     html,
     raw,
     reset,
 )
-from tests.discovery.support import HostRegistry, UrlRegistry
-from tests.helpers import LIMIT, Program, hanging_look_ups, wait_until
+from tests.support.machine import free_port
+from tests.support.programs import Program, hanging_look_ups
+from tests.support.waiting import LIMIT, wait_until
 
 TIMES = re.compile(
     r"\[!\] Service identification: \d+\.\d{5} seconds\n"

@@ -25,10 +25,11 @@ from gemstone_sync import (
 )
 from gemstone_sync.event import Envelope
 from gemstone_sync.testing import running_service
-from tests.client.faulty_server import free_port
-from tests.discovery.support import REDIS_URL, private_redis, shared_redis
-from tests.event.brokers import SharedRabbitMq, shared_rabbitmq
-from tests.helpers import LIMIT, Program, wait_until
+from tests.support.machine import free_port
+from tests.support.programs import Program
+from tests.support.rabbitmq import SharedRabbitMq, shared_rabbitmq
+from tests.support.redis import REDIS_URL, private_redis, shared_redis
+from tests.support.waiting import LIMIT, wait_until
 
 from .support import GEMSTONE, environment, line_of, run
 from .terminal import CTRL_C, Terminal

@@ -13,7 +13,7 @@ import pytest
 import gemstone_sync
 from gemstone_sync.cli.main import gemstone
 from tests.cli.support import GEMSTONE, environment, line_of, run
-from tests.helpers import LIMIT
+from tests.support.waiting import LIMIT
 
 CONTEXT = click.Context(gemstone, info_name="gemstone")
 COMMANDS = gemstone.list_commands(CONTEXT)

@@ -15,8 +15,8 @@ import yaml
 
 from tests.cli.projects import ODD_TEXT, check_name, metadata_of
 from tests.cli.support import GEMSTONE, Done, environment, line_of, run
-from tests.discovery.support import absent
-from tests.helpers import LIMIT
+from tests.support.machine import absent
+from tests.support.waiting import LIMIT
 
 # What it makes
 

@@ -5,7 +5,7 @@ import pytest
 
 from gemstone_sync.cli.parameters import params_of
 from tests.cli.support import line_of, run
-from tests.client.faulty_server import free_port
+from tests.support.machine import free_port
 
 BIG = 2**200
 

@@ -11,7 +11,9 @@ import pytest
 from gemstone_sync import HeaderToken, MicroService, RemoteService
 from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.testing import running_service
-from tests.helpers import Program, refuses_connections, wait_until
+from tests.support.http import refuses_connections
+from tests.support.programs import Program
+from tests.support.waiting import wait_until
 
 from .support import GEMSTONE, line_of, run
 

@@ -8,13 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import (
-    Connection,
-    Program,
-    call_message,
-    refuses_connections,
-    wait_until,
-)
+from tests.support.http import Connection, call_message, refuses_connections
+from tests.support.programs import Program
+from tests.support.waiting import wait_until
 
 from .serving import Serving, children_of, is_alive
 

@@ -7,14 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import (
-    Connection,
-    Program,
-    call_message,
-    gather,
-    refuses_connections,
-    result_of,
-)
+from tests.support.http import Connection, call_message, refuses_connections, result_of
+from tests.support.programs import Program
+from tests.support.waiting import gather
 
 from .serving import children_of, is_alive, serving
 from .support import run

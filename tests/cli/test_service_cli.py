@@ -10,7 +10,8 @@ import pytest
 
 import gemstone_sync
 from gemstone_sync import Configurable, EnvironmentConfigurator, MicroService
-from tests.helpers import Program, call, result_of
+from tests.support.http import call, result_of
+from tests.support.programs import Program
 
 SHOP = '''
 import gemstone_sync

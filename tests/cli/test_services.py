@@ -7,8 +7,9 @@ import pytest
 from gemstone_sync import HeaderValidationStrategy, MicroService, ServiceRegistry, exposed_method
 from gemstone_sync.testing import running_service
 from tests.cli.support import line_of, run
-from tests.client.faulty_server import FaultyServer, answer, body, free_port, hang, html
 from tests.discovery.support import UrlRegistry
+from tests.support.faulty_server import FaultyServer, answer, body, hang, html
+from tests.support.machine import free_port
 
 GATE = "http://gate:80/api"
 USERS = ["http://10.0.0.1:8000/api", "http://10.0.0.2:8000/api"]

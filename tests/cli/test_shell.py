@@ -10,7 +10,7 @@ import pytest
 
 from gemstone_sync import MicroService, RemoteService, ServiceRegistry, exposed_method
 from gemstone_sync.testing import running_service
-from tests.client.faulty_server import free_port
+from tests.support.machine import free_port
 
 from .support import GEMSTONE, Done, line_of, run
 from .terminal import CTRL_C, CTRL_D, TAB, Terminal

@@ -15,8 +15,8 @@ import yaml
 import gemstone_sync
 from tests.cli.projects import ODD_TEXT, TEMPLATE, files_of, metadata_of, read_toml
 from tests.cli.support import environment, run
-from tests.discovery.support import absent
-from tests.helpers import LIMIT
+from tests.support.machine import absent
+from tests.support.waiting import LIMIT
 
 #: What the document names, and what deployment needs.
 FILES = {

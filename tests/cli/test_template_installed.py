@@ -15,7 +15,9 @@ import pytest
 from gemstone_sync import RemoteService
 from tests.cli.projects import check_name, files_of, metadata_of
 from tests.cli.support import environment, run
-from tests.helpers import LIMIT, REPOSITORY, Program, exchange, message
+from tests.support.http import exchange, message
+from tests.support.programs import REPOSITORY, Program
+from tests.support.waiting import LIMIT
 
 #: Seconds to download and install some twenty packages.
 INSTALL_LIMIT = 240.0

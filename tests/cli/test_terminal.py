@@ -13,7 +13,7 @@ from gemstone_sync import MicroService, RemoteService, exposed_method
 from gemstone_sync.testing import running_service
 from tests.cli.support import run
 from tests.cli.terminal import CTRL_C, Terminal
-from tests.helpers import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from gemstone_sync import RemoteService, TransportError
-from tests.helpers import LIMIT, chunk, chunked
-
-from .faulty_server import (
+from tests.support.faulty_server import (
     CERTIFICATE,
     Behaviour,
     FaultyServer,
@@ -27,6 +25,8 @@ from .faulty_server import (
     redirect,
     reset,
 )
+from tests.support.http import chunk, chunked
+from tests.support.waiting import LIMIT
 
 #: Seconds that a call has where the server does not answer in time.
 SHORT = 0.3

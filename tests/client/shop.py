@@ -6,7 +6,7 @@ from gevent.event import Event
 
 import gemstone_sync
 from gemstone_sync import UNSET, MicroService, RpcError
-from tests.helpers import LIMIT
+from tests.support.waiting import LIMIT
 
 
 class OutOfStock(RpcError):

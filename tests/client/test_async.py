@@ -22,9 +22,8 @@ from gemstone_sync import (
     as_completed,
 )
 from gemstone_sync.testing import running_service
-from tests.helpers import LIMIT, wait_until
-
-from .faulty_server import free_port
+from tests.support.machine import free_port
+from tests.support.waiting import LIMIT, wait_until
 
 
 class Counting(MicroService):

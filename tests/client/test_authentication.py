@@ -24,9 +24,8 @@ from gemstone_sync import (
     RemoteService,
     ValidationStrategy,
 )
-from tests.helpers import LIMIT
-
-from .faulty_server import FaultyServer, answer, body
+from tests.support.faulty_server import FaultyServer, answer, body
+from tests.support.waiting import LIMIT
 
 TOKEN = "correct-token"
 

@@ -21,9 +21,9 @@ from gemstone_sync import (
 from gemstone_sync.client import ServiceAdapter, balancing
 from gemstone_sync.client.balancing import EndpointSet, FixedEndpoints
 from gemstone_sync.client.endpoint import Endpoint
-from tests.helpers import LIMIT, gather, wait_until
-
-from .faulty_server import FaultyServer, answer, body, free_port, reset, when
+from tests.support.faulty_server import FaultyServer, answer, body, reset, when
+from tests.support.machine import free_port
+from tests.support.waiting import LIMIT, gather, wait_until
 
 #: As long as a test may take and longer: an endpoint that rests does so until the end.
 FOR_GOOD = 10 * LIMIT

@@ -23,9 +23,8 @@ from gemstone_sync import (
     ServerOverloaded,
 )
 from gemstone_sync.testing import running_service
-from tests.helpers import LIMIT, wait_until
-
-from .faulty_server import FaultyServer, body
+from tests.support.faulty_server import FaultyServer, body
+from tests.support.waiting import LIMIT, wait_until
 
 
 class Numbers(MicroService):

@@ -26,9 +26,9 @@ from gemstone_sync import (
     Timeout,
 )
 from gemstone_sync.testing import running_service
-from tests.helpers import LIMIT, wait_until
+from tests.support.faulty_server import FaultyServer, answer
+from tests.support.waiting import LIMIT, wait_until
 
-from .faulty_server import FaultyServer, answer
 from .shop import OutOfStock, ShopService
 
 

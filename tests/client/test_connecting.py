@@ -23,20 +23,21 @@ from gemstone_sync.client.retries import (
     RetryBudget,
     backoff,
 )
-from tests.helpers import LIMIT, hanging_look_ups, program, wait_until
-
-from .faults import SHORT, client_of, fault_of, hurried, patient
-from .faulty_server import (
+from tests.support.faulty_server import (
     CERTIFICATE,
     FaultyServer,
     close,
-    free_port,
     hang,
     html,
     in_turn,
     keep,
     reset,
 )
+from tests.support.machine import free_port
+from tests.support.programs import hanging_look_ups, program
+from tests.support.waiting import LIMIT, wait_until
+
+from .faults import SHORT, client_of, fault_of, hurried, patient
 
 WAYS: dict[str, Callable[[RemoteService], Any]] = {
     "a call": lambda client: client.methods.ping(),

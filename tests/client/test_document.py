@@ -15,7 +15,7 @@ from gevent.event import Event
 import gemstone_sync as gemstone
 from gemstone_sync import AsyncMethodCall, RemoteError, RemoteService
 from gemstone_sync.testing import running_service
-from tests.helpers import LIMIT, wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 
 class Barrier:

@@ -26,10 +26,7 @@ from gemstone_sync import (
     Timeout,
     TransportError,
 )
-from tests.helpers import LIMIT, chunked, program, wait_until
-
-from .faults import BAD, LATE, LOST, RESULT, SHORT, assert_clear, fault_of, patient, whole
-from .faulty_server import (
+from tests.support.faulty_server import (
     HTML,
     Behaviour,
     FaultyServer,
@@ -37,13 +34,18 @@ from .faulty_server import (
     body,
     close,
     drip,
-    free_port,
     full_backlog,
     hang,
     html,
     keep,
     raw,
 )
+from tests.support.http import chunked
+from tests.support.machine import free_port
+from tests.support.programs import program
+from tests.support.waiting import LIMIT, wait_until
+
+from .faults import BAD, LATE, LOST, RESULT, SHORT, assert_clear, fault_of, patient, whole
 
 FAULTS = [
     *[pytest.param(ConnectionLost, None, server, id=name) for name, server in LOST.items()],

@@ -21,10 +21,7 @@ from gemstone_sync import (
 from gemstone_sync.client import connections
 from gemstone_sync.client.connections import MAX_IDLE
 from gemstone_sync.testing import running_service
-from tests.helpers import LIMIT, gather, wait_until
-
-from .faults import SHORT, client_of, fault_of, patient
-from .faulty_server import (
+from tests.support.faulty_server import (
     LINGER,
     Behaviour,
     FaultyServer,
@@ -36,6 +33,9 @@ from .faulty_server import (
     raw,
     when,
 )
+from tests.support.waiting import LIMIT, gather, wait_until
+
+from .faults import SHORT, client_of, fault_of, patient
 
 pytestmark = pytest.mark.usefixtures("no_sockets_left")
 

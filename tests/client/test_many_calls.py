@@ -13,7 +13,8 @@ import gevent
 import pytest
 
 from gemstone_sync import MethodCall, Notification, RemoteService
-from tests.helpers import LIMIT, Program, gather, program, wait_until
+from tests.support.programs import Program, program
+from tests.support.waiting import LIMIT, gather, wait_until
 
 GREENLETS = 100
 CALLS_EACH = 100

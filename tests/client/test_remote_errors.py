@@ -29,7 +29,7 @@ from gemstone_sync import (
     TooManyHops,
 )
 from gemstone_sync.testing import running_service
-from tests.helpers import LIMIT, wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 from .shop import OutOfStock, ShopService
 

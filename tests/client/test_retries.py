@@ -31,10 +31,7 @@ from gemstone_sync.client.retries import (
     MAX_ATTEMPTS,
 )
 from gemstone_sync.testing import running_service
-from tests.helpers import LIMIT, wait_until
-
-from .faults import BAD, ENDED, HALF, LAG, LATE, LOST, SHORT, fault_of, hurried, patient
-from .faulty_server import (
+from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,
     answer,
@@ -42,12 +39,15 @@ from .faulty_server import (
     both,
     close,
     forward,
-    free_port,
     hang,
     html,
     raw,
     reset,
 )
+from tests.support.machine import free_port
+from tests.support.waiting import LIMIT, wait_until
+
+from .faults import BAD, ENDED, HALF, LAG, LATE, LOST, SHORT, fault_of, hurried, patient
 
 #: Faults after which an idempotent call is made again.
 PASSING: dict[str, Behaviour] = {

@@ -31,21 +31,21 @@ from gemstone_sync import (
     ServerOverloaded,
     TransportError,
 )
-from tests.helpers import LIMIT
-
-from .faults import BAD, LAG, LATE, LOST, SHORT, fault_of, patient
-from .faulty_server import (
+from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,
     answer,
     body,
     close,
-    free_port,
     hang,
     html,
     raw,
     redirect,
 )
+from tests.support.machine import free_port
+from tests.support.waiting import LIMIT
+
+from .faults import BAD, LAG, LATE, LOST, SHORT, fault_of, patient
 
 SECRET = "s3cr3t-Zq7"
 #: As it may look: plain, or with a user's name in base64 at any of its three alignments.

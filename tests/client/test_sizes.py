@@ -12,17 +12,11 @@ from gemstone_sync import (
     MethodCall,
     RemoteService,
 )
-from tests.helpers import LIMIT, chunk
+from tests.support.faulty_server import Behaviour, FaultyServer, answer, body, endless, gzip_bomb
+from tests.support.http import chunk
+from tests.support.waiting import LIMIT
 
 from .faults import patient
-from .faulty_server import (
-    Behaviour,
-    FaultyServer,
-    answer,
-    body,
-    endless,
-    gzip_bomb,
-)
 
 
 def memory_of(function: Callable[[], Any]) -> int:

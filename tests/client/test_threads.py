@@ -9,14 +9,10 @@ import pytest
 from gevent import monkey
 
 from gemstone_sync.client.connections import ConnectionPool
-from tests.helpers import LIMIT, wait_until
+from tests.support.faulty_server import CERTIFICATE, FaultyServer, answer
+from tests.support.waiting import LIMIT, wait_until
 
 from .faults import client_of
-from .faulty_server import (
-    CERTIFICATE,
-    FaultyServer,
-    answer,
-)
 
 pytestmark = pytest.mark.usefixtures("no_sockets_left")
 

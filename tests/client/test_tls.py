@@ -10,10 +10,19 @@ import gevent
 import pytest
 
 from gemstone_sync import ConnectionFailed, ConnectTimeout, RemoteService
-from tests.helpers import LIMIT
+from tests.support.faulty_server import (
+    CERTIFICATE,
+    FaultyServer,
+    answer,
+    close,
+    drip,
+    hang,
+    in_turn,
+    keep,
+)
+from tests.support.waiting import LIMIT
 
 from .faults import SHORT, assert_clear, client_of, fault_of
-from .faulty_server import CERTIFICATE, FaultyServer, answer, close, drip, hang, in_turn, keep
 
 
 def test_certificates_are_verified_without_asking_for_it() -> None:

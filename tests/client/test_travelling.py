@@ -27,10 +27,11 @@ from gemstone_sync import (
     make_callbacks,
 )
 from gemstone_sync.testing import running_service
-from tests.helpers import LIMIT, call, result_of, wait_until
+from tests.support.faulty_server import FaultyServer, answer, hang
+from tests.support.http import call, result_of
+from tests.support.waiting import LIMIT, wait_until
 
 from .faults import LAG
-from .faulty_server import FaultyServer, answer, hang
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import REPOSITORY, Program, program
-
-from .faulty_server import CERTIFICATE, FaultyServer, answer
+from tests.support.faulty_server import CERTIFICATE, FaultyServer, answer
+from tests.support.programs import REPOSITORY, Program, program
 
 SERVICE = """
 import threading

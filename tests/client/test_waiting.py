@@ -29,7 +29,7 @@ from gemstone_sync import (
     make_callbacks,
 )
 from gemstone_sync.testing import running_service
-from tests.helpers import LIMIT, wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 #: Seconds that something is waited for while the CPU's time is measured.
 WAIT = 0.2

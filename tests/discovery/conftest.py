@@ -7,9 +7,9 @@ import pytest
 
 from gemstone_sync.discovery import locator
 from gemstone_sync.discovery.locator import Locator
+from tests.support.redis import shared_redis
 
 from .locating import LONG
-from .support import shared_redis
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 from gevent.event import Event
 
 from gemstone_sync.concurrency import current_call
-from tests.helpers import LIMIT
+from tests.support.waiting import LIMIT
 
 A, B = "http://10.0.0.1:8000/api", "http://10.0.0.2:8000/api"
 LONG = 1000.0

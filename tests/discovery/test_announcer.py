@@ -15,8 +15,9 @@ from gemstone_sync.concurrency import Call, current_call
 from gemstone_sync.discovery import HttpDiscoveryStrategy, MemoryDiscoveryStrategy, announcer
 from gemstone_sync.discovery.announcer import Announcer
 from gemstone_sync.errors import CircuitOpen
-from tests.client.faulty_server import FaultyServer, answer, free_port, hang, when
-from tests.helpers import LIMIT, wait_until
+from tests.support.faulty_server import FaultyServer, answer, hang, when
+from tests.support.machine import free_port
+from tests.support.waiting import LIMIT, wait_until
 
 NAME, HERE = "users", "http://10.0.0.1:8000/api"
 LOGGER = logging.getLogger("test.announcer")

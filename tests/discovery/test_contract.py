@@ -17,16 +17,15 @@ from gemstone_sync.discovery.redis_strategy import RedisDiscoveryStrategy
 from gemstone_sync.discovery.static import StaticDiscoveryStrategy
 from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.testing import running_service
-from tests.helpers import LIMIT, gather
+from tests.support.redis import REDIS_URL, shared_redis
+from tests.support.waiting import LIMIT, gather
 
 from .support import (
-    REDIS_URL,
     FullRegistry,
     HostRegistry,
     OddRegistry,
     Registry,
     UrlRegistry,
-    shared_redis,
 )
 
 Table = Mapping[str, list[str]]

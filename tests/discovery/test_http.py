@@ -21,13 +21,7 @@ from gemstone_sync import (
 )
 from gemstone_sync.discovery.http import HttpDiscoveryStrategy
 from gemstone_sync.testing import running_service
-from tests.client.faulty_server import (
-    Behaviour,
-    FaultyServer,
-    answer,
-    close,
-    html,
-)
+from tests.support.faulty_server import Behaviour, FaultyServer, answer, close, html
 
 from .support import (
     LOGGER,

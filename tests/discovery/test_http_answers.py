@@ -21,7 +21,7 @@ from gemstone_sync import (
 )
 from gemstone_sync.discovery.http import HttpDiscoveryStrategy
 from gemstone_sync.testing import running_service
-from tests.client.faulty_server import (
+from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,
     answer,
@@ -29,13 +29,13 @@ from tests.client.faulty_server import (
     close,
     drip,
     endless,
-    free_port,
     hang,
     html,
     raw,
     redirect,
 )
-from tests.helpers import LIMIT
+from tests.support.machine import free_port
+from tests.support.waiting import LIMIT
 
 from .support import LOGGER, FullRegistry, params_sent, patient_http, refusal
 

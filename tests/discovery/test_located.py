@@ -15,8 +15,9 @@ from gemstone_sync.client.background import BackgroundCalls
 from gemstone_sync.concurrency import Call, current_call
 from gemstone_sync.discovery import HttpDiscoveryStrategy, MemoryDiscoveryStrategy, locator
 from gemstone_sync.discovery.locator import LocatedService, Locator
-from tests.client.faulty_server import FaultyServer, answer, free_port
-from tests.helpers import LIMIT, gather, wait_until
+from tests.support.faulty_server import FaultyServer, answer
+from tests.support.machine import free_port
+from tests.support.waiting import LIMIT, gather, wait_until
 
 from .locating import LONG, A, B, Strategy
 

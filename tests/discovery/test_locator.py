@@ -15,8 +15,8 @@ import pytest
 from gemstone_sync import RemoteService, ServiceConfigurationError, ServiceNotFound
 from gemstone_sync.discovery import MemoryDiscoveryStrategy, locator
 from gemstone_sync.discovery.locator import Locator
-from tests.client.faulty_server import FaultyServer, answer, hang
-from tests.helpers import LIMIT, wait_until
+from tests.support.faulty_server import FaultyServer, answer, hang
+from tests.support.waiting import LIMIT, wait_until
 
 from .locating import A, B, OtherStrategy, Strategy
 from .support import LOGGER, patient_http

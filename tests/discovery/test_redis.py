@@ -20,10 +20,11 @@ from gemstone_sync import (
     Timeout,
 )
 from gemstone_sync.discovery.redis_strategy import RedisDiscoveryStrategy
-from tests.client.faulty_server import FaultyServer
-from tests.helpers import LIMIT, wait_until
+from tests.support.faulty_server import FaultyServer
+from tests.support.redis import REDIS_URL, private_redis
+from tests.support.waiting import LIMIT, wait_until
 
-from .support import REDIS_URL, patient_redis, private_redis
+from .support import patient_redis
 
 URL = "http://10.0.0.1:8000/api"
 OTHER = "http://10.0.0.2:8000/api"

@@ -14,20 +14,21 @@ import pytest
 
 from gemstone_sync import BadResponse, ConnectionFailed, Timeout, TransportError
 from gemstone_sync.discovery.redis_strategy import RedisDiscoveryStrategy
-from tests.client.faulty_server import (
+from tests.support.faulty_server import (
     Exchange,
     FaultyServer,
     both,
     close,
-    free_port,
     full_backlog,
     hang,
     in_turn,
     raw,
 )
-from tests.helpers import LIMIT, gather, wait_until
+from tests.support.machine import free_port
+from tests.support.redis import private_redis
+from tests.support.waiting import LIMIT, gather, wait_until
 
-from .support import patient_redis, private_redis
+from .support import patient_redis
 
 URL = "http://10.0.0.1:8000/api"
 OTHER = "http://10.0.0.2:8000/api"

@@ -23,7 +23,8 @@ from gemstone_sync.event.link import Delivery
 from gemstone_sync.event.topology import Queue, Topology
 from tests.event.scripted_link import Broker
 from tests.event.test_owner import in_child
-from tests.helpers import LIMIT, REPOSITORY, wait_until
+from tests.support.programs import REPOSITORY
+from tests.support.waiting import LIMIT, wait_until
 
 TOPOLOGY = Topology("test")
 LOGGER = "gemstone_sync.event"

@@ -17,7 +17,7 @@ from gemstone_sync.event.link import Delivery, Link, LinkLost, Outgoing
 from gemstone_sync.event.signals import Signal
 from gemstone_sync.event.topology import Queue, Topology
 from gemstone_sync.event.transport import BaseEventTransport
-from tests.helpers import LIMIT
+from tests.support.waiting import LIMIT
 
 
 class Broker:

@@ -9,9 +9,9 @@ import pytest
 
 from gemstone_sync import EventEmitter, EventNotDelivered, ServiceConfigurationError
 from gemstone_sync.event.transport import SqliteEventTransport
-from tests.client.faulty_server import free_port
 from tests.event.suite.services import Network, handler
-from tests.helpers import LIMIT
+from tests.support.machine import free_port
+from tests.support.waiting import LIMIT
 
 
 @pytest.fixture

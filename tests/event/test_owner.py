@@ -15,7 +15,8 @@ from gemstone_sync.event import owner as owner_module
 from gemstone_sync.event.link import Link
 from gemstone_sync.event.owner import Owner
 from tests.event.scripted_link import Broker
-from tests.helpers import LIMIT, fork, wait_until
+from tests.support.programs import fork
+from tests.support.waiting import LIMIT, wait_until
 
 LOGGER = "gemstone_sync.event"
 

@@ -16,7 +16,7 @@ from gemstone_sync.event.current import current_event, deduplication_key
 from gemstone_sync.event.emission import make_envelope
 from gemstone_sync.event.envelope import Envelope, from_message, to_message
 from gemstone_sync.event.topology import Address
-from tests.helpers import LIMIT, wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 from .processing import TOPOLOGY, Desk, event, handler
 

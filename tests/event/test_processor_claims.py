@@ -11,7 +11,7 @@ from gemstone_sync.errors import Reject
 from gemstone_sync.event.current import deduplication_key
 from gemstone_sync.event.deduplication import Claim
 from gemstone_sync.event.topology import Address
-from tests.helpers import LIMIT, wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 from .processing import Desk, Memory, event, handler, key_of
 

@@ -20,7 +20,8 @@ from gemstone_sync.event.publisher import Publisher
 from gemstone_sync.event.topology import Topology
 from tests.event.scripted_link import Broker
 from tests.event.test_owner import in_child
-from tests.helpers import LIMIT, REPOSITORY, wait_until
+from tests.support.programs import REPOSITORY
+from tests.support.waiting import LIMIT, wait_until
 
 TOPOLOGY = Topology("test")
 Message = Any

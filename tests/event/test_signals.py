@@ -9,7 +9,7 @@ from gevent import monkey
 from gevent.threadpool import ThreadPool
 
 from gemstone_sync.event.signals import Receipt, Signal
-from tests.helpers import LIMIT, wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 native_sleep = monkey.get_original("time", "sleep")
 

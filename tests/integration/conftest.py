@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from tests.helpers import program
+from tests.support.programs import program
 
 from .workers import SERVICE, Service
 

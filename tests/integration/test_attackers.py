@@ -16,17 +16,9 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from tests.helpers import (
-    JSON,
-    LIMIT,
-    Connection,
-    call,
-    call_message,
-    message,
-    program,
-    result_of,
-    wait_until,
-)
+from tests.support.http import JSON, Connection, call, call_message, message, result_of
+from tests.support.programs import program
+from tests.support.waiting import LIMIT, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

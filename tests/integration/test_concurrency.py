@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import (
+from tests.support.http import (
     JSON,
     Connection,
     call,
     call_message,
     exchange,
-    gather,
     message,
-    program,
     result_of,
-    wait_until,
 )
+from tests.support.programs import program
+from tests.support.waiting import gather, wait_until
 
 HERE = Path(__file__).parent
 LOAD = HERE / "load_service.py"

@@ -20,8 +20,10 @@ from pathlib import Path
 import pytest
 from gevent.server import StreamServer
 
-from tests.discovery.support import shared_redis
-from tests.helpers import Program, call, gather, is_ready, program, result_of, wait_until
+from tests.support.http import call, is_ready, result_of
+from tests.support.programs import Program, program
+from tests.support.redis import shared_redis
+from tests.support.waiting import gather, wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -18,10 +18,12 @@ import pytest
 
 from gemstone_sync import transport_from_url
 from gemstone_sync.event import deadletters
-from tests.discovery.support import private_redis
-from tests.event.brokers import private_rabbitmq
-from tests.event.proxy import Proxy
-from tests.helpers import Program, call, is_ready, result_of, wait_until
+from tests.support.http import call, is_ready, result_of
+from tests.support.programs import Program
+from tests.support.proxy import Proxy
+from tests.support.rabbitmq import private_rabbitmq
+from tests.support.redis import private_redis
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

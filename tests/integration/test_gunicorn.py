@@ -9,18 +9,17 @@ import gevent
 import pytest
 
 import gemstone_sync
-from tests.helpers import (
+from tests.support.http import (
     JSON,
     Connection,
     call,
     call_body,
     exchange,
-    gather,
-    gunicorn,
     message,
     result_of,
-    wait_until,
 )
+from tests.support.programs import gunicorn
+from tests.support.waiting import gather, wait_until
 
 HERE = Path(__file__).parent
 

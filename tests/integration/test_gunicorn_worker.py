@@ -12,21 +12,18 @@ from pathlib import Path
 import gevent
 import pytest
 
-from tests.helpers import (
-    LIMIT,
+from tests.support.http import (
     Connection,
-    Program,
     call,
     call_message,
     exchange,
-    gather,
-    gunicorn,
     is_ready,
     message,
     refuses_connections,
     result_of,
-    wait_until,
 )
+from tests.support.programs import Program, gunicorn
+from tests.support.waiting import LIMIT, gather, wait_until
 
 pytestmark = pytest.mark.slow
 

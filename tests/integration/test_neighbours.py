@@ -16,7 +16,8 @@ from gemstone_sync import RemoteService
 from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.testing import running_service
 from tests.discovery.support import FullRegistry
-from tests.helpers import Program, gunicorn, program, wait_until
+from tests.support.programs import Program, gunicorn, program
+from tests.support.waiting import wait_until
 
 USERS = """
 import os

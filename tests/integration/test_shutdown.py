@@ -14,17 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import (
+from tests.support.http import (
     Connection,
     call_message,
     exchange,
-    gunicorn,
     message,
-    program,
     refuses_connections,
     result_of,
-    wait_until,
 )
+from tests.support.programs import gunicorn, program
+from tests.support.waiting import wait_until
 
 HERE = Path(__file__).parent
 LOAD = HERE / "load_service.py"

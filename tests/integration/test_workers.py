@@ -11,17 +11,9 @@ import time
 import pytest
 
 import gemstone_sync
-from tests.helpers import (
-    LIMIT,
-    Connection,
-    call,
-    call_message,
-    gather,
-    is_ready,
-    program,
-    result_of,
-    wait_until,
-)
+from tests.support.http import Connection, call, call_message, is_ready, result_of
+from tests.support.programs import program
+from tests.support.waiting import LIMIT, gather, wait_until
 
 from .workers import SERVICE, Service, is_alive
 

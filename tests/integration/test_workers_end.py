@@ -5,14 +5,8 @@ import signal
 
 import pytest
 
-from tests.helpers import (
-    Connection,
-    call_message,
-    gather,
-    refuses_connections,
-    result_of,
-    wait_until,
-)
+from tests.support.http import Connection, call_message, refuses_connections, result_of
+from tests.support.waiting import gather, wait_until
 
 from .workers import calls_in_flight, connections_to, is_alive, pids_of_replies
 

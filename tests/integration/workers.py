@@ -5,7 +5,8 @@ import contextlib
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.helpers import Connection, call, call_message, gather, result_of
+from tests.support.http import Connection, call, call_message, result_of
+from tests.support.waiting import gather
 
 SERVICE = Path(__file__).with_name("worker_service.py")
 

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import venvs
-from tests.helpers import LIMIT, Program, refuses_connections
+from tests.support.http import refuses_connections
+from tests.support.programs import Program
+from tests.support.waiting import LIMIT
 
 PEERS = Path(__file__).resolve().parent / "peers"
 

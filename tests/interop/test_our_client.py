@@ -14,7 +14,7 @@ from gemstone_sync import (
     RemoteService,
     RpcError,
 )
-from tests.helpers import LIMIT, gather, wait_until
+from tests.support.waiting import LIMIT, gather, wait_until
 
 from .packages import MARKS, server_of
 

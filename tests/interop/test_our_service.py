@@ -6,7 +6,7 @@ import pytest
 
 import gemstone_sync
 from gemstone_sync.testing import running_service
-from tests.helpers import wait_until
+from tests.support.waiting import wait_until
 
 from .packages import MARKS, run_client_of
 

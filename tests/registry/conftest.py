@@ -12,7 +12,7 @@ import pytest
 from gemstone_sync import RemoteService
 from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.testing import running_service
-from tests.helpers import Program
+from tests.support.programs import Program
 
 
 @pytest.fixture

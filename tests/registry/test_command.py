@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from gemstone_sync import AccessDenied, HeaderToken, RemoteService
-from tests.helpers import refuses_connections
+from tests.support.http import refuses_connections
 
 A = "http://a:1/api"
 VARIABLE = "GEMSTONE_REGISTRY_TOKEN"

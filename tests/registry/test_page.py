@@ -10,7 +10,7 @@ import pytest
 
 from gemstone_sync.discovery.directory import Listed
 from gemstone_sync.registry import page
-from tests.helpers import Connection, message
+from tests.support.http import Connection, message
 
 A, B = "http://10.0.0.1:8000/api", "https://users.example.org/api"
 

@@ -15,7 +15,7 @@ from gemstone_sync import (
 )
 from gemstone_sync.registry import RegistrationRefused, ServiceRegistry
 from gemstone_sync.testing import ServiceClient, running_service
-from tests.helpers import JSON, Connection, call_body, message
+from tests.support.http import JSON, Connection, call_body, message
 
 A, B = "http://10.0.0.1:8000/api", "https://users.example.org/api"
 

@@ -12,7 +12,7 @@ from gemstone_sync.discovery.directory import Directory, Registration
 from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.registry.state import APPLICATION_ID, StateFile
 from gemstone_sync.testing import running_service
-from tests.helpers import gather, wait_until
+from tests.support.waiting import gather, wait_until
 
 A, B, C = "http://a:1/api", "http://b:2/api", "http://c:3/api"
 

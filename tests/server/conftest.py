@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from tests.helpers import Connection
+from tests.support.http import Connection
 
 from .echo import Echo
 

@@ -3,7 +3,7 @@
 from gevent.event import Event
 
 import gemstone_sync
-from tests.helpers import JSON, call_body, chunked, message
+from tests.support.http import JSON, call_body, chunked, message
 
 BODY_LIMIT = 1000
 

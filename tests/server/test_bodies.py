@@ -9,17 +9,17 @@ import time
 
 import pytest
 
-from tests.helpers import (
+from tests.support.http import (
     JSON,
     Connection,
     call_body,
     call_message,
     chunk,
-    gather,
     message,
     notification_body,
     result_of,
 )
+from tests.support.waiting import gather
 
 from .echo import BODY_LIMIT, assert_ends_cleanly, assert_refused, filler, framed, post
 

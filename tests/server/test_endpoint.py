@@ -6,7 +6,7 @@ has registered a function that wants to see every request. Clients must not see 
 
 import pytest
 
-from tests.helpers import (
+from tests.support.http import (
     JSON,
     Connection,
     call_body,
@@ -15,8 +15,8 @@ from tests.helpers import (
     message,
     notification_body,
     result_of,
-    wait_until,
 )
+from tests.support.waiting import wait_until
 
 from .echo import assert_refused, post
 

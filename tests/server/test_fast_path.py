@@ -13,19 +13,18 @@ from gevent.event import Event
 
 import gemstone_sync
 from gemstone_sync.concurrency import current_call
-from tests.helpers import (
+from tests.support.http import (
     JSON,
     Connection,
     call,
     call_body,
     call_message,
     exchange,
-    gather,
     message,
     refuses_connections,
     result_of,
-    wait_until,
 )
+from tests.support.waiting import gather, wait_until
 
 
 class Defaults(gemstone_sync.MicroService):

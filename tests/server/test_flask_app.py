@@ -9,9 +9,8 @@ import flask.views
 import pytest
 
 import gemstone_sync
-from tests.helpers import (
+from tests.support.http import (
     JSON,
-    LIMIT,
     Connection,
     call,
     call_body,
@@ -19,6 +18,7 @@ from tests.helpers import (
     message,
     result_of,
 )
+from tests.support.waiting import LIMIT
 
 
 def get(service, path, headers=None):

@@ -7,7 +7,7 @@ import flask
 import pytest
 
 import gemstone_sync
-from tests.helpers import JSON, call, exchange, message, result_of
+from tests.support.http import JSON, call, exchange, message, result_of
 
 
 class Adder(gemstone_sync.MicroService):

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 import gemstone_sync
-from tests.helpers import JSON, Connection, Reply, call_body, exchange, message
+from tests.support.http import JSON, Connection, Reply, call_body, exchange, message
 
 
 class Greeter(gemstone_sync.MicroService):

@@ -8,17 +8,16 @@ import pytest
 from gevent.event import Event
 
 import gemstone_sync
-from tests.helpers import (
+from tests.support.http import (
     JSON,
-    LIMIT,
     Connection,
     call,
     call_message,
     exchange,
     message,
     result_of,
-    wait_until,
 )
+from tests.support.waiting import LIMIT, wait_until
 
 LIVE = message("GET", "/health/live")
 READY = message("GET", "/health/ready")

@@ -9,15 +9,14 @@ import pytest
 from gevent.event import Event
 
 import gemstone_sync
-from tests.helpers import (
-    LIMIT,
+from tests.support.http import (
     Connection,
     call,
     call_message,
     refuses_connections,
     result_of,
-    wait_until,
 )
+from tests.support.waiting import LIMIT, wait_until
 
 
 class Local(gemstone_sync.MicroService):

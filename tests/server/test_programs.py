@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from tests.helpers import call, program, refuses_connections, result_of
+from tests.support.http import call, refuses_connections, result_of
+from tests.support.programs import program
 
 PROGRAM = """
 import gemstone_sync

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 import gemstone_sync
-from tests.helpers import Connection, exchange, message
+from tests.support.http import Connection, exchange, message
 
 SECRET = b"the secret"
 

@@ -22,7 +22,8 @@ from gemstone_sync.event import deadletters
 from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.transport import BaseEventTransport
 from gemstone_sync.testing import ServiceClient, drain, running_service
-from tests.helpers import LIMIT, call, result_of, wait_until
+from tests.support.http import call, result_of
+from tests.support.waiting import LIMIT, wait_until
 
 from .transports import Line, fail, health
 

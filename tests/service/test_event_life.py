@@ -15,7 +15,9 @@ from gemstone_sync import (
     exposed_method,
 )
 from gemstone_sync.testing import ServiceClient, running_service
-from tests.helpers import LIMIT, call, program, result_of, wait_until
+from tests.support.http import call, result_of
+from tests.support.programs import program
+from tests.support.waiting import LIMIT, wait_until
 
 from .transports import Heard, Line, Radio, fail, health, warnings_in
 

@@ -21,7 +21,8 @@ from gemstone_sync import (
 )
 from gemstone_sync.concurrency import Call, current_call
 from gemstone_sync.testing import ServiceClient, running_service
-from tests.helpers import LIMIT, call, wait_until
+from tests.support.http import call
+from tests.support.waiting import LIMIT, wait_until
 
 from .transports import Heard, Line, Radio, fail
 

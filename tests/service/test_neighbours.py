@@ -24,8 +24,10 @@ from gemstone_sync import (
 from gemstone_sync.discovery import MemoryDiscoveryStrategy
 from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.testing import ServiceClient, running_service
-from tests.client.faulty_server import FaultyServer, free_port, hang
-from tests.helpers import JSON, call, call_body, result_of, wait_until
+from tests.support.faulty_server import FaultyServer, hang
+from tests.support.http import JSON, call, call_body, result_of
+from tests.support.machine import free_port
+from tests.support.waiting import wait_until
 
 
 class Strategy(MemoryDiscoveryStrategy):

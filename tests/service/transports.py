@@ -21,7 +21,7 @@ from gemstone_sync import (
 from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.handlers import Handler, Subscriber
 from gemstone_sync.event.transport import BaseEventTransport, Reception
-from tests.helpers import exchange, message
+from tests.support.http import exchange, message
 
 
 class Radio(BaseEventTransport):

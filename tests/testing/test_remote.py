@@ -33,7 +33,7 @@ from gemstone_sync import (
 )
 from gemstone_sync.testing import FakeRemoteService, InProcessAdapter
 from tests.client.faults import LAG
-from tests.helpers import LIMIT
+from tests.support.waiting import LIMIT
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from gemstone_sync.event.deduplication import (
     RedisProcessedEvents,
     SqliteProcessedEvents,
 )
-from tests.discovery.support import REDIS_URL, shared_redis
-from tests.helpers import LIMIT
+from tests.support.redis import REDIS_URL, shared_redis
+from tests.support.waiting import LIMIT
 
 Make = Callable[..., ProcessedEvents]
 

@@ -11,7 +11,8 @@ import gevent
 import pytest
 
 from gemstone_sync.event.deduplication import Claim
-from tests.helpers import gather, program, wait_until
+from tests.support.programs import program
+from tests.support.waiting import gather, wait_until
 
 from .conftest import Place
 

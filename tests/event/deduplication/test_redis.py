@@ -7,9 +7,10 @@ import gevent
 import pytest
 
 from gemstone_sync.event.deduplication import Claim, ProcessedEventsFault, RedisProcessedEvents
-from tests.client.faulty_server import FaultyServer, close, free_port, hang, raw
-from tests.discovery.support import private_redis
-from tests.helpers import LIMIT, gather
+from tests.support.faulty_server import FaultyServer, close, hang, raw
+from tests.support.machine import free_port
+from tests.support.redis import private_redis
+from tests.support.waiting import LIMIT, gather
 
 
 def ask_all(store: RedisProcessedEvents) -> None:

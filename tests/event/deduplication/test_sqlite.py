@@ -15,7 +15,8 @@ from gemstone_sync.event.deduplication import (
     ProcessedEventsFault,
     SqliteProcessedEvents,
 )
-from tests.helpers import LIMIT, gather, program, wait_until
+from tests.support.programs import program
+from tests.support.waiting import LIMIT, gather, wait_until
 
 from .conftest import Place
 

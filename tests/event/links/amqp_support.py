@@ -11,7 +11,7 @@ from gemstone_sync.event.link import Delivery, Outgoing
 from gemstone_sync.event.links.amqp import AmqpLink
 from gemstone_sync.event.signals import Signal
 from gemstone_sync.event.topology import Queue, Topology
-from tests.helpers import LIMIT
+from tests.support.waiting import LIMIT
 
 
 class Owner:

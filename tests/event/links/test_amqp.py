@@ -15,8 +15,8 @@ from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.link import LinkLost, LinkRefused, Outgoing
 from gemstone_sync.event.links.amqp import AmqpLink
 from gemstone_sync.event.topology import Topology
-from tests.event.brokers import SharedRabbitMq, connect, shared_rabbitmq
-from tests.helpers import LIMIT, wait_until
+from tests.support.rabbitmq import SharedRabbitMq, connect, shared_rabbitmq
+from tests.support.waiting import LIMIT, wait_until
 
 from .amqp_support import Owner, named, owner, queues_of
 

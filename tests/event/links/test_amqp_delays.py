@@ -9,7 +9,7 @@ import pytest
 from gemstone_sync.event.link import Outgoing
 from gemstone_sync.event.links.ladder import LONGEST, SHORTEST, step_for
 from gemstone_sync.event.topology import Topology
-from tests.event.brokers import SharedRabbitMq, connect, shared_rabbitmq
+from tests.support.rabbitmq import SharedRabbitMq, connect, shared_rabbitmq
 
 from .amqp_support import Owner, named, owner, queues_of
 

@@ -15,9 +15,10 @@ from gemstone_sync.event.link import LinkLost, LinkRefused
 from gemstone_sync.event.links.amqp import AmqpLink
 from gemstone_sync.event.signals import Signal
 from gemstone_sync.event.topology import Topology
-from tests.client.faulty_server import free_port
-from tests.event.brokers import RabbitMq, private_rabbitmq
-from tests.helpers import LIMIT, REPOSITORY, fork, wait_until
+from tests.support.machine import free_port
+from tests.support.programs import REPOSITORY, fork
+from tests.support.rabbitmq import RabbitMq, private_rabbitmq
+from tests.support.waiting import LIMIT, wait_until
 
 from .amqp_support import named, owner, queues_of
 

@@ -20,7 +20,8 @@ from gemstone_sync.event.topology import Address, Queue, Topology
 from gemstone_sync.event.virtual.sqlite_store import SqliteStore
 from gemstone_sync.event.virtual.store import Entry
 from tests.event.virtual.stores import STORES, StoreKind
-from tests.helpers import LIMIT, program, wait_until
+from tests.support.programs import program
+from tests.support.waiting import LIMIT, wait_until
 
 TOPOLOGY = Topology("test")
 

@@ -9,7 +9,7 @@ from gemstone_sync.errors import EventNotDelivered, ServiceConfigurationError
 from gemstone_sync.event.emission import make_envelope
 from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.outbox import Outbox
-from tests.helpers import LIMIT, wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 
 class Broker:

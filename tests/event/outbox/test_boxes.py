@@ -14,7 +14,7 @@ from gemstone_sync.event.outbox.relay import Relay
 from gemstone_sync.event.outbox.sqlalchemy_box import SqlAlchemyBox, events_table
 from gemstone_sync.event.outbox.sqlite_box import CREATE_EVENTS, SqliteBox
 from tests.event.outbox.support import Broker, events, ids_of, shop
-from tests.helpers import wait_until
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(params=["sqlite3", "SQLAlchemy engine", "SQLAlchemy URL"])

@@ -11,7 +11,8 @@ from gemstone_sync.errors import EventNotDelivered
 from gemstone_sync.event.outbox import Outbox, sqlite_box
 from tests.event.outbox.support import Broker, events, ids_of, shop, started, stored_in
 from tests.event.outbox.test_processes import HEAD
-from tests.helpers import gather, program, wait_until
+from tests.support.programs import program
+from tests.support.waiting import gather, wait_until
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from gemstone_sync.errors import EventNotDelivered, ServiceConfigurationError
 from gemstone_sync.event.outbox import Outbox
 from gemstone_sync.event.outbox.sqlite_box import SqliteBox
 from tests.event.outbox.support import Broker, events, ids_of, started, stored_in
-from tests.helpers import LIMIT, gather, wait_until
+from tests.support.waiting import LIMIT, gather, wait_until
 
 
 @pytest.fixture

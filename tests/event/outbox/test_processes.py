@@ -7,7 +7,8 @@ import pytest
 
 from gemstone_sync.event.outbox import Outbox, tenure
 from tests.event.outbox.support import Broker, events, ids_of, stored_in, wait_for_lines, written
-from tests.helpers import LIMIT, program, wait_until
+from tests.support.programs import program
+from tests.support.waiting import LIMIT, wait_until
 
 #: What every program begins with: a `send` that writes each id to a file, on the disk at once.
 HEAD = """

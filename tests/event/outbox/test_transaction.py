@@ -15,7 +15,7 @@ from gemstone_sync.concurrency import spawn
 from gemstone_sync.errors import EventNotDelivered, ServiceConfigurationError
 from gemstone_sync.event.outbox import Outbox
 from tests.event.outbox.support import Broker, events, ids_of, shop, started, stored_in
-from tests.helpers import LIMIT, wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 
 @pytest.fixture

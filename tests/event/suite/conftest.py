@@ -18,8 +18,8 @@ from gemstone_sync.event.transport import (
     RedisEventTransport,
     SqliteEventTransport,
 )
-from tests.discovery.support import REDIS_URL, shared_redis
-from tests.event.brokers import SharedRabbitMq, shared_rabbitmq
+from tests.support.rabbitmq import SharedRabbitMq, shared_rabbitmq
+from tests.support.redis import REDIS_URL, shared_redis
 
 from .services import Network
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from gemstone_sync import MicroService, event_handler
 from gemstone_sync.event.transport import BrokerEventTransport
-from tests.helpers import LIMIT, wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 __all__ = ["Network", "handler"]
 

@@ -15,7 +15,7 @@ from gemstone_sync import (
     current_event,
 )
 from gemstone_sync.event import deadletters
-from tests.helpers import LIMIT, wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 from .services import Network, handler
 

@@ -8,7 +8,7 @@ import pytest
 from gemstone_sync import EventNotDelivered, KombuEventTransport, ServiceConfigurationError
 from gemstone_sync.event import deadletters
 from tests.event.suite.services import Network, handler
-from tests.helpers import wait_until
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from gemstone_sync.event.virtual.redis_store import RedisStore
 from gemstone_sync.event.virtual.sqlite_store import SqliteStore
 from gemstone_sync.event.virtual.store import QueueStore
-from tests.discovery.support import REDIS_URL, shared_redis
+from tests.support.redis import REDIS_URL, shared_redis
 
 MakeStore = Callable[[], QueueStore]
 

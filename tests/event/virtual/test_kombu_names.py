@@ -18,8 +18,8 @@ import gemstone_sync.event.virtual.registration  # noqa: F401
 from gemstone_sync.errors import ServiceConfigurationError
 from gemstone_sync.event.virtual.sqlite_store import SqliteStore
 from gemstone_sync.event.virtual.store import Entry, StoreFault
-from tests.discovery.support import shared_redis
-from tests.helpers import LIMIT, wait_until
+from tests.support.redis import shared_redis
+from tests.support.waiting import LIMIT, wait_until
 
 pytestmark = pytest.mark.slow
 

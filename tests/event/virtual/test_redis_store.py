@@ -17,9 +17,11 @@ import redis
 from gemstone_sync import ServiceConfigurationError
 from gemstone_sync.event.virtual.redis_store import RedisStore
 from gemstone_sync.event.virtual.store import Entry, StoreFault
-from tests.client.faulty_server import FaultyServer, close, free_port, hang, raw
-from tests.discovery.support import REDIS_URL, private_redis, shared_redis
-from tests.helpers import LIMIT, gather, program, wait_until
+from tests.support.faulty_server import FaultyServer, close, hang, raw
+from tests.support.machine import free_port
+from tests.support.programs import program
+from tests.support.redis import REDIS_URL, private_redis, shared_redis
+from tests.support.waiting import LIMIT, gather, wait_until
 
 LEASE = 60.0
 

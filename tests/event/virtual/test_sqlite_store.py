@@ -23,7 +23,8 @@ from gemstone_sync.errors import ServiceConfigurationError
 from gemstone_sync.event.virtual import sqlite_database
 from gemstone_sync.event.virtual.sqlite_store import SqliteStore
 from gemstone_sync.event.virtual.store import Entry, StoreFault
-from tests.helpers import LIMIT, REPOSITORY, fork, wait_until
+from tests.support.programs import REPOSITORY, fork
+from tests.support.waiting import LIMIT, wait_until
 
 LEASE = 60.0
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gemstone_sync.event.virtual.store import Entry, QueueStore, Stored, StoreFault
-from tests.helpers import wait_until
+from tests.support.waiting import wait_until
 
 from .stores import STORES, MakeStore, StoreKind
 

@@ -11,7 +11,7 @@ import pytest
 from gemstone_sync.server import channel as channel_module
 from gemstone_sync.server import gevent_server
 from gemstone_sync.server.connection import BETWEEN_CALLS
-from tests.helpers import gather, wait_until
+from tests.support.waiting import gather, wait_until
 
 from .case import CHUNKED, get, post
 from .harness import SOON, Client, Clock, ask

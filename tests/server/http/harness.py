@@ -17,7 +17,8 @@ from typing import Any
 import gevent
 
 from gemstone_sync.server import GeventServer, ServerSettings, bind
-from tests.helpers import LIMIT, Connection, Headers, Reply
+from tests.support.http import Connection, Headers, Reply
+from tests.support.waiting import LIMIT
 
 from .case import request
 

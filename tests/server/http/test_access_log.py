@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.helpers import wait_until
+from tests.support.waiting import wait_until
 
 from .case import get, request
 from .harness import SOON, Client, ask

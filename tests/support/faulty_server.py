@@ -25,7 +25,9 @@ from typing import Any, NamedTuple
 import gevent
 from gevent.event import Event
 
-from tests.helpers import LIMIT, REPOSITORY, Headers
+from .http import Headers
+from .programs import REPOSITORY
+from .waiting import LIMIT
 
 #: A key and a certificate for localhost and 127.0.0.1 that is its own authority.
 CERTIFICATE = str(REPOSITORY / "tests" / "data" / "localhost.pem")
@@ -385,9 +387,3 @@ def full_backlog() -> Iterator[str]:
         else:
             raise AssertionError("the backlog does not fill up")
         yield f"http://127.0.0.1:{address[1]}/api"
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]

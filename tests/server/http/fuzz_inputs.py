@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from tests.http.requests_table import CASES
+from tests.server.http.requests_table import CASES
 
 _TOKENS = [
     *b"\r \n \t \0 : ; , . / ? # % * + - _ 0 1 5 a f \x7f \x80 \xff".split(b" "),

@@ -6,7 +6,7 @@ of a stream nothing may run that a strict reading of RFC 9112 does not find in i
 
 Some in the tests (test_fuzz.py); as many as you like by hand::
 
-    python tests/http/fuzz.py --inputs 100000
+    python tests/server/http/fuzz.py --inputs 100000
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
     import gemstone_sync.testing.monkey
 
 import gevent
@@ -37,9 +37,9 @@ import gemstone_sync
 from gemstone_sync.dispatch import CallContext
 from gemstone_sync.server import GeventServer
 from gemstone_sync.testing import ServiceClient
-from tests.http.fuzz_inputs import bodies, places, streams
-from tests.http.harness import Unseen, parse_replies, served, watching
-from tests.http.reference import Run, read_stream
+from tests.server.http.fuzz_inputs import bodies, places, streams
+from tests.server.http.harness import Unseen, parse_replies, served, watching
+from tests.server.http.reference import Run, read_stream
 
 #: Seconds for one exchange; it takes a part of a millisecond.
 LIMIT = 10.0

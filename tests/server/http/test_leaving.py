@@ -4,7 +4,7 @@ import gevent
 import pytest
 
 from gemstone_sync.server import connection as connection_module
-from tests.helpers import gather, wait_until
+from tests.support.waiting import gather, wait_until
 
 from .case import get, request
 from .harness import SOON, Client, Clock, ask, send

@@ -36,8 +36,7 @@ from pathlib import Path
 import amqp
 import gevent
 
-from tests.client.faulty_server import free_port
-from tests.discovery.support import absent
+from .machine import absent, free_port
 
 __all__ = ["RabbitMq", "SharedRabbitMq", "private_rabbitmq", "shared_rabbitmq"]
 

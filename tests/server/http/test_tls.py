@@ -9,7 +9,8 @@ import pytest
 
 from gemstone_sync.errors import ServiceStartError
 from gemstone_sync.server import channel as channel_module
-from tests.helpers import REPOSITORY, gather, wait_until
+from tests.support.programs import REPOSITORY
+from tests.support.waiting import gather, wait_until
 
 from .case import CHUNKED, get, post
 from .harness import SOON, Client, Clock, ask, send, served

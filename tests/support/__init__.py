@@ -1,0 +1,1 @@
+"""What tests of several folders share; each file says what belongs in it."""

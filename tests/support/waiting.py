@@ -1,0 +1,33 @@
+"""Waiting with a limit: a test that would hang fails with what it was waiting for."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gevent
+
+#: Seconds for anything that should take a moment, on a machine that is busy.
+LIMIT = 20.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT) -> Any:
+    """The first true value of `condition`."""
+    end = time.monotonic() + limit
+    while True:
+        if value := condition():
+            return value
+        assert time.monotonic() < end, f"waited {limit} s for: {what}"
+        gevent.sleep(0.01)
+
+
+def gather(functions: Sequence[Callable[[], Any]], limit: float = 60.0) -> list[Any]:
+    """Call all of them at once, a greenlet each; their results in order.
+
+    What one of them raises is raised here.
+    """
+    greenlets = [gevent.spawn(function) for function in functions]
+    gevent.joinall(greenlets, timeout=limit)
+    unfinished = sum(not greenlet.ready() for greenlet in greenlets)
+    gevent.killall(greenlets)
+    assert not unfinished, f"{unfinished} of {len(greenlets)} did not end within {limit} s"
+    return [greenlet.get() for greenlet in greenlets]
