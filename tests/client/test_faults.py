@@ -233,7 +233,9 @@ def test_an_error_object_is_the_services_answer(name: str) -> None:
         assert caught.value.url == server.url
 
 
-@pytest.mark.parametrize("reply", [html("503 Busy"), body("", "503 Busy"), hang], ids=str)
+@pytest.mark.parametrize(
+    "reply", [html("503 Busy"), body("", "503 Busy"), hang], ids=["HTML 503", "503", "silence"]
+)
 def test_the_next_call_has_its_own_time(reply: Behaviour) -> None:
     """What one call has used up is not missing from another's."""
     with FaultyServer(*[reply] * 3, answer("pong")) as server, patient(server.url) as client:

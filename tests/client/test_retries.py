@@ -356,7 +356,9 @@ def test_an_idempotent_call_waits_for_its_place() -> None:
     assert arrived[1] - arrived[0] >= 1
 
 
-@pytest.mark.parametrize("told", ["30", "999999999", in_seconds(3600)])
+@pytest.mark.parametrize(
+    "told", ["30", "999999999", in_seconds(3600)], ids=["30", "for ever", "a date"]
+)
 def test_nobody_waits_beyond_the_deadline(told: str) -> None:
     with FaultyServer(busy(told), answer()) as server, patient(server.url) as client:
         began = time.monotonic()

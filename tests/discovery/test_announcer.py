@@ -204,7 +204,9 @@ def test_a_failure_is_logged_once_and_so_is_its_end(
 
 
 @pytest.mark.parametrize(
-    "fault", [KeyError(), SystemExit(3), gevent.Timeout(1), RecursionError("deep")], ids=repr
+    "fault",
+    [KeyError(), SystemExit(3), gevent.Timeout(1), RecursionError("deep")],
+    ids=["KeyError", "SystemExit", "Timeout", "RecursionError"],
 )
 def test_pings_go_on_whatever_a_strategy_raises(
     announce: Callable[..., Announcer], caplog: pytest.LogCaptureFixture, fault: BaseException

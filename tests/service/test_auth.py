@@ -115,7 +115,6 @@ def test_basic_credentials_arrive_as_user_and_password() -> None:
         (BASIC, {"Authorization": "Basic é"}),
         (BASIC, {"Authorization": "Basic " + base64.b64encode(b"\xff\xfe").decode()}),
     ],
-    ids=repr,
 )
 def test_without_a_token_nobody_is_asked_and_the_call_is_denied(
     strategy: ValidationStrategy, headers: dict[str, str]
