@@ -8,6 +8,7 @@ original: a sleep that stops every greenlet, and with urllib3 a RecursionError i
 
 from __future__ import annotations
 
+import _thread
 import importlib
 import os
 import sys
@@ -53,6 +54,7 @@ def patch() -> None:
 
     native_locks = (type(threading.Lock()), type(threading.RLock()))
     native_id = threading.get_ident()
+    other_threads = _thread._count()
     with warnings.catch_warnings():
         # "Monkey-patching ssl after ssl has already been imported": exactly what is mended below.
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
@@ -66,6 +68,8 @@ def patch() -> None:
         # Each worker patches again, whole; gevent warns of the second time.
         warnings.filterwarnings("ignore", "Patching more than once", monkey.MonkeyPatchWarning)
     _keep_import_locks(native_id)
+    if other_threads:
+        _wait_for_threads()
     replaced = _replacements(monkey.saved)
     for name, module in list(sys.modules.items()):
         if not isinstance(module, types.ModuleType) or name.partition(".")[0] in _LEAVE_ALONE:
@@ -85,6 +89,18 @@ def _keep_import_locks(native_id: int) -> None:
         lock = reference()
         if lock is not None and lock.owner == native_id:
             lock.owner = threading.get_ident()
+
+
+def _wait_for_threads() -> None:
+    """Have greenlets wait for what a native thread may do, though nothing else can wake them.
+
+    gevent raises LoopExit where no greenlet and no watcher is left to wake the one that waits, and
+    does not count threads that were there before the patch: the receiver of pytest-xdist's
+    workers, a debugger's, a notebook's.
+    """
+    import gevent
+
+    gevent.get_hub().loop.async_().start(lambda: None)
 
 
 def _replacements(saved: dict[str, dict[str, Any]]) -> dict[int, tuple[Any, Any]]:
