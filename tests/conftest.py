@@ -1,10 +1,10 @@
-"""Fixtures for every test: services made of functions, and programs in a fresh interpreter."""
+"""How tests run beside each other, and fixtures for all of them."""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,18 +12,51 @@ import pytest
 import gemstone_sync
 from gemstone_sync.testing import ServiceClient
 
+from .support import overdue
+from .support.machine import share_machine
+
 #: Seconds for a program of the tests, on a machine that is busy.
-PROGRAM_LIMIT = 30
+PROGRAM_LIMIT = 60
 
 
-def pytest_configure() -> None:
-    """What starts tests in the background may ignore signals, and then so would their programs."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--overdue", action="store_true", help=overdue.HELP)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch for tests that take too long, and take the signals that programs of tests are sent."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(overdue.Overdue(config))
+    # What starts tests in the background may ignore these, and then so would their programs.
     for number, default in (
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGHUP, signal.SIG_DFL),
     ):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, default)
+
+
+# Parallel runs
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run files that were named in this process, and anything more in two processes a core.
+
+    Tests wait more than they compute.
+    """
+    if config.option.overdue or any(".py" in word for word in config.args):
+        return 0
+    return 2 * len(os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Keep the others away while a test runs that is marked ``alone``."""
+    with share_machine(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+# Fixtures
 
 
 @pytest.fixture
