@@ -2,89 +2,139 @@
 
     python tests/benchmarks/client.py [--quick] [--only ours,post] [--json FILE]
 
-clients.py says what is measured, client_peers/ how each client makes its calls. The server
-(peers/client_service.py) is the same for all, and its CPU is not counted. Conventions as in
-rpc.py: one core, interleaved rounds, medians, every result checked.
+A new client is one function in client_peers/ and one entry in CATALOGUE. Each has a process of its
+own, and those of other packages an environment of their own. The server is the same for all, and
+its CPU is not counted. Conventions as in rpc.py: one core, interleaved rounds, medians, every
+result checked.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import sys
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 
-import clients
-import measure
-import process
-import report
-import rpc
-import venvs
-from clients import BY_NAME, CATALOGUE, TOGETHER, Client, RunningClient, Sample
-from servers import Server
-
-SERVICE = Server("called", "gemstone_sync", "client_service.py", ("gemstone_sync",))
-
-
-@dataclass
-class Run:
-    """All that one run found out: samples by client and phase, and why some have none."""
-
-    rounds: int
-    calls: int
-    core: int
-    samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
-    versions: dict[str, dict[str, str]] = field(default_factory=dict)
-    faults: dict[str, str] = field(default_factory=dict)
-    load_average: tuple[float, float, float] = field(default_factory=os.getloadavg)
-
-    def values(self, client: str, phase: str, quantity: str = "cpu") -> list[float]:
-        found = self.samples.get(client, {}).get(phase, [])
-        return [getattr(sample, quantity) for sample in found]
-
-    def value(self, client: str, phase: str, quantity: str = "cpu") -> float | None:
-        values = self.values(client, phase, quantity)
-        return median(values) if values else None
-
-
-#: label, numerator, denominator, reach; of the CPU of single calls
-SINGLE_RATIOS = (
-    ("ours ÷ requests.post(…).json()", "ours", "post", "<= 0.55"),
-    ("the same, both patched", "ours-patched", "post-patched", "<= 0.55"),
-    ("jsonrpcclient + requests.post ÷ ours", "jsonrpcclient", "ours", "> 1"),
-    ("jsonrpcclient + Session ÷ ours", "jsonrpcclient-session", "ours", "> 1"),
-    ("pjrpc's requests client ÷ ours", "pjrpc", "ours", "> 1"),
-    ("old gemstone ÷ ours", "old-gemstone", "ours", "> 1"),
-    ("requests.Session ÷ ours", "session", "ours", "> 1"),
-    ("urllib3 ÷ ours", "urllib3", "ours", ""),
-    ("ours ÷ raw socket", "ours", "socket", ""),
+from process import Peer, Runner
+from program import (
+    Options,
+    Ratio,
+    Run,
+    between,
+    interleaved,
+    look_on,
+    number,
+    quotient,
+    ratio_table,
+    some_of,
+    start,
+    table,
 )
-#: label, phase, quantity, numerator, denominator, reach; of calls at once
-AT_ONCE_RATIOS = (
-    ("CPU, old thread pool ÷ our greenlets", "many", "cpu", "old-gemstone", "ours-patched"),
-    ("calls/s, our greenlets ÷ old thread pool", "many", "rate", "ours-patched", "old-gemstone"),
-    ("the same, a method of 10 ms", "naps", "rate", "ours-patched", "old-gemstone"),
+from servers import OURS, RunningServer
+
+FOLDER = Path(__file__).resolve().parent / "client_peers"
+#: Calls at once, of those that make several.
+TOGETHER = 100
+
+
+@dataclass(frozen=True)
+class Client(Peer):
+    """One client.
+
+    :param one: in its module: what makes one call
+    :param many: in it: what makes calls at once, of `add`; empty: it is measured one call at a time
+    :param naps: the same, of the method that takes 10 ms
+    :param wire_format: that it needs of the server
+    """
+
+    one: str = ""
+    many: str = field(default="", kw_only=True)
+    naps: str = field(default="", kw_only=True)
+    wire_format: str = field(default="jsonrpc", kw_only=True)
+
+
+HAND = "handwritten"
+AT_ONCE = {"many": "many", "naps": "naps"}
+ASYNC = {"many": "many_async", "naps": "naps_async"}
+OLD = {"package": "old-gemstone", "wire_format": "gemstone", **AT_ONCE}
+README = {"package": "jsonrpcclient"}
+CATALOGUE = (
+    Client("socket", "raw socket and json (the limit)", HAND, "raw_socket"),
+    Client("http.client", "http.client, kept connection", HAND, "http_client"),
+    Client("urllib3", "urllib3.PoolManager", HAND, "urllib3_pool"),
+    Client("session", "requests.Session().post(…).json()", HAND, "requests_session"),
+    Client("post", "requests.post(…).json()", HAND, "requests_post"),
+    Client(
+        "jsonrpcclient",
+        "jsonrpcclient + requests.post",
+        "jsonrpcclient_requests",
+        "readme",
+        **README,
+    ),
+    Client(
+        "jsonrpcclient-session",
+        "jsonrpcclient + requests.Session",
+        "jsonrpcclient_requests",
+        "session",
+        **README,
+    ),
+    Client("pjrpc", "pjrpc's requests client", "pjrpc_requests", "proxy", package="pjrpc"),
+    Client(
+        "old-gemstone",
+        "gemstone 0.10.1 RemoteService",
+        "old_gemstone_client",
+        "remote_service",
+        **OLD,
+    ),
+    Client("ours", "gemstone_sync RemoteService", "ours", "remote_service"),
+    Client(
+        "post-patched", "requests.post(…).json(), patched", HAND, "requests_post", patched="gevent"
+    ),
+    Client(
+        "session-patched",
+        "requests.Session, patched",
+        HAND,
+        "requests_session",
+        patched="gevent",
+        **AT_ONCE,
+    ),
+    Client(
+        "ours-patched",
+        "gemstone_sync RemoteService, patched",
+        "ours",
+        "remote_service",
+        patched="gevent",
+        **AT_ONCE,
+    ),
+    Client("ours-async", "gemstone_sync async_(), patched", "ours", patched="gevent", **ASYNC),
+    Client("ours-threads", "gemstone_sync async_(), threads", "ours", **ASYNC),
 )
-AT_ONCE_REACH = ">= 3"
+BY_NAME = {client.name: client for client in CATALOGUE}
+
+#: label, phase, quantity, numerator, denominator, reach
+RATIOS = (
+    ("ours ÷ requests.post(…).json()", "one", "cpu", "ours", "post", "<= 0.55"),
+    ("the same, both patched", "one", "cpu", "ours-patched", "post-patched", "<= 0.55"),
+    ("jsonrpcclient + requests.post ÷ ours", "one", "cpu", "jsonrpcclient", "ours", "> 1"),
+    ("jsonrpcclient + Session ÷ ours", "one", "cpu", "jsonrpcclient-session", "ours", "> 1"),
+    ("pjrpc's requests client ÷ ours", "one", "cpu", "pjrpc", "ours", "> 1"),
+    ("old gemstone ÷ ours", "one", "cpu", "old-gemstone", "ours", "> 1"),
+    ("requests.Session ÷ ours", "one", "cpu", "session", "ours", "> 1"),
+    ("urllib3 ÷ ours", "one", "cpu", "urllib3", "ours", ""),
+    ("ours ÷ raw socket", "one", "cpu", "ours", "socket", ""),
+    ("CPU, old thread pool ÷ our greenlets", "many", "cpu", "old-gemstone", "ours-patched", ">= 3"),
+    ("calls/s, our greenlets ÷ old pool", "many", "rate", "ours-patched", "old-gemstone", ">= 3"),
+    ("the same, a method of 10 ms", "naps", "rate", "ours-patched", "old-gemstone", ">= 3"),
+)
 
 
-def ratios(run: Run) -> list[report.Ratio]:
+def ratios(run: Run) -> list[Ratio]:
     """Return the rows: quotients of the medians of one run; none of clients not asked for."""
-    wanted = [(label, "one", "cpu", *rest) for label, *rest in SINGLE_RATIOS]
-    wanted += [(*row, AT_ONCE_REACH) for row in AT_ONCE_RATIOS]
     rows = []
-    for label, phase, quantity, above, below, reach in wanted:
+    for label, phase, quantity, above, below, reach in RATIOS:
+        value = quotient(run.value(phase, above, quantity), run.value(phase, below, quantity))
         failed = [name for name in (above, below) if name in run.faults]
-        top, bottom = (run.value(name, phase, quantity) for name in (above, below))
-        if top is not None and bottom:
-            rows.append(report.Ratio(label, top / bottom, reach, ""))
-        elif failed:
-            rows.append(report.Ratio(label, None, reach, "", why=f"no {failed[0]}"))
+        if value is not None or failed:
+            rows.append(Ratio(label, value, reach, why=f"no {failed[0]}" if failed else ""))
     return rows
 
 
@@ -92,199 +142,85 @@ def phases_of(client: Client, calls: int) -> list[tuple[str, str, int, int]]:
     """Return a round's phases: name, function, calls, how many at once."""
     many = max(calls // TOGETHER, 5) * TOGETHER
     phases = [
-        ("one", client.function, calls, 0),
+        ("one", client.one, calls, 0),
         ("many", client.many, many, TOGETHER),
         ("naps", client.naps, 3 * TOGETHER, TOGETHER),
     ]
     return [phase for phase in phases if phase[1]]
 
 
-def prepare(names: list[str], run: Run) -> dict[str, str]:
-    """Return the interpreter of each client that can run; note versions, and why others cannot."""
-    pythons = {}
-    for name in names:
-        client = BY_NAME[name]
-        try:
-            pythons[name] = client.python()
-        except venvs.VenvFault as fault:
-            run.faults[name] = f"no venv: {fault}"
-            continue
-        own = ("gemstone_sync", "gevent", "requests", "urllib3")
-        shown = venvs.PACKAGES[client.package].shown if client.package else own
-        key = client.package or "this environment"
-        if key not in run.versions:
-            run.versions[key] = venvs.versions(pythons[name], list(shown))
-    return pythons
-
-
-def measure_all(pythons: dict[str, str], run: Run) -> None:
+def measure_all(names: list[str], run: Run) -> None:
     """Start servers and clients on the one core, and measure the clients in turn."""
-    call = measure.compact(measure.SINGLE_CALL)
+    core = {run.options.core}
     with ExitStack() as stack:
-        urls = {}
-        for form in {BY_NAME[name].wire_format for name in pythons}:
-            server = measure.RunningServer(
-                SERVICE, sys.executable, {run.core}, call, BENCH_WIRE_FORMAT=form
-            )
+        urls, running = {}, {}
+        for form in {BY_NAME[name].wire_format for name in names}:
+            # Clients by hand keep a connection while the others have their turn.
+            server = RunningServer(OURS, core, BENCH_WIRE_FORMAT=form, BENCH_KEEP_ALIVE="600")
             urls[form] = f"http://127.0.0.1:{stack.enter_context(server).port}/api"
-        running = {}
-        for name, python in pythons.items():
-            url = urls[BY_NAME[name].wire_format]
-            started = RunningClient(BY_NAME[name], python, url, {run.core})
-            running[name] = stack.enter_context(started)
-            run.samples[name] = {}
-        names = list(running)
-        for number in range(run.rounds):
-            print(f"round {number + 1} of {run.rounds}", file=sys.stderr, flush=True)
-            shift = number * len(names) // run.rounds
-            for name in names[shift:] + names[:shift]:
-                measure_one(name, running[name], run)
-
-
-def measure_one(name: str, running: RunningClient, run: Run) -> None:
-    """Measure one client once; one that fails is left out from then on."""
-    if name in run.faults:
-        return
-    try:
-        for phase, function, calls, together in phases_of(BY_NAME[name], run.calls):
-            sample = running.measure(function, calls, together)
-            run.samples[name].setdefault(phase, []).append(sample)
-    except clients.ClientFault as fault:
-        run.faults[name] = f"failed: {fault}"
-
-
-def header(run: Run) -> str:
-    load = " ".join(f"{average:.2f}" for average in run.load_average)
-    listed = [
-        f"  {name:18} {', '.join(f'{package} {version}' for package, version in found.items())}"
-        for name, found in run.versions.items()
-    ]
-    return "\n".join(
-        [
-            f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} "
-            f"{platform.machine()}, load average at start {load}",
-            f"Pinned: every client and the server share core {run.core}; only the client's CPU "
-            "counts.",
-            f"Medians of {run.rounds} interleaved rounds of {run.calls} calls. Every result is "
-            "checked.",
-            "",
-            *listed,
-        ]
-    )
+        for name in names:
+            running[name] = stack.enter_context(Runner(BY_NAME[name], FOLDER, core))
+        for name in interleaved(names, run.options.rounds):
+            client = BY_NAME[name]
+            for phase, function, calls, together in phases_of(client, run.options.calls):
+                job = {"client": function, "url": urls[client.wire_format], "calls": calls}
+                # Unmeasured ones come before: a fifth more.
+                job |= {"together": together, "warm": max(calls // 5, 2 * together, 50)}
+                run.measure(phase, name, lambda n=name, j=job: running[n].run("calls", j))
 
 
 def single_table(run: Run) -> str:
     """Return the CPU of calls one after another."""
-    columns = ("CPU µs/call", "spread", "÷ post", "calls/s")
-    lines = [f"{'one call at a time':40}" + "".join(f"{column:>12}" for column in columns)]
-    post = run.value("post", "one")
+    rows, post = {}, run.value("one", "post", "cpu")
     for client in CATALOGUE:
-        values = run.values(client.name, "one")
-        if not values:
-            continue
-        cpu = median(values)
-        cells = (
-            f"{cpu:.1f}",
-            f"{(max(values) - min(values)) / cpu:.0%}",
-            _number(cpu / post if post else None, ".2f"),
-            _number(run.value(client.name, "one", "rate"), ",.0f"),
-        )
-        lines.append(f"{client.title:40}" + "".join(f"{cell:>12}" for cell in cells))
-    return "\n".join(lines)
+        cpu = run.value("one", client.name, "cpu")
+        if cpu is not None:
+            rows[client.title] = (
+                f"{cpu:.1f}",
+                run.spread("one", client.name, "cpu"),
+                number(quotient(cpu, post), ".2f"),
+                number(run.value("one", client.name, "rate"), ",.0f"),
+            )
+    return table("one call at a time", ("CPU µs/call", "spread", "÷ post", "calls/s"), rows)
 
 
 def at_once_table(run: Run) -> str:
     """Return CPU and rates of calls at once."""
-    columns = ("CPU µs/call", "calls/s", "10 ms, calls/s")
-    head = f"{TOGETHER} calls at once"
-    lines = [f"{head:40}" + "".join(f"{column:>16}" for column in columns)]
+    rows = {}
     for client in CATALOGUE:
-        if run.value(client.name, "many") is None:
-            continue
-        cells = (
-            _number(run.value(client.name, "many"), ".1f"),
-            _number(run.value(client.name, "many", "rate"), ",.0f"),
-            _number(run.value(client.name, "naps", "rate"), ",.0f"),
-        )
-        lines.append(f"{client.title:40}" + "".join(f"{cell:>16}" for cell in cells))
-    return "\n".join(lines)
-
-
-def ratio_table(run: Run) -> str:
-    lines = [f"{'ratio':44}{'value':>10}{'reach':>10}"]
-    for row in ratios(run):
-        verdict = row.verdict if row.reach or row.value is None else ""
-        lines.append(f"{row.label:44}{_number(row.value, '.2f'):>10}{row.reach:>10}  {verdict}")
-    return "\n".join(lines)
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
-
-
-def as_json(run: Run) -> dict[str, object]:
-    plain = asdict(run)
-    plain["ratios"] = [
-        {"label": row.label, "value": row.value, "reach": row.reach, "verdict": row.verdict}
-        for row in ratios(run)
-    ]
-    return plain
-
-
-def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """Return the command line's values, `rounds` and `calls` filled in."""
-    parser = argparse.ArgumentParser(description="CPU per JSON-RPC call of clients.")
-    parser.add_argument("--rounds", type=int, help="default 5")
-    parser.add_argument("--calls", type=int, help="per client and round; default 1000")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 300 calls, a first look")
-    parser.add_argument("--only", help="names, with commas: " + ",".join(BY_NAME))
-    parser.add_argument(
-        "--core", type=int, help="the core to pin to; default: the last one allowed"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample")
-    options = parser.parse_args(argv)
-    options.rounds = options.rounds or (3 if options.quick else 5)
-    options.calls = options.calls or (300 if options.quick else 1000)
-    if not (0 < options.rounds <= 100 and 0 < options.calls <= 100_000):
-        parser.error("--rounds is 1 to 100, --calls 1 to 100000")
-    allowed = os.sched_getaffinity(0)
-    options.core = max(allowed) if options.core is None else options.core
-    if options.core not in allowed:
-        parser.error(f"--core is one of {sorted(allowed)}")
-    options.only = options.only.split(",") if options.only else list(BY_NAME)
-    if unknown := set(options.only) - set(BY_NAME):
-        parser.error(f"--only: unknown {', '.join(sorted(unknown))}; known: {', '.join(BY_NAME)}")
-    return options
+        cpu, rate = (run.value("many", client.name, quantity) for quantity in ("cpu", "rate"))
+        naps = run.value("naps", client.name, "rate")
+        if cpu is not None:
+            rows[client.title] = (f"{cpu:.1f}", number(rate, ",.0f"), number(naps, ",.0f"))
+    columns = ("CPU µs/call", "calls/s", "10 ms, calls/s")
+    return table(f"{TOGETHER} calls at once", columns, rows, 16)
 
 
 def main() -> int:
     """Run, print, write the file asked for."""
-    if platform.system() != "Linux":
-        print("this benchmark needs Linux (CPU clocks, affinity)", file=sys.stderr)
-        return 2
-    options = arguments()
-    rpc.stop_on_signals()
-    run = Run(options.rounds, options.calls, options.core)
-    pythons = prepare(options.only, run)
-    print(header(run), flush=True)
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, allowed - {options.core} or allowed)  # this process only looks on
-    try:
-        measure_all(pythons, run)
-    except process.ServerFault as fault:
-        print(f"the server failed: {fault}", file=sys.stderr)
-        return 1
+    quick = ("3 rounds of 300 calls", {"rounds": 3, "calls": 300})
+    parser = Options("CPU per JSON-RPC call of clients.", 5, quick)
+    parser.add_number("--calls", 1000, between(1, 100_000), "per client and round")
+    parser.add_argument("--only", **some_of(list(BY_NAME)))
+    options = parser.read()
+    run = Run(options)
+    names = run.prepare([BY_NAME[name] for name in options.only])
+    head = run.header(
+        f"Pinned: every client and the server share core {options.core}; only the client's CPU "
+        "counts.",
+        f"Medians of {options.rounds} interleaved rounds of {options.calls} calls. Every result is "
+        "checked.",
+    )
+    print(head, flush=True)
+    look_on(options.core)
+    measure_all(names, run)
+    found = ratios(run)
     notes = [f"{BY_NAME[name].title}: {fault}" for name, fault in run.faults.items()]
-    tables = [single_table(run), at_once_table(run), ratio_table(run)]
-    print("", *(f"{table}\n" for table in tables), *notes, sep="\n")
-    if options.json is not None:
-        options.json.write_text(json.dumps(as_json(run), indent=1) + "\n")
-    return 0 if any(run.samples.values()) else 1
+    tables = [single_table(run), at_once_table(run), ratio_table(found)]
+    print("", *(f"{shown}\n" for shown in tables), *notes, sep="\n")
+    run.write(found)
+    return 0 if run.samples else 1
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
+    start(main)

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
-import eventing
-import loadgen
-import process
-from eventing import BODY, OURS, Peer, PeerFault, RunningPeer
-from measure import SINGLE_CALL, compact
+from eventing import BODY, OURS, EventPeer
+from loadgen import Connection, Fault, call_of
+from runner import percentiles
+from servers import free_port
 
 from gemstone_sync.event.emission import make_envelope
 from gemstone_sync.event.envelope import to_message
@@ -36,137 +32,96 @@ DRAIN_LIMIT = 60.0
 
 HANDLED = "bench.handled"
 #: Publishes without confirms: what it takes of the machine must not be what is measured.
-SOURCE = Peer("source", "py-amqp", "raw_amqp", "paced")
+SOURCE = EventPeer("source", "py-amqp", "raw_amqp", "paced")
 
 
-@dataclass(frozen=True)
-class Row:
-    """One rate.
-
-    :param asked, sent, reached: events/s that were wanted, published, and passed through
-    :param p50, p99, max: milliseconds of the calls
-    :param cpu: of the service, percent of a core
-    """
-
-    way: str
-    asked: int
-    sent: float
-    reached: float
-    p50: float
-    p99: float
-    max: float
-    cpu: float
+def so_far(service: Connection) -> tuple[int, float]:
+    """Events handled, seconds of CPU."""
+    handled, cpu = result_of(service.call(call_of("so_far")))
+    return handled, cpu
 
 
-class Service:
-    """The running service, and a connection to it."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._connection = loadgen.connect(port)
-        self._add = loadgen.http_request(port, compact(SINGLE_CALL))
-
-    def call(self, connection: socket.socket, method: str, *params: Any) -> Any:
-        self.send(connection, method, *params)
-        return self.result(connection)
-
-    def send(self, connection: socket.socket, method: str, *params: Any) -> None:
-        call = {"jsonrpc": "2.0", "method": method, "params": params, "id": 1}
-        connection.sendall(loadgen.http_request(self._port, compact(call)))
-
-    def result(self, connection: socket.socket) -> Any:
-        answer = json.loads(loadgen.body_of(loadgen.finish(connection, b"")) or b"")
-        if "error" in answer:
-            raise PeerFault(str(answer["error"]))
-        return answer["result"]
-
-    def connect(self) -> socket.socket:
-        """Another connection, for a call that takes its time."""
-        return loadgen.connect(self._port)
-
-    def so_far(self) -> tuple[int, float]:
-        """Events handled, seconds of CPU."""
-        handled, cpu = self.call(self._connection, "so_far")
-        return handled, cpu
-
-    def laps(self, seconds: float) -> list[float]:
-        """Call at a steady pace; milliseconds of each call, sorted."""
-        laps = []
-        started = time.monotonic()
-        due = started
-        while (now := time.monotonic()) < started + seconds:
-            if now < due:
-                time.sleep(due - now)
-            due += PACE
-            sent = time.perf_counter()
-            self._connection.sendall(self._add)
-            loadgen.check(loadgen.finish(self._connection, b""), 0)
-            laps.append((time.perf_counter() - sent) * 1e3)
-            due = max(due, time.monotonic())
-        return sorted(laps)
+def result_of(answer: bytes) -> Any:
+    answered = json.loads(answer)
+    if "error" in answered:
+        raise Fault(str(answered["error"]))
+    return answered["result"]
 
 
-def rows(job: dict[str, Any], cores: set[int], seconds: float) -> Iterator[Row]:
+def laps_of(service: Connection, seconds: float) -> list[float]:
+    """Call at a steady pace; milliseconds of each call."""
+    laps = []
+    started = due = time.monotonic()
+    while (now := time.monotonic()) < started + seconds:
+        if now < due:
+            time.sleep(due - now)
+        due += PACE
+        sent = time.perf_counter()
+        service.add()
+        laps.append((time.perf_counter() - sent) * 1e3)
+        due = max(due, time.monotonic())
+    return laps
+
+
+def rows(job: dict[str, Any], cores: set[int], seconds: float) -> Iterator[dict[str, Any]]:
     """Measure without events, then at each rate, received and emitted.
 
-    :raises PeerFault: the service or the source failed
+    :raises Fault: the service or the source failed
     """
-    port = process.free_port()
-    job = {**job, "handled": HANDLED, "http_port": port}
-    with RunningPeer(OURS, sys.executable, cores, job, "serve") as running:
-        service: Service = eventing.wait_for("the service", lambda: Service(port), running)
-        yield during(service, "none", 0, seconds)
-        for rate in RATES:
-            yield received(service, job, rate, seconds)
-        for rate in RATES:
-            yield emitted(service, rate, seconds)
+    job = {**job, "handled": HANDLED, "http_port": free_port()}
+    with OURS.runner(cores) as running:
+        running.begin("serve", job)
+        connect = lambda: Connection(job["http_port"])  # noqa: E731
+        with running.wait_for("the service", connect) as service:
+            yield during(service, "none", 0, seconds)
+            for rate in RATES:
+                yield received(service, job, rate, seconds)
+            for rate in RATES:
+                with connect() as emitting:
+                    yield emitted(service, emitting, rate, seconds)
 
 
-def during(service: Service, way: str, rate: int, seconds: float) -> Row:
-    """Call for a while; `sent` is for the caller to fill in."""
+def during(service: Connection, way: str, rate: int, seconds: float) -> dict[str, Any]:
+    """Call for a while.
+
+    :return: events/s that were wanted, published (for the caller to fill in), and passed through;
+        milliseconds of the calls; the service's CPU in percent of a core
+    """
     time.sleep(WARM)
     started = time.monotonic()
-    handled, cpu = service.so_far()
-    laps = service.laps(seconds)
-    handled_after, cpu_after = service.so_far()
+    handled, cpu = so_far(service)
+    laps = percentiles(laps_of(service, seconds))
+    handled_after, cpu_after = so_far(service)
     took = time.monotonic() - started
-    p50, p99 = (laps[int(len(laps) * part)] for part in (0.5, 0.99))
     reached = (handled_after - handled) / took
-    return Row(way, rate, reached, reached, p50, p99, laps[-1], (cpu_after - cpu) / took * 100)
+    row = {"way": way, "asked": rate, "sent": reached, "reached": reached, **laps}
+    return {**row, "cpu": (cpu_after - cpu) / took * 100}
 
 
-def received(service: Service, job: dict[str, Any], rate: int, seconds: float) -> Row:
+def received(service: Connection, job: dict[str, Any], rate: int, seconds: float) -> dict[str, Any]:
     """Another process publishes to what the service handles."""
     envelope = make_envelope(HANDLED, BODY)
     properties, headers = to_message(envelope)
-    more = {
-        "routing_key": HANDLED,
-        "rate": rate,
-        "seconds": seconds + 2 * WARM,
-        "body": envelope.body.decode(),
-        "properties": properties,
-        "headers": headers,
-    }
-    before, _ = service.so_far()
-    others = os.sched_getaffinity(0)
-    with RunningPeer(SOURCE, sys.executable, others, {**job, **more}) as source:
+    what = {"routing_key": HANDLED, "rate": rate, "seconds": seconds + 2 * WARM}
+    message = {"body": envelope.body.decode(), "properties": properties, "headers": headers}
+    before, _ = so_far(service)
+    with SOURCE.runner(os.sched_getaffinity(0)) as source:
+        source.begin("paced", {**job, **what, **message})
         time.sleep(WARM)  # it connects
         row = during(service, "received", rate, seconds)
-        published = source.answer()
-    sent = published["sent"]
+        published = source.hear()
     end = time.monotonic() + DRAIN_LIMIT
-    while service.so_far()[0] - before < sent:
+    while (handled := so_far(service)[0] - before) < published["sent"]:
         if time.monotonic() > end:
-            raise PeerFault(f"{sent} events were sent, {service.so_far()[0] - before} handled")
+            raise Fault(f"{published['sent']} events were sent, {handled} handled")
         time.sleep(0.1)
-    return replace(row, sent=published["rate"])
+    return {**row, "sent": published["rate"]}
 
 
-def emitted(service: Service, rate: int, seconds: float) -> Row:
+def emitted(service: Connection, emitting: Connection, rate: int, seconds: float) -> dict[str, Any]:
     """The service itself emits, in batches each 10 ms, from within a call."""
     lasting = seconds + 2 * WARM
-    with service.connect() as connection:
-        service.send(connection, "emit", rate, lasting)
-        row = during(service, "emitted", rate, seconds)
-        count = service.result(connection)
-    return replace(row, sent=count / lasting, reached=count / lasting)
+    emitting.send(call_of("emit", rate, lasting))
+    row = during(service, "emitted", rate, seconds)
+    passed = result_of(emitting.answer()) / lasting
+    return {**row, "sent": passed, "reached": passed}

@@ -1,26 +1,27 @@
-"""The load generator: a program of its own, so that its CPU is never counted as the server's.
+"""The load generator: a process of its own (`runner.py loadgen`), whose CPU is never the server's.
 
-It reads one job a line (JSON) on standard input. For each it opens keep-alive connections, warms
-the server up over them, prints `{"ready": true}`, waits for the line `go`, makes the calls and
-prints the result. Between `ready` and `go` nothing happens on the wire: that is when the caller
-reads the server's CPU clock.
+For each job it opens keep-alive connections, warms the server up over them, says `{"ready": true}`,
+waits for the line `go`, and makes the calls. Between `ready` and `go` nothing happens on the wire:
+that is when the caller reads the server's CPU clock.
 
 Closed loop: each connection has one call in flight and sends the next when the answer is there.
 Every answer is checked: the first one parsed, the others by comparing their bytes with it.
 As cheap as possible: standard library only, and blocking sockets, because on loopback a request
-and its answer fit into one segment each.
+and its answer fit into one segment each. Other programs use the connections as they are.
 """
 
 from __future__ import annotations
 
 import gc
 import json
+import re
 import select
 import socket
 import struct
 import sys
-from dataclasses import asdict, dataclass
 from time import monotonic, perf_counter_ns
+
+from runner import percentiles, say
 
 #: What every call must answer: add(1, 2), and burn() returns the same.
 EXPECTED = 3
@@ -28,99 +29,29 @@ EXPECTED = 3
 ANSWER_LIMIT = 10
 
 
-class BadAnswer(Exception):
-    """The server closed, timed out or answered something unexpected; or nobody said go."""
+class Fault(Exception):
+    """What is measured failed: it ended, hangs, or answered something wrong; in one line."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """One measurement.
-
-    :param port: on 127.0.0.1, the only host this program ever talks to
-    :param request: the whole HTTP request, the same for every call (latin-1)
-    :param items: 0 for a single call; n for a batch of n
-    :param warm: calls before `ready`, not measured
-    :param limit: seconds for all measured calls; more is an error, not a longer run
-    """
-
-    port: int
-    request: str
-    items: int
-    connections: int
-    warm: int
-    calls: int
-    limit: float
+def compact(message: object) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode()
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one job measured; times in seconds, per call (a batch is one call)."""
-
-    calls: int
-    seconds: float
-    p50: float
-    p99: float
-    max: float
+def call_of(method: str, *params: object) -> bytes:
+    return compact({"jsonrpc": "2.0", "method": method, "params": params, "id": 1})
 
 
-def http_request(port: int, body: bytes, path: str = "/api") -> bytes:
-    """Return a POST with the header fields that curl sends."""
+ADD = compact({"jsonrpc": "2.0", "method": "add", "params": {"a": 1, "b": 2}, "id": 1})
+
+
+def http_request(port: int, body: bytes, **fields: str) -> bytes:
+    """Return a POST with the header fields that curl sends; underscores stand for dashes."""
+    more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
     return (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
-        "User-Agent: curl/7.88.1\r\nAccept: */*\r\n"
+        f"POST /api HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        f"User-Agent: curl/7.88.1\r\nAccept: */*\r\n{more}"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode() + body
-
-
-def body_of(response: bytes) -> bytes | None:
-    """Return the body (chunks joined) of a whole response, None while it is incomplete."""
-    head, separator, rest = response.partition(b"\r\n\r\n")
-    if not separator:
-        return None
-    fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:])
-    if b"chunked" not in fields.get(b"transfer-encoding", b""):
-        length = int(fields[b"content-length"])
-        return rest if len(rest) >= length else None
-    body = b""
-    while True:
-        size_line, separator, rest = rest.partition(b"\r\n")
-        if not separator:
-            return None
-        size = int(size_line.split(b";")[0], 16)
-        if len(rest) < size + 2:
-            return None
-        if size == 0:
-            return body
-        body += rest[:size]
-        rest = rest[size + 2 :]
-
-
-def check(response: bytes, items: int) -> None:
-    """Raise :exc:`BadAnswer` unless a 200 brings the expected result (in every batch item)."""
-    body = body_of(response)
-    try:
-        answer = json.loads(body or b"")
-        if items:
-            good = len(answer) == items and all(item["result"] == EXPECTED for item in answer)
-        else:
-            good = answer["result"] == EXPECTED and answer["id"] == 1
-    except (ValueError, KeyError, TypeError):
-        good = False
-    if not good or not response.startswith(b"HTTP/1.1 200"):
-        raise BadAnswer(f"unexpected answer: {response[-200:]!r}")
-
-
-def finish(connection: socket.socket, received: bytes) -> bytes:
-    """Read on until the response is whole: for servers that send head and body apart."""
-    while body_of(received) is None:
-        try:
-            more = connection.recv(65536)
-        except BlockingIOError:  # SO_RCVTIMEO
-            raise BadAnswer(f"no whole answer within {ANSWER_LIMIT} s") from None
-        if not more:
-            raise BadAnswer(f"connection closed after {received[-200:]!r}")
-        received += more
-    return received
 
 
 def connect(port: int) -> socket.socket:
@@ -133,52 +64,120 @@ def connect(port: int) -> socket.socket:
     return connection
 
 
-def call_once(port: int, request: bytes, items: int = 0) -> bytes:
-    """Make one checked call on a connection of its own; return the whole response.
+def finish(connection: socket.socket, received: bytes = b"") -> bytes:
+    """Read on until the response is whole: for servers that send head and body apart."""
+    whole = bytearray(received)
+    size = float("inf")
+    while True:
+        end = whole.find(b"\r\n\r\n") + 4
+        if end >= 4 and (length := re.search(rb"(?i)\r\ncontent-length: *(\d+)", whole[:end])):
+            size = end + int(length[1])
+        if len(whole) >= size:
+            return bytes(whole)
+        try:
+            more = connection.recv(1 << 20)
+        except BlockingIOError:  # SO_RCVTIMEO
+            raise Fault(f"no whole answer within {ANSWER_LIMIT} s") from None
+        if not more:
+            raise Fault(f"connection closed after {bytes(whole[-200:])!r}")
+        whole += more
 
-    :raises OSError: nobody listens; :raises BadAnswer: the answer is not the expected one
+
+def is_good(response: bytes) -> bool:
+    return response.startswith(b"HTTP/1.1 200")
+
+
+def check(response: bytes, items: int = 0) -> bytes:
+    """Return the body of a 200 that brings the expected result (in every item of a batch)."""
+    body = response.partition(b"\r\n\r\n")[2]
+    try:
+        answers = json.loads(body)
+        answers = answers if items else [answers]
+        ids = [answer["id"] for answer in answers if answer["result"] == EXPECTED]
+        good = ids == [*range(1, (items or 1) + 1)] and is_good(response)
+    except (ValueError, KeyError, TypeError):
+        good = False
+    if not good:
+        raise Fault(f"unexpected answer: {response[-200:]!r}")
+    return body
+
+
+class Connection:
+    """A kept connection, for one call after another.
+
+    :param fields: more fields of each request.
     """
-    with connect(port) as connection:
-        connection.sendall(request)
-        response = finish(connection, b"")
-    check(response, items)
-    return response
+
+    def __init__(self, port: int, **fields: str) -> None:
+        self._port, self._fields = port, fields
+        self._socket = connect(port)
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._socket.close()
+
+    close = __exit__
+
+    def send(self, body: bytes) -> None:
+        self._socket.sendall(http_request(self._port, body, **self._fields))
+
+    def call(self, body: bytes) -> bytes:
+        """Return the body of the answer.
+
+        :raises Fault: it is no 200, or does not come in time
+        """
+        self.send(body)
+        return self.answer()
+
+    def answer(self) -> bytes:
+        response = finish(self._socket)
+        if not is_good(response):
+            raise Fault(f"unexpected answer: {response[:200]!r}")
+        return response.partition(b"\r\n\r\n")[2]
+
+    def add(self) -> None:
+        """Make a checked call."""
+        self.send(ADD)
+        check(finish(self._socket))
 
 
-def run_single(
-    connection: socket.socket, job: Job, request: bytes, tail: bytes, calls: int
-) -> list[int]:
+# The load generator's process
+
+
+def run_single(job: dict, connection: socket.socket, tail: bytes, calls: int) -> list[int]:
     """Make the calls one after the other; return each one's nanoseconds.
 
     Hot: nothing is parsed when the bytes match.
     """
     send, receive, now = connection.sendall, connection.recv, perf_counter_ns
+    request = job["request"]
     laps: list[int] = []
-    deadline = now() + int(job.limit * 1e9)
+    deadline = now() + int(job["limit"] * 1e9)
     for _ in range(calls):
         start = now()
         if start > deadline:
-            raise BadAnswer(f"{len(laps)} of {calls} calls within {job.limit} s")
+            raise Fault(f"{len(laps)} of {calls} calls within {job['limit']} s")
         send(request)
         try:
             response = receive(65536)
         except BlockingIOError:
             response = b""
         if not (response.endswith(tail) and response.startswith(b"HTTP/1.1 200")):
-            check(finish(connection, response), job.items)
+            check(finish(connection, response), job["items"])
         laps.append(now() - start)
     return laps
 
 
-def run_many(
-    connections: list[socket.socket], job: Job, request: bytes, tail: bytes, calls: int
-) -> list[int]:
+def run_many(job: dict, connections: list[socket.socket], tail: bytes, calls: int) -> list[int]:
     """Keep one call in flight on each connection; return each call's nanoseconds."""
     now = perf_counter_ns
+    request = job["request"]
     laps: list[int] = []
     started: dict[int, int] = {}
     by_fd = {connection.fileno(): connection for connection in connections}
-    deadline = now() + int(job.limit * 1e9)
+    deadline = now() + int(job["limit"] * 1e9)
     with select.epoll() as poll:
         to_send = calls
         for fd, connection in list(by_fd.items())[:calls]:
@@ -189,12 +188,12 @@ def run_many(
         while len(laps) < calls:
             ready = poll.poll(ANSWER_LIMIT)
             if not ready or now() > deadline:
-                raise BadAnswer(f"{len(laps)} of {calls} calls within the time limit")
+                raise Fault(f"{len(laps)} of {calls} calls within the time limit")
             for fd, _ in ready:
                 connection = by_fd[fd]
                 response = connection.recv(65536)
                 if not (response.endswith(tail) and response.startswith(b"HTTP/1.1 200")):
-                    check(finish(connection, response), job.items)
+                    check(finish(connection, response), job["items"])
                 end = now()
                 laps.append(end - started[fd])
                 if to_send:
@@ -204,51 +203,36 @@ def run_many(
     return laps
 
 
-def run(
-    connections: list[socket.socket], job: Job, request: bytes, tail: bytes, calls: int
-) -> list[int]:
-    """Make the calls over one connection or several."""
+def run(job: dict, connections: list[socket.socket], tail: bytes, calls: int) -> list[int]:
     if len(connections) == 1:
-        return run_single(connections[0], job, request, tail, calls)
-    return run_many(connections, job, request, tail, calls)
+        return run_single(job, connections[0], tail, calls)
+    return run_many(job, connections, tail, calls)
 
 
-def serve(job: Job) -> Result:
-    """Carry out one job: connect, check, warm up, say ready, wait for go, measure."""
-    request = job.request.encode("latin-1")
-    tail = call_once(job.port, request, job.items).partition(b"\r\n\r\n")[2]
-    connections = [connect(job.port) for _ in range(job.connections)]
+def serve(job: dict) -> dict[str, float]:
+    """Connect, check, warm up, say ready, wait for go, measure.
+
+    A job has ``port`` (on 127.0.0.1), ``body`` (of each request), ``items`` (of a batch; 0 for a
+    single call), ``connections``, ``warm`` and ``calls`` (how many), and ``limit``: seconds for all
+    measured calls; more is an error, not a longer run. Returned are seconds, per call (a batch is
+    one) but for the first.
+    """
+    job["request"] = http_request(job["port"], job["body"].encode())
+    connections = [connect(job["port"]) for _ in range(job["connections"])]
     try:
-        run(connections, job, request, tail, job.warm)
+        connections[0].sendall(job["request"])
+        tail = check(finish(connections[0]), job["items"])
+        run(job, connections, tail, job["warm"])
         gc.collect()
         gc.disable()
-        tell({"ready": True})
+        say({"ready": True})
         if sys.stdin.readline() != "go\n":
-            raise BadAnswer("cancelled")
+            raise Fault("cancelled")
         start = monotonic()
-        laps = run(connections, job, request, tail, job.calls)
+        laps = run(job, connections, tail, job["calls"])
         seconds = monotonic() - start
     finally:
         gc.enable()
         for connection in connections:
             connection.close()
-    laps.sort()
-    p50, p99 = (laps[int(len(laps) * part)] / 1e9 for part in (0.5, 0.99))
-    return Result(len(laps), seconds, p50, p99, laps[-1] / 1e9)
-
-
-def tell(message: dict[str, object]) -> None:
-    print(json.dumps(message), flush=True)
-
-
-def main() -> None:
-    """Serve jobs until standard input ends."""
-    for line in iter(sys.stdin.readline, ""):
-        try:
-            tell(asdict(serve(Job(**json.loads(line)))))
-        except (BadAnswer, OSError) as error:
-            tell({"error": f"{type(error).__name__}: {error}"})
-
-
-if __name__ == "__main__":
-    main()
+    return {"seconds": seconds, **{name: lap / 1e9 for name, lap in percentiles(laps).items()}}

@@ -1,4 +1,4 @@
-"""The servers that are measured: what each is, how it is started, and whether it can be here.
+"""The servers that are measured: what each is, how it is started, how its CPU is read.
 
 A new peer is one file in peers/ and one entry in CATALOGUE. All answer POST /api with one worker
 process and no access log.
@@ -6,17 +6,21 @@ process and no access log.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import venvs
+import loadgen
+from loadgen import Fault
+from process import Child, Peer, Runner
+from venvs import REPOSITORY, Subject
+
+sys.path.insert(0, str(REPOSITORY))  # for programs that are run by hand
+from tests.support.machine import free_port
 
 PEERS = Path(__file__).resolve().parent / "peers"
-REPOSITORY = PEERS.parents[2]
 
 GUNICORN = "-m gunicorn -b 127.0.0.1:{port} -w 1 --no-control-socket --log-level warning -k"
 UVICORN = (
@@ -30,152 +34,138 @@ GRANIAN = (
 
 
 @dataclass(frozen=True)
-class Server:
+class Server(Subject):
     """One server.
 
     :param arguments: of its Python, `{port}` filled in; the working directory is peers/
-    :param requirements: of its venv; empty: it runs in this Python's environment
-    :param shown: distributions whose versions are printed
-    :param smoke: must run in the venv
-    :param older: try older interpreters when this one does not do
-    :param needs: the features of this environment that it needs (see :func:`features`)
     """
 
-    name: str
-    title: str
     arguments: str
-    shown: tuple[str, ...]
-    requirements: tuple[str, ...] = ()
-    smoke: str = ""
-    older: bool = False
-    needs: tuple[str, ...] = ()
-
-    def command(self, python: str, port: int) -> list[str]:
-        return [python, *self.arguments.format(port=port).split()]
-
-    def environment(self, port: int, **more: str) -> dict[str, str]:
-        """Return the child's environment: this checkout on PYTHONPATH, nothing for peers."""
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        if not self.requirements:
-            path = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
-            environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
-        return {**environment, "BENCH_PORT": str(port), **more}
 
 
+OURS = Server("ours", "gemstone_sync, own server", "ours_service.py")
 CATALOGUE = (
-    Server(
-        "echo",
-        "raw gevent socket echo (the limit)",
-        "echo_server.py",
-        ("gevent",),
-        needs=("gevent",),
-    ),
-    Server(
-        "ours",
-        "gemstone_sync, own server",
-        "ours_service.py",
-        ("gemstone_sync", "gevent", "flask", "msgspec", "httptools"),
-        needs=("gemstone_sync",),
-    ),
+    Server("echo", "raw gevent socket echo (the limit)", "echo_server.py"),
+    OURS,
     Server(
         "ours-gunicornworker",
         "gemstone_sync, gunicorn -k GunicornWorker",
         f"{GUNICORN} gemstone_sync.server.GunicornWorker ours_service:service",
-        ("gemstone_sync", "gunicorn"),
-        needs=("gemstone_sync", "gunicorn", "GunicornWorker"),
     ),
     Server(
         "ours-gunicorn",
         "gemstone_sync, gunicorn -k gevent",
         f"{GUNICORN} gevent ours_service:service",
-        ("gemstone_sync", "gunicorn", "gevent"),
-        needs=("gemstone_sync", "gunicorn"),
     ),
     Server(
         "uvicorn-asgi",
         "hand-written ASGI + msgspec, uvicorn",
-        f"{UVICORN} --lifespan off msgspec_asgi:app",
-        ("uvicorn", "uvloop", "httptools", "msgspec"),
-        ("uvicorn==0.54.0", "uvloop==0.23.0", "httptools==0.9.0", "msgspec==0.22.0"),
-        "import uvicorn, uvloop, httptools, msgspec",
+        f"{UVICORN} --lifespan off msgspec_rpc:asgi",
+        package="uvicorn",
     ),
     Server(
         "granian-rsgi",
         "hand-written RSGI + msgspec, granian",
-        f"{GRANIAN} msgspec_rsgi:app",
-        ("granian", "uvloop", "msgspec"),
-        ("granian==2.8.7", "uvloop==0.23.0", "msgspec==0.22.0"),
-        "import granian, uvloop, msgspec",
+        f"{GRANIAN} msgspec_rpc:rsgi",
+        package="granian",
     ),
-    Server(
-        "pjrpc",
-        "pjrpc on aiohttp",
-        "pjrpc_aiohttp.py",
-        ("pjrpc", "aiohttp"),
-        ("pjrpc==2.2.0", "aiohttp==3.14.5"),
-        "from pjrpc.server.integration import aiohttp",
-    ),
-    Server(
-        "old-gemstone",
-        "gemstone 0.10.1 on tornado",
-        "old_gemstone.py",
-        ("gemstone", "tornado"),
-        ("gemstone==0.10.1", "tornado<6.2", "simplejson"),
-        "import gemstone",
-        older=True,
-    ),
+    Server("pjrpc", "pjrpc on aiohttp", "pjrpc_aiohttp.py", package="pjrpc"),
+    Server("old-gemstone", "gemstone 0.10.1 on tornado", "old_gemstone.py", package="old-gemstone"),
     Server(
         "fastapi-jsonrpc",
         "fastapi-jsonrpc on uvicorn",
         f"{UVICORN} fastapi_jsonrpc_app:app",
-        ("fastapi-jsonrpc", "fastapi", "uvicorn"),
-        ("fastapi-jsonrpc==4.1.0", "uvicorn==0.54.0", "uvloop==0.23.0", "httptools==0.9.0"),
-        "import fastapi_jsonrpc, uvicorn, uvloop, httptools",
+        package="fastapi-jsonrpc",
     ),
     Server(
         "flask-jsonrpc",
         "flask-jsonrpc, gunicorn -k gevent",
         f"{GUNICORN} gevent flask_jsonrpc_app:app",
-        ("flask-jsonrpc", "flask", "gunicorn", "gevent"),
-        ("flask-jsonrpc==4.0.0", "gunicorn[gevent]==27.0.1", "gevent==26.9.0"),
-        "import flask_jsonrpc, gunicorn, gevent",
+        package="flask-jsonrpc",
     ),
 )
 BY_NAME = {server.name: server for server in CATALOGUE}
 
-_PROBE = """
-import importlib.util, json
-found = []
-for name in ("gevent", "gunicorn", "gemstone_sync"):
-    spec = importlib.util.find_spec(name)
-    if spec is not None and spec.origin is not None: found.append(name)
-try:
-    import gemstone_sync
-    if hasattr(gemstone_sync.MicroService, "workers"): found.append("workers")
-    from gemstone_sync.server import GunicornWorker
-    found.append("GunicornWorker")
-except Exception: pass  # a broken package is "there": starting the server tells what is wrong
-print(json.dumps(found))
-"""
 
+class RunningServer(Child):
+    """A started server, on a port of its own.
 
-def features() -> set[str]:
-    """Return which of gevent, gunicorn, gemstone_sync, workers, GunicornWorker are here.
-
-    Found out in a child, because the first use of gemstone_sync's service side patches the process.
+    :param environment: more variables of its process.
+    :raises Fault: on entering, when it does not answer its first call; with the tail of its output
     """
-    environment = BY_NAME["ours"].environment(0)
-    done = subprocess.run(
-        [sys.executable, "-c", _PROBE], env=environment, capture_output=True, text=True, timeout=60
-    )
-    return set(json.loads(done.stdout)) if done.returncode == 0 else set()
+
+    def __init__(self, server: Server, cores: Iterable[int], **environment: str) -> None:
+        self.port = free_port()
+        words = server.arguments.format(port=self.port).split()
+        variables = server.environment(BENCH_PORT=str(self.port), **environment)
+        super().__init__([server.python(), *words], cores, variables, PEERS)
+
+    def __enter__(self) -> RunningServer:
+        super().__enter__()
+        try:
+            # gunicorn's master listens before its worker is up, and resets what came too early
+            self.wait_for("an answer", self.answers)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def connect(self, **fields: str) -> loadgen.Connection:
+        return loadgen.Connection(self.port, **fields)
+
+    def answers(self) -> bool:
+        with self.connect() as connection:
+            connection.add()
+        return True
 
 
-def python_of(server: Server) -> str:
-    """Return the interpreter that runs the server; its venv is made first if need be.
+@dataclass(frozen=True)
+class Phase:
+    """What the load generator is asked for; `items` of a batch, 0 for single calls."""
 
-    :raises venvs.VenvFault: it could not be made
-    """
-    if not server.requirements:
-        return sys.executable
-    return venvs.ensure(server.name, list(server.requirements), server.smoke, older=server.older)
+    name: str
+    connections: int
+    calls: int
+    body: bytes = loadgen.ADD
+    items: int = 0
+
+
+class LoadGenerator(Runner):
+    """The load generator's process, on the given cores."""
+
+    def __init__(self, cores: Iterable[int]) -> None:
+        super().__init__(Peer("load", "", "loadgen"), Path(__file__).resolve().parent, cores)
+
+    def measure(self, server: RunningServer, phase: Phase) -> dict[str, Any]:
+        """Warm up, then measure one phase; the server's CPU is read between the two and at the end.
+
+        Times are µs: CPU of an item, the rate of items, latency of a call.
+
+        :raises Fault: a wrong answer, a time-out, or the server died
+        """
+        items = phase.items or 1
+        job = {
+            "port": server.port,
+            "body": phase.body.decode(),
+            "items": phase.items,
+            "connections": phase.connections,
+            "warm": max(phase.calls // 10, 200 // items, 2 * phase.connections),
+            "calls": phase.calls,
+            "limit": 60.0,
+        }
+        try:
+            self.run("serve", job)
+            try:
+                clock = server.cpu_clock()
+                before = clock()
+            except Fault:
+                self.say("cancel")  # and its own complaint is next
+                self.hear()
+                raise
+            self.say("go")
+            result = self.hear()
+            cpu, done = clock() - before, phase.calls * items
+        except Fault as fault:
+            raise Fault(f"{fault} ({server.tail()})") from None
+        laps = {name: result[name] * 1e6 for name in ("p50", "p99")}
+        return {"cpu": cpu / done * 1e6, "rate": done / result["seconds"], **laps}

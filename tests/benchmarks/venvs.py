@@ -3,8 +3,7 @@
 Each peer has its own because their requirements exclude each other, and because nothing of theirs
 may leak into the environment that runs gemstone_sync. Remade when the requirements change.
 
-The servers of rpc.py name their requirements in servers.py. PACKAGES is what client.py and
-tests/interop share.
+PACKAGES is what the benchmarks and tests/interop share.
 """
 
 from __future__ import annotations
@@ -12,12 +11,27 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+#: The distributions of this environment whose versions are printed.
+OURS = (
+    "gemstone_sync",
+    "gevent",
+    "flask",
+    "gunicorn",
+    "msgspec",
+    "httptools",
+    "requests",
+    "urllib3",
+)
+OURS += ("kombu", "amqp", "redis")
+_UVICORN = "uvicorn==0.54.0 uvloop==0.23.0 httptools==0.9.0"
 #: Seconds for one venv: some peers build a wheel.
 INSTALL_LIMIT = 600
 
@@ -46,87 +60,145 @@ def interpreters(older: bool) -> list[str]:
     return list(dict.fromkeys(map(os.path.realpath, found)))
 
 
-def ensure(name: str, requirements: list[str], smoke: str, *, older: bool = False) -> str:
-    """Return the python of the peer's venv, made now if it is not there as wanted.
-
-    :param smoke: statements that must run in it, e.g. `import pjrpc`
-    :param older: try other interpreters of the machine when this one does not do
-    :raises VenvFault: with the last line of what went wrong
-    """
-    folder = cache_folder() / name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two benchmarks at once must not both build it
-        problems = []
-        wanted = [_description(python, requirements) for python in interpreters(older)]
-        python = str(folder / "bin" / "python")
-        marker = folder / "benchmark.json"
-        if marker.exists() and json.loads(marker.read_text()) in wanted and _works(python, smoke):
-            return python
-        for description in wanted:
-            print(f"making the venv of {name} with {description['python']}", file=sys.stderr)
-            try:
-                _make(folder, str(description["python"]), requirements, smoke)
-            except VenvFault as fault:
-                problems.append(str(fault))
-                continue
-            marker.write_text(json.dumps(description))  # last: a half-made venv has no marker
-            return python
-        raise VenvFault("; ".join(dict.fromkeys(problems)))
+def _fault(command: list[str]) -> str | None:
+    """Run a command; None when it does, else the last line of what it said."""
+    try:
+        done = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=INSTALL_LIMIT,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if not done.returncode:
+        return None
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    return lines[-1] if lines else "failed silently"
 
 
 @dataclass(frozen=True)
 class Package:
-    """A JSON-RPC package of others with what it needs: :func:`ensure`'s parameters.
+    """A package of others with what it needs.
 
-    :param shown: distributions whose versions are printed
+    :param requirements: as pip takes them
+    :param modules: what must be importable in the environment
+    :param older: try older interpreters of the machine when this one does not do
     """
 
     name: str
-    requirements: tuple[str, ...]
-    smoke: str
-    shown: tuple[str, ...]
+    requirements: str
+    modules: str
     older: bool = False
 
     def python(self) -> str:
-        """Return the python of its venv.
+        """Return the python of its environment, made now if it is not there as wanted.
 
-        :raises VenvFault: it could not be made
+        :raises VenvFault: it could not be made, with the last line of what went wrong
         """
-        return ensure(f"package-{self.name}", list(self.requirements), self.smoke, older=self.older)
+        folder = cache_folder() / f"package-{self.name}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with open(folder.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two benchmarks at once must not both build it
+            python, marker = str(folder / "bin" / "python"), folder / "benchmark.json"
+            wanted = [{"python": p, "requirements": self._list()} for p in interpreters(self.older)]
+            made = json.loads(marker.read_text()) if marker.exists() else None
+            if made in wanted and _fault([python, "-c", f"import {self.modules}"]) is None:
+                return python
+            problems = []
+            for description in wanted:
+                print(
+                    f"making the venv of {self.name} with {description['python']}", file=sys.stderr
+                )
+                fault = self._make(folder, str(description["python"]))
+                if fault is None:
+                    marker.write_text(json.dumps(description))  # last: a half-made one has none
+                    return python
+                problems.append(f"{description['python']}: {fault}")
+            raise VenvFault("; ".join(problems))
+
+    def names(self) -> list[str]:
+        return [re.split("[=<[]", requirement)[0] for requirement in self._list()]
+
+    def _list(self) -> list[str]:
+        return self.requirements.split()
+
+    def _make(self, folder: Path, python: str) -> str | None:
+        """Return why it failed."""
+        shutil.rmtree(folder, ignore_errors=True)
+        inside = str(folder / "bin" / "python")
+        pip = [inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        return (
+            _fault([python, "-m", "venv", str(folder)])
+            or _fault([*pip, *self._list()])
+            or _fault([inside, "-c", f"import {self.modules}"])
+        )
 
 
 PACKAGES = {
     package.name: package
     for package in (
         Package(
-            "old-gemstone",
-            ("gemstone==0.10.1", "tornado<6.2", "simplejson"),
-            "import gemstone",
-            ("gemstone", "tornado"),
-            older=True,
-        ),
-        Package(
-            "jsonrpcclient",
-            ("jsonrpcclient==4.0.3", "requests==2.34.2"),
-            "import jsonrpcclient, requests",
-            ("jsonrpcclient", "requests", "urllib3"),
-        ),
-        Package(
-            "pjrpc",
-            ("pjrpc==2.2.0", "aiohttp==3.14.5", "requests==2.34.2"),
-            "from pjrpc.client.backend import requests\n"
-            "from pjrpc.server.integration import aiohttp",
-            ("pjrpc", "requests", "urllib3"),
+            "fastapi-jsonrpc", f"fastapi-jsonrpc==4.1.0 {_UVICORN}", "fastapi_jsonrpc, uvicorn"
         ),
         Package(
             "flask-jsonrpc",
-            ("flask-jsonrpc==4.0.0",),
-            "import flask_jsonrpc",
-            ("flask-jsonrpc", "flask"),
+            "flask-jsonrpc==4.0.0 gunicorn[gevent]==27.0.1 gevent==26.9.0",
+            "flask_jsonrpc, gunicorn, gevent",
         ),
+        Package("granian", "granian==2.8.7 uvloop==0.23.0 msgspec==0.22.0", "granian, uvloop"),
+        Package(
+            "jsonrpcclient", "jsonrpcclient==4.0.3 requests==2.34.2", "jsonrpcclient, requests"
+        ),
+        Package(
+            "nameko",
+            "nameko==2.14.1 kombu==5.7.0 amqp==5.4.2 eventlet==0.41.3",
+            "nameko.events, eventlet",
+            older=True,
+        ),
+        Package("old-gemstone", "gemstone==0.10.1 tornado<6.2 simplejson", "gemstone", older=True),
+        Package("pika", "pika==1.4.4", "pika"),
+        Package(
+            "pjrpc",
+            "pjrpc==2.2.0 aiohttp==3.14.5 requests==2.34.2",
+            "pjrpc.client.backend.requests, pjrpc.server.integration.aiohttp",
+        ),
+        Package("uvicorn", f"msgspec==0.22.0 {_UVICORN}", "uvicorn, uvloop, httptools, msgspec"),
     )
 }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: it runs in the environment of a package, or in this one.
+
+    :param package: the entry of PACKAGES that has it; empty: this environment
+    """
+
+    name: str
+    title: str
+    package: str = field(default="", kw_only=True)
+
+    def python(self) -> str:
+        """Return its interpreter; its environment is made first if need be.
+
+        :raises VenvFault: it could not be made
+        """
+        return PACKAGES[self.package].python() if self.package else sys.executable
+
+    def versions(self) -> dict[str, str]:
+        """Return what is installed there of what counts."""
+        package = PACKAGES.get(self.package)
+        return versions(self.python(), package.names() if package else list(OURS))
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return the process's variables: this checkout on PYTHONPATH, nothing for peers."""
+        variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        if not self.package:
+            path = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+            variables["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+        return {**variables, **more}
 
 
 def versions(python: str, names: list[str]) -> dict[str, str]:
@@ -144,39 +216,3 @@ def versions(python: str, names: list[str]) -> dict[str, str]:
     )
     found: dict[str, str] = json.loads(done.stdout) if done.returncode == 0 else {}
     return found
-
-
-def _description(python: str, requirements: list[str]) -> dict[str, object]:
-    return {"python": python, "requirements": requirements}
-
-
-def _works(python: str, smoke: str) -> bool:
-    try:
-        return (
-            subprocess.run([python, "-c", smoke], capture_output=True, timeout=60).returncode == 0
-        )
-    except OSError:
-        return False
-
-
-def _make(folder: Path, python: str, requirements: list[str], smoke: str) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    inside = str(folder / "bin" / "python")
-    for command in (
-        [python, "-m", "venv", str(folder)],
-        [inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements],
-        [inside, "-c", smoke],
-    ):
-        try:
-            done = subprocess.run(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=INSTALL_LIMIT,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise VenvFault(f"{python}: {error}") from None
-        if done.returncode:
-            lines = [line for line in done.stdout.splitlines() if line.strip()]
-            raise VenvFault(f"{python}: {lines[-1] if lines else 'failed silently'}")

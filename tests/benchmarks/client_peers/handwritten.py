@@ -13,8 +13,8 @@ ids = itertools.count(1)
 HEADERS = {"Content-Type": "application/json"}
 
 
-def message(a, b):
-    return {"jsonrpc": "2.0", "method": "add", "params": {"a": a, "b": b}, "id": next(ids)}
+def message(a, b, method="add"):
+    return {"jsonrpc": "2.0", "method": method, "params": {"a": a, "b": b}, "id": next(ids)}
 
 
 def raw_socket(url):
@@ -65,33 +65,18 @@ def requests_post(url):
     """What the documentation of most JSON-RPC services shows."""
     import requests
 
-    def add(a, b):
-        return requests.post(url, json=message(a, b), timeout=10).json()["result"]
-
-    return add
+    return lambda a, b: requests.post(url, json=message(a, b), timeout=10).json()["result"]
 
 
 def requests_session(url):
     import requests
 
     session = requests.Session()
-
-    def add(a, b):
-        return session.post(url, json=message(a, b), timeout=10).json()["result"]
-
-    return add
+    return lambda a, b: session.post(url, json=message(a, b), timeout=10).json()["result"]
 
 
-def many_session(url):
+def many(url, method="add"):
     """A session in as many greenlets as there are calls, its pool as large."""
-    return _session_in_greenlets(url, message)
-
-
-def naps_session(url):
-    return _session_in_greenlets(url, lambda a, b: {**message(a, b), "method": "nap"})
-
-
-def _session_in_greenlets(url, message_of):
     import gevent
     import requests
 
@@ -99,9 +84,10 @@ def _session_in_greenlets(url, message_of):
     session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=100))
 
     def call(a, b):
-        return session.post(url, json=message_of(a, b), timeout=30).json()["result"]
+        return session.post(url, json=message(a, b, method), timeout=30).json()["result"]
 
-    def many(count):
-        return [made.get() for made in [gevent.spawn(call, 1, 2) for _ in range(count)]]
+    return lambda count: [g.get() for g in [gevent.spawn(call, 1, 2) for _ in range(count)]]
 
-    return many
+
+def naps(url):
+    return many(url, "nap")

@@ -4,23 +4,15 @@ import requests
 from jsonrpcclient import Ok, parse, request
 
 
-def result_of(response):
-    parsed = parse(response.json())
-    assert isinstance(parsed, Ok), parsed
-    return parsed.result
-
-
-def readme(url):
+def readme(url, requests=requests):
     def add(a, b):
-        return result_of(requests.post(url, json=request("add", {"a": a, "b": b}), timeout=10))
+        response = requests.post(url, json=request("add", {"a": a, "b": b}), timeout=10)
+        parsed = parse(response.json())
+        assert isinstance(parsed, Ok), parsed
+        return parsed.result
 
     return add
 
 
 def session(url):
-    kept = requests.Session()
-
-    def add(a, b):
-        return result_of(kept.post(url, json=request("add", {"a": a, "b": b}), timeout=10))
-
-    return add
+    return readme(url, requests.Session())

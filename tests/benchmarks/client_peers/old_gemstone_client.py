@@ -5,22 +5,10 @@ import gemstone
 
 def remote_service(url):
     client = gemstone.RemoteService(url)
-
-    def add(a, b):
-        return client.call_method("add", {"a": a, "b": b}).result
-
-    return add
+    return lambda a, b: client.call_method("add", {"a": a, "b": b}).result
 
 
-def many(url):
-    return _in_its_thread_pool(url, "add")
-
-
-def naps(url):
-    return _in_its_thread_pool(url, "nap")
-
-
-def _in_its_thread_pool(url, method):
+def many(url, method="add"):
     client = gemstone.RemoteService(url)
 
     def many_calls(count):
@@ -28,3 +16,7 @@ def _in_its_thread_pool(url, method):
         return [handle.result(wait=True).result for handle in handles]
 
     return many_calls
+
+
+def naps(url):
+    return many(url, "nap")

@@ -5,43 +5,26 @@ import gemstone_sync
 
 def remote_service(url):
     client = gemstone_sync.RemoteService(url)
-
-    def add(a, b):
-        return client.methods.add(a=a, b=b)
-
-    return add
+    return lambda a, b: client.methods.add(a=a, b=b)
 
 
-def many(url):
+def many(url, method="add"):
     """As many greenlets as there are calls."""
-    return _in_greenlets(gemstone_sync.RemoteService(url).methods.add)
+    import gevent
+
+    call = getattr(gemstone_sync.RemoteService(url).methods, method)
+    return lambda count: [g.get() for g in [gevent.spawn(call, a=1, b=2) for _ in range(count)]]
 
 
 def naps(url):
-    return _in_greenlets(gemstone_sync.RemoteService(url).methods.nap)
+    return many(url, "nap")
 
 
-def many_async(url):
+def many_async(url, method="add"):
     """As many handles of ``async_()``: greenlets in a patched process, threads in a plain one."""
-    return _in_the_background(gemstone_sync.RemoteService(url).methods.add)
+    call = getattr(gemstone_sync.RemoteService(url).methods, method).async_
+    return lambda count: [h.result(wait=True) for h in [call(a=1, b=2) for _ in range(count)]]
 
 
 def naps_async(url):
-    return _in_the_background(gemstone_sync.RemoteService(url).methods.nap)
-
-
-def _in_greenlets(method):
-    import gevent
-
-    def many_calls(count):
-        return [made.get() for made in [gevent.spawn(method, a=1, b=2) for _ in range(count)]]
-
-    return many_calls
-
-
-def _in_the_background(method):
-    def many_calls(count):
-        handles = [method.async_(a=1, b=2) for _ in range(count)]
-        return [handle.result(wait=True) for handle in handles]
-
-    return many_calls
+    return many_async(url, "nap")

@@ -5,8 +5,4 @@ from pjrpc.client.backend import requests as backend
 
 def proxy(url):
     client = backend.Client(url)
-
-    def add(a, b):
-        return client.proxy.add(a=a, b=b)
-
-    return add
+    return lambda a, b: client.proxy.add(a=a, b=b)

@@ -6,7 +6,7 @@ import eventlet
 from eventlet.event import Event
 from nameko.containers import ServiceContainer, WorkerContext
 from nameko.events import EventDispatcher, event_handler
-from runner import BODY, Failed, Handled, measured, until
+from runner import BODY, Failed, Handled, measure_publishing, until
 
 #: Seconds for all messages to be handled.
 LIMIT = 120
@@ -37,7 +37,7 @@ def dispatch(job):
         return sum(each.wait() for each in running)
 
     try:
-        return measured(publish_for, job)
+        return measure_publishing(publish_for, job)
     finally:
         container.kill()
 

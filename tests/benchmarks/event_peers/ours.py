@@ -5,7 +5,7 @@ import time
 
 import gevent
 from gevent.event import Event
-from runner import BODY, Failed, Handled, by_greenlets, measured, say
+from runner import BODY, Failed, Handled, measure_greenlets, percentiles, say
 
 import gemstone_sync
 
@@ -25,7 +25,7 @@ def publish(job):
     transport.start()
     emit = functools.partial(transport.emit_event, job["routing_key"], BODY)
     try:
-        return measured(by_greenlets(emit, job), job)
+        return measure_greenlets(emit, job)
     finally:
         transport.stop()
 
@@ -34,7 +34,7 @@ def emitter(job):
     """The same through `EventEmitter`, as in a program that is no service."""
     with gemstone_sync.EventEmitter(job["url"], application=job["application"]) as emitter:
         emit = functools.partial(emitter.emit_event, job["routing_key"], BODY)
-        return measured(by_greenlets(emit, job), job)
+        return measure_greenlets(emit, job)
 
 
 class Receiving:
@@ -100,9 +100,7 @@ def receive_for_latency(job):
         say({"ready": True})
         if not over.wait(LIMIT):
             raise Failed(f"{len(laps)} of {job['count']} received within {LIMIT} s")
-    laps.sort()
-    p50, p99 = (laps[int(len(laps) * part)] for part in (0.5, 0.99))
-    return {"p50": p50, "p99": p99, "max": laps[-1]}
+    return percentiles(laps)
 
 
 def emit_for_latency(job):

@@ -1,10 +1,9 @@
 """pika's BlockingConnection, as its documentation shows it."""
 
 import json
-import time
 
 import pika
-from runner import BODY, Handled, measured, until
+from runner import BODY, Handled, measure_one_by_one
 
 
 def publish(job):
@@ -18,7 +17,7 @@ def publish(job):
         channel.basic_publish(job["exchange"], job["routing_key"], json.dumps(BODY), properties)
 
     try:
-        return measured(lambda seconds: until(time.monotonic() + seconds, publish_one), job)
+        return measure_one_by_one(publish_one, job)
     finally:
         connection.close()
 

@@ -1,11 +1,9 @@
 """kombu as its documentation shows it: a producer, a pool of them, ConsumerMixin."""
 
-import time
-
 import kombu
 import kombu.pools
 from kombu.mixins import ConsumerMixin
-from runner import BODY, Handled, by_greenlets, measured, until
+from runner import BODY, Handled, measure_greenlets, measure_one_by_one
 
 
 def single(job):
@@ -17,7 +15,7 @@ def single(job):
         def publish():
             producer.publish(BODY, exchange=exchange, routing_key=job["routing_key"])
 
-        return measured(lambda seconds: until(time.monotonic() + seconds, publish), job)
+        return measure_one_by_one(publish, job)
 
 
 def pool(job):
@@ -34,7 +32,7 @@ def pool(job):
             )
 
     try:
-        return measured(by_greenlets(publish, job), job)
+        return measure_greenlets(publish, job)
     finally:
         kombu.pools.reset()
 

@@ -4,7 +4,7 @@ import json
 import time
 
 import amqp
-from runner import BODY, Handled, measured, until
+from runner import BODY, Handled, measure_one_by_one, measure_publishing
 
 #: Messages that may wait for their confirms at once.
 WINDOW = 100
@@ -20,7 +20,7 @@ def one_by_one(job):
         def publish():
             channel.basic_publish(message(), job["exchange"], job["routing_key"])
 
-        return measured(lambda seconds: until(time.monotonic() + seconds, publish), job)
+        return measure_one_by_one(publish, job)
 
 
 def windowed(job):
@@ -49,7 +49,7 @@ def windowed(job):
                 connection.drain_events(timeout=LIMIT)
             return sent - before
 
-        return measured(publish_for, job)
+        return measure_publishing(publish_for, job)
 
 
 def paced(job):

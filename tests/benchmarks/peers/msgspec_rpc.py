@@ -1,10 +1,14 @@
-"""What both hand-written servers share: one JSON-RPC call from bytes to bytes with msgspec.
+"""Two hand-written servers: a JSON-RPC call from bytes to bytes with msgspec, as ASGI and RSGI.
+
+uvicorn (uvloop, httptools) loads `msgspec_rpc:asgi`, granian (one worker, uvloop)
+`msgspec_rpc:rsgi`.
 
 A request type, a decoder per method and a result type, all prepared once. No batches, no bound, no
 deadline, no checks of host or origin: what a careful programmer writes by hand in an hour.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -59,3 +63,25 @@ def answer(body: bytes) -> bytes:
     except msgspec.DecodeError:
         return error(-32602, "Invalid params", request.id)
     return encode(Response(method(params), request.id))
+
+
+async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Read the body, answer it, and send head and body as ASGI wants them."""
+    message = await receive()
+    body = message["body"]
+    while message.get("more_body"):
+        message = await receive()
+        body += message["body"]
+    reply = answer(body)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(reply)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": reply})
+
+
+async def rsgi(scope: Any, protocol: Any) -> None:
+    """The same; granian adds the Content-Length."""
+    reply = answer(await protocol())
+    protocol.response_bytes(200, [("content-type", "application/json")], reply)
