@@ -91,13 +91,6 @@ def test_each_strategy_finds_its_token(
     assert secret(guarded(strategy), **headers) == "secret"
 
 
-def test_basic_credentials_arrive_as_user_and_password() -> None:
-    service = guarded(BASIC)
-
-    assert secret(service, Authorization=basic("ü", "p:w")) == "denied"
-    assert service.seen == ["ü:p:w"]
-
-
 @pytest.mark.parametrize(
     ("strategy", "headers"),
     [
@@ -125,43 +118,36 @@ def test_without_a_token_nobody_is_asked_and_the_call_is_denied(
     assert not hasattr(service, "seen")
 
 
-ODD = ["", "é", "correct token x", "Correct token", "x" * 1_000_000, "\x00", "\xff\xfe", "%s{0}"]
+ODD = ["", "é", "correct token x", "Correct token", "x" * 100_000, "\x00", "\xff\xfe", "%s{0}"]
 
 
-@pytest.mark.parametrize("token", ODD, ids=lambda token: repr(token[:20]))
 @pytest.mark.parametrize(
-    ("strategy", "header", "text"),
+    ("strategy", "header", "write"),
     [
-        (HEADER, "X_Api_Token", "{}"),
-        (HeaderValidationStrategy(template="v=(.*)"), "X_Api_Token", "v={}"),
-        (COOKIE, "Cookie", 'AuthToken="{}"'),
-        (BEARER, "Authorization", "Bearer {}"),
+        (HEADER, "X_Api_Token", "{}".format),
+        (HeaderValidationStrategy(template="v=(.*)"), "X_Api_Token", "v={}".format),
+        (COOKIE, "Cookie", 'AuthToken="{}"'.format),
+        (BEARER, "Authorization", "Bearer {}".format),
+        (BASIC, "Authorization", lambda token: basic(token, token)),
     ],
-    ids=["header", "template", "cookie", "bearer"],
+    ids=["header", "template", "cookie", "bearer", "basic"],
 )
 def test_odd_tokens_are_refusals(
-    strategy: ValidationStrategy,
-    header: str,
-    text: str,
-    token: str,
-    caplog: pytest.LogCaptureFixture,
+    strategy: ValidationStrategy, header: str, write: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert secret(guarded(strategy), **{header: text.format(token)}) == "denied"
+    for token in ODD:
+        assert secret(guarded(strategy), **{header: write(token)}) == "denied", token
     assert not caplog.records
 
 
-@pytest.mark.parametrize("token", ODD, ids=lambda token: repr(token[:20]))
-def test_odd_basic_credentials_are_refusals(token: str) -> None:
-    assert secret(guarded(BASIC), Authorization=basic(token, token)) == "denied"
-
-
 def test_the_first_strategy_that_finds_a_token_wins() -> None:
-    service = guarded(HeaderValidationStrategy("X-A"), HeaderValidationStrategy("X-B"))
+    service = guarded(HeaderValidationStrategy("X-A"), HeaderValidationStrategy("X-B"), BASIC)
 
     assert secret(service, X_B=TOKEN) == "secret"
     assert secret(service, X_A="", X_B=TOKEN) == "denied"  # empty is a token, though a wrong one
     assert secret(service, X_A=TOKEN, X_B="wrong") == "secret"
-    assert service.seen == [TOKEN, "", TOKEN]
+    assert secret(service, Authorization=basic("ü", "p:w")) == "denied"
+    assert service.seen == [TOKEN, "", TOKEN, "ü:p:w"]
 
 
 def test_a_strategy_of_ones_own() -> None:
@@ -199,15 +185,10 @@ class Named(Guarded):
 
 def test_authenticate_request_decides_and_names_the_user() -> None:
     assert ServiceClient(Named(), {"User": "ada"}).call("who") == "ada"
-    assert secret(Named(), X_Api_Token=TOKEN) == "denied"
-
-
-@pytest.mark.parametrize("answer", [None, False, "", 0, [], {}])
-def test_anything_falsy_denies(answer: Any) -> None:
-    service = Guarded()
-    service.authenticate_request = lambda handler: answer  # type: ignore[method-assign]
-
-    assert secret(service, X_Api_Token=TOKEN) == "denied"
+    for falsy in (None, False, "", 0, [], {}):
+        service = Guarded()
+        service.authenticate_request = lambda handler, a=falsy: a  # type: ignore[method-assign]
+        assert secret(service, X_Api_Token=TOKEN) == "denied"
 
 
 def test_the_user_is_asked_for_once_a_call() -> None:
@@ -218,8 +199,8 @@ def test_the_user_is_asked_for_once_a_call() -> None:
             asked.append(1)
             return [handler.current_user for _ in ()] or "ada"
 
-    ServiceClient(Counting()).call("who")
-    assert len(asked) == 1
+    assert ServiceClient(Counting()).call("who") == "ada"
+    assert asked == [1]
 
 
 def test_public_methods_ask_nobody() -> None:
@@ -227,12 +208,6 @@ def test_public_methods_ask_nobody() -> None:
 
     assert ServiceClient(service, {"X-Api-Token": "x"}).call("public") == "public"
     assert not hasattr(service, "seen")
-
-
-def test_parameters_of_a_denied_call_are_not_looked_at() -> None:
-    with pytest.raises(AccessDenied) as caught:
-        ServiceClient(Guarded()).call("secret", "no number", "too many")
-    assert caught.value.data is gemstone_sync.UNSET
 
 
 def test_an_exception_while_deciding_denies_and_is_masked(

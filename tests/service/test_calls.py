@@ -1,6 +1,7 @@
 """One service as its users know it: the wire, the hooks to override, and work beside the calls."""
 
 import contextvars
+import json
 import logging
 import threading
 import time
@@ -8,7 +9,6 @@ from typing import Any
 
 import gevent
 import pytest
-import requests
 from gevent import monkey
 from gevent.event import Event
 
@@ -16,8 +16,8 @@ import gemstone_sync
 from gemstone_sync import JsonRpcRequest, JsonRpcResponse, MicroService, RpcError
 from gemstone_sync.concurrency import outgoing_headers
 from gemstone_sync.testing import ServiceClient
-
-LIMIT = 10
+from tests.support.http import call, result_of
+from tests.support.waiting import LIMIT, gather
 
 
 class Hello(MicroService):
@@ -43,67 +43,56 @@ class OldHello(Hello):
 DOCUMENTED_CALL = b'{"jsonrpc": "2.0","id": 1,"method": "say_hello","params": {"name": "world"}}'
 
 
-def test_the_documents_hello_world() -> None:
-    reply = ServiceClient(Hello()).post(DOCUMENTED_CALL)
+@pytest.mark.parametrize(
+    ("service", "body"),
+    [
+        (Hello, b'{"jsonrpc":"2.0","result":"hello world","id":1}'),
+        (OldHello, b'{"result": "hello world", "error": null, "jsonrpc": "2.0", "id": 1}'),
+    ],
+)
+def test_the_documents_hello_world_byte_for_byte(service: type[Hello], body: bytes) -> None:
+    reply = ServiceClient(service()).post(DOCUMENTED_CALL)
 
     assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
-    assert reply.body == b'{"jsonrpc":"2.0","result":"hello world","id":1}'
+    assert reply.body == body
 
 
-def test_gemstones_wire_format_is_the_documents_byte_for_byte() -> None:
-    reply = ServiceClient(OldHello()).post(DOCUMENTED_CALL)
+def old(result: Any = None, error: Any = None, **members: Any) -> dict[str, Any]:
+    return {"result": result, "error": error, "jsonrpc": "2.0", **members}
 
-    assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
-    assert reply.body == b'{"result": "hello world", "error": null, "jsonrpc": "2.0", "id": 1}'
+
+FAILURE = {"code": 7, "message": "no", "data": {"a": [1, 2]}}
 
 
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (
-            b'{"jsonrpc":"2.0","method":"nothing","id":0}',
-            b'{"result": null, "error": null, "jsonrpc": "2.0", "id": 0}',
-        ),
-        (
-            b'{"jsonrpc":"2.0","method":"nothing"}',
-            b'{"result": null, "error": null, "jsonrpc": "2.0"}',
-        ),
-        (
-            b'{"jsonrpc":"2.0","method":"missing"}',
-            b'{"result": null, "error": null, "jsonrpc": "2.0"}',
-        ),
-        (
-            b'{"jsonrpc":"2.0","method":"fail","id":"x"}',
-            b'{"result": null, "error": {"code": 7, "message": "no", "data": {"a": [1, 2]}}, '
-            b'"jsonrpc": "2.0", "id": "x"}',
-        ),
-        (
-            b"[1",
-            b'{"result": null, "error": {"code": -32700, "message": "Parse error"}, '
-            b'"jsonrpc": "2.0", "id": null}',
-        ),
+        (b'{"jsonrpc":"2.0","method":"nothing","id":0}', old(id=0)),
+        (b'{"jsonrpc":"2.0","method":"nothing"}', old()),
+        (b'{"jsonrpc":"2.0","method":"missing"}', old()),
+        (b'{"jsonrpc":"2.0","method":"fail","id":"x"}', old(error=FAILURE, id="x")),
+        (b"[1", old(error={"code": -32700, "message": "Parse error"}, id=None)),
         (
             b'[{"jsonrpc":"2.0","method":"nothing","id":1},{"jsonrpc":"2.0","method":"nothing"},'
             b'{"jsonrpc":"2.0","method":"say_hello","params":["a"],"id":2}]',
-            b'[{"result": null, "error": null, "jsonrpc": "2.0", "id": 1}, '
-            b'{"result": "hello a", "error": null, "jsonrpc": "2.0", "id": 2}]',
+            [old(id=1), old("hello a", id=2)],
         ),
-        (b'[{"jsonrpc":"2.0","method":"nothing"}]', b"[]"),
+        (b'[{"jsonrpc":"2.0","method":"nothing"}]', []),
     ],
 )
-def test_gemstones_wire_format_in_every_case(body: bytes, expected: bytes) -> None:
+def test_gemstones_wire_format_in_every_case(body: bytes, expected: Any) -> None:
     reply = ServiceClient(OldHello()).post(body)
 
-    assert (reply.status, reply.body) == (200, expected)
+    assert (reply.status, reply.body) == (200, json.dumps(expected).encode())
 
 
-def test_the_client_reads_both_forms() -> None:
-    for service in (Hello(), OldHello()):
-        client = ServiceClient(service)
-        assert client.call("say_hello", name="you") == "hello you"
-        with pytest.raises(RpcError) as caught:
-            client.call("fail")
-        assert (caught.value.code, caught.value.data) == (7, {"a": [1, 2]})
+@pytest.mark.parametrize("service", [Hello, OldHello])
+def test_the_client_reads_both_forms(service: type[Hello]) -> None:
+    client = ServiceClient(service())
+    assert client.call("say_hello", name="you") == "hello you"
+    with pytest.raises(RpcError) as caught:
+        client.call("fail")
+    assert (caught.value.code, caught.value.data) == (7, {"a": [1, 2]})
 
 
 # Hooks to override
@@ -144,17 +133,10 @@ def test_the_hooks_surround_a_call_and_may_change_its_result() -> None:
     assert client.call("divide", 4, 2) == {"value": 2.0}
     assert client.call("divide", 4, 2) == 2.0
     assert service.log[:3] == [("before", "divide", [4, 2]), "method", ("after", 1, 2.0)]
-
-
-def test_a_failed_call_is_shown_with_its_error() -> None:
-    service = Hooked()
-    client = ServiceClient(service)
     for params in ([4, 0], [4], [1, 1]):
         with pytest.raises(RpcError):
             client.call("divide", *params)
-
-    failures = [entry for entry in service.log if entry[0] == "failed"]
-    assert failures == [
+    assert [entry for entry in service.log if entry[0] == "failed"] == [
         ("failed", [4, 0], -32603),
         ("failed", [4], -32602),
         ("failed", [1, 1], 9),
@@ -241,7 +223,7 @@ USER: contextvars.ContextVar[str] = contextvars.ContextVar("USER", default="nobo
 
 
 def test_start_thread_runs_beside_the_call_and_keeps_its_context(make_client: Any) -> None:
-    done = Event()
+    done, done_too = Event(), Event()
     seen: list[Any] = []
 
     def work(*args: Any, **kwargs: Any) -> None:
@@ -250,6 +232,7 @@ def test_start_thread_runs_beside_the_call_and_keeps_its_context(make_client: An
 
     def begin(self: Any) -> str:
         USER.set("ada")
+        self.start_thread(done_too.set)  # a target is enough
         thread = self.start_thread(work, [1, 2], {"c": 3})
         assert isinstance(thread, threading.Thread)
         assert thread.daemon
@@ -257,14 +240,8 @@ def test_start_thread_runs_beside_the_call_and_keeps_its_context(make_client: An
 
     request_id = make_client(begin).call("begin")
     assert done.wait(LIMIT)
+    assert done_too.wait(LIMIT)
     assert seen == [((1, 2), {"c": 3}, "ada", request_id)]
-
-
-def test_start_thread_needs_only_a_target(make_service: Any) -> None:
-    done = Event()
-    make_service().start_thread(done.set).join(LIMIT)
-
-    assert done.is_set()
 
 
 def test_get_executor_lets_other_calls_run_while_work_blocks(make_client: Any) -> None:
@@ -291,23 +268,18 @@ def test_get_executor_lets_other_calls_run_while_work_blocks(make_client: Any) -
     assert order == ["quick", "blocking"]
 
 
-def test_work_in_the_executor_raises_where_its_result_is_asked_for(make_service: Any) -> None:
-    service = make_service()
-    executor = service.get_executor()
-
-    assert service.get_executor() is executor
-    with pytest.raises(ZeroDivisionError):
-        executor.submit(lambda: 1 / 0).result()
-    executor.shutdown()
-
-
 def test_the_executor_ends_with_the_service_and_is_new_with_the_next_start(
     make_service: Any,
 ) -> None:
+    """What work raises is raised where its result is asked for."""
     service = make_service(port=0)
     for _ in range(2):
         service.start(block=False)
-        assert service.get_executor().submit(lambda: 5).result() == 5
+        executor = service.get_executor()
+        assert service.get_executor() is executor
+        assert executor.submit(lambda: 5).result() == 5
+        with pytest.raises(ZeroDivisionError):
+            executor.submit(lambda: 1 / 0).result()
         service.stop()
 
 
@@ -322,48 +294,29 @@ def test_calls_overlap_and_a_sleep_stops_only_its_own(make_client: Any) -> None:
         return len(napping) == 20
 
     client = make_client(staticmethod(nap))
-    calls = [gevent.spawn(client.call, "nap") for _ in range(20)]
 
-    assert [call.get(timeout=2 * LIMIT) for call in calls] == [True] * 20
+    assert gather([lambda: client.call("nap")] * 20) == [True] * 20
 
 
-def test_stop_from_inside_a_method_lets_the_call_finish() -> None:
+def test_stop_from_inside_a_method_lets_the_call_finish(make_service: Any) -> None:
+    def leave(self: Any) -> str:
+        self.stop()
+        gevent.sleep(0.02)
+        return "bye"
+
     stopped = Event()
-
-    class Service(MicroService):
-        name = "last.words"
-        port = 0
-
-        @gemstone_sync.exposed_method()
-        def leave(self) -> str:
-            self.stop()
-            gevent.sleep(0.02)
-            return "bye"
-
-        def on_service_stop(self) -> None:
-            stopped.set()
-
-    service = Service()
+    service = make_service(leave, port=0)
+    service.on_service_stop = stopped.set
     service.start(block=False)
-    call = {"jsonrpc": "2.0", "method": "leave", "id": 1}
-    assert requests.post(service.url, json=call, timeout=LIMIT).json()["result"] == "bye"
+    assert result_of(call(service.port, "leave")) == "bye"
     assert stopped.wait(LIMIT)
 
 
-def test_stop_from_the_start_hook_ends_the_start() -> None:
-    log = []
-
-    class Service(MicroService):
-        name = "changed.its.mind"
-        port = 0
-
-        def on_service_start(self) -> None:
-            self.stop()
-
-        def on_service_stop(self) -> None:
-            log.append("stopped")
-
-    service = Service()
+def test_stop_from_the_start_hook_ends_the_start(make_service: Any) -> None:
+    log: list[str] = []
+    service = make_service(port=0)
+    service.on_service_start = service.stop
+    service.on_service_stop = lambda: log.append("stopped")
     service.start()  # blocks until the service has stopped, which it has
     assert log == ["stopped"]
 

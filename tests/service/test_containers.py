@@ -26,18 +26,15 @@ class Base(MicroService):
         return handler.headers.get("User")
 
 
-def test_exposed_methods_are_inherited() -> None:
-    class Child(Base):
-        prefix = "child"
-
-    assert ServiceClient(Child(), {"User": "me"}).call("say", "a") == "child a"
-
-
 def test_an_override_without_a_decorator_keeps_name_privacy_and_timeout() -> None:
+    class Heir(Base):
+        prefix = "heir"
+
     class Child(Base):
         def speak(self, word: str) -> str:
             return "overridden " + super().speak(word)
 
+    assert ServiceClient(Heir(), {"User": "me"}).call("say", "a") == "heir a"
     client = ServiceClient(Child(), {"User": "me"})
     assert client.call("say", "a") == "overridden base a"
     with pytest.raises(MethodNotFound):
@@ -69,24 +66,20 @@ def test_an_override_with_a_decorator_says_everything_anew() -> None:
         client.call("say", "a")
 
 
-def test_an_override_by_none_takes_a_method_away() -> None:
+def test_an_override_by_none_takes_a_method_away_from_the_child_alone() -> None:
     class Child(Base):
         plain = None  # type: ignore[assignment]
 
-    with pytest.raises(MethodNotFound):
-        ServiceClient(Child()).call("plain", 1)
-    assert ServiceClient(Base()).call("plain", 1) == 1
-
-
-def test_the_base_is_not_changed_by_its_children() -> None:
-    class Child(Base):
+    class Replaced(Base):
         @exposed_method("plain")
         def speak(self, word: str) -> str:
             return word
 
         plain = None  # type: ignore[assignment]
 
-    assert ServiceClient(Child()).call("plain", "a") == "a"
+    with pytest.raises(MethodNotFound):
+        ServiceClient(Child()).call("plain", 1)
+    assert ServiceClient(Replaced()).call("plain", "a") == "a"
     assert ServiceClient(Base()).call("plain", 1) == 1
 
 
@@ -105,33 +98,27 @@ def test_a_mixin_brings_its_methods() -> None:
 # Names that clash
 
 
-def test_two_methods_under_one_name_are_refused_at_class_creation() -> None:
-    with pytest.raises(ValueError, match=r"'twice': \S*Service\.first and \S*Service\.second"):
+@pytest.mark.parametrize(
+    ("base", "method", "told"),
+    [
+        (MicroService, "twice", r"'twice': \S*Service\.twice and \S*Service\.other"),
+        (Base, "say", r"'say': .*speak and .*other"),
+        (MicroService, "get_service_specs", r"'get_service_specs'"),
+    ],
+)
+def test_two_methods_under_one_name_are_refused_at_class_creation(
+    base: type[MicroService], method: str, told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
 
-        class Service(MicroService):
-            name = "twice"
+        class Service(base):  # type: ignore[misc, valid-type]
+            name = "clashing"
 
-            @exposed_method("twice")
-            def first(self) -> None: ...
+            @exposed_method()
+            def twice(self) -> None: ...
 
-            @exposed_method("twice")
-            def second(self) -> None: ...
-
-
-def test_a_clash_with_an_inherited_name_names_both() -> None:
-    with pytest.raises(ValueError, match=r"'say': .*speak and .*other"):
-
-        class Child(Base):
-            @exposed_method("say")
+            @exposed_method(method)
             def other(self) -> None: ...
-
-
-def test_a_clash_with_a_built_in_name_is_one_too() -> None:
-    with pytest.raises(ValueError, match=r"'get_service_specs'"):
-
-        class Child(Base):
-            @exposed_method("get_service_specs")
-            def mine(self) -> None: ...
 
 
 class Users(gemstone_sync.Module):
@@ -144,37 +131,36 @@ class Users(gemstone_sync.Module):
     def clashing(self) -> None: ...
 
 
-def test_a_clash_between_a_module_and_the_service_names_both() -> None:
-    class Service(Base):
-        modules = [Users()]
-
-    with pytest.raises(ValueError, match=r"'plain': \S*Base\.plain and \S*Users\.clashing"):
-        Service().app  # noqa: B018
+class Groups(gemstone_sync.Container):
+    @exposed_method("users.count")
+    def number(self) -> None: ...
 
 
-def test_a_clash_between_two_modules_names_both() -> None:
-    class Groups(gemstone_sync.Container):
-        @exposed_method("users.count")
-        def number(self) -> None: ...
-
-    class Service(MicroService):
-        name = "two.modules"
-        modules = [Users(), Groups()]
-
-    with pytest.raises(ValueError, match=r"'users.count': \S*Users\.count and \S*Groups\.number"):
-        Service().app  # noqa: B018
+class Counted(MicroService):
+    @exposed_method()
+    def statistics(self) -> None: ...
 
 
-def test_a_clash_with_statistics_names_both() -> None:
-    class Service(MicroService):
-        name = "two.statistics"
-        use_statistics = True
-
-        @exposed_method()
-        def statistics(self) -> None: ...
-
-    with pytest.raises(ValueError, match=r"'statistics': \S*Service\.statistics and"):
-        Service().app  # noqa: B018
+@pytest.mark.parametrize(
+    ("base", "attributes", "told"),
+    [
+        (Base, {"modules": [Users()]}, r"'plain': \S*Base\.plain and \S*Users\.clashing"),
+        (
+            MicroService,
+            {"modules": [Users(), Groups()]},
+            r"'users.count': \S*Users\.count and \S*Groups\.number",
+        ),
+        (MicroService, {"modules": [Users(), Users()]}, r"users\.count"),
+        (Counted, {"use_statistics": True}, r"'statistics': \S*Counted\.statistics and"),
+    ],
+    ids=["service and module", "two modules", "one twice", "statistics"],
+)
+def test_a_clash_in_one_service_names_both(
+    base: type[MicroService], attributes: dict[str, Any], told: str
+) -> None:
+    service = type("Service", (base,), {"name": "clashing", **attributes})()
+    with pytest.raises(ValueError, match=told):
+        service.app  # noqa: B018
 
 
 # Modules
@@ -210,24 +196,12 @@ def test_modules_and_containers_know_their_service_and_its_access_rules() -> Non
         client.call("helper")
 
 
-def test_two_modules_of_one_class_clash_only_in_their_names() -> None:
-    class Service(MicroService):
-        name = "double"
-        modules = [Orders(1.0), Orders(2.0)]
-
-    with pytest.raises(ValueError, match=r"orders\.total"):
-        Service().app  # noqa: B018
-
-
-def test_a_container_lists_what_it_exposes() -> None:
-    assert [m.__name__ for m in Orders(1.0).get_exposed_methods()] == ["total", "secret"]
-    assert Orders(1.0).get_event_handlers() == []
-
-
-def test_a_container_lists_its_event_handlers() -> None:
+def test_a_container_lists_what_it_exposes_and_handles() -> None:
     class Listener(gemstone_sync.Module):
         @gemstone_sync.event_handler("said_hello")
         def on_hello(self, body: Any) -> None: ...
 
+    assert [m.__name__ for m in Orders(1.0).get_exposed_methods()] == ["total", "secret"]
+    assert Orders(1.0).get_event_handlers() == []
     assert [m.__name__ for m in Listener().get_event_handlers()] == ["on_hello"]
     assert Listener().get_exposed_methods() == []

@@ -28,11 +28,6 @@ from tests.support.waiting import LIMIT, wait_until
 from .transports import Line, fail, health
 
 
-@pytest.fixture
-def line() -> Line:
-    return Line()
-
-
 def test_what_was_imported_before_the_process_was_patched_works(
     run_python: Callable[..., Any],
 ) -> None:

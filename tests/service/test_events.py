@@ -26,12 +26,6 @@ from tests.support.waiting import LIMIT, wait_until
 
 from .transports import Heard, Line, Radio, fail
 
-
-@pytest.fixture
-def line() -> Line:
-    return Line()
-
-
 # Four methods are enough
 
 

@@ -6,7 +6,6 @@ tests/integration/test_neighbours.py.
 """
 
 import gc
-import logging
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,12 +14,7 @@ import pytest
 from werkzeug.test import Client
 
 import gemstone_sync
-from gemstone_sync import (
-    MicroService,
-    RemoteService,
-    ServiceConfigurationError,
-    ServiceNotFound,
-)
+from gemstone_sync import MicroService, RemoteService, ServiceConfigurationError, ServiceNotFound
 from gemstone_sync.discovery import MemoryDiscoveryStrategy
 from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.testing import ServiceClient, running_service
@@ -28,6 +22,8 @@ from tests.support.faulty_server import FaultyServer, hang
 from tests.support.http import JSON, call, call_body, result_of
 from tests.support.machine import free_port
 from tests.support.waiting import wait_until
+
+from .transports import warnings_in
 
 
 class Strategy(MemoryDiscoveryStrategy):
@@ -59,9 +55,26 @@ class Strategy(MemoryDiscoveryStrategy):
     def what(self) -> list[str]:
         return [one[0] for one in self.told]
 
+    @property
+    def instances(self) -> set[str]:
+        return {one[3] for one in self.told}
+
 
 def double(self: MicroService, n: int) -> int:
     return 2 * n
+
+
+@pytest.fixture
+def strategy() -> Strategy:
+    return Strategy()
+
+
+@pytest.fixture
+def make(make_service: Callable[..., MicroService]) -> Callable[..., MicroService]:
+    """``make(strategy, port=1)``: a service with the method `double`."""
+    return lambda *strategies, **attributes: make_service(
+        double, **{"discovery_strategies": list(strategies), **attributes}
+    )
 
 
 @pytest.fixture
@@ -70,35 +83,32 @@ def registry() -> Iterator[ServiceRegistry]:
         yield started
 
 
-def known_to(registry: ServiceRegistry, name: str = "test.service") -> list[str]:
-    return registry.directory.locate(name)
+def to(registry: ServiceRegistry, token: str = "t") -> dict[str, Any]:
+    return {"service_registry_urls": [registry.url], "service_registry_token": token}
 
 
-def warnings_in(caplog: pytest.LogCaptureFixture, about: str) -> list[str]:
-    found = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    return [text for text in found if about in text]
+def known_to(registry: ServiceRegistry) -> list[str]:
+    return registry.directory.locate("test.service")
 
 
 # Being found
 
 
 def test_it_registers_at_the_start_and_leaves_at_the_end(
-    make_service: Callable[..., MicroService], registry: ServiceRegistry
+    make: Any, registry: ServiceRegistry
 ) -> None:
-    urls = {"service_registry_urls": [registry.url], "service_registry_token": "t"}
-    with running_service(make_service(double), **urls) as service:
+    """And tells the registry how often it pings, which goes by it."""
+    with running_service(make(service_registry_ping_interval=7), **to(registry)) as service:
         wait_until(lambda: known_to(registry), "the registration")
         assert known_to(registry) == [f"http://127.0.0.1:{service.port}/api"]
+        assert [entry.interval for entry in registry.directory.registrations()] == [7]
 
-        found = RemoteService.get_service_by_name(registry.url, "test.*")
-        with found:
+        with RemoteService.get_service_by_name(registry.url, "test.*") as found:
             assert found.methods.double(4) == 8
     assert known_to(registry) == []
 
 
-def test_every_registry_is_told_whatever_becomes_of_the_others(
-    make_service: Callable[..., MicroService],
-) -> None:
+def test_every_registry_is_told_whatever_becomes_of_the_others(make: Any) -> None:
     dead = f"http://127.0.0.1:{free_port()}/api"
     with (
         FaultyServer(hang) as hanging,
@@ -106,86 +116,50 @@ def test_every_registry_is_told_whatever_becomes_of_the_others(
         running_service(ServiceRegistry) as second,
     ):
         urls = [dead, hanging.url, first.url, second.url]
-        with running_service(make_service(double), service_registry_urls=urls):
+        with running_service(make(), service_registry_urls=urls):
             wait_until(lambda: known_to(first) and known_to(second), "both registrations")
             hanging.stop()
         assert known_to(first) == known_to(second) == []
 
 
-def test_it_pings_at_its_own_interval(
-    make_service: Callable[..., MicroService], registry: ServiceRegistry
-) -> None:
-    """And tells the registry of it, which goes by it."""
-    urls = {"service_registry_urls": [registry.url], "service_registry_token": "t"}
-    service = make_service(double, service_registry_ping_interval=7, **urls)
-    with running_service(service):
-        wait_until(lambda: known_to(registry), "the registration")
-        (entry,) = registry.directory.registrations()
-        assert entry.interval == 7
-
-    strategy = Strategy()
-    attributes = {"discovery_strategies": [strategy], "service_registry_ping_interval": 0.01}
-    with running_service(make_service(double, **attributes)):
+def test_it_pings_at_its_own_interval(make: Any, strategy: Strategy) -> None:
+    with running_service(make(strategy, service_registry_ping_interval=0.01)):
         wait_until(lambda: len(strategy.told) >= 5, "five pings")
-    assert len({instance for *_, instance in strategy.told}) == 1
-
-
-def test_strategies_and_registries_are_both_told(
-    make_service: Callable[..., MicroService], registry: ServiceRegistry
-) -> None:
-    strategy = Strategy()
-    attributes = {
-        "discovery_strategies": [strategy],
-        "service_registry_urls": [registry.url],
-        "service_registry_token": "t",
-    }
-    with running_service(make_service(double, **attributes)):
-        wait_until(lambda: strategy.told and known_to(registry), "both")
+    assert len(strategy.instances) == 1
 
 
 def test_a_wrong_token(
-    make_service: Callable[..., MicroService],
-    registry: ServiceRegistry,
-    caplog: pytest.LogCaptureFixture,
+    make: Any, registry: ServiceRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The service runs, and the log says why nobody finds it."""
-    attributes = {"service_registry_urls": [registry.url], "service_registry_token": "other"}
-    with running_service(make_service(double, **attributes)) as service:
-        told = wait_until(lambda: warnings_in(caplog, "cannot be told"), "a warning")
+    with running_service(make(), **to(registry, "other")) as service:
+        [told] = wait_until(lambda: warnings_in(caplog, "cannot be told"), "a warning")
         assert result_of(call(service.port, "double", 2)) == 4
 
-    assert registry.url in told[0]
-    assert "Access denied" in told[0]
+    assert registry.url in told
+    assert "Access denied" in told
     assert known_to(registry) == []
 
 
-def test_where_it_is_reached(make_service: Callable[..., MicroService]) -> None:
+def test_where_it_is_reached(make: Any, strategy: Strategy) -> None:
     """Told as it is given; without that, the address that it has bound."""
-    strategy = Strategy()
-    service = make_service(double, discovery_strategies=[strategy])
-    with running_service(service, accessible_at="https://shop.example/users/api"):
+    given = "https://shop.example/users/api"
+    service = make(strategy)
+    with running_service(service, accessible_at=given):
         wait_until(lambda: strategy.told, "a ping")
     with running_service(service, accessible_at=None, host="0.0.0.0"):
         wait_until(lambda: len(strategy.told) == 3, "another ping")
         here = f"http://{socket.gethostname()}:{service.port}/api"
 
-    assert [location for _, _, location, _ in strategy.told] == [
-        "https://shop.example/users/api",
-        "https://shop.example/users/api",
-        here,
-        here,
-    ]
+    assert [location for _, _, location, _ in strategy.told] == [given, given, here, here]
 
 
 @pytest.mark.parametrize("what", ["hangs", "is down"])
-def test_the_start_is_not_held_up(
-    make_service: Callable[..., MicroService], caplog: pytest.LogCaptureFixture, what: str
-) -> None:
+def test_the_start_is_not_held_up(make: Any, caplog: pytest.LogCaptureFixture, what: str) -> None:
     with FaultyServer(hang) as registry:
         if what == "is down":
             registry.stop()
-        service = make_service(double, service_registry_urls=[registry.url])
-        with running_service(service):
+        with running_service(make(service_registry_urls=[registry.url])) as service:
             assert result_of(call(service.port, "double", 2)) == 4
             if what == "is down":
                 wait_until(lambda: warnings_in(caplog, "cannot be told"), "a warning")
@@ -196,13 +170,10 @@ def test_the_start_is_not_held_up(
     assert len(warnings_in(caplog, registry.url)) == 1
 
 
-def test_goodbye_is_said_while_calls_are_still_answered(
-    make_service: Callable[..., MicroService],
-) -> None:
+def test_goodbye_is_said_while_calls_are_still_answered(make: Any, strategy: Strategy) -> None:
     """Who has asked a moment before must get an answer."""
-    strategy = Strategy()
     answers: list[Any] = []
-    service = make_service(double, discovery_strategies=[strategy])
+    service = make(strategy)
     strategy.at_goodbye = lambda: answers.append(result_of(call(service.port, "double", 2)))
     with running_service(service):
         wait_until(lambda: strategy.told, "a ping")
@@ -212,53 +183,23 @@ def test_goodbye_is_said_while_calls_are_still_answered(
 
 
 def test_it_is_another_instance_after_each_start(
-    make_service: Callable[..., MicroService], registry: ServiceRegistry
+    make: Any, strategy: Strategy, registry: ServiceRegistry
 ) -> None:
     """Else a registry, to which it has said goodbye, would take its pings for late ones."""
-    strategy = Strategy()
-    service = make_service(
-        double,
-        discovery_strategies=[strategy],
-        service_registry_urls=[registry.url],
-        service_registry_token="t",
-    )
+    service = make(strategy, **to(registry))
     for _ in range(3):
         with running_service(service, port=service.port):
             wait_until(lambda: known_to(registry) == [service.url], "the registration")
         assert known_to(registry) == []
 
     assert strategy.what == ["ping", "goodbye"] * 3
-    assert len({instance for *_, instance in strategy.told}) == 3
+    assert len(strategy.instances) == 3
 
 
-def test_a_service_whose_start_fails_was_never_there() -> None:
-    strategy = Strategy()
-
-    class Failing(MicroService):
-        name = "failing"
-        port = 0
-        skip_configuration = True
-        discovery_strategies = [strategy]
-
-        def on_service_start(self) -> None:
-            raise RuntimeError("the database is away")
-
-    with pytest.raises(RuntimeError, match="the database is away"):
-        Failing().start(block=False)
-
-    assert strategy.told == []
-
-
-def test_a_service_in_process_is_never_registered(
-    make_service: Callable[..., MicroService],
-) -> None:
+def test_a_service_in_process_is_never_registered(make: Any, strategy: Strategy) -> None:
     """Nobody could reach it."""
-    strategy = Strategy()
     with FaultyServer() as registry:
-        service = make_service(
-            double, discovery_strategies=[strategy], service_registry_urls=[registry.url]
-        )
-        with ServiceClient(service) as client:
+        with ServiceClient(make(strategy, service_registry_urls=[registry.url])) as client:
             assert client.call("double", 2) == 4
 
         assert strategy.told == []
@@ -266,12 +207,9 @@ def test_a_service_in_process_is_never_registered(
 
 
 def test_under_another_server_it_registers_with_its_first_request(
-    make_service: Callable[..., MicroService],
+    make: Any, strategy: Strategy
 ) -> None:
-    strategy = Strategy()
-    service = make_service(
-        double, discovery_strategies=[strategy], accessible_at="http://10.0.0.1/api"
-    )
+    service = make(strategy, accessible_at="http://10.0.0.1/api")
     Client(service).post("/api", data=call_body("double", 2), headers=JSON)
     wait_until(lambda: strategy.told, "a ping")
     service.stop()
@@ -281,10 +219,9 @@ def test_under_another_server_it_registers_with_its_first_request(
 
 
 def test_under_another_server_its_url_must_be_given(
-    make_service: Callable[..., MicroService], caplog: pytest.LogCaptureFixture
+    make: Any, strategy: Strategy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    strategy = Strategy()
-    service = make_service(double, discovery_strategies=[strategy])
+    service = make(strategy)
     for _ in range(2):
         reply = Client(service).post("/api", data=call_body("double", 2), headers=JSON)
         assert reply.json["result"] == 4
@@ -305,41 +242,31 @@ class Caller(MicroService):
     name = "caller"
 
     @gemstone_sync.exposed_method()
-    def ask(self, name: str, n: int) -> int:
-        return int(self.get_service(name).methods.double(n))
-
-    @gemstone_sync.exposed_method()
-    def is_known(self, name: str) -> bool:
+    def ask(self, name: str, n: int) -> int | None:
         try:
-            self.get_service(name)
+            return int(self.get_service(name).methods.double(n))
         except ValueError:
-            return False
-        return True
+            return None
 
 
-def test_a_method_calls_another_service(
-    make_service: Callable[..., MicroService], registry: ServiceRegistry
-) -> None:
-    to_registry = {"service_registry_urls": [registry.url], "service_registry_token": "t"}
+def test_a_method_calls_another_service(make: Any, registry: ServiceRegistry) -> None:
+    """Nothing stays open after the end, to registries or to services (warnings fail)."""
     with (
-        running_service(make_service(double), **to_registry),
+        running_service(make(), **to(registry)) as service,
         running_service(Caller, service_registry_urls=[registry.url]) as caller,
     ):
         wait_until(lambda: known_to(registry), "the registration")
 
         assert result_of(call(caller.port, "ask", "test.*", 4)) == 8
-        assert result_of(call(caller.port, "is_known", "nobody")) is False
+        assert result_of(call(caller.port, "ask", "nobody", 4)) is None
+    del service, caller
+    gc.collect()
 
 
-def test_a_service_is_found_in_strategies_before_registries(
-    make_service: Callable[..., MicroService],
-) -> None:
-    strategy = Strategy()
+def test_a_service_is_found_in_strategies_before_registries(make: Any, strategy: Strategy) -> None:
     strategy.ping("users", "http://10.0.0.1/api", instance="i")
     with FaultyServer() as registry:
-        service = make_service(
-            discovery_strategies=[strategy], service_registry_urls=[registry.url]
-        )
+        service = make(strategy, service_registry_urls=[registry.url])
         found = service.get_service("users", timeout=3)
 
         assert found.urls == ["http://10.0.0.1/api"]
@@ -347,67 +274,42 @@ def test_a_service_is_found_in_strategies_before_registries(
         assert registry.connections == 0
 
 
-def test_how_long_an_answer_is_used(make_service: Callable[..., MicroService]) -> None:
-    strategy = Strategy()
+def test_how_long_an_answer_is_used(make: Any, strategy: Strategy) -> None:
     strategy.ping("users", "http://10.0.0.1/api", instance="i")
-    attributes = {"discovery_strategies": [strategy], "discovery_cache_seconds": 0.01}
-    found = make_service(**attributes).get_service("users")
+    found = make(strategy, discovery_cache_seconds=0.01).get_service("users")
     strategy.ping("users", "http://10.0.0.2/api", instance="i")
 
     wait_until(lambda: len(found.urls) == 2, "the other instance")
 
 
-def test_a_service_that_nobody_knows(make_service: Callable[..., MicroService]) -> None:
-    service = make_service(discovery_strategies=[Strategy()])
+def test_a_service_that_nobody_knows_and_nobody_to_ask(make: Any, strategy: Strategy) -> None:
     with pytest.raises(ServiceNotFound, match="no service 'users' is known"):
-        service.get_service("users")
-
-
-def test_nobody_to_ask(make_service: Callable[..., MicroService]) -> None:
+        make(strategy).get_service("users")
     with pytest.raises(ServiceConfigurationError, match="no discovery strategy is configured"):
-        make_service().get_service("users")
+        make().get_service("users")
 
 
-def test_services_of_one_process_find_each_other(
-    make_service: Callable[..., MicroService],
-) -> None:
+def test_services_of_one_process_find_each_other(make: Any, strategy: Strategy) -> None:
     """Each with the same strategy; the end of one does not end it for the other."""
-    shared = Strategy()
-    with running_service(Caller, discovery_strategies=[shared]) as caller:
+    with running_service(Caller, discovery_strategies=[strategy]) as caller:
         for _ in range(2):
-            with running_service(make_service(double), discovery_strategies=[shared]):
-                wait_until(lambda: shared.locate("test.service"), "the registration")
+            with running_service(make(strategy)):
+                wait_until(lambda: strategy.locate("test.service"), "the registration")
                 assert result_of(call(caller.port, "ask", "test.service", 4)) == 8
 
 
-def test_nothing_stays_open_after_the_end(
-    make_service: Callable[..., MicroService], registry: ServiceRegistry
-) -> None:
-    """Connections, to registries and to services that were found, are closed (warnings fail)."""
-    to_registry = {"service_registry_urls": [registry.url], "service_registry_token": "t"}
-    with (
-        running_service(make_service(double), **to_registry) as service,
-        running_service(Caller, **to_registry) as caller,
-    ):
-        wait_until(lambda: known_to(registry), "the registration")
-        assert result_of(call(caller.port, "ask", service.name, 4)) == 8
-    del service, caller
-    gc.collect()
-
-
-def test_the_strategies_are_closed_at_the_end(make_service: Callable[..., MicroService]) -> None:
+def test_the_strategies_are_closed_at_the_end(make: Any, strategy: Strategy) -> None:
     """Also those of a service that was not registered; it can be started again."""
-    strategy = Strategy()
     strategy.ping("users", "http://10.0.0.1/api", instance="i")
-    service = make_service(discovery_strategies=[strategy])
+    service = make(strategy)
     for times in (1, 2):
         with ServiceClient(service):
             assert service.get_service("users").urls == ["http://10.0.0.1/api"]
         assert strategy.closed == times
 
 
-def test_what_a_failed_start_has_found_is_given_up(
-    make_service: Callable[..., MicroService],
+def test_a_service_whose_start_fails_was_never_there_and_gives_up_what_it_found(
+    make: Any, strategy: Strategy
 ) -> None:
     class Failing(Caller):
         port = 0
@@ -417,14 +319,14 @@ def test_what_a_failed_start_has_found_is_given_up(
             assert self.ask("test.service", 2) == 4
             raise RuntimeError("the database is away")
 
-    strategy = Strategy()
-    with running_service(make_service(double), discovery_strategies=[strategy]):
+    with running_service(make(strategy)):
         wait_until(lambda: strategy.told, "a ping")
         failing = Failing()
         failing.discovery_strategies = [strategy]
         with pytest.raises(RuntimeError, match="the database is away"):
             failing.start(block=False)
 
+        assert {one[1] for one in strategy.told} == {"test.service"}
         assert strategy.closed == 1
 
 
@@ -460,13 +362,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_service_with_a_wrong_attribute_does_not_start(
-    make_service: Callable[..., MicroService], what: str
-) -> None:
+def test_a_service_with_a_wrong_attribute_does_not_start(make: Any, what: str) -> None:
     """The message says which one, and what it should be; nothing is left open."""
     attributes, told = REFUSED[what]
-    service = make_service(double, port=0, skip_configuration=True, **attributes)
     with pytest.raises(ServiceConfigurationError, match=told):
-        service.start(block=False)
-    del service
+        make(port=0, skip_configuration=True, **attributes).start(block=False)
     gc.collect()

@@ -216,12 +216,6 @@ def test_a_periodic_task_may_stop_its_service() -> None:
     assert log == ["asked", "stopped"]
 
 
-def test_a_period_that_is_none_is_refused_where_it_is_written() -> None:
-    for seconds in (0, -1, float("nan")):
-        with pytest.raises(ValueError, match="a period is a number of seconds above 0"):
-            gemstone_sync.periodic(seconds)
-
-
 def test_a_service_can_be_started_again_and_ticks_again(make_service: Any) -> None:
     ticks = Ticks()
     service = make_service(periodic_tasks=[(ticks, 0.01)], port=0)

@@ -57,6 +57,7 @@ class Line(BaseEventTransport):
 
     :ivar log: what it was told, in order.
     :ivar before_sending: called by `publish`.
+    :ivar reception_reason: of new receptions, why they are not ready.
     """
 
     has_own_store = True
@@ -70,7 +71,6 @@ class Line(BaseEventTransport):
         self.before_sending: Callable[[float], Any] = lambda timeout: None
         self.reason: str | None = None
         self.refuses: str | None = None
-        #: Of new receptions.
         self.reception_reason: str | None = None
 
     def __str__(self) -> str:
@@ -161,8 +161,9 @@ class Heard(MicroService):
         return self.emit_event(name, body)
 
 
-def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+def warnings_in(caplog: pytest.LogCaptureFixture, about: str = "") -> list[str]:
+    found = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    return [text for text in found if about in text]
 
 
 def fail(error: BaseException) -> Callable[[float], None]:
