@@ -14,7 +14,7 @@ import pytest
 import gemstone_sync
 from gemstone_sync import (
     EventNotDelivered,
-    RpcError,
+    InternalError,
     ServiceConfigurationError,
     event_handler,
     exposed_method,
@@ -29,60 +29,42 @@ from .transports import Heard, Line, Radio, fail
 # Four methods are enough
 
 
-def test_an_event_reaches_another_service_through_a_users_own_transport() -> None:
-    radio = Radio()
-    with running_service(Heard(radio)) as first, running_service(Heard(radio)) as second:
-        event_id = first.emit_event("said_hello", {"name": "world", "to": (1, 2)})
-        first.emit_event("nobody_listens", None, broadcast=False)
-
-        wait_until(lambda: first.heard and second.heard, "the event")  # type: ignore[attr-defined]
-        assert first.heard == second.heard == [{"name": "world", "to": [1, 2]}]  # type: ignore
-        assert isinstance(event_id, str)
-        assert radio.sent[1] == ("nobody_listens", None, False)
-        assert [f.__name__ for f in radio.handlers["said_hello"]] == ["Heard.on_hello"] * 2
-        assert radio.handlers["said_hello"][0].__doc__ == "Remembers a greeting."
-
-
-def test_two_handlers_of_one_event_are_both_called() -> None:
+def test_an_event_reaches_every_handler_through_a_users_own_transport() -> None:
     class Twice(Heard):
         @event_handler("said_hello")
         def also_on_hello(self, body: Any) -> None:
             self.heard.append("again")
 
-    with running_service(Twice(Radio())) as service:
-        service.emit_event("said_hello", "once")
-        wait_until(lambda: len(service.heard) == 2, "both")  # type: ignore[attr-defined]
-        assert service.heard == ["once", "again"]  # type: ignore[attr-defined]
+    radio = Radio()
+    with running_service(Heard(radio)) as first, running_service(Twice(radio)) as second:
+        event_id = first.emit_event("said_hello", {"name": "world", "to": (1, 2)})
+        first.emit_event("nobody_listens", None, broadcast=False)
+
+        wait_until(lambda: len(first.heard + second.heard) == 3, "the event")  # type: ignore
+        assert first.heard == [{"name": "world", "to": [1, 2]}]  # type: ignore[attr-defined]
+        assert second.heard == [*first.heard, "again"]  # type: ignore[attr-defined]
+        assert isinstance(event_id, str)
+        assert radio.sent[1] == ("nobody_listens", None, False)
+        names = [handler.__name__ for handler in radio.handlers["said_hello"]]
+        assert names == ["Heard.on_hello", "Heard.on_hello", "Twice.also_on_hello"]
+        assert radio.handlers["said_hello"][0].__doc__ == "Remembers a greeting."
 
 
 def test_what_a_users_own_transport_raises_is_told_as_not_delivered() -> None:
+    """One that sends for ever is given up; what four methods cannot do is refused, not lost."""
     radio = Radio()
     radio.fault = OSError("no aerial")
-    with (
-        running_service(Heard(radio)) as service,
-        pytest.raises(EventNotDelivered, match="Radio: OSError: no aerial") as caught,
-    ):
-        service.emit_event("said_hello", {})
-    assert isinstance(caught.value.__cause__, OSError)
-
-
-def test_a_transport_that_sends_for_ever_is_given_up() -> None:
-    radio = Radio()
-    radio.emit_event = lambda *args, **kwargs: gevent.sleep(LIMIT)  # type: ignore[method-assign]
     with running_service(Heard(radio)) as service:
-        began = time.monotonic()
+        with pytest.raises(EventNotDelivered, match="Radio: OSError: no aerial") as caught:
+            service.emit_event("said_hello", {})
+        assert isinstance(caught.value.__cause__, OSError)
+        for option in ({"delay": 30}, {"key": "k"}):
+            with pytest.raises(ServiceConfigurationError, match="Radio knows no"):
+                service.emit_event("said_hello", {}, **option)
+
+        radio.emit_event = lambda *args, **kwargs: gevent.sleep(10 * LIMIT)  # type: ignore
         with pytest.raises(EventNotDelivered, match=r"not sent within 0\.05 s"):
             service.emit_event("said_hello", {}, timeout=0.05)
-        assert time.monotonic() - began < LIMIT / 2
-
-
-@pytest.mark.parametrize("option", [{"delay": 30}, {"key": "k"}])
-def test_what_four_methods_cannot_do_is_refused_rather_than_lost(option: Any) -> None:
-    with (
-        running_service(Heard(Radio())) as service,
-        pytest.raises(ServiceConfigurationError, match="Radio knows no"),
-    ):
-        service.emit_event("said_hello", {}, **option)
 
 
 @pytest.mark.parametrize("option", [{"scope": "instance"}, {"idempotent": False}])
@@ -183,11 +165,19 @@ def test_one_bad_event_of_several_keeps_all_of_them_back(line: Line) -> None:
     assert line.envelopes == []
 
 
-def test_a_service_without_a_transport_says_how_to_set_one(make_client: Any) -> None:
+def test_a_service_without_a_transport_says_how_to_set_one() -> None:
     with pytest.raises(ServiceConfigurationError, match=r"no event transport .* set event_transp"):
         Heard().emit_event("a", 1)
     with pytest.raises(ServiceConfigurationError, match="no event transport is configured"):
         Heard().emit_events([("a", 1)])
+
+
+@pytest.mark.parametrize("transports", [0, 1])
+def test_a_failed_emit_is_an_internal_error_for_the_caller(line: Line, transports: int) -> None:
+    line.before_sending = fail(EventNotDelivered("not confirmed"))
+    service = Heard(*[line][:transports])
+    with ServiceClient(service) as client, pytest.raises(InternalError):
+        client.call("emit", "a", 1)
 
 
 # From where one may emit
@@ -240,26 +230,19 @@ def test_a_service_that_was_not_started_may_emit_and_be_started_later(line: Line
 # Several transports
 
 
-def test_an_event_goes_out_through_all_transports_under_one_id() -> None:
-    lines = [Line("first"), Line("second")]
-    with running_service(Heard(*lines)) as service:
-        event_id = service.emit_event("a", 1)
-
-    assert [[e.id for e in line.envelopes] for line in lines] == [[event_id]] * 2
-
-
 def test_all_transports_are_tried_and_those_that_failed_are_named() -> None:
     lines = [Line("first"), Line("second"), Line("third")]
-    lines[0].before_sending = fail(EventNotDelivered("not confirmed within 1 s"))
-    lines[1].before_sending = fail(EventNotDelivered("second: connection refused"))
-    with (
-        running_service(Heard(*lines)) as service,
-        pytest.raises(EventNotDelivered) as caught,
-    ):
-        service.emit_event("a", 1)
+    with running_service(Heard(*lines)) as service:
+        event_id = service.emit_event("a", 1)
+        assert [[e.id for e in line.envelopes] for line in lines] == [[event_id]] * 3
+
+        lines[0].before_sending = fail(EventNotDelivered("not confirmed within 1 s"))
+        lines[1].before_sending = fail(EventNotDelivered("second: connection refused"))
+        with pytest.raises(EventNotDelivered) as caught:
+            service.emit_event("a", 1)
 
     assert str(caught.value) == "first: not confirmed within 1 s; second: connection refused"
-    assert [len(line.envelopes) for line in lines] == [0, 0, 1]
+    assert [len(line.envelopes) for line in lines] == [1, 1, 2]
 
 
 def test_what_one_of_several_transports_cannot_do_is_a_mistake_in_the_program() -> None:
@@ -349,10 +332,3 @@ def test_a_service_tells_its_transports_and_the_events_that_it_handles() -> None
         "b": None,
     }
     assert service.get_current_configuration()["event"] == {"event_transports": ["x"]}
-
-
-def test_a_failed_emit_is_an_internal_error_for_the_caller(line: Line) -> None:
-    line.before_sending = fail(EventNotDelivered("not confirmed"))
-    with ServiceClient(Heard(line)) as client, pytest.raises(RpcError) as caught:
-        client.call("emit", "a", 1)
-    assert caught.value.code == -32603

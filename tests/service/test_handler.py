@@ -114,30 +114,14 @@ def cookies_of(reply: HttpReply) -> dict[str, str]:
 def test_a_method_sees_the_request(client: ServiceClient) -> None:
     reply = post(client, ("look", ["x-thing"]), **{"X-Thing": "value", "Cookie": "a=b; c=d"})
 
-    assert json.loads(reply.body)["result"] == [
-        "value",
-        "b",
-        "default",
-        "127.0.0.1",
-        "POST",
-        "/api",
-        True,
-    ]
-
-
-def test_current_user_is_what_authentication_returned(client: ServiceClient) -> None:
+    seen = json.loads(reply.body)["result"]
+    assert seen == ["value", "b", "default", "127.0.0.1", "POST", "/api", True]
+    # And whom authentication has returned.
     assert json.loads(post(client, ("user", []), User="ada").body)["result"] == "ada"
     assert json.loads(post(client, ("user", [])).body)["result"] is None
 
 
 # The reply
-
-
-def test_a_method_adds_headers(client: ServiceClient) -> None:
-    reply = post(client, ("header", ["X-Thing", "é~"]))
-
-    assert reply.status == 200
-    assert reply.headers["X-Thing"] == "é~"
 
 
 @pytest.mark.parametrize(
@@ -170,20 +154,25 @@ def test_a_header_that_http_cannot_carry_fails_the_call_and_not_the_reply(
     assert "Evil" not in reply.headers
 
 
-def test_headers_of_a_notification_are_sent_too(client: ServiceClient) -> None:
-    body = b'{"jsonrpc":"2.0","method":"header","params":["X-Thing","1"]}'
-    reply = client.post(body)
-
+def test_a_method_adds_headers(client: ServiceClient) -> None:
+    """Also to the reply to a notification."""
+    reply = post(client, ("header", ["X-Thing", "é~"]))
+    assert (reply.status, reply.headers["X-Thing"]) == (200, "é~")
+    reply = client.post(b'{"jsonrpc":"2.0","method":"header","params":["X-Thing","1"]}')
     assert (reply.status, reply.headers["X-Thing"]) == (204, "1")
 
 
 def test_a_method_sets_cookies_that_scripts_cannot_read(client: ServiceClient) -> None:
+    """And takes them back."""
     reply = post(client, ("cookie", ["name", "é; b", {}]))
-
     assert cookies_of(reply) == {"name": "é; b"}
     (text,) = reply.headers.get_all("Set-Cookie")
     assert "HttpOnly" in text
     assert "SameSite=Lax" in text
+
+    (text,) = post(client, ("forget", ["name"])).headers.get_all("Set-Cookie")
+    assert text.startswith("name=;")
+    assert "Max-Age=0" in text
 
 
 def test_options_of_a_cookie(client: ServiceClient) -> None:
@@ -197,13 +186,6 @@ def test_options_of_a_cookie(client: ServiceClient) -> None:
         "SameSite=Strict",
         "Path=/x",
     }
-
-
-def test_a_cookie_can_be_taken_back(client: ServiceClient) -> None:
-    (text,) = post(client, ("forget", ["name"])).headers.get_all("Set-Cookie")
-
-    assert text.startswith("name=;")
-    assert "Max-Age=0" in text
 
 
 # Signed cookies
@@ -222,26 +204,19 @@ def test_a_forged_moved_or_missing_signed_cookie_is_not_believed(client: Service
     other = Service()
     other.secret_key = "another key"
 
-    def read(cookie: str, of: ServiceClient = client) -> Any:
-        return json.loads(post(of, ("unsign", ["session"]), Cookie=cookie).body)["result"]
+    def read(cookie: str, *max_age: float | None, of: ServiceClient = client) -> Any:
+        reply = post(of, ("unsign", ["session", *max_age]), Cookie=cookie)
+        return json.loads(reply.body)["result"]
 
-    assert read(f"session={signed}") == "ada"
+    assert read(f"session={signed}") == read(f"session={signed}", None) == "ada"
+    assert read(f"session={signed}", -1) == "forged"  # it is too old
     for text in ("ada", signed[:-1], signed[1:], signed + "x", "", "." * 10, "x" * 100_000, "é"):
         assert read(f"session={text}") == "forged"
     assert read(f"other={signed}") == "forged"
     assert read("") == "forged"
-    assert read(f"session={signed}", ServiceClient(other)) == "forged"
+    assert read(f"session={signed}", of=ServiceClient(other)) == "forged"
     moved = cookies_of(post(client, ("sign", ["other", "ada"])))["other"]
     assert read(f"session={moved}") == "forged"
-
-
-def test_a_signed_cookie_can_be_too_old(client: ServiceClient) -> None:
-    signed = cookies_of(post(client, ("sign", ["session", "ada"])))["session"]
-    reply = post(client, ("unsign", ["session", -1]), Cookie=f"session={signed}")
-
-    assert json.loads(reply.body)["result"] == "forged"
-    reply = post(client, ("unsign", ["session", None]), Cookie=f"session={signed}")
-    assert json.loads(reply.body)["result"] == "ada"
 
 
 @pytest.mark.parametrize("call", [("sign", ["session", 1]), ("unsign", ["session"])])
@@ -259,24 +234,14 @@ def test_signed_cookies_need_a_key_and_the_log_says_so(
 
 
 def test_items_of_a_batch_share_one_reply(client: ServiceClient) -> None:
-    reply = post(
-        client,
-        ("cookie", ["a", "1", {}]),
-        ("header", ["X-Thing", "2"]),
-        ("cookie", ["b", "3", {}]),
-        ("look", ["User"]),
-        User="ada",
-    )
+    """And none of it is in the next reply."""
+    cookies = [("cookie", ["a", "1", {}]), ("cookie", ["b", "3", {}])]
+    reply = post(client, *cookies, ("header", ["X-Thing", "2"]), ("look", ["User"]), User="ada")
 
     assert cookies_of(reply) == {"a": "1", "b": "3"}
     assert reply.headers["X-Thing"] == "2"
     assert json.loads(reply.body)[3]["result"][0] == "ada"
-
-
-def test_what_one_reply_was_given_is_not_in_the_next(client: ServiceClient) -> None:
-    post(client, ("cookie", ["a", "1", {}]), ("header", ["X-Thing", "2"]))
     reply = post(client, ("add", [1, 2]))
-
     assert "Set-Cookie" not in reply.headers
     assert "X-Thing" not in reply.headers
 
@@ -284,24 +249,17 @@ def test_what_one_reply_was_given_is_not_in_the_next(client: ServiceClient) -> N
 # The steps of a call
 
 
-def test_a_method_may_write_its_response_itself(client: ServiceClient) -> None:
-    assert json.loads(post(client, ("write", [{"own": 1}])).body) == {
-        "jsonrpc": "2.0",
-        "result": {"own": 1},
-        "id": "mine",
-    }
-
-
-def test_one_response_per_call(client: ServiceClient, caplog: pytest.LogCaptureFixture) -> None:
-    assert b"-32603" in post(client, ("write", [1, 2])).body
-    assert "was written already" in caplog.text
+def test_a_method_may_write_its_response_itself(
+    client: ServiceClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One JsonRpcResponse for each call."""
+    answer = json.loads(post(client, ("write", [{"own": 1}])).body)
+    assert answer == {"jsonrpc": "2.0", "result": {"own": 1}, "id": "mine"}
     answers = json.loads(post(client, ("write", [1]), ("write", [2])).body)
     assert [answer["result"] for answer in answers] == [1, 2]
 
-
-def test_a_response_is_a_jsonrpcresponse(
-    client: ServiceClient, caplog: pytest.LogCaptureFixture
-) -> None:
+    assert b"-32603" in post(client, ("write", [1, 2])).body
+    assert "was written already" in caplog.text
     assert b"-32603" in post(client, ("write_wrongly", [])).body
     assert "expected a JsonRpcResponse, got a dict" in caplog.text
 

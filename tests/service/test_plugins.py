@@ -57,7 +57,10 @@ def with_plugins(*plugins: BasePlugin) -> MicroService:
 
 def test_a_plugin_sees_the_life_of_its_service() -> None:
     watcher = Watcher()
-    with ServiceClient(with_plugins(watcher)) as client:
+    service = with_plugins(watcher)
+    assert watcher.microservice is service
+    assert service.get_plugin("watcher") is watcher
+    with ServiceClient(service) as client:
         assert client.call("divide", 4, 2) == 2
         with pytest.raises(gemstone_sync.InvalidParams):
             client.call("divide", 4)
@@ -75,15 +78,8 @@ def test_a_plugin_sees_the_life_of_its_service() -> None:
     ]
 
 
-def test_a_plugin_knows_its_service() -> None:
-    watcher = Watcher()
-    service = with_plugins(watcher)
-
-    assert watcher.microservice is service
-    assert service.get_plugin("watcher") is watcher
-
-
-def test_plugins_are_asked_in_their_order() -> None:
+def test_plugins_are_asked_in_their_order(caplog: pytest.LogCaptureFixture) -> None:
+    """One with no hooks but those of the base class does nothing."""
     log = []
 
     class Ordered(BasePlugin):
@@ -93,8 +89,12 @@ def test_plugins_are_asked_in_their_order() -> None:
         def on_method_call(self, jsonrpc_request: Any) -> None:
             log.append(self.name)
 
-    ServiceClient(with_plugins(Ordered("b"), Ordered("a"))).call("divide", 1, 1)
+    silent: Any = type("Silent", (BasePlugin,), {"name": "silent"})()
+    plugins = (Ordered("b"), silent, Ordered("a"), Watcher())
+    with caplog.at_level(logging.WARNING), ServiceClient(with_plugins(*plugins)) as client:
+        client.call("divide", 1, 1)
     assert log == ["b", "a"]
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -119,22 +119,23 @@ def test_a_plugin_that_raises_is_logged_and_harms_nothing(
     assert "Traceback" in caplog.text
 
 
-def test_a_plugin_without_a_name_is_refused() -> None:
-    class Nameless(BasePlugin):
-        pass
-
-    with pytest.raises(PluginError, match="Nameless has no name: set its `name`"):
-        with_plugins(Nameless())
-    with pytest.raises(PluginError, match="has no name"):
-        with_plugins().register_plugin(Nameless())
+class Nameless(BasePlugin):
+    """Has only the hooks of the base class."""
 
 
-def test_two_plugins_of_one_name_are_refused() -> None:
-    with pytest.raises(PluginError, match="two plugins have the name 'watcher'"):
-        with_plugins(Watcher(), Watcher())
-    service = with_plugins(Watcher())
-    with pytest.raises(PluginError, match="'watcher'"):
-        service.register_plugin(Watcher())
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (None, Nameless, "Nameless has no name: set its `name`"),
+        (Watcher, Watcher, "two plugins have the name 'watcher'"),
+    ],
+)
+def test_a_plugin_without_a_name_of_its_own_is_refused(first: Any, second: Any, told: str) -> None:
+    already = [first()] if first else []
+    with pytest.raises(PluginError, match=told):
+        with_plugins(*already, second())
+    with pytest.raises(PluginError, match=told):
+        with_plugins(*already).register_plugin(second())
 
 
 def test_a_plugin_can_be_registered_until_the_service_is_made() -> None:
@@ -154,12 +155,3 @@ def test_a_plugin_that_is_not_there_is_an_error_that_lists_those_that_are() -> N
         with_plugins(Watcher()).get_plugin("x")
     with pytest.raises(PluginError, match="registered: none"):
         with_plugins().get_plugin("x")
-
-
-def test_a_plugin_with_the_base_hooks_only_does_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    silent: Any = type("Silent", (BasePlugin,), {"name": "silent"})()
-    service = with_plugins(silent, Watcher())
-    with caplog.at_level(logging.WARNING), ServiceClient(service) as client:
-        client.call("divide", 1, 1)
-
-    assert not caplog.records
