@@ -38,19 +38,15 @@ def test_codes_and_messages(name: str) -> None:
     assert str(error) == error.message
 
 
-def test_every_exception_has_the_one_root() -> None:
-    raised = [getattr(errors, name) for name in errors.__all__ if name.lower() != "unset"]
-
-    assert all(issubclass(cls, GemstoneError) for cls in raised)
-
-
-def test_the_tree_in_the_docstring_is_complete() -> None:
-    for name in errors.__all__:
-        assert name.lower() == "unset" or name in (errors.__doc__ or "")
+def test_every_exception_has_the_one_root_and_is_in_the_tree_of_the_docstring() -> None:
+    for name in set(errors.__all__) - {"UNSET", "Unset"}:
+        assert issubclass(getattr(errors, name), GemstoneError)
+        assert name in (errors.__doc__ or "")
 
 
 def test_an_rpc_error_has_the_server_errors_code_unless_given() -> None:
     assert (RpcError("no").code, RpcError("no", code=7).code) == (-32000, 7)
+    assert errors.ServerOverloaded(retry_after=2.5).retry_after == 2.5
 
 
 def test_a_subclass_may_set_code_and_message_for_its_instances() -> None:
@@ -62,12 +58,9 @@ def test_a_subclass_may_set_code_and_message_for_its_instances() -> None:
     assert (OutOfStock.code, OutOfStock.message) == (1001, "Out of stock")
 
 
-@pytest.mark.parametrize("data", [None, 0, False, "", [], {}])
-def test_falsy_data_is_data(data: object) -> None:
-    assert RpcError("x", data=data).data == data
-
-
-def test_data_left_out_is_unset() -> None:
+def test_falsy_data_is_data_and_data_left_out_is_unset() -> None:
+    for data in (None, 0, False, "", [], {}):
+        assert RpcError("x", data=data).data == data
     assert RpcError("x").data is UNSET
 
 
@@ -79,10 +72,7 @@ def test_a_code_that_is_no_int_is_refused_where_it_is_written(code: object) -> N
     Wrong.code = code  # type: ignore[assignment]
     with pytest.raises(TypeError, match="an error code is an int"):
         Wrong("x")
-
-
-def test_the_message_is_positional_and_the_rest_named() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError):  # the message is positional, and the rest is named
         RpcError("x", 5)  # type: ignore[misc]
 
 
@@ -100,10 +90,6 @@ def test_an_error_survives_being_copied(again: object) -> None:
     assert (error.code, error.message, error.data) == (5, "None left", {"left": 0})
 
 
-def test_overload_says_when_to_come_back() -> None:
-    assert errors.ServerOverloaded(retry_after=2.5).retry_after == 2.5
-
-
 # UNSET
 
 
@@ -112,8 +98,5 @@ def test_unset_is_one_object_distinct_from_none() -> None:
     assert copy.deepcopy(UNSET) is UNSET
     assert pickle.loads(pickle.dumps(UNSET)) is UNSET
     assert repr(UNSET) == "UNSET"
-
-
-def test_unset_refuses_truth_value_tests() -> None:
     with pytest.raises(TypeError, match="is UNSET"):
         bool(UNSET)

@@ -1,6 +1,5 @@
 """running_service and the pytest plugin, in a patched process and in one that is not."""
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import requests
 import gemstone_sync
 from gemstone_sync import MicroService
 from gemstone_sync.testing import ServiceClient, running_service
-
-LIMIT = 10
+from tests.support.http import refuses_connections
+from tests.support.waiting import LIMIT
 
 
 class Service(MicroService):
@@ -35,20 +34,19 @@ def post(service: MicroService, method: str, *params: Any) -> Any:
     return requests.post(service.url, json=call, timeout=LIMIT).json()["result"]
 
 
-def refuses_connections(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=LIMIT).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 # patched
 
 
 def test_a_class_or_an_instance_runs_on_a_free_port_and_is_stopped() -> None:
+    """Attributes are set before the start."""
     instance = Service()
-    with running_service(Service) as first, running_service(instance) as second:
+    with (
+        running_service(Service) as first,
+        running_service(instance) as second,
+        running_service(Service, greeting="hi", endpoint="/rpc") as third,
+    ):
+        assert third.url.endswith("/rpc")
+        assert post(third, "greet", "a") == "hi a"
         assert second is instance
         assert first.port != second.port
         assert 0 not in (first.port, second.port)
@@ -57,14 +55,7 @@ def test_a_class_or_an_instance_runs_on_a_free_port_and_is_stopped() -> None:
 
     assert refuses_connections(first.port)
     assert instance.log == ("stopped",)
-    assert (Service.port, Service.log) == (8000, ())
-
-
-def test_attributes_are_set_before_the_start() -> None:
-    with running_service(Service, greeting="hi", endpoint="/rpc") as service:
-        assert service.url.endswith("/rpc")
-        assert post(service, "greet", "a") == "hi a"
-    assert Service.greeting == "hello"
+    assert (Service.port, Service.log, Service.greeting) == (8000, (), "hello")
 
 
 def test_an_attribute_that_does_not_exist_is_a_mistake() -> None:
@@ -92,13 +83,10 @@ def test_a_start_that_fails_is_raised_and_nothing_listens() -> None:
     with pytest.raises(ConnectionError, match="no database"), running_service(service):
         pytest.fail("entered")
     assert refuses_connections(service.port)
-
-
-def test_a_port_that_is_taken_is_raised() -> None:
     with (
-        running_service(Service) as service,
-        pytest.raises(gemstone_sync.ServiceStartError, match=str(service.port)),
-        running_service(Service, port=service.port),
+        running_service(Service) as taken,
+        pytest.raises(gemstone_sync.ServiceStartError, match=str(taken.port)),
+        running_service(Service, port=taken.port),
     ):
         pytest.fail("entered")
 
@@ -151,6 +139,20 @@ try:
         raise KeyError("from the block")
 except KeyError:
     print("raised")
+
+from gemstone_sync.testing import event_waiter
+
+class Hearing(Service):
+    event_transports = [gemstone_sync.MemoryEventTransport()]
+
+    @gemstone_sync.event_handler("said_hello")
+    def on_hello(self, body):
+        self.emit_event("heard", body)
+
+with running_service(Hearing) as service, event_waiter(service, "heard") as waiter:
+    service.emit_event("said_hello", "world")
+    print("heard", waiter.wait())
+assert not gemstone_sync.concurrency.is_patched()
 """
 
 
@@ -160,9 +162,9 @@ def test_in_a_process_that_is_not_patched_the_service_has_a_thread_of_its_own(
     done = run_python(UNPATCHED, GEMSTONE_MONKEY_PATCH="0")
 
     assert done.returncode == 0, done.stderr
-    refused, raised = done.stdout.splitlines()
+    refused, raised, heard = done.stdout.splitlines()
     assert refused.startswith("refused: cannot listen on no.such.host.invalid")
-    assert raised == "raised"
+    assert (raised, heard) == ("raised", "heard world")
 
 
 # The pytest plugin
@@ -225,6 +227,7 @@ def test_the_service_was_stopped():
 """
 
 
+@pytest.mark.slow  # a pytest of its own
 @pytest.mark.parametrize(
     ("options", "environment", "patched"),
     [
@@ -251,9 +254,13 @@ def test_the_plugin_gives_both_as_fixtures_and_patches_only_when_asked(
     assert "5 passed" in done.stdout
 
 
-def test_the_fixtures_are_listed_with_what_they_do(
-    run_python: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_both_are_fixtures(service_client: Any, running_service: Any) -> None:
+    assert service_client(Service).call("greet", "a") == "hello a"
+    assert post(running_service(Service, greeting="hi"), "greet", "a") == "hi a"
+
+
+@pytest.mark.slow  # a pytest of its own
+def test_the_fixtures_are_listed_with_what_they_do(run_python: Callable[..., Any]) -> None:
     done = run_python("import sys, pytest; sys.exit(pytest.main(['--fixtures', '-q']))")
 
     assert "service_client" in done.stdout
