@@ -12,7 +12,6 @@ Here the services listen on free ports; those in a README stand for them.
 """
 
 import contextlib
-import http.client
 import os
 import re
 import shutil
@@ -25,11 +24,15 @@ from typing import NamedTuple
 
 import pytest
 
+from .support.http import JSON, exchange, message
 from .support.rabbitmq import shared_rabbitmq
 from .support.waiting import LIMIT, wait_until
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 EXAMPLES = sorted(FOLDER.glob("[0-9][0-9]_*/"))
+
+#: Those whose README starts so many processes that it takes seconds.
+LONG = {"06_client", "07_discovery", "08_events", "09_work_queue", "10_configuration"}
 
 START = "python service.py"
 #: Where the examples look for a registry, unless at the port that their README names.
@@ -165,7 +168,11 @@ def output_of(command: str, folder: Path) -> str:
     return done.stdout.decode().replace("\r\n", "\n").rstrip("\n")
 
 
-@each_example
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(e, marks=[pytest.mark.slow] if e.name in LONG else []) for e in EXAMPLES],
+    ids=lambda folder: folder.name,
+)
 def test_the_readme_is_what_one_sees(
     example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +180,7 @@ def test_the_readme_is_what_one_sees(
     follow_the_readme(example, tmp_path, monkeypatch)
 
 
+@pytest.mark.slow  # the same again, many processes
 @pytest.mark.parametrize("example", ["08_events", "09_work_queue"])
 def test_events_are_the_same_over_rabbitmq(
     example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -210,6 +218,8 @@ def follow_the_readme(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
             for line in step.seen:
                 pattern = pattern_of(replaced(line, ports))
                 wait_until(lambda p=pattern: p.search(services[-1].log), line)
+        if example.name == "05_web_app":
+            check_pages(services[-1].port)
         for service in reversed(services):
             service.interrupt()
         logs = [service.log for service in services]
@@ -251,16 +261,11 @@ def test_every_directory_is_an_example_with_a_number_of_its_own() -> None:
 
 @each_example
 def test_an_example_has_a_readme_of_commands_and_answers(example: Path) -> None:
-    assert (example / "README.md").is_file()
-    blocks = blocks_of(example / "README.md")
-    going_on, steps = split(steps_of(blocks))
+    """And it names every program of the example."""
+    text = (example / "README.md").read_text()
+    going_on, steps = split(steps_of(blocks_of(example / "README.md")))
     assert going_on, "the service's first line follows its command"
     assert any(step.output for step in steps)
-
-
-@each_example
-def test_a_readme_names_every_program_of_its_example(example: Path) -> None:
-    text = (example / "README.md").read_text()
     assert [path.name for path in example.glob("*.py") if path.name not in text] == []
 
 
@@ -284,62 +289,44 @@ if __name__ == '__main__':
 """
 DOCUMENT_CALL = b'{"jsonrpc": "2.0","id": 1,"method": "say_hello","params": {"name": "world"}}'
 DOCUMENT_ANSWER = b'{"result": "hello world", "error": null, "jsonrpc": "2.0", "id": 1}'
-STRICT_ANSWER = b'{"jsonrpc":"2.0","result":"hello world","id":1}'
-
-HELLO_WORLD = FOLDER / "01_hello_world"
+STRICT_ANSWER = '{"jsonrpc":"2.0","result":"hello world","id":1}'
+WIRE_FORMAT = '    wire_format = "gemstone"'
 
 
 def http_exchange(port: int, verb: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("localhost", port, timeout=LIMIT)
-    with contextlib.closing(connection):
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        connection.request(verb, path, body, headers)
-        reply = connection.getresponse()
-        return reply.status, reply.read()
+    reply = exchange(port, message(verb, path, JSON if body else {}, body))
+    return reply.status, reply.body
 
 
-@pytest.mark.parametrize("source", ["document", "example"])
-@pytest.mark.parametrize(
-    ("wire_format", "answer"), [("jsonrpc", STRICT_ANSWER), ("gemstone", DOCUMENT_ANSWER)]
-)
-def test_hello_world_answers_the_call_of_the_document(
-    source: str, wire_format: str, answer: bytes, tmp_path: Path
-) -> None:
-    if source == "document":
-        program = DOCUMENT_PROGRAM.replace("import gemstone", "import gemstone_sync as gemstone", 1)
-    else:
-        program = (HELLO_WORLD / "service.py").read_text()
-    if wire_format != "jsonrpc":
-        port = "    port = 8000\n"
-        assert port in program
-        program = program.replace(port, f'{port}    wire_format = "{wire_format}"\n')
-    script = tmp_path / "hello_world.py"
-    script.write_text(program)
+def test_the_program_of_the_document_answers_its_call(tmp_path: Path) -> None:
+    """With the line that the README of hello world shows: byte for byte."""
+    readme = FOLDER / "01_hello_world" / "README.md"
+    assert blocks_of(readme)[-2:] == [
+        Block("python", WIRE_FORMAT),
+        Block("json", DOCUMENT_ANSWER.decode()),
+    ]
+    assert STRICT_ANSWER in steps_of(blocks_of(readme))[1].output.splitlines()
 
-    with running(f"python {script.name}", tmp_path, tmp_path / "log.txt") as service:
-        assert http_exchange(service.port, "POST", "/api", DOCUMENT_CALL) == (200, answer)
+    program = DOCUMENT_PROGRAM.replace("import gemstone", "import gemstone_sync as gemstone", 1)
+    port = "    port = 8000\n"
+    (tmp_path / "hello_world.py").write_text(program.replace(port, f"{port}{WIRE_FORMAT}\n"))
+    with running("python hello_world.py", tmp_path, tmp_path / "log.txt") as service:
+        answer = http_exchange(service.port, "POST", "/api", DOCUMENT_CALL)
+        assert answer == (200, DOCUMENT_ANSWER)
         service.interrupt()
-
-
-def test_the_readme_of_hello_world_shows_both_answers() -> None:
-    blocks = blocks_of(HELLO_WORLD / "README.md")
-    assert blocks[-2] == Block("python", '    wire_format = "gemstone"')
-    assert blocks[-1] == Block("json", DOCUMENT_ANSWER.decode())
-    assert STRICT_ANSWER.decode() in steps_of(blocks)[1].output.splitlines()
 
 
 # 05: the web application
 
 
-def test_everything_that_the_pages_refer_to_is_there(tmp_path: Path) -> None:
-    with running(START, FOLDER / "05_web_app", tmp_path / "log.txt") as service:
-        seen: set[str] = set()
-        left = {"/"}
-        while left:
-            path = left.pop()
-            seen.add(path)
-            status, body = http_exchange(service.port, "GET", path)
-            assert status == 200, path
-            left |= set(re.findall(r'(?:href|src)="(/[^"]*)"', body.decode())) - seen
-        service.interrupt()
+def check_pages(port: int) -> None:
+    """Everything that its pages refer to is there."""
+    seen: set[str] = set()
+    left = {"/"}
+    while left:
+        path = left.pop()
+        seen.add(path)
+        status, body = http_exchange(port, "GET", path)
+        assert status == 200, path
+        left |= set(re.findall(r'(?:href|src)="(/[^"]*)"', body.decode())) - seen
     assert seen == {"/", "/help/", "/notes.txt", "/static/notebook.js", "/static/style.css"}

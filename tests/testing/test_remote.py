@@ -32,7 +32,6 @@ from gemstone_sync import (
     as_completed,
 )
 from gemstone_sync.testing import FakeRemoteService, InProcessAdapter
-from tests.client.faults import LAG
 from tests.support.waiting import LIMIT
 
 
@@ -344,7 +343,9 @@ def test_who_calls(connect: Any, authentication: Any, let_in: bool) -> None:
 
 def test_the_deadline_goes_along_and_holds(connect: Any) -> None:
     client = connect(timeout=5, total_timeout=5)
-    assert 1000 < int(client.methods.header("X-Gemstone-Deadline")) <= 5000 + LAG
+    assert (
+        1000 < int(client.methods.header("X-Gemstone-Deadline")) <= 5250
+    )  # the service may take 250 ms longer
     with pytest.raises(DeadlineExceeded):
         client.with_options(timeout=0.05).methods.slow()
 
