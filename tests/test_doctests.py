@@ -13,12 +13,12 @@ MODULES = sorted(
 )
 
 
-def test_the_package_was_found() -> None:
+def test_the_package_was_found():
     assert {"gemstone_sync.errors", "gemstone_sync.service.microservice"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("name", ["gemstone_sync", *MODULES])
-def test_examples_of(name: str) -> None:
+def test_examples_of(name):
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     outcome = doctest.testmod(importlib.import_module(name), optionflags=options)
     assert outcome.failed == 0

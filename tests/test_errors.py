@@ -30,7 +30,7 @@ class OutOfStock(RpcError):
 
 
 @pytest.mark.parametrize("name", CODES)
-def test_codes_and_messages(name: str) -> None:
+def test_codes_and_messages(name):
     error = getattr(errors, name)()
 
     assert isinstance(error, RpcError)
@@ -38,18 +38,18 @@ def test_codes_and_messages(name: str) -> None:
     assert str(error) == error.message
 
 
-def test_every_exception_has_the_one_root_and_is_in_the_tree_of_the_docstring() -> None:
+def test_every_exception_has_the_one_root_and_is_in_the_tree_of_the_docstring():
     for name in set(errors.__all__) - {"UNSET", "Unset"}:
         assert issubclass(getattr(errors, name), GemstoneError)
         assert name in (errors.__doc__ or "")
 
 
-def test_an_rpc_error_has_the_server_errors_code_unless_given() -> None:
+def test_an_rpc_error_has_the_server_errors_code_unless_given():
     assert (RpcError("no").code, RpcError("no", code=7).code) == (-32000, 7)
     assert errors.ServerOverloaded(retry_after=2.5).retry_after == 2.5
 
 
-def test_a_subclass_may_set_code_and_message_for_its_instances() -> None:
+def test_a_subclass_may_set_code_and_message_for_its_instances():
     error = OutOfStock()
 
     assert (error.code, error.message, error.data) == (1001, "Out of stock", UNSET)
@@ -58,25 +58,25 @@ def test_a_subclass_may_set_code_and_message_for_its_instances() -> None:
     assert (OutOfStock.code, OutOfStock.message) == (1001, "Out of stock")
 
 
-def test_falsy_data_is_data_and_data_left_out_is_unset() -> None:
+def test_falsy_data_is_data_and_data_left_out_is_unset():
     for data in (None, 0, False, "", [], {}):
         assert RpcError("x", data=data).data == data
     assert RpcError("x").data is UNSET
 
 
 @pytest.mark.parametrize("code", ["1", 1.0, None, True])
-def test_a_code_that_is_no_int_is_refused_where_it_is_written(code: object) -> None:
+def test_a_code_that_is_no_int_is_refused_where_it_is_written(code):
     class Wrong(RpcError):
         pass
 
-    Wrong.code = code  # type: ignore[assignment]
+    Wrong.code = code
     with pytest.raises(TypeError, match="an error code is an int"):
         Wrong("x")
     with pytest.raises(TypeError):  # the message is positional, and the rest is named
-        RpcError("x", 5)  # type: ignore[misc]
+        RpcError("x", 5)
 
 
-def test_repr_shows_what_travels() -> None:
+def test_repr_shows_what_travels():
     assert repr(OutOfStock(data=None)) == "OutOfStock('Out of stock', code=1001, data=None)"
     assert repr(OutOfStock()) == "OutOfStock('Out of stock', code=1001)"
 
@@ -84,8 +84,8 @@ def test_repr_shows_what_travels() -> None:
 @pytest.mark.parametrize(
     "again", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))]
 )
-def test_an_error_survives_being_copied(again: object) -> None:
-    error = again(OutOfStock("None left", code=5, data={"left": 0}))  # type: ignore[operator]
+def test_an_error_survives_being_copied(again):
+    error = again(OutOfStock("None left", code=5, data={"left": 0}))
 
     assert (error.code, error.message, error.data) == (5, "None left", {"left": 0})
 
@@ -93,7 +93,7 @@ def test_an_error_survives_being_copied(again: object) -> None:
 # UNSET
 
 
-def test_unset_is_one_object_distinct_from_none() -> None:
+def test_unset_is_one_object_distinct_from_none():
     assert UNSET is not None
     assert copy.deepcopy(UNSET) is UNSET
     assert pickle.loads(pickle.dumps(UNSET)) is UNSET

@@ -173,18 +173,14 @@ def output_of(command: str, folder: Path) -> str:
     [pytest.param(e, marks=[pytest.mark.slow] if e.name in LONG else []) for e in EXAMPLES],
     ids=lambda folder: folder.name,
 )
-def test_the_readme_is_what_one_sees(
-    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_readme_is_what_one_sees(example, tmp_path, monkeypatch):
     monkeypatch.setenv("EVENTS_URL", str(tmp_path / "events.db"))
     follow_the_readme(example, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow  # the same again, many processes
 @pytest.mark.parametrize("example", ["08_events", "09_work_queue"])
-def test_events_are_the_same_over_rabbitmq(
-    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_events_are_the_same_over_rabbitmq(example, tmp_path, monkeypatch):
     with shared_rabbitmq() as rabbitmq:
         monkeypatch.setenv("EVENTS_URL", rabbitmq.url)
         monkeypatch.setenv("EVENTS_APPLICATION", rabbitmq.new_application())
@@ -253,14 +249,14 @@ def check_logs(blocks: list[Block], logs: list[str], ports: dict[str, str]) -> N
 # Every example has what its reader needs
 
 
-def test_every_directory_is_an_example_with_a_number_of_its_own() -> None:
+def test_every_directory_is_an_example_with_a_number_of_its_own():
     directories = {path for path in FOLDER.iterdir() if path.is_dir() and path.name[0] not in "._"}
     assert directories == set(EXAMPLES)
     assert len({folder.name[:2] for folder in EXAMPLES}) == len(EXAMPLES) >= 5
 
 
 @each_example
-def test_an_example_has_a_readme_of_commands_and_answers(example: Path) -> None:
+def test_an_example_has_a_readme_of_commands_and_answers(example):
     """And it names every program of the example."""
     text = (example / "README.md").read_text()
     going_on, steps = split(steps_of(blocks_of(example / "README.md")))
@@ -298,7 +294,7 @@ def http_exchange(port: int, verb: str, path: str, body: bytes | None = None) ->
     return reply.status, reply.body
 
 
-def test_the_program_of_the_document_answers_its_call(tmp_path: Path) -> None:
+def test_the_program_of_the_document_answers_its_call(tmp_path):
     """With the line that the README of hello world shows: byte for byte."""
     readme = FOLDER / "01_hello_world" / "README.md"
     assert blocks_of(readme)[-2:] == [

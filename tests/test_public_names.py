@@ -4,7 +4,6 @@ A client program, say a Django site, may import the package and use its errors a
 may change in its process. The first service-side name patches.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -73,12 +72,12 @@ for group in sys.argv[2:]:
 """
 
 
-def test_the_public_names_are_these() -> None:
+def test_the_public_names_are_these():
     assert sorted(gemstone_sync.__all__) == sorted(PUBLIC)
     assert len(set(gemstone_sync.__all__)) == len(gemstone_sync.__all__)
 
 
-def test_each_is_a_documented_thing_and_not_a_module() -> None:
+def test_each_is_a_documented_thing_and_not_a_module():
     namespace: dict[str, Any] = {}
     exec("from gemstone_sync import *", namespace)
     for name in PUBLIC:
@@ -90,20 +89,18 @@ def test_each_is_a_documented_thing_and_not_a_module() -> None:
     assert set(dir(gemstone_sync)) >= PUBLIC
 
 
-def test_a_wrong_name_is_an_attribute_error_that_says_which() -> None:
+def test_a_wrong_name_is_an_attribute_error_that_says_which():
     with pytest.raises(AttributeError, match="MicroServise"):
-        _ = gemstone_sync.MicroServise  # type: ignore[attr-defined]
+        _ = gemstone_sync.MicroServise
     with pytest.raises(AttributeError, match="use JsonRpcHandler"):  # it went with Tornado
-        _ = gemstone_sync.TornadoJsonRpcHandler  # type: ignore[attr-defined]
+        _ = gemstone_sync.TornadoJsonRpcHandler
 
 
-def test_the_version_is_readable() -> None:
+def test_the_version_is_readable():
     assert gemstone_sync.__version__.count(".") == 2
 
 
-def test_only_the_first_service_side_name_patches_the_process(
-    run_python: Callable[..., Any],
-) -> None:
+def test_only_the_first_service_side_name_patches_the_process(run_python):
     """Importing what is below does not, and the environment can opt out."""
     clients = ",".join(sorted(PUBLIC - PATCHING))
     groups = [clients, "MicroService", "exposed_method", "ServiceRegistry", "MicroService=0"]
@@ -115,7 +112,7 @@ def test_only_the_first_service_side_name_patches_the_process(
     ]
 
 
-def test_all_service_side_names_come_from_the_packages_that_patch() -> None:
+def test_all_service_side_names_come_from_the_packages_that_patch():
     packages = ("gemstone_sync.service.", "gemstone_sync.registry.")
     for name in PATCHING:
         assert getattr(gemstone_sync, name).__module__.startswith(packages)

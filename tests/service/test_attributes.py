@@ -31,11 +31,11 @@ DOCUMENTED = {
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
-def test_documented_attributes_have_their_documented_defaults(name: str) -> None:
+def test_documented_attributes_have_their_documented_defaults(name):
     assert getattr(MicroService, name) == DOCUMENTED[name]
 
 
-def test_the_limits_that_keep_a_service_alive_are_on_by_default() -> None:
+def test_the_limits_that_keep_a_service_alive_are_on_by_default():
     assert MicroService.max_parallel_blocking_tasks == 1000
     assert (MicroService.max_waiting_calls, MicroService.max_wait_seconds) == (200, 5.0)
     assert (MicroService.max_batch_size, MicroService.max_hops) == (100, 8)
@@ -44,7 +44,7 @@ def test_the_limits_that_keep_a_service_alive_are_on_by_default() -> None:
     assert MicroService.debug is False
 
 
-def test_the_default_configurables_and_strategies_are_the_documents() -> None:
+def test_the_default_configurables_and_strategies_are_the_documents():
     assert list(map(str, MicroService.configurables)) == [
         "<Configurable name=port>",
         "<Configurable name=host>",
@@ -58,7 +58,7 @@ def test_the_default_configurables_and_strategies_are_the_documents() -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
-def test_a_service_without_a_name_is_refused_when_it_is_made(nothing: Any) -> None:
+def test_a_service_without_a_name_is_refused_when_it_is_made(nothing):
     class Nameless(MicroService):
         name = nothing
 
@@ -66,7 +66,7 @@ def test_a_service_without_a_name_is_refused_when_it_is_made(nothing: Any) -> No
         Nameless()
 
 
-def test_a_constructor_that_forgets_the_base_class_is_told_so() -> None:
+def test_a_constructor_that_forgets_the_base_class_is_told_so():
     class Forgetful(MicroService):
         name = "forgetful"
 
@@ -76,7 +76,7 @@ def test_a_constructor_that_forgets_the_base_class_is_told_so() -> None:
     with pytest.raises(ServiceConfigurationError, match=r"must call super\(\).__init__\(\)"):
         Forgetful().start(block=False)
     with pytest.raises(AttributeError, match="Forgetful' object has no attribute 'wheel'"):
-        _ = Forgetful().wheel  # type: ignore[attr-defined]
+        _ = Forgetful().wheel
 
 
 class Plugin(gemstone_sync.BasePlugin):
@@ -131,9 +131,7 @@ WRONG: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_attribute_is_refused_by_name_before_anything_listens(
-    make_service: Any, name: str
-) -> None:
+def test_a_wrong_attribute_is_refused_by_name_before_anything_listens(make_service, name):
     for value in WRONG[name]:
         with pytest.raises(ServiceConfigurationError) as caught:
             make_service(**{"port": 0, name: value}).start(block=False)
@@ -156,7 +154,7 @@ FINE: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("name", FINE)
-def test_these_are_fine(make_service: Any, name: str) -> None:
+def test_these_are_fine(make_service, name):
     for value in FINE[name]:
         make_service(**{name: value}).app  # noqa: B018
 
@@ -195,7 +193,7 @@ class Shared(MicroService):
     plugins = [Counter()]
 
 
-def test_two_instances_have_modules_and_plugins_of_their_own() -> None:
+def test_two_instances_have_modules_and_plugins_of_their_own():
     first = Shared()
     first.host = "first"
     assert ServiceClient(first).call("add", 1) == [1]
@@ -206,13 +204,13 @@ def test_two_instances_have_modules_and_plugins_of_their_own() -> None:
     assert ServiceClient(first).call("add", 3) == [1, 3]
     assert ServiceClient(first).call("owner") == "first"
     assert ServiceClient(second).call("owner") == "second"
-    assert first.get_plugin("counter").calls == ["add", "add", "owner"]  # type: ignore[attr-defined]
-    assert second.get_plugin("counter").calls == ["add", "owner"]  # type: ignore[attr-defined]
+    assert first.get_plugin("counter").calls == ["add", "add", "owner"]
+    assert second.get_plugin("counter").calls == ["add", "owner"]
     assert first.get_plugin("counter").microservice is first
     assert second.get_plugin("counter").microservice is second
 
 
-def test_whoever_made_a_module_sees_what_it_does() -> None:
+def test_whoever_made_a_module_sees_what_it_does():
     numbers, counter = Numbers(), Counter()
 
     class Mine(MicroService):
@@ -225,7 +223,7 @@ def test_whoever_made_a_module_sees_what_it_does() -> None:
     assert counter.calls == ["add"]
 
 
-def test_a_module_that_cannot_be_copied_says_so_only_when_a_copy_is_needed() -> None:
+def test_a_module_that_cannot_be_copied_says_so_only_when_a_copy_is_needed():
     class Locked(Numbers):
         def __init__(self) -> None:
             super().__init__()
@@ -240,7 +238,7 @@ def test_a_module_that_cannot_be_copied_says_so_only_when_a_copy_is_needed() -> 
         Service().app  # noqa: B018
 
 
-def test_lists_of_the_class_are_never_changed() -> None:
+def test_lists_of_the_class_are_never_changed():
     class Full(MicroService):
         name = "full"
         port = 0
@@ -274,7 +272,7 @@ def test_lists_of_the_class_are_never_changed() -> None:
         Full().get_plugin("other")
 
 
-def test_what_is_set_on_one_instance_stays_there() -> None:
+def test_what_is_set_on_one_instance_stays_there():
     first, second = Shared(), Shared()
     first.wire_format = "gemstone"
     reply = ServiceClient(first).post(b'{"jsonrpc":"2.0","method":"owner","id":1}')
@@ -283,14 +281,14 @@ def test_what_is_set_on_one_instance_stays_there() -> None:
     assert ServiceClient(second).call("owner") == "127.0.0.1"
 
 
-def test_names_of_tornado_say_what_to_use(make_service: Any) -> None:
+def test_names_of_tornado_say_what_to_use(make_service):
     with pytest.raises(ServiceConfigurationError, match="use make_flask_app"):
         make_service().make_tornado_app()
     with pytest.warns(DeprecationWarning, match="io_loop has no meaning"):
         Shared(io_loop=object())
 
 
-def test_the_documents_misspelling_of_the_registries_is_understood(make_service: Any) -> None:
+def test_the_documents_misspelling_of_the_registries_is_understood(make_service):
     with pytest.warns(DeprecationWarning, match="service_registry_urls"):
         service = make_service(service_registries_urls=["http://127.0.0.1:1/api"])
 

@@ -85,9 +85,7 @@ def secret(service: MicroService, **headers: str) -> str:
         (BEARER, {"Authorization": f"bearer {TOKEN}"}),
     ],
 )
-def test_each_strategy_finds_its_token(
-    strategy: ValidationStrategy, headers: dict[str, str]
-) -> None:
+def test_each_strategy_finds_its_token(strategy, headers):
     assert secret(guarded(strategy), **headers) == "secret"
 
 
@@ -109,9 +107,7 @@ def test_each_strategy_finds_its_token(
         (BASIC, {"Authorization": "Basic " + base64.b64encode(b"\xff\xfe").decode()}),
     ],
 )
-def test_without_a_token_nobody_is_asked_and_the_call_is_denied(
-    strategy: ValidationStrategy, headers: dict[str, str]
-) -> None:
+def test_without_a_token_nobody_is_asked_and_the_call_is_denied(strategy, headers):
     service = guarded(strategy)
 
     assert secret(service, **headers) == "denied"
@@ -132,15 +128,13 @@ ODD = ["", "é", "correct token x", "Correct token", "x" * 100_000, "\x00", "\xf
     ],
     ids=["header", "template", "cookie", "bearer", "basic"],
 )
-def test_odd_tokens_are_refusals(
-    strategy: ValidationStrategy, header: str, write: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_odd_tokens_are_refusals(strategy, header, write, caplog):
     for token in ODD:
         assert secret(guarded(strategy), **{header: write(token)}) == "denied", token
     assert not caplog.records
 
 
-def test_the_first_strategy_that_finds_a_token_wins() -> None:
+def test_the_first_strategy_that_finds_a_token_wins():
     service = guarded(HeaderValidationStrategy("X-A"), HeaderValidationStrategy("X-B"), BASIC)
 
     assert secret(service, X_B=TOKEN) == "secret"
@@ -150,7 +144,7 @@ def test_the_first_strategy_that_finds_a_token_wins() -> None:
     assert service.seen == [TOKEN, "", TOKEN, "ü:p:w"]
 
 
-def test_a_strategy_of_ones_own() -> None:
+def test_a_strategy_of_ones_own():
     class Query(ValidationStrategy):
         def extract_api_token(self, handler: gemstone_sync.JsonRpcHandler) -> str | None:
             return handler.request.args.get("token")
@@ -164,9 +158,9 @@ def test_a_strategy_of_ones_own() -> None:
     assert b"-32001" in client.request("POST", "/api", body, headers).body
 
 
-def test_a_strategy_must_say_where_the_token_is() -> None:
+def test_a_strategy_must_say_where_the_token_is():
     with pytest.raises(TypeError):
-        ValidationStrategy()  # type: ignore[abstract]
+        ValidationStrategy()
 
 
 # Who decides
@@ -183,15 +177,15 @@ class Named(Guarded):
         return handler.current_user
 
 
-def test_authenticate_request_decides_and_names_the_user() -> None:
+def test_authenticate_request_decides_and_names_the_user():
     assert ServiceClient(Named(), {"User": "ada"}).call("who") == "ada"
     for falsy in (None, False, "", 0, [], {}):
         service = Guarded()
-        service.authenticate_request = lambda handler, a=falsy: a  # type: ignore[method-assign]
+        service.authenticate_request = lambda handler, a=falsy: a
         assert secret(service, X_Api_Token=TOKEN) == "denied"
 
 
-def test_the_user_is_asked_for_once_a_call() -> None:
+def test_the_user_is_asked_for_once_a_call():
     asked = []
 
     class Counting(Named):
@@ -203,16 +197,14 @@ def test_the_user_is_asked_for_once_a_call() -> None:
     assert asked == [1]
 
 
-def test_public_methods_ask_nobody() -> None:
+def test_public_methods_ask_nobody():
     service = guarded()
 
     assert ServiceClient(service, {"X-Api-Token": "x"}).call("public") == "public"
     assert not hasattr(service, "seen")
 
 
-def test_an_exception_while_deciding_denies_and_is_masked(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_an_exception_while_deciding_denies_and_is_masked(caplog):
     class Broken(Guarded):
         def authenticate_request(self, handler: Any) -> Any:
             raise ConnectionError("database password is hunter2")
@@ -220,10 +212,10 @@ def test_an_exception_while_deciding_denies_and_is_masked(
     with pytest.raises(gemstone_sync.InternalError) as caught:
         ServiceClient(Broken()).call("secret")
     assert "hunter2" not in str(caught.value.data)
-    assert caught.value.data["error_id"] in caplog.text  # type: ignore[index]
+    assert caught.value.data["error_id"] in caplog.text
 
 
-def test_each_item_of_a_batch_is_checked_on_its_own() -> None:
+def test_each_item_of_a_batch_is_checked_on_its_own():
     body = b"""[{"jsonrpc":"2.0","method":"secret","id":1},
                 {"jsonrpc":"2.0","method":"public","id":2},
                 {"jsonrpc":"2.0","method":"secret","id":3}]"""
@@ -234,9 +226,7 @@ def test_each_item_of_a_batch_is_checked_on_its_own() -> None:
     assert allowed.count(b'"secret"') == 2
 
 
-def test_a_private_method_that_nobody_can_call_is_warned_of_at_the_start(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_private_method_that_nobody_can_call_is_warned_of_at_the_start(caplog):
     class Closed(MicroService):
         name = "closed"
 

@@ -50,7 +50,7 @@ DOCUMENTED_CALL = b'{"jsonrpc": "2.0","id": 1,"method": "say_hello","params": {"
         (OldHello, b'{"result": "hello world", "error": null, "jsonrpc": "2.0", "id": 1}'),
     ],
 )
-def test_the_documents_hello_world_byte_for_byte(service: type[Hello], body: bytes) -> None:
+def test_the_documents_hello_world_byte_for_byte(service, body):
     reply = ServiceClient(service()).post(DOCUMENTED_CALL)
 
     assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
@@ -80,14 +80,14 @@ FAILURE = {"code": 7, "message": "no", "data": {"a": [1, 2]}}
         (b'[{"jsonrpc":"2.0","method":"nothing"}]', []),
     ],
 )
-def test_gemstones_wire_format_in_every_case(body: bytes, expected: Any) -> None:
+def test_gemstones_wire_format_in_every_case(body, expected):
     reply = ServiceClient(OldHello()).post(body)
 
     assert (reply.status, reply.body) == (200, json.dumps(expected).encode())
 
 
 @pytest.mark.parametrize("service", [Hello, OldHello])
-def test_the_client_reads_both_forms(service: type[Hello]) -> None:
+def test_the_client_reads_both_forms(service):
     client = ServiceClient(service())
     assert client.call("say_hello", name="you") == "hello you"
     with pytest.raises(RpcError) as caught:
@@ -126,7 +126,7 @@ class Hooked(MicroService):
         self.log.append(("failed", request.params, response.error.code))
 
 
-def test_the_hooks_surround_a_call_and_may_change_its_result() -> None:
+def test_the_hooks_surround_a_call_and_may_change_its_result():
     service = Hooked()
     client = ServiceClient(service)
 
@@ -143,16 +143,16 @@ def test_the_hooks_surround_a_call_and_may_change_its_result() -> None:
     ]
 
 
-def test_a_hook_set_on_the_instance_counts_too() -> None:
+def test_a_hook_set_on_the_instance_counts_too():
     service = Hello()
     seen: list[str] = []
-    service.before_method_call = lambda request: seen.append(request.method)  # type: ignore[method-assign]
+    service.before_method_call = lambda request: seen.append(request.method)
     ServiceClient(service).call("nothing")
 
     assert seen == ["nothing"]
 
 
-def test_get_logger_decides_where_failures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_get_logger_decides_where_failures_are_logged(caplog):
     class Logged(Hello):
         def get_logger(self) -> logging.Logger:
             return logging.getLogger("my.own")
@@ -169,7 +169,7 @@ def test_get_logger_decides_where_failures_are_logged(caplog: pytest.LogCaptureF
 # Limits, as the attributes set them
 
 
-def test_default_timeout_and_a_methods_own() -> None:
+def test_default_timeout_and_a_methods_own():
     class Slow(MicroService):
         name = "slow"
         default_timeout = 0.02
@@ -194,7 +194,7 @@ def test_default_timeout_and_a_methods_own() -> None:
     assert client.call("unlimited") == "done"
 
 
-def test_what_a_caller_says_of_deadline_and_hops_counts() -> None:
+def test_what_a_caller_says_of_deadline_and_hops_counts():
     class Far(MicroService):
         name = "far"
 
@@ -222,7 +222,7 @@ def test_what_a_caller_says_of_deadline_and_hops_counts() -> None:
 USER: contextvars.ContextVar[str] = contextvars.ContextVar("USER", default="nobody")
 
 
-def test_start_thread_runs_beside_the_call_and_keeps_its_context(make_client: Any) -> None:
+def test_start_thread_runs_beside_the_call_and_keeps_its_context(make_client):
     done, done_too = Event(), Event()
     seen: list[Any] = []
 
@@ -244,7 +244,7 @@ def test_start_thread_runs_beside_the_call_and_keeps_its_context(make_client: An
     assert seen == [((1, 2), {"c": 3}, "ada", request_id)]
 
 
-def test_get_executor_lets_other_calls_run_while_work_blocks(make_client: Any) -> None:
+def test_get_executor_lets_other_calls_run_while_work_blocks(make_client):
     lock = monkey.get_original("_thread", "allocate_lock")()
     lock.acquire()
     begun, order = Event(), []
@@ -268,9 +268,7 @@ def test_get_executor_lets_other_calls_run_while_work_blocks(make_client: Any) -
     assert order == ["quick", "blocking"]
 
 
-def test_the_executor_ends_with_the_service_and_is_new_with_the_next_start(
-    make_service: Any,
-) -> None:
+def test_the_executor_ends_with_the_service_and_is_new_with_the_next_start(make_service):
     """What work raises is raised where its result is asked for."""
     service = make_service(port=0)
     for _ in range(2):
@@ -283,7 +281,7 @@ def test_the_executor_ends_with_the_service_and_is_new_with_the_next_start(
         service.stop()
 
 
-def test_calls_overlap_and_a_sleep_stops_only_its_own(make_client: Any) -> None:
+def test_calls_overlap_and_a_sleep_stops_only_its_own(make_client):
     napping = []
 
     def nap() -> bool:
@@ -298,7 +296,7 @@ def test_calls_overlap_and_a_sleep_stops_only_its_own(make_client: Any) -> None:
     assert gather([lambda: client.call("nap")] * 20) == [True] * 20
 
 
-def test_stop_from_inside_a_method_lets_the_call_finish(make_service: Any) -> None:
+def test_stop_from_inside_a_method_lets_the_call_finish(make_service):
     def leave(self: Any) -> str:
         self.stop()
         gevent.sleep(0.02)
@@ -312,7 +310,7 @@ def test_stop_from_inside_a_method_lets_the_call_finish(make_service: Any) -> No
     assert stopped.wait(LIMIT)
 
 
-def test_stop_from_the_start_hook_ends_the_start(make_service: Any) -> None:
+def test_stop_from_the_start_hook_ends_the_start(make_service):
     log: list[str] = []
     service = make_service(port=0)
     service.on_service_start = service.stop
@@ -322,9 +320,7 @@ def test_stop_from_the_start_hook_ends_the_start(make_service: Any) -> None:
 
 
 @pytest.mark.parametrize("failure", [ValueError("broken hook"), gevent.Timeout(1), SystemExit(1)])
-def test_a_stop_hook_that_fails_does_not_keep_the_service_from_stopping(
-    make_service: Any, failure: BaseException, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_stop_hook_that_fails_does_not_keep_it_from_stopping(make_service, failure, caplog):
     def fail() -> None:
         raise failure
 

@@ -26,7 +26,7 @@ class Base(MicroService):
         return handler.headers.get("User")
 
 
-def test_an_override_without_a_decorator_keeps_name_privacy_and_timeout() -> None:
+def test_an_override_without_a_decorator_keeps_name_privacy_and_timeout():
     class Heir(Base):
         prefix = "heir"
 
@@ -44,9 +44,9 @@ def test_an_override_without_a_decorator_keeps_name_privacy_and_timeout() -> Non
     assert Child().dispatcher.methods["say"].timeout == 5
 
 
-def test_the_hints_of_an_override_are_its_own() -> None:
+def test_the_hints_of_an_override_are_its_own():
     class Child(Base):
-        def plain(self, number: str) -> str:  # type: ignore[override]
+        def plain(self, number: str) -> str:
             return number
 
     assert ServiceClient(Child()).call("plain", "x") == "x"
@@ -54,7 +54,7 @@ def test_the_hints_of_an_override_are_its_own() -> None:
         ServiceClient(Child()).call("plain", 5)
 
 
-def test_an_override_with_a_decorator_says_everything_anew() -> None:
+def test_an_override_with_a_decorator_says_everything_anew():
     class Child(Base):
         @exposed_method("shout")
         def speak(self, word: str) -> str:
@@ -66,16 +66,16 @@ def test_an_override_with_a_decorator_says_everything_anew() -> None:
         client.call("say", "a")
 
 
-def test_an_override_by_none_takes_a_method_away_from_the_child_alone() -> None:
+def test_an_override_by_none_takes_a_method_away_from_the_child_alone():
     class Child(Base):
-        plain = None  # type: ignore[assignment]
+        plain = None
 
     class Replaced(Base):
         @exposed_method("plain")
         def speak(self, word: str) -> str:
             return word
 
-        plain = None  # type: ignore[assignment]
+        plain = None
 
     with pytest.raises(MethodNotFound):
         ServiceClient(Child()).call("plain", 1)
@@ -83,7 +83,7 @@ def test_an_override_by_none_takes_a_method_away_from_the_child_alone() -> None:
     assert ServiceClient(Base()).call("plain", 1) == 1
 
 
-def test_a_mixin_brings_its_methods() -> None:
+def test_a_mixin_brings_its_methods():
     class Health:
         @exposed_method("health.ping")
         def ping(self) -> str:
@@ -106,12 +106,10 @@ def test_a_mixin_brings_its_methods() -> None:
         (MicroService, "get_service_specs", r"'get_service_specs'"),
     ],
 )
-def test_two_methods_under_one_name_are_refused_at_class_creation(
-    base: type[MicroService], method: str, told: str
-) -> None:
+def test_two_methods_under_one_name_are_refused_at_class_creation(base, method, told):
     with pytest.raises(ValueError, match=told):
 
-        class Service(base):  # type: ignore[misc, valid-type]
+        class Service(base):
             name = "clashing"
 
             @exposed_method()
@@ -155,9 +153,7 @@ class Counted(MicroService):
     ],
     ids=["service and module", "two modules", "one twice", "statistics"],
 )
-def test_a_clash_in_one_service_names_both(
-    base: type[MicroService], attributes: dict[str, Any], told: str
-) -> None:
+def test_a_clash_in_one_service_names_both(base, attributes, told):
     service = type("Service", (base,), {"name": "clashing", **attributes})()
     with pytest.raises(ValueError, match=told):
         service.app  # noqa: B018
@@ -182,7 +178,7 @@ class Orders(gemstone_sync.Container):
     def helper(self) -> None: ...
 
 
-def test_modules_and_containers_know_their_service_and_its_access_rules() -> None:
+def test_modules_and_containers_know_their_service_and_its_access_rules():
     class Service(Base):
         name = "shop"
         modules = [Orders(2.0)]
@@ -196,7 +192,7 @@ def test_modules_and_containers_know_their_service_and_its_access_rules() -> Non
         client.call("helper")
 
 
-def test_a_container_lists_what_it_exposes_and_handles() -> None:
+def test_a_container_lists_what_it_exposes_and_handles():
     class Listener(gemstone_sync.Module):
         @gemstone_sync.event_handler("said_hello")
         def on_hello(self, body: Any) -> None: ...

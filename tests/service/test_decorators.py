@@ -24,7 +24,7 @@ def client_of(members: dict[str, Any], **headers: str) -> ServiceClient:
 # exposed_method
 
 
-def test_a_method_is_exposed_under_its_own_name_or_the_one_given() -> None:
+def test_a_method_is_exposed_under_its_own_name_or_the_one_given():
     class Service(MicroService):
         name = "names"
 
@@ -48,12 +48,12 @@ def test_a_method_is_exposed_under_its_own_name_or_the_one_given() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a-b", "é", "a/b", "a\n", "rpc.x", "rpc.", 5, "a:b"])
-def test_a_name_that_callers_may_not_use_is_refused_where_it_is_written(name: Any) -> None:
+def test_a_name_that_callers_may_not_use_is_refused_where_it_is_written(name):
     with pytest.raises(ValueError, match="invalid method name"):
         gemstone_sync.exposed_method(name)
 
 
-def test_the_methods_own_name_is_checked_too() -> None:
+def test_the_methods_own_name_is_checked_too():
     def grüße() -> None: ...
 
     with pytest.raises(ValueError, match="invalid method name 'grüße'"):
@@ -62,19 +62,19 @@ def test_the_methods_own_name_is_checked_too() -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
-def test_a_timeout_that_is_none_is_refused(timeout: float) -> None:
+def test_a_timeout_that_is_none_is_refused(timeout):
     with pytest.raises(ValueError, match="a timeout is a number of seconds above 0"):
         gemstone_sync.exposed_method(timeout=timeout)
     with pytest.raises(ValueError, match="a period is a number of seconds above 0"):
         gemstone_sync.periodic(timeout)
 
 
-def test_forgotten_parentheses_are_told() -> None:
+def test_forgotten_parentheses_are_told():
     with pytest.raises(TypeError, match="with parentheses"):
-        gemstone_sync.exposed_method(lambda self: None)  # type: ignore[arg-type]
+        gemstone_sync.exposed_method(lambda self: None)
 
 
-def test_the_decorated_function_stays_a_plain_function() -> None:
+def test_the_decorated_function_stays_a_plain_function():
     class Service(MicroService):
         name = "direct"
 
@@ -91,9 +91,7 @@ def test_the_decorated_function_stays_a_plain_function() -> None:
     ("options", "message"),
     [({"is_coroutine": True}, "is_coroutine has no meaning"), ({"cache": 5}, "cache")],
 )
-def test_options_without_a_meaning_here_are_accepted_with_one_warning(
-    options: dict[str, Any], message: str
-) -> None:
+def test_options_without_a_meaning_here_are_accepted_with_one_warning(options, message):
     def give(self: Any) -> int:
         return 5
 
@@ -110,9 +108,9 @@ def test_options_without_a_meaning_here_are_accepted_with_one_warning(
 
 
 @pytest.mark.parametrize("options", [{"public": True, "private": True}, {"public": False}])
-def test_public_and_private_contradict_each_other(options: dict[str, bool]) -> None:
+def test_public_and_private_contradict_each_other(options):
     with pytest.raises(ValueError, match="either public or private"):
-        gemstone_sync.exposed_method(**options)  # type: ignore[arg-type]
+        gemstone_sync.exposed_method(**options)
 
 
 # The deprecated decorators, in every order
@@ -127,8 +125,8 @@ ADD = (gemstone_sync.requires_handler_reference, gemstone_sync.async_method)
 
 
 @pytest.mark.parametrize("expose", EXPOSE)
-def test_stacked_in_any_order_they_mean_the_same(expose: str) -> None:
-    def greet(self, handler, name):  # type: ignore[no-untyped-def]
+def test_stacked_in_any_order_they_mean_the_same(expose):
+    def greet(self, handler, name):
         return f"{handler.headers['User']} greets {name}"
 
     for order in itertools.permutations([EXPOSE[expose], *ADD]):
@@ -150,7 +148,7 @@ def test_stacked_in_any_order_they_mean_the_same(expose: str) -> None:
 @pytest.mark.parametrize(
     "name", ["public_method", "private_api_method", "requires_handler_reference", "async_method"]
 )
-def test_each_old_decorator_warns_once_and_says_what_to_write(name: str) -> None:
+def test_each_old_decorator_warns_once_and_says_what_to_write(name):
     with pytest.warns(DeprecationWarning, match=f"{name} is deprecated") as caught:
         getattr(gemstone_sync, name)(lambda self: None)
 
@@ -158,7 +156,7 @@ def test_each_old_decorator_warns_once_and_says_what_to_write(name: str) -> None
     assert caught[0].filename == __file__
 
 
-def test_a_method_that_wants_the_handler_needs_a_parameter_for_it() -> None:
+def test_a_method_that_wants_the_handler_needs_a_parameter_for_it():
     def greet(self: Any) -> None: ...
 
     exposed = gemstone_sync.exposed_method(requires_handler_reference=True)(greet)
@@ -166,7 +164,7 @@ def test_a_method_that_wants_the_handler_needs_a_parameter_for_it() -> None:
         client_of({"greet": exposed}).call("greet")
 
 
-def test_a_method_marked_private_anywhere_is_private() -> None:
+def test_a_method_marked_private_anywhere_is_private():
     def secret(self: Any) -> str:
         return "secret"
 
@@ -178,9 +176,7 @@ def test_a_method_marked_private_anywhere_is_private() -> None:
 
 @pytest.mark.parametrize("kind", [staticmethod, classmethod])
 @pytest.mark.parametrize("outermost", [True, False])
-def test_static_and_class_methods_may_be_exposed_in_either_order(
-    kind: Any, outermost: bool
-) -> None:
+def test_static_and_class_methods_may_be_exposed_in_either_order(kind, outermost):
     expose = gemstone_sync.exposed_method(private=True)
 
     def of_class(cls: Any, number: int) -> int:
@@ -199,7 +195,7 @@ def test_static_and_class_methods_may_be_exposed_in_either_order(
         client_of({"double": member}).call("double", 4)
 
 
-def test_decorators_of_the_user_around_and_below() -> None:
+def test_decorators_of_the_user_around_and_below():
     def shout(function: Any) -> Any:
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> str:
@@ -251,7 +247,7 @@ DECORATE = [
 
 @pytest.mark.parametrize("function", [coroutine, async_generator, generator])
 @pytest.mark.parametrize("where", [gemstone_sync.MicroService, gemstone_sync.Module, "mixin"])
-def test_what_is_no_plain_function_is_refused_at_class_creation(function: Any, where: Any) -> None:
+def test_what_is_no_plain_function_is_refused_at_class_creation(function, where):
     for decorate in DECORATE:
         # A copy: the marks of one case must not reach the next.
         copy = types.FunctionType(function.__code__, globals(), function.__name__)
@@ -267,7 +263,7 @@ def test_what_is_no_plain_function_is_refused_at_class_creation(function: Any, w
             type("Service", bases, {"name": "x", **members})
 
 
-def test_an_override_that_is_async_is_refused_too() -> None:
+def test_an_override_that_is_async_is_refused_too():
     class Plain(MicroService):
         name = "plain"
 
@@ -277,10 +273,10 @@ def test_an_override_that_is_async_is_refused_too() -> None:
     with pytest.raises(ServiceConfigurationError, match=r"Async\.work is an async def method"):
 
         class Async(Plain):
-            async def work(self) -> None: ...  # type: ignore[override]
+            async def work(self) -> None: ...
 
 
-def test_async_methods_that_are_not_exposed_are_nobodys_business() -> None:
+def test_async_methods_that_are_not_exposed_are_nobodys_business():
     class Service(MicroService):
         name = "own.business"
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,7 @@ from tests.support.waiting import LIMIT, wait_until
 from .transports import Line, fail, health
 
 
-def test_what_was_imported_before_the_process_was_patched_works(
-    run_python: Callable[..., Any],
-) -> None:
+def test_what_was_imported_before_the_process_was_patched_works(run_python):
     done = run_python(
         """
 from gemstone_sync import MemoryEventTransport, transport_from_url  # does not patch
@@ -100,14 +98,14 @@ def memory() -> MemoryEventTransport:
     return MemoryEventTransport()
 
 
-def test_each_handler_of_an_event_has_its_own_fate(memory: MemoryEventTransport) -> None:
+def test_each_handler_of_an_event_has_its_own_fate(memory):
     with running_service(Shop(memory)) as shop:
         shop.emit_events([("paid", {"id": 1}), ("paid", {"id": -2}), ("paid", {"id": "three"})])
         drain(memory)
         letters = deadletters.list(memory)
 
     expected = [-2, 1, Order(-2), Order(-2), Order(1)]
-    assert sorted(map(repr, shop.done)) == sorted(map(repr, expected))  # type: ignore[attr-defined]
+    assert sorted(map(repr, shop.done)) == sorted(map(repr, expected))
     assert sorted((letter.handler, letter.reason) for letter in letters) == [
         ("Shop.also_on_paid", "invalid"),
         ("Shop.on_paid", "failed"),
@@ -115,7 +113,7 @@ def test_each_handler_of_an_event_has_its_own_fate(memory: MemoryEventTransport)
     ]
 
 
-def test_an_event_that_comes_through_two_transports_is_handled_once() -> None:
+def test_an_event_that_comes_through_two_transports_is_handled_once():
     shop = Shop(MemoryEventTransport(), MemoryEventTransport())
     shop.event_deduplication = "memory://"
     with running_service(shop) as service:
@@ -125,7 +123,7 @@ def test_an_event_that_comes_through_two_transports_is_handled_once() -> None:
     assert sorted(x for x in shop.done if isinstance(x, int)) == list(range(20))
 
 
-def test_a_handler_may_stop_its_service(memory: MemoryEventTransport) -> None:
+def test_a_handler_may_stop_its_service(memory):
     shop = Shop(memory)
     shop.start(block=False)
     shop.emit_event("closing", None)
@@ -133,7 +131,7 @@ def test_a_handler_may_stop_its_service(memory: MemoryEventTransport) -> None:
     assert shop.done == ["closed"]
 
 
-def test_the_request_id_travels_from_a_call_through_events(memory: MemoryEventTransport) -> None:
+def test_the_request_id_travels_from_a_call_through_events(memory):
     sent: list[Envelope] = []
     publish = memory.publish
 
@@ -141,7 +139,7 @@ def test_the_request_id_travels_from_a_call_through_events(memory: MemoryEventTr
         sent.extend(envelopes)
         publish(envelopes, timeout=timeout)
 
-    memory.publish = watched  # type: ignore[method-assign]
+    memory.publish = watched
     with ServiceClient(Shop(memory), {"X-Request-Id": "r-7"}) as client:
         client.call("ask")
         drain(memory)
@@ -181,7 +179,7 @@ class Ordering(MicroService):
         return self.emit_event("plain", body)
 
 
-def test_events_wait_in_the_outbox_while_the_broker_is_away(line: Line, tmp_path: Path) -> None:
+def test_events_wait_in_the_outbox_while_the_broker_is_away(line, tmp_path):
     line.before_sending = fail(EventNotDelivered("away"))
     line.reason = "connection refused"
     with running_service(Ordering(tmp_path, line)) as service:
@@ -194,9 +192,7 @@ def test_events_wait_in_the_outbox_while_the_broker_is_away(line: Line, tmp_path
         wait_until(lambda: service.outbox.pending() == 0, "an empty outbox")
 
 
-def test_an_event_is_sent_if_and_only_if_the_users_transaction_commits(
-    line: Line, tmp_path: Path
-) -> None:
+def test_an_event_is_sent_if_and_only_if_the_users_transaction_commits(line, tmp_path):
     with running_service(Ordering(tmp_path, line)) as service:
         result_of(call(service.port, "order", 1, False))
         event_id = result_of(call(service.port, "order", 2, True))
@@ -206,7 +202,7 @@ def test_an_event_is_sent_if_and_only_if_the_users_transaction_commits(
     assert [(envelope.id, envelope.body) for envelope in line.envelopes] == [(event_id, b"2")]
 
 
-def test_what_is_left_in_the_outbox_is_sent_by_the_next_start(line: Line, tmp_path: Path) -> None:
+def test_what_is_left_in_the_outbox_is_sent_by_the_next_start(line, tmp_path):
     """The outbox may be an object, too."""
     line.before_sending = fail(EventNotDelivered("away"))
     service = Ordering(tmp_path, line)
@@ -222,7 +218,7 @@ def test_what_is_left_in_the_outbox_is_sent_by_the_next_start(line: Line, tmp_pa
     assert line.log[-1] == "stop"
 
 
-def test_an_outbox_needs_a_transport_to_send_through(tmp_path: Path) -> None:
+def test_an_outbox_needs_a_transport_to_send_through(tmp_path):
     service = Ordering(tmp_path, Line())
     service.event_transports = []
     with pytest.raises(ServiceConfigurationError, match="outbox is set: it needs event_transports"):

@@ -44,23 +44,21 @@ def handlers_of(service: MicroService) -> tuple[Handler, ...]:
         ("a", {"idempotent": "no"}, "idempotent is True or False"),
     ],
 )
-def test_a_mistake_is_told_where_the_handler_is_decorated(
-    name: Any, options: dict[str, Any], complaint: str
-) -> None:
+def test_a_mistake_is_told_where_the_handler_is_decorated(name, options, complaint):
     with pytest.raises(ValueError, match=complaint):
         event_handler(name, **options)
 
 
-def test_an_option_that_is_misspelt_is_named_with_the_right_one() -> None:
+def test_an_option_that_is_misspelt_is_named_with_the_right_one():
     with pytest.raises(TypeError, match=r"has no option 'retrys'; did you mean 'retries'\?"):
         event_handler("a", retrys=3)
     with pytest.raises(TypeError, match="has no option 'queue'; there are scope, retries, backoff"):
         event_handler("a", queue="q")
     with pytest.raises(TypeError, match="write @event_handler"):
-        event_handler(print)  # type: ignore[arg-type]
+        event_handler(print)
 
 
-def test_one_method_may_handle_several_events_but_none_twice() -> None:
+def test_one_method_may_handle_several_events_but_none_twice():
     class Service(MicroService):
         name = "several"
 
@@ -78,7 +76,7 @@ def test_one_method_may_handle_several_events_but_none_twice() -> None:
         event_handler("a")(Service.on_event)
 
 
-def test_modules_and_base_classes_bring_their_handlers() -> None:
+def test_modules_and_base_classes_bring_their_handlers():
     class Base(MicroService):
         @event_handler("a")
         def on_a(self, body: Any) -> str:
@@ -115,7 +113,7 @@ def too_static() -> None: ...
 
 
 @pytest.mark.parametrize("function", [no_body, two, by_name, too_static])
-def test_a_method_that_cannot_take_a_body_is_refused_before_the_start(function: Any) -> None:
+def test_a_method_that_cannot_take_a_body_is_refused_before_the_start(function):
     service = service_with(function, "a", event_transports=[Line()])
 
     with pytest.raises(
@@ -138,7 +136,7 @@ def static(body: Any) -> Any:
 
 
 @pytest.mark.parametrize("function", [with_default, with_rest, static])
-def test_whatever_can_be_called_with_a_body_handles_events(function: Any) -> None:
+def test_whatever_can_be_called_with_a_body_handles_events(function):
     (handler,) = handlers_of(service_with(function, "a"))
 
     assert handler.function("body") == "body"
@@ -148,7 +146,7 @@ class Order(msgspec.Struct):
     id: int
 
 
-def test_the_type_hint_of_the_body_is_what_the_handler_gets() -> None:
+def test_the_type_hint_of_the_body_is_what_the_handler_gets():
     def on_order(self: Any, order: Order) -> Any:
         return order
 
@@ -161,8 +159,8 @@ def test_the_type_hint_of_the_body_is_what_the_handler_gets() -> None:
         handler.convert({"id": "three"})
 
 
-def test_a_hint_that_cannot_be_checked_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    def on_event(self: Any, body: "Unknown") -> None: ...  # type: ignore[name-defined] # noqa: F821
+def test_a_hint_that_cannot_be_checked_is_told(caplog):
+    def on_event(self: Any, body: "Unknown") -> None: ...  # noqa: F821
 
     (handler,) = handlers_of(service_with(on_event, "a"))
 

@@ -1,7 +1,6 @@
 """The events of a service from its start to its end: checks, order, readiness, workers."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -24,7 +23,7 @@ from .transports import Heard, Line, Radio, fail, health, warnings_in
 # Start and end
 
 
-def test_handlers_are_called_between_the_start_hook_and_the_stop_hook(line: Line) -> None:
+def test_handlers_are_called_between_the_start_hook_and_the_stop_hook(line):
     """Each run of a service is another instance."""
 
     class Service(Heard):
@@ -47,17 +46,17 @@ def test_handlers_are_called_between_the_start_hook_and_the_stop_hook(line: Line
     assert line.log == once * 2
 
 
-def test_two_services_may_share_a_transport(line: Line) -> None:
+def test_two_services_may_share_a_transport(line):
     with running_service(Heard(line)) as first:
         with running_service(Heard(line)) as second:
             pass
         first.emit_event("said_hello", 1)
-        wait_until(lambda: first.heard, "the event")  # type: ignore[attr-defined]
-        assert second.heard == []  # type: ignore[attr-defined]
+        wait_until(lambda: first.heard, "the event")
+        assert second.heard == []
     assert line.log.count("start") == line.log.count("stop") == 2
 
 
-def test_a_handler_that_runs_is_finished_and_may_still_emit(line: Line) -> None:
+def test_a_handler_that_runs_is_finished_and_may_still_emit(line):
     begun = Event()
 
     class Slow(Heard):
@@ -75,9 +74,7 @@ def test_a_handler_that_runs_is_finished_and_may_still_emit(line: Line) -> None:
     assert line.log[-1] == "stop"
 
 
-def test_a_handler_that_takes_too_long_is_cut_off(
-    line: Line, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_handler_that_takes_too_long_is_cut_off(line, caplog):
     begun = Event()
 
     class Endless(Heard):
@@ -97,7 +94,7 @@ def test_a_handler_that_takes_too_long_is_cut_off(
     assert warnings_in(caplog) == ["heard: event handlers were cut off after 0.1 s"]
 
 
-def test_a_call_that_runs_while_the_service_stops_can_emit(line: Line) -> None:
+def test_a_call_that_runs_while_the_service_stops_can_emit(line):
     begun, go = Event(), Event()
 
     class Service(Heard):
@@ -118,7 +115,7 @@ def test_a_call_that_runs_while_the_service_stops_can_emit(line: Line) -> None:
     assert line.log[-1] == "stop"
 
 
-def test_a_start_hook_that_fails_or_stops_leaves_no_transport_running(line: Line) -> None:
+def test_a_start_hook_that_fails_or_stops_leaves_no_transport_running(line):
     def fail() -> None:
         raise OSError("no database")
 
@@ -135,12 +132,12 @@ def test_a_start_hook_that_fails_or_stops_leaves_no_transport_running(line: Line
     assert line.log[-1] == "stop"
 
 
-def test_a_transport_that_refuses_ends_the_start(line: Line) -> None:
+def test_a_transport_that_refuses_ends_the_start(line):
     def refuse() -> None:
         raise ServiceConfigurationError("second loses events")
 
     second = Line("second")
-    second.start = refuse  # type: ignore[method-assign]
+    second.start = refuse
     service = Heard(line, second)
     with pytest.raises(ServiceConfigurationError, match="second loses events"):
         service.start(block=False)
@@ -159,14 +156,12 @@ def test_a_transport_that_refuses_ends_the_start(line: Line) -> None:
         wait_until(lambda: service.heard, "the event")
 
 
-def test_a_transport_that_cannot_be_stopped_does_not_keep_the_service(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_transport_that_cannot_be_stopped_does_not_keep_the_service(caplog, monkeypatch):
     monkeypatch.setattr("gemstone_sync.service.traffic._PARTING", 0.05)
     monkeypatch.setattr("gemstone_sync.service.traffic._CUTTING_OFF", 0.05)
     hanging, failing = Line("hanging"), Line("failing")
-    hanging.stop = lambda timeout=10.0: gevent.sleep(LIMIT)  # type: ignore[method-assign]
-    failing.stop = fail(OSError("broken"))  # type: ignore[method-assign]
+    hanging.stop = lambda timeout=10.0: gevent.sleep(LIMIT)
+    failing.stop = fail(OSError("broken"))
     began = time.monotonic()
     with running_service(Heard(hanging, failing)):
         pass
@@ -175,7 +170,7 @@ def test_a_transport_that_cannot_be_stopped_does_not_keep_the_service(
     assert "failing could not be stopped" in [r.getMessage() for r in caplog.records]
 
 
-def test_a_service_that_runs_hears_what_is_emitted_from_then_on(line: Line) -> None:
+def test_a_service_that_runs_hears_what_is_emitted_from_then_on(line):
     line.reception_reason = "connecting"
     service = Heard(line)
     starting = gevent.spawn(service.start, block=False)
@@ -188,9 +183,7 @@ def test_a_service_that_runs_hears_what_is_emitted_from_then_on(line: Line) -> N
     service.stop()
 
 
-def test_a_broker_that_is_away_does_not_keep_a_service_from_starting(
-    line: Line, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broker_that_is_away_does_not_keep_a_service_from_starting(line, monkeypatch):
     monkeypatch.setattr("gemstone_sync.service.traffic._SUBSCRIBING", 0.05)
     line.reception_reason = "connection refused"
     with running_service(Heard(line)) as service:
@@ -214,7 +207,7 @@ class Own:
     [lambda service: service.start(block=False), lambda s: ServiceClient(s).__enter__()],
     ids=["own server", "in process"],
 )
-def test_what_is_no_transport_is_refused_at_start(make_service: Any, start: Any) -> None:
+def test_what_is_no_transport_is_refused_at_start(make_service, start):
     for wrong in ([Own()], [Radio], "amqp://", Radio(), [None]):
         service = make_service(port=0, event_transports=wrong)
         with pytest.raises(
@@ -223,7 +216,7 @@ def test_what_is_no_transport_is_refused_at_start(make_service: Any, start: Any)
             start(service)
 
 
-def test_handlers_that_nobody_will_call_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_handlers_that_nobody_will_call_are_told_once(caplog):
     with running_service(Heard()):
         pass
     assert warnings_in(caplog) == ["Heard.on_hello will never be called: set event_transports"]
@@ -235,13 +228,11 @@ class Careful(Heard):
 
 
 @pytest.mark.parametrize("stores", [(False,), (True, False), (True, True)])
-def test_a_handler_that_must_not_run_twice_needs_a_memory_that_all_transports_share(
-    line: Line, stores: tuple[bool, ...]
-) -> None:
+def test_a_handler_that_must_not_run_twice_needs_a_memory_that_all_transports_share(line, stores):
     """A single transport with a store of its own remembers what was handled."""
     lines = [Line() for _ in stores]
     for one, has_own_store in zip(lines, stores, strict=True):
-        one.has_own_store = has_own_store  # type: ignore[misc]
+        one.has_own_store = has_own_store
     with pytest.raises(
         ServiceConfigurationError, match=r"Careful.on_paid has idempotent=False: set event_dedup"
     ):
@@ -254,7 +245,7 @@ def test_a_handler_that_must_not_run_twice_needs_a_memory_that_all_transports_sh
 # Readiness
 
 
-def test_a_service_is_not_ready_while_its_events_are_not(line: Line) -> None:
+def test_a_service_is_not_ready_while_its_events_are_not(line):
     """Nor while a transport cannot say whether it is."""
     with running_service(Heard(line)) as service:
         assert health(service)[0] == 200
@@ -266,14 +257,14 @@ def test_a_service_is_not_ready_while_its_events_are_not(line: Line) -> None:
         assert health(service)[1]["reason"] == "no queue"
         line.receptions[0].reason = None
         assert health(service)[0] == 200
-        line.why_not_ready = lambda: 1 / 0  # type: ignore
+        line.why_not_ready = lambda: 1 / 0
         assert health(service)[1]["reason"] == "line: division by zero"
 
 
 # Workers
 
 
-def test_every_worker_handles_events(tmp_path: Path) -> None:
+def test_every_worker_handles_events(tmp_path):
     source = f"""
 import os
 import gemstone_sync

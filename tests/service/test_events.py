@@ -29,7 +29,7 @@ from .transports import Heard, Line, Radio, fail
 # Four methods are enough
 
 
-def test_an_event_reaches_every_handler_through_a_users_own_transport() -> None:
+def test_an_event_reaches_every_handler_through_a_users_own_transport():
     class Twice(Heard):
         @event_handler("said_hello")
         def also_on_hello(self, body: Any) -> None:
@@ -40,9 +40,9 @@ def test_an_event_reaches_every_handler_through_a_users_own_transport() -> None:
         event_id = first.emit_event("said_hello", {"name": "world", "to": (1, 2)})
         first.emit_event("nobody_listens", None, broadcast=False)
 
-        wait_until(lambda: len(first.heard + second.heard) == 3, "the event")  # type: ignore
-        assert first.heard == [{"name": "world", "to": [1, 2]}]  # type: ignore[attr-defined]
-        assert second.heard == [*first.heard, "again"]  # type: ignore[attr-defined]
+        wait_until(lambda: len(first.heard + second.heard) == 3, "the event")
+        assert first.heard == [{"name": "world", "to": [1, 2]}]
+        assert second.heard == [*first.heard, "again"]
         assert isinstance(event_id, str)
         assert radio.sent[1] == ("nobody_listens", None, False)
         names = [handler.__name__ for handler in radio.handlers["said_hello"]]
@@ -50,7 +50,7 @@ def test_an_event_reaches_every_handler_through_a_users_own_transport() -> None:
         assert radio.handlers["said_hello"][0].__doc__ == "Remembers a greeting."
 
 
-def test_what_a_users_own_transport_raises_is_told_as_not_delivered() -> None:
+def test_what_a_users_own_transport_raises_is_told_as_not_delivered():
     """One that sends for ever is given up; what four methods cannot do is refused, not lost."""
     radio = Radio()
     radio.fault = OSError("no aerial")
@@ -62,13 +62,13 @@ def test_what_a_users_own_transport_raises_is_told_as_not_delivered() -> None:
             with pytest.raises(ServiceConfigurationError, match="Radio knows no"):
                 service.emit_event("said_hello", {}, **option)
 
-        radio.emit_event = lambda *args, **kwargs: gevent.sleep(10 * LIMIT)  # type: ignore
+        radio.emit_event = lambda *args, **kwargs: gevent.sleep(10 * LIMIT)
         with pytest.raises(EventNotDelivered, match=r"not sent within 0\.05 s"):
             service.emit_event("said_hello", {}, timeout=0.05)
 
 
 @pytest.mark.parametrize("option", [{"scope": "instance"}, {"idempotent": False}])
-def test_a_handler_that_a_transport_cannot_serve_ends_the_start(option: Any) -> None:
+def test_a_handler_that_a_transport_cannot_serve_ends_the_start(option):
     class Wants(Heard):
         event_deduplication = "memory://"
         log: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ def test_a_handler_that_a_transport_cannot_serve_ends_the_start(option: Any) -> 
 # What travels
 
 
-def test_an_event_carries_what_the_caller_said_and_who_it_was(line: Line) -> None:
+def test_an_event_carries_what_the_caller_said_and_who_it_was(line):
     with running_service(Heard(line)) as service:
         before = time.time()
         event_id = service.emit_event("a.b", [1], broadcast=False, key="k", delay=30, expires_in=60)
@@ -103,7 +103,7 @@ def test_an_event_carries_what_the_caller_said_and_who_it_was(line: Line) -> Non
     assert envelope.deadline == pytest.approx(before + 60, abs=5)
 
 
-def test_the_calls_request_id_and_trace_go_along(line: Line) -> None:
+def test_the_calls_request_id_and_trace_go_along(line):
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     headers = {"X-Request-Id": "r-1", "traceparent": trace}
     with ServiceClient(Heard(line), headers) as client:
@@ -112,7 +112,7 @@ def test_the_calls_request_id_and_trace_go_along(line: Line) -> None:
     assert [(e.request_id, e.traceparent) for e in line.envelopes] == [("r-1", trace)]
 
 
-def test_a_moment_is_an_alternative_to_a_delay(line: Line) -> None:
+def test_a_moment_is_an_alternative_to_a_delay(line):
     moment = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
     service = Heard(line)
     service.emit_event("a", 1, at=moment)
@@ -136,9 +136,7 @@ def test_a_moment_is_an_alternative_to_a_delay(line: Line) -> None:
         (("a", 1), {"timeout": "1"}, "a timeout is a number of seconds above 0"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_sent(
-    event: Any, options: dict[str, Any], complaint: str, line: Line
-) -> None:
+def test_what_makes_no_sense_is_refused_before_anything_is_sent(event, options, complaint, line):
     service = Heard(line)
     service.max_event_size = 100
     with pytest.raises((ValueError, TypeError), match=complaint):
@@ -146,7 +144,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_sent(
     assert line.envelopes == []
 
 
-def test_several_events_are_sent_at_once_and_in_order(line: Line) -> None:
+def test_several_events_are_sent_at_once_and_in_order(line):
     service = Heard(line)
     ids = service.emit_events([("a", 1), ("b", 2, {"broadcast": False, "key": "k"}), ("a", 3)])
 
@@ -158,14 +156,14 @@ def test_several_events_are_sent_at_once_and_in_order(line: Line) -> None:
     assert line.log.count("publish") == 1
 
 
-def test_one_bad_event_of_several_keeps_all_of_them_back(line: Line) -> None:
+def test_one_bad_event_of_several_keeps_all_of_them_back(line):
     for bad in [("b",), ("b", 1, {"dely": 1}), ("", 1)]:
         with pytest.raises(ValueError, match="event"):
             Heard(line).emit_events([("a", 1), bad])
     assert line.envelopes == []
 
 
-def test_a_service_without_a_transport_says_how_to_set_one() -> None:
+def test_a_service_without_a_transport_says_how_to_set_one():
     with pytest.raises(ServiceConfigurationError, match=r"no event transport .* set event_transp"):
         Heard().emit_event("a", 1)
     with pytest.raises(ServiceConfigurationError, match="no event transport is configured"):
@@ -173,7 +171,7 @@ def test_a_service_without_a_transport_says_how_to_set_one() -> None:
 
 
 @pytest.mark.parametrize("transports", [0, 1])
-def test_a_failed_emit_is_an_internal_error_for_the_caller(line: Line, transports: int) -> None:
+def test_a_failed_emit_is_an_internal_error_for_the_caller(line, transports):
     line.before_sending = fail(EventNotDelivered("not confirmed"))
     service = Heard(*[line][:transports])
     with ServiceClient(service) as client, pytest.raises(InternalError):
@@ -183,7 +181,7 @@ def test_a_failed_emit_is_an_internal_error_for_the_caller(line: Line, transport
 # From where one may emit
 
 
-def test_events_may_be_emitted_from_everywhere(line: Line) -> None:
+def test_events_may_be_emitted_from_everywhere(line):
     class Talks(Heard):
         def on_service_start(self) -> None:
             self.emit_event("start_hook", None)
@@ -214,7 +212,7 @@ def test_events_may_be_emitted_from_everywhere(line: Line) -> None:
     assert {"said_hello", "thread", "periodic", "handler"} < set(names)
 
 
-def test_a_service_that_was_not_started_may_emit_and_be_started_later(line: Line) -> None:
+def test_a_service_that_was_not_started_may_emit_and_be_started_later(line):
     service = Heard(line)
     assert ServiceClient(service).call("emit", "a", 1) == line.envelopes[0].id
     service.emit_event("a", 2)
@@ -230,7 +228,7 @@ def test_a_service_that_was_not_started_may_emit_and_be_started_later(line: Line
 # Several transports
 
 
-def test_all_transports_are_tried_and_those_that_failed_are_named() -> None:
+def test_all_transports_are_tried_and_those_that_failed_are_named():
     lines = [Line("first"), Line("second"), Line("third")]
     with running_service(Heard(*lines)) as service:
         event_id = service.emit_event("a", 1)
@@ -245,7 +243,7 @@ def test_all_transports_are_tried_and_those_that_failed_are_named() -> None:
     assert [len(line.envelopes) for line in lines] == [1, 1, 2]
 
 
-def test_what_one_of_several_transports_cannot_do_is_a_mistake_in_the_program() -> None:
+def test_what_one_of_several_transports_cannot_do_is_a_mistake_in_the_program():
     line = Line()
     with (
         running_service(Heard(line, Radio())) as service,
@@ -255,7 +253,7 @@ def test_what_one_of_several_transports_cannot_do_is_a_mistake_in_the_program() 
 
 
 @pytest.mark.parametrize("how", ["greenlet", "thread"])
-def test_slow_transports_share_the_time_that_emitting_may_take(how: str) -> None:
+def test_slow_transports_share_the_time_that_emitting_may_take(how):
     def sleep(timeout: float) -> None:
         if timeout < LIMIT:
             gevent.sleep(timeout)
@@ -273,7 +271,7 @@ def test_slow_transports_share_the_time_that_emitting_may_take(how: str) -> None
     assert len(lines[2].envelopes) == 1
 
 
-def test_one_transport_that_ignores_its_time_does_not_hold_up_the_others() -> None:
+def test_one_transport_that_ignores_its_time_does_not_hold_up_the_others():
     lines = [Line("first"), Line("second")]
     lines[0].before_sending = lambda timeout: gevent.sleep(LIMIT)
     with (
@@ -284,7 +282,7 @@ def test_one_transport_that_ignores_its_time_does_not_hold_up_the_others() -> No
     assert len(lines[1].envelopes) == 1
 
 
-def test_the_time_of_the_call_bounds_the_wait_for_the_broker(line: Line) -> None:
+def test_the_time_of_the_call_bounds_the_wait_for_the_broker(line):
     given: list[float] = []
     line.before_sending = given.append
     service = Heard(line)
@@ -300,7 +298,7 @@ def test_the_time_of_the_call_bounds_the_wait_for_the_broker(line: Line) -> None
     assert given[1:] == [1, 10.0]
 
 
-def test_duplicates_over_several_transports_have_one_memory() -> None:
+def test_duplicates_over_several_transports_have_one_memory():
     lines = [Line("first"), Line("second")]
     with running_service(Heard(*lines)):
         assert lines[0].extras["recent"] is lines[1].extras["recent"] is not None
@@ -312,7 +310,7 @@ def test_duplicates_over_several_transports_have_one_memory() -> None:
 # What others are told
 
 
-def test_a_service_tells_its_transports_and_the_events_that_it_handles() -> None:
+def test_a_service_tells_its_transports_and_the_events_that_it_handles():
     class Told(Heard):
         @event_handler("said_hello")
         def again(self, body: Any) -> None:

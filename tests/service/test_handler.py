@@ -66,7 +66,7 @@ class Service(MicroService):
 
     @method
     def write_wrongly(self, handler: H) -> None:
-        handler.write_single_response({"result": 1})  # type: ignore[arg-type]
+        handler.write_single_response({"result": 1})
 
     @method
     def forward(self, handler: H, name: str, params: list[Any], notify: bool = False) -> Any:
@@ -111,7 +111,7 @@ def cookies_of(reply: HttpReply) -> dict[str, str]:
 # The request
 
 
-def test_a_method_sees_the_request(client: ServiceClient) -> None:
+def test_a_method_sees_the_request(client):
     reply = post(client, ("look", ["x-thing"]), **{"X-Thing": "value", "Cookie": "a=b; c=d"})
 
     seen = json.loads(reply.body)["result"]
@@ -143,9 +143,7 @@ def test_a_method_sees_the_request(client: ServiceClient) -> None:
         ("X-Thing", None),
     ],
 )
-def test_a_header_that_http_cannot_carry_fails_the_call_and_not_the_reply(
-    client: ServiceClient, name: Any, value: Any
-) -> None:
+def test_a_header_that_http_cannot_carry_fails_the_call_and_not_the_reply(client, name, value):
     reply = post(client, ("header", [name, value]), ("add", [1, 2]))
     failed, fine = json.loads(reply.body)
 
@@ -154,7 +152,7 @@ def test_a_header_that_http_cannot_carry_fails_the_call_and_not_the_reply(
     assert "Evil" not in reply.headers
 
 
-def test_a_method_adds_headers(client: ServiceClient) -> None:
+def test_a_method_adds_headers(client):
     """Also to the reply to a notification."""
     reply = post(client, ("header", ["X-Thing", "é~"]))
     assert (reply.status, reply.headers["X-Thing"]) == (200, "é~")
@@ -162,7 +160,7 @@ def test_a_method_adds_headers(client: ServiceClient) -> None:
     assert (reply.status, reply.headers["X-Thing"]) == (204, "1")
 
 
-def test_a_method_sets_cookies_that_scripts_cannot_read(client: ServiceClient) -> None:
+def test_a_method_sets_cookies_that_scripts_cannot_read(client):
     """And takes them back."""
     reply = post(client, ("cookie", ["name", "é; b", {}]))
     assert cookies_of(reply) == {"name": "é; b"}
@@ -175,7 +173,7 @@ def test_a_method_sets_cookies_that_scripts_cannot_read(client: ServiceClient) -
     assert "Max-Age=0" in text
 
 
-def test_options_of_a_cookie(client: ServiceClient) -> None:
+def test_options_of_a_cookie(client):
     options = {"max_age": 60, "secure": True, "httponly": False, "samesite": "Strict", "path": "/x"}
     (text,) = post(client, ("cookie", ["name", "v", options])).headers.get_all("Set-Cookie")
 
@@ -192,14 +190,14 @@ def test_options_of_a_cookie(client: ServiceClient) -> None:
 
 
 @pytest.mark.parametrize("value", ["text", {"id": 5, "roles": ["é"]}, None, 0, ""])
-def test_a_signed_cookie_comes_back_as_it_was(client: ServiceClient, value: Any) -> None:
+def test_a_signed_cookie_comes_back_as_it_was(client, value):
     signed = cookies_of(post(client, ("sign", ["session", value])))["session"]
     reply = post(client, ("unsign", ["session"]), Cookie=f"session={signed}")
 
     assert json.loads(reply.body)["result"] == value
 
 
-def test_a_forged_moved_or_missing_signed_cookie_is_not_believed(client: ServiceClient) -> None:
+def test_a_forged_moved_or_missing_signed_cookie_is_not_believed(client):
     signed = cookies_of(post(client, ("sign", ["session", "ada"])))["session"]
     other = Service()
     other.secret_key = "another key"
@@ -220,9 +218,7 @@ def test_a_forged_moved_or_missing_signed_cookie_is_not_believed(client: Service
 
 
 @pytest.mark.parametrize("call", [("sign", ["session", 1]), ("unsign", ["session"])])
-def test_signed_cookies_need_a_key_and_the_log_says_so(
-    call: tuple[str, list[Any]], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_signed_cookies_need_a_key_and_the_log_says_so(call, caplog):
     service = Service()
     service.secret_key = None
 
@@ -233,7 +229,7 @@ def test_signed_cookies_need_a_key_and_the_log_says_so(
 # Batches
 
 
-def test_items_of_a_batch_share_one_reply(client: ServiceClient) -> None:
+def test_items_of_a_batch_share_one_reply(client):
     """And none of it is in the next reply."""
     cookies = [("cookie", ["a", "1", {}]), ("cookie", ["b", "3", {}])]
     reply = post(client, *cookies, ("header", ["X-Thing", "2"]), ("look", ["User"]), User="ada")
@@ -249,9 +245,7 @@ def test_items_of_a_batch_share_one_reply(client: ServiceClient) -> None:
 # The steps of a call
 
 
-def test_a_method_may_write_its_response_itself(
-    client: ServiceClient, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_method_may_write_its_response_itself(client, caplog):
     """One JsonRpcResponse for each call."""
     answer = json.loads(post(client, ("write", [{"own": 1}])).body)
     assert answer == {"jsonrpc": "2.0", "result": {"own": 1}, "id": "mine"}
@@ -264,7 +258,7 @@ def test_a_method_may_write_its_response_itself(
     assert "expected a JsonRpcResponse, got a dict" in caplog.text
 
 
-def test_a_method_may_answer_other_requests_of_the_same_client(client: ServiceClient) -> None:
+def test_a_method_may_answer_other_requests_of_the_same_client(client):
     def forward(*params: Any) -> Any:
         return client.call("forward", *params)
 
@@ -276,7 +270,7 @@ def test_a_method_may_answer_other_requests_of_the_same_client(client: ServiceCl
     assert cookies_of(reply) == {"a": "1"}
 
 
-def test_an_inner_request_without_a_place_does_not_turn_the_outer_answer_into_a_503() -> None:
+def test_an_inner_request_without_a_place_does_not_turn_the_outer_answer_into_a_503():
     service = Service()
     service.max_parallel_blocking_tasks, service.max_waiting_calls = 1, 0
     reply = post(ServiceClient(service), ("forward", ["add", [1, 2]]))
@@ -285,7 +279,7 @@ def test_an_inner_request_without_a_place_does_not_turn_the_outer_answer_into_a_
     assert "Retry-After" not in reply.headers
 
 
-def test_a_prepared_call_gets_the_handler_and_its_arguments(client: ServiceClient) -> None:
+def test_a_prepared_call_gets_the_handler_and_its_arguments(client):
     assert client.call("prepared", ["User"])[4] == "POST"
     assert client.call("prepared", {"name": "User"})[4] == "POST"
     with pytest.raises(gemstone_sync.InternalError):

@@ -94,9 +94,7 @@ def known_to(registry: ServiceRegistry) -> list[str]:
 # Being found
 
 
-def test_it_registers_at_the_start_and_leaves_at_the_end(
-    make: Any, registry: ServiceRegistry
-) -> None:
+def test_it_registers_at_the_start_and_leaves_at_the_end(make, registry):
     """And tells the registry how often it pings, which goes by it."""
     with running_service(make(service_registry_ping_interval=7), **to(registry)) as service:
         wait_until(lambda: known_to(registry), "the registration")
@@ -108,7 +106,7 @@ def test_it_registers_at_the_start_and_leaves_at_the_end(
     assert known_to(registry) == []
 
 
-def test_every_registry_is_told_whatever_becomes_of_the_others(make: Any) -> None:
+def test_every_registry_is_told_whatever_becomes_of_the_others(make):
     dead = f"http://127.0.0.1:{free_port()}/api"
     with (
         FaultyServer(hang) as hanging,
@@ -122,15 +120,13 @@ def test_every_registry_is_told_whatever_becomes_of_the_others(make: Any) -> Non
         assert known_to(first) == known_to(second) == []
 
 
-def test_it_pings_at_its_own_interval(make: Any, strategy: Strategy) -> None:
+def test_it_pings_at_its_own_interval(make, strategy):
     with running_service(make(strategy, service_registry_ping_interval=0.01)):
         wait_until(lambda: len(strategy.told) >= 5, "five pings")
     assert len(strategy.instances) == 1
 
 
-def test_a_wrong_token(
-    make: Any, registry: ServiceRegistry, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_wrong_token(make, registry, caplog):
     """The service runs, and the log says why nobody finds it."""
     with running_service(make(), **to(registry, "other")) as service:
         [told] = wait_until(lambda: warnings_in(caplog, "cannot be told"), "a warning")
@@ -141,7 +137,7 @@ def test_a_wrong_token(
     assert known_to(registry) == []
 
 
-def test_where_it_is_reached(make: Any, strategy: Strategy) -> None:
+def test_where_it_is_reached(make, strategy):
     """Told as it is given; without that, the address that it has bound."""
     given = "https://shop.example/users/api"
     service = make(strategy)
@@ -155,7 +151,7 @@ def test_where_it_is_reached(make: Any, strategy: Strategy) -> None:
 
 
 @pytest.mark.parametrize("what", ["hangs", "is down"])
-def test_the_start_is_not_held_up(make: Any, caplog: pytest.LogCaptureFixture, what: str) -> None:
+def test_the_start_is_not_held_up(make, caplog, what):
     with FaultyServer(hang) as registry:
         if what == "is down":
             registry.stop()
@@ -170,7 +166,7 @@ def test_the_start_is_not_held_up(make: Any, caplog: pytest.LogCaptureFixture, w
     assert len(warnings_in(caplog, registry.url)) == 1
 
 
-def test_goodbye_is_said_while_calls_are_still_answered(make: Any, strategy: Strategy) -> None:
+def test_goodbye_is_said_while_calls_are_still_answered(make, strategy):
     """Who has asked a moment before must get an answer."""
     answers: list[Any] = []
     service = make(strategy)
@@ -182,9 +178,7 @@ def test_goodbye_is_said_while_calls_are_still_answered(make: Any, strategy: Str
     assert strategy.what == ["ping", "goodbye"]
 
 
-def test_it_is_another_instance_after_each_start(
-    make: Any, strategy: Strategy, registry: ServiceRegistry
-) -> None:
+def test_it_is_another_instance_after_each_start(make, strategy, registry):
     """Else a registry, to which it has said goodbye, would take its pings for late ones."""
     service = make(strategy, **to(registry))
     for _ in range(3):
@@ -196,7 +190,7 @@ def test_it_is_another_instance_after_each_start(
     assert len(strategy.instances) == 3
 
 
-def test_a_service_in_process_is_never_registered(make: Any, strategy: Strategy) -> None:
+def test_a_service_in_process_is_never_registered(make, strategy):
     """Nobody could reach it."""
     with FaultyServer() as registry:
         with ServiceClient(make(strategy, service_registry_urls=[registry.url])) as client:
@@ -206,9 +200,7 @@ def test_a_service_in_process_is_never_registered(make: Any, strategy: Strategy)
         assert registry.connections == 0
 
 
-def test_under_another_server_it_registers_with_its_first_request(
-    make: Any, strategy: Strategy
-) -> None:
+def test_under_another_server_it_registers_with_its_first_request(make, strategy):
     service = make(strategy, accessible_at="http://10.0.0.1/api")
     Client(service).post("/api", data=call_body("double", 2), headers=JSON)
     wait_until(lambda: strategy.told, "a ping")
@@ -218,9 +210,7 @@ def test_under_another_server_it_registers_with_its_first_request(
     assert {one[2] for one in strategy.told} == {"http://10.0.0.1/api"}
 
 
-def test_under_another_server_its_url_must_be_given(
-    make: Any, strategy: Strategy, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_under_another_server_its_url_must_be_given(make, strategy, caplog):
     service = make(strategy)
     for _ in range(2):
         reply = Client(service).post("/api", data=call_body("double", 2), headers=JSON)
@@ -249,7 +239,7 @@ class Caller(MicroService):
             return None
 
 
-def test_a_method_calls_another_service(make: Any, registry: ServiceRegistry) -> None:
+def test_a_method_calls_another_service(make, registry):
     """Nothing stays open after the end, to registries or to services (warnings fail)."""
     with (
         running_service(make(), **to(registry)) as service,
@@ -263,7 +253,7 @@ def test_a_method_calls_another_service(make: Any, registry: ServiceRegistry) ->
     gc.collect()
 
 
-def test_a_service_is_found_in_strategies_before_registries(make: Any, strategy: Strategy) -> None:
+def test_a_service_is_found_in_strategies_before_registries(make, strategy):
     strategy.ping("users", "http://10.0.0.1/api", instance="i")
     with FaultyServer() as registry:
         service = make(strategy, service_registry_urls=[registry.url])
@@ -274,7 +264,7 @@ def test_a_service_is_found_in_strategies_before_registries(make: Any, strategy:
         assert registry.connections == 0
 
 
-def test_how_long_an_answer_is_used(make: Any, strategy: Strategy) -> None:
+def test_how_long_an_answer_is_used(make, strategy):
     strategy.ping("users", "http://10.0.0.1/api", instance="i")
     found = make(strategy, discovery_cache_seconds=0.01).get_service("users")
     strategy.ping("users", "http://10.0.0.2/api", instance="i")
@@ -282,14 +272,14 @@ def test_how_long_an_answer_is_used(make: Any, strategy: Strategy) -> None:
     wait_until(lambda: len(found.urls) == 2, "the other instance")
 
 
-def test_a_service_that_nobody_knows_and_nobody_to_ask(make: Any, strategy: Strategy) -> None:
+def test_a_service_that_nobody_knows_and_nobody_to_ask(make, strategy):
     with pytest.raises(ServiceNotFound, match="no service 'users' is known"):
         make(strategy).get_service("users")
     with pytest.raises(ServiceConfigurationError, match="no discovery strategy is configured"):
         make().get_service("users")
 
 
-def test_services_of_one_process_find_each_other(make: Any, strategy: Strategy) -> None:
+def test_services_of_one_process_find_each_other(make, strategy):
     """Each with the same strategy; the end of one does not end it for the other."""
     with running_service(Caller, discovery_strategies=[strategy]) as caller:
         for _ in range(2):
@@ -298,7 +288,7 @@ def test_services_of_one_process_find_each_other(make: Any, strategy: Strategy) 
                 assert result_of(call(caller.port, "ask", "test.service", 4)) == 8
 
 
-def test_the_strategies_are_closed_at_the_end(make: Any, strategy: Strategy) -> None:
+def test_the_strategies_are_closed_at_the_end(make, strategy):
     """Also those of a service that was not registered; it can be started again."""
     strategy.ping("users", "http://10.0.0.1/api", instance="i")
     service = make(strategy)
@@ -308,9 +298,7 @@ def test_the_strategies_are_closed_at_the_end(make: Any, strategy: Strategy) -> 
         assert strategy.closed == times
 
 
-def test_a_service_whose_start_fails_was_never_there_and_gives_up_what_it_found(
-    make: Any, strategy: Strategy
-) -> None:
+def test_a_service_whose_start_fails_was_never_there_and_gives_up_what_it_found(make, strategy):
     class Failing(Caller):
         port = 0
         skip_configuration = True
@@ -362,7 +350,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_service_with_a_wrong_attribute_does_not_start(make: Any, what: str) -> None:
+def test_a_service_with_a_wrong_attribute_does_not_start(make, what):
     """The message says which one, and what it should be; nothing is left open."""
     attributes, told = REFUSED[what]
     with pytest.raises(ServiceConfigurationError, match=told):

@@ -28,7 +28,7 @@ class Ticks:
         wait_until(lambda: len(self.times) >= count, f"{count} runs")
 
 
-def test_every_spelling_runs_for_as_long_as_the_service_does() -> None:
+def test_every_spelling_runs_for_as_long_as_the_service_does():
     listed, decorated, of_module = Ticks(), Ticks(), Ticks()
 
     class Cleaner(gemstone_sync.Module):
@@ -57,7 +57,7 @@ def test_every_spelling_runs_for_as_long_as_the_service_does() -> None:
         assert (len(listed.times), len(decorated.times)) == before
 
 
-def test_the_first_run_comes_after_one_period(make_service: Any) -> None:
+def test_the_first_run_comes_after_one_period(make_service):
     ticks = Ticks()
     started = time.monotonic()
     with ServiceClient(make_service(periodic_tasks=[(ticks, 0.05)])):
@@ -66,7 +66,7 @@ def test_the_first_run_comes_after_one_period(make_service: Any) -> None:
     assert ticks.times[0] - started >= 0.045
 
 
-def test_a_task_that_takes_a_part_of_its_period_does_not_drift(make_service: Any) -> None:
+def test_a_task_that_takes_a_part_of_its_period_does_not_drift(make_service):
     """It runs more often than a loop that sleeps for a period between two runs."""
     ticks, drifting = Ticks(), Ticks()
 
@@ -87,7 +87,7 @@ def test_a_task_that_takes_a_part_of_its_period_does_not_drift(make_service: Any
     assert len(drifting.times) < len(ticks.times)
 
 
-def test_a_task_never_overlaps_itself_and_skips_what_it_missed(make_service: Any) -> None:
+def test_a_task_never_overlaps_itself_and_skips_what_it_missed(make_service):
     inside, most, runs = 0, 0, Ticks()
 
     def slow() -> None:
@@ -106,9 +106,7 @@ def test_a_task_never_overlaps_itself_and_skips_what_it_missed(make_service: Any
 
 
 @pytest.mark.parametrize("failure", [ValueError("broken task"), gevent.Timeout(1), SystemExit(1)])
-def test_an_error_is_logged_with_its_traceback_and_the_next_run_comes(
-    make_service: Any, failure: BaseException, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_error_is_logged_with_its_traceback_and_the_next_comes(make_service, failure, caplog):
     ticks = Ticks()
 
     def fail() -> None:
@@ -122,7 +120,7 @@ def test_an_error_is_logged_with_its_traceback_and_the_next_run_comes(
         assert part in caplog.text
 
 
-def test_what_a_run_sets_is_gone_in_the_next(make_service: Any) -> None:
+def test_what_a_run_sets_is_gone_in_the_next(make_service):
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
     seen, ticks = [], Ticks()
 
@@ -138,9 +136,7 @@ def test_what_a_run_sets_is_gone_in_the_next(make_service: Any) -> None:
 
 
 @pytest.mark.parametrize(("takes", "stop_timeout"), [(0.05, 10.0), (10 * LIMIT, 0.05)])
-def test_stop_waits_for_a_run_that_is_under_way_as_long_as_it_may(
-    make_service: Any, takes: float, stop_timeout: float
-) -> None:
+def test_stop_waits_for_a_run_under_way_as_long_as_it_may(make_service, takes, stop_timeout):
     begun, log = Ticks(), []
 
     def work() -> None:
@@ -158,7 +154,7 @@ def test_stop_waits_for_a_run_that_is_under_way_as_long_as_it_may(
     assert log == ["run ended"] * ended + ["stopped"]
 
 
-def test_a_periodic_task_may_stop_its_service(make_service: Any) -> None:
+def test_a_periodic_task_may_stop_its_service(make_service):
     log = []
     stopped = Event()
 

@@ -46,7 +46,7 @@ class Service(MicroService):
         self.log_of_watcher().append("service stop")
 
     def log_of_watcher(self) -> list[Any]:
-        return self.get_plugin("watcher").log  # type: ignore[attr-defined,no-any-return]
+        return self.get_plugin("watcher").log
 
 
 def with_plugins(*plugins: BasePlugin) -> MicroService:
@@ -55,7 +55,7 @@ def with_plugins(*plugins: BasePlugin) -> MicroService:
     return service
 
 
-def test_a_plugin_sees_the_life_of_its_service() -> None:
+def test_a_plugin_sees_the_life_of_its_service():
     watcher = Watcher()
     service = with_plugins(watcher)
     assert watcher.microservice is service
@@ -78,7 +78,7 @@ def test_a_plugin_sees_the_life_of_its_service() -> None:
     ]
 
 
-def test_plugins_are_asked_in_their_order(caplog: pytest.LogCaptureFixture) -> None:
+def test_plugins_are_asked_in_their_order(caplog):
     """One with no hooks but those of the base class does nothing."""
     log = []
 
@@ -99,9 +99,7 @@ def test_plugins_are_asked_in_their_order(caplog: pytest.LogCaptureFixture) -> N
 
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("failure", [ValueError("broken plugin"), gevent.Timeout(1), SystemExit(3)])
-def test_a_plugin_that_raises_is_logged_and_harms_nothing(
-    hook: str, failure: BaseException, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_plugin_that_raises_is_logged_and_harms_nothing(hook, failure, caplog):
     def fail(self: Any, *_: Any) -> None:
         raise failure
 
@@ -130,7 +128,7 @@ class Nameless(BasePlugin):
         (Watcher, Watcher, "two plugins have the name 'watcher'"),
     ],
 )
-def test_a_plugin_without_a_name_of_its_own_is_refused(first: Any, second: Any, told: str) -> None:
+def test_a_plugin_without_a_name_of_its_own_is_refused(first, second, told):
     already = [first()] if first else []
     with pytest.raises(PluginError, match=told):
         with_plugins(*already, second())
@@ -138,7 +136,7 @@ def test_a_plugin_without_a_name_of_its_own_is_refused(first: Any, second: Any, 
         with_plugins(*already).register_plugin(second())
 
 
-def test_a_plugin_can_be_registered_until_the_service_is_made() -> None:
+def test_a_plugin_can_be_registered_until_the_service_is_made():
     service = with_plugins()
     watcher = Watcher()
     service.register_plugin(watcher)
@@ -150,7 +148,7 @@ def test_a_plugin_can_be_registered_until_the_service_is_made() -> None:
         service.register_plugin(type("Late", (BasePlugin,), {"name": "late"})())
 
 
-def test_a_plugin_that_is_not_there_is_an_error_that_lists_those_that_are() -> None:
+def test_a_plugin_that_is_not_there_is_an_error_that_lists_those_that_are():
     with pytest.raises(PluginError, match="no plugin has the name 'x'; registered: watcher"):
         with_plugins(Watcher()).get_plugin("x")
     with pytest.raises(PluginError, match="registered: none"):

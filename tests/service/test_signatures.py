@@ -2,8 +2,9 @@
 
 import enum
 import functools
+import inspect
 import typing
-from typing import Annotated, Any, Literal, Optional
+from typing import Any
 
 import pytest
 
@@ -26,82 +27,68 @@ class Silent:
         raise RuntimeError("no text of this one")
 
 
-def nothing(): ...
-def plain(a, b): ...
-def hinted(name: str, times: int = 1) -> str: ...
-def written(name: "str", things: "list[Thing] | None" = None) -> "dict[str, Any]": ...
-def kinds(a, /, b, *rest: int, c, d=2, **named: str) -> None: ...
-def only_named(*, name: str): ...
-def generics(a: list[int], b: dict[str, Thing], c: Optional[int] = None) -> list[Thing]: ...  # noqa: UP045
-def unions(a: int | None, b: Thing | str) -> bool | None: ...
-def literals(a: Literal["x.y", "z"] = "z", b: Annotated[int, "x.y"] = 0) -> None: ...
-def qualified(a: "typing.Any", b: typing.Callable[[int], str]) -> typing.Any: ...
-def data(a=None, b=True, c=-1.5, d="it's", e=(1, [2]), f={"k": {}}): ...  # noqa: B006
-def odd(a=Thing(), b=Silent(), c=print, d=Colour.RED, e="x" * 100, f=10**5000): ...  # noqa: B008
-def odd_hints(a: Thing(), b: Silent(), c: "x" * 100): ...  # noqa: F821
+ENDLESS: list[Any] = []
+ENDLESS.append(ENDLESS)
+NAMES = {**vars(typing), **globals(), "BIG": 10**5000, "LONG": "x" * 100}
 
 
-def local():
-    class Inner:
-        pass
-
-    def function(a: Inner, b: list[Inner]) -> None: ...
-
-    return function
-
-
-def endless():
-    value: list[Any] = []
-    value.append(value)
-
-    def function(a=value): ...
-
-    return function
-
-
-def wrong():
-    def function(a): ...
-
-    function.__signature__ = "none"
-    return function
-
-
-@functools.wraps(hinted)
-def wrapper(*args, **kwargs): ...
+def defined(signature):
+    """A function with this signature."""
+    namespace = {}
+    exec(f"def function{signature}: ...", NAMES, namespace)
+    return namespace["function"]
 
 
 @pytest.mark.parametrize(
-    ("function", "text"),
+    ("signature", "told"),
     [
-        (nothing, "()"),
-        (plain, "(a, b)"),
-        (hinted, "(name: str, times: int = 1) -> str"),
-        (written, "(name: str, things: list[Thing] | None = None) -> dict[str, Any]"),
-        (kinds, "(a, /, b, *rest: int, c, d=2, **named: str) -> None"),
-        (only_named, "(*, name: str)"),
+        ("()", ""),
+        ("(a, b)", ""),
+        ("(name: str, times: int = 1) -> str", ""),
         (
-            generics,
-            "(a: list[int], b: dict[str, Thing], c: Optional[int] = None) -> list[Thing]",
+            """(name: "str", things: "list[Thing] | None" = None) -> "dict[str, Any]\"""",
+            "(name: str, things: list[Thing] | None = None) -> dict[str, Any]",
         ),
-        (unions, "(a: int | None, b: Thing | str) -> bool | None"),
-        (literals, "(a: Literal['x.y', 'z'] = 'z', b: Annotated[int, 'x.y'] = 0) -> None"),
-        (qualified, "(a: typing.Any, b: Callable[[int], str]) -> Any"),
-        (data, "(a=None, b=True, c=-1.5, d=\"it's\", e=(1, [2]), f={'k': {}})"),
-        (odd, "(a=..., b=..., c=..., d=Colour.RED, e=..., f=...)"),
-        (odd_hints, "(a: ..., b: ..., c: ...)"),
-        (local(), "(a: Inner, b: list[Inner]) -> None"),
-        (endless(), "(a=...)"),
-        (wrapper, "(name: str, times: int = 1) -> str"),
-        (functools.partial(hinted, "x"), "(times: int = 1) -> str"),
-        (wrong(), "(...)"),
-        (Silent, "()"),
+        ("(a, /, b, *rest: int, c, d=2, **named: str) -> None", ""),
+        ("(*, name: str)", ""),
+        ("(a: list[int], b: dict[str, Thing], c: Optional[int] = None) -> list[Thing]", ""),
+        ("(a: int | None, b: Thing | str) -> bool | None", ""),
+        ("(a: Literal['x.y', 'z'] = 'z', b: Annotated[int, 'x.y'] = 0) -> None", ""),
+        (
+            "(a: 'typing.Any', b: typing.Callable[[int], str]) -> typing.Any",
+            "(a: typing.Any, b: Callable[[int], str]) -> Any",
+        ),
+        ("(a=None, b=True, c=-1.5, d=\"it's\", e=(1, [2]), f={'k': {}})", ""),
+        (
+            "(a=Thing(), b=Silent(), c=print, d=Colour.RED, e=LONG, f=BIG, g=ENDLESS)",
+            "(a=..., b=..., c=..., d=Colour.RED, e=..., f=..., g=...)",
+        ),
+        ("(a: Thing(), b: Silent(), c: LONG)", "(a: ..., b: ..., c: ...)"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_callable_is_written_as_python_writes_it(function, text):
-    method = Method("called", function, ParameterBinder(nothing))
+def test_a_function_is_written_as_python_writes_it(signature, told):
+    assert text_of(defined(signature)) == (told or signature)
 
-    assert signatures_of({"called": method}) == {"called": f"called{text}"}
+
+def text_of(function):
+    method = Method("", function, ParameterBinder(lambda: None))
+    return signatures_of({"": method})[""]
+
+
+def test_other_callables_and_names_are_written_so_too():
+    class Inner:
+        pass
+
+    def local(a: Inner, b: list[Inner]) -> None: ...
+    def wrong(a): ...
+
+    wrong.__signature__ = "none"
+    hinted = defined("(name: str, times: int = 1) -> str")
+    assert text_of(local) == "(a: Inner, b: list[Inner]) -> None"
+    assert text_of(functools.wraps(hinted)(lambda *args: None)) == str(inspect.signature(hinted))
+    assert text_of(functools.partial(hinted, "x")) == "(times: int = 1) -> str"
+    assert text_of(wrong) == "(...)"
+    assert text_of(Silent) == "()"
 
 
 class Shop(MicroService):

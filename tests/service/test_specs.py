@@ -27,7 +27,7 @@ class Described(MicroService):
 # get_service_specs
 
 
-def test_the_specifications_have_exactly_the_documented_fields() -> None:
+def test_the_specifications_have_exactly_the_documented_fields():
     specs = ServiceClient(Described()).call("get_service_specs")
 
     assert list(specs) == [
@@ -53,7 +53,7 @@ def test_the_specifications_have_exactly_the_documented_fields() -> None:
     }
 
 
-def test_a_running_service_tells_its_real_port() -> None:
+def test_a_running_service_tells_its_real_port():
     with running_service(Described, accessible_at=None) as service:
         specs = ServiceClient(service).call("get_service_specs")
 
@@ -64,7 +64,7 @@ def test_a_running_service_tells_its_real_port() -> None:
 # get_current_configuration
 
 
-def test_the_configuration_has_exactly_the_documented_fields() -> None:
+def test_the_configuration_has_exactly_the_documented_fields():
     def view() -> str:
         return ""
 
@@ -102,7 +102,7 @@ def test_the_configuration_has_exactly_the_documented_fields() -> None:
     }
 
 
-def test_the_configuration_is_json_without_secrets_and_a_copy(make_client: Any) -> None:
+def test_the_configuration_is_json_without_secrets_and_a_copy(make_client):
     def configuration(self: Any) -> Any:
         return self.get_current_configuration()
 
@@ -133,7 +133,7 @@ class Counted(MicroService):
         raise ValueError
 
 
-def test_statistics_count_calls_errors_and_durations_by_method() -> None:
+def test_statistics_count_calls_errors_and_durations_by_method():
     client = ServiceClient(Counted())
     for milliseconds in [1] * 18 + [100, 200]:
         client.call("nap", milliseconds)
@@ -152,7 +152,7 @@ def test_statistics_count_calls_errors_and_durations_by_method() -> None:
     assert (0.1 + 0.2) / 21 < nap["mean"] < nap["max"]
 
 
-def test_notifications_and_batch_items_are_counted_and_unknown_names_are_not() -> None:
+def test_notifications_and_batch_items_are_counted_and_unknown_names_are_not():
     client = ServiceClient(Counted())
     client.notify("nap", 0)
     client.post(
@@ -172,6 +172,6 @@ def test_notifications_and_batch_items_are_counted_and_unknown_names_are_not() -
     assert "errors" in other.call("get_service_specs")["methods"]["statistics"]
 
 
-def test_without_use_statistics_there_is_no_such_method() -> None:
+def test_without_use_statistics_there_is_no_such_method():
     with pytest.raises(MethodNotFound):
         ServiceClient(Described()).call("statistics")

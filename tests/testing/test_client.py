@@ -57,7 +57,7 @@ def client() -> ServiceClient:
     return ServiceClient(Service())
 
 
-def test_parameters_by_position_or_by_name_and_not_both(client: ServiceClient) -> None:
+def test_parameters_by_position_or_by_name_and_not_both(client):
     assert client.call("add", 1, 2) == 3
     assert client.call("add", a=1) == 1
     assert client.call("echo") == {}
@@ -80,9 +80,7 @@ def test_parameters_by_position_or_by_name_and_not_both(client: ServiceClient) -
         (("fail", -32000), gemstone_sync.RemoteError),
     ],
 )
-def test_an_error_is_raised_as_its_class(
-    client: ServiceClient, call: tuple[Any, ...], error: type[RpcError]
-) -> None:
+def test_an_error_is_raised_as_its_class(client, call, error):
     with pytest.raises(RpcError) as caught:
         client.call(*call)
 
@@ -90,7 +88,7 @@ def test_an_error_is_raised_as_its_class(
     assert error in (type(caught.value), *type(caught.value).__bases__)
 
 
-def test_code_message_and_data_arrive(client: ServiceClient) -> None:
+def test_code_message_and_data_arrive(client):
     with pytest.raises(RpcError) as caught:
         client.call("fail", 1001, [1, {"a": None}])
     assert (caught.value.code, caught.value.message) == (1001, "no")
@@ -101,7 +99,7 @@ def test_code_message_and_data_arrive(client: ServiceClient) -> None:
     assert caught.value.data is gemstone_sync.UNSET
 
 
-def test_an_overloaded_service_raises_its_own_class(client: ServiceClient) -> None:
+def test_an_overloaded_service_raises_its_own_class(client):
     service = client.service
     service.max_parallel_blocking_tasks, service.max_waiting_calls = 1, 0
     service.dispatcher.slots.acquire()
@@ -110,15 +108,15 @@ def test_an_overloaded_service_raises_its_own_class(client: ServiceClient) -> No
         client.call("add", 1)
 
 
-def test_a_notification_runs_and_gives_nothing(client: ServiceClient) -> None:
+def test_a_notification_runs_and_gives_nothing(client):
     client.notify("add", 1, 2)
     client.notify("add", a=3)
     client.notify("missing")
 
-    assert client.service.log == [(1, 2), (3, 0)]  # type: ignore[attr-defined]
+    assert client.service.log == [(1, 2), (3, 0)]
 
 
-def test_headers_of_the_client_are_sent_with_every_request() -> None:
+def test_headers_of_the_client_are_sent_with_every_request():
     client = ServiceClient(Service(), {"User": "ada", "X-Thing": "1"})
 
     assert client.call("secret") == "secret"
@@ -129,7 +127,7 @@ def test_headers_of_the_client_are_sent_with_every_request() -> None:
     assert b'"result":"2"' in reply.body
 
 
-def test_a_post_is_json_unless_it_says_otherwise(client: ServiceClient) -> None:
+def test_a_post_is_json_unless_it_says_otherwise(client):
     body = b'{"jsonrpc":"2.0","method":"add","params":[1],"id":1}'
 
     assert client.post(body).status == 200
@@ -137,7 +135,7 @@ def test_a_post_is_json_unless_it_says_otherwise(client: ServiceClient) -> None:
     assert client.post(b"{").body.startswith(b'{"jsonrpc":"2.0","error":{"code":-32700')
 
 
-def test_any_request_can_be_sent(client: ServiceClient) -> None:
+def test_any_request_can_be_sent(client):
     reply = client.request("GET", "/api")
 
     assert isinstance(reply, HttpReply)
@@ -149,16 +147,16 @@ def test_any_request_can_be_sent(client: ServiceClient) -> None:
     assert client.request("GET", "/nowhere", headers={"Host": "evil.example"}).status == 403
 
 
-def test_only_as_a_context_manager_it_runs_the_services_hooks(client: ServiceClient) -> None:
+def test_only_as_a_context_manager_it_runs_the_services_hooks(client):
     client.call("add", 0)
     with client as entered:
         assert entered is client
         client.call("add", 1)
 
-    assert client.service.log == [(0, 0), "start", (1, 0), "stop"]  # type: ignore[attr-defined]
+    assert client.service.log == [(0, 0), "start", (1, 0), "stop"]
 
 
-def test_a_start_hook_that_fails_is_raised() -> None:
+def test_a_start_hook_that_fails_is_raised():
     class Broken(Service):
         def on_service_start(self) -> None:
             raise ConnectionError("no database")
@@ -167,5 +165,5 @@ def test_a_start_hook_that_fails_is_raised() -> None:
         pytest.fail("entered")
 
 
-def test_cookies_are_not_kept_between_requests(client: ServiceClient) -> None:
+def test_cookies_are_not_kept_between_requests(client):
     assert [client.call("cookie"), client.call("cookie")] == [None, None]

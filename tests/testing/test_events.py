@@ -1,6 +1,5 @@
 """What users' tests see of events: recorded, awaited, drained, in memory and with real JSON."""
 
-from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -16,8 +15,6 @@ from gemstone_sync import (
     exposed_method,
 )
 from gemstone_sync.testing import (
-    EventRecorder,
-    EventWaiter,
     ServiceClient,
     drain,
     event_waiter,
@@ -74,7 +71,7 @@ def greeter(transport: MemoryEventTransport) -> Greeter:
     return service
 
 
-def test_what_a_service_emits_is_recorded_as_its_receivers_get_it(greeter: Greeter) -> None:
+def test_what_a_service_emits_is_recorded_as_its_receivers_get_it(greeter):
     with ServiceClient(greeter) as client, record_events(greeter, send=False) as recorded:
         client.call("say_hello", "ada")
         ids = client.call("order", 2)
@@ -92,9 +89,7 @@ def test_what_a_service_emits_is_recorded_as_its_receivers_get_it(greeter: Greet
     assert recorded.named("nothing") == []
 
 
-def test_an_event_that_was_not_delivered_was_not_emitted(
-    greeter: Greeter, transport: MemoryEventTransport, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_event_that_was_not_delivered_was_not_emitted(greeter, transport, monkeypatch):
     def fail(*args: Any, **kwargs: Any) -> None:
         raise EventNotDelivered("no")
 
@@ -105,9 +100,7 @@ def test_an_event_that_was_not_delivered_was_not_emitted(
     assert transport.publish is fail  # what was there before is there again
 
 
-def test_two_services_that_share_a_transport_are_told_apart(
-    greeter: Greeter, transport: MemoryEventTransport
-) -> None:
+def test_two_services_that_share_a_transport_are_told_apart(greeter, transport):
     other = Listener()
     other.event_transports = [transport]
     with record_events(greeter) as of_one, record_events(transport) as of_all:
@@ -123,7 +116,7 @@ def test_two_services_that_share_a_transport_are_told_apart(
     assert recorded.names == ["a"]  # once, though it went through two
 
 
-def test_a_waiter_gives_the_body_of_the_first_event_of_that_name(greeter: Greeter) -> None:
+def test_a_waiter_gives_the_body_of_the_first_event_of_that_name(greeter):
     with ServiceClient(greeter) as client, event_waiter(greeter, "said_hello") as waiter:
         gevent.spawn_later(0.02, client.call, "say_hello", "ada")
         gevent.spawn_later(0.04, client.call, "say_hello", "grace")
@@ -131,7 +124,7 @@ def test_a_waiter_gives_the_body_of_the_first_event_of_that_name(greeter: Greete
         assert waiter.wait()["name"] == "ada"
 
 
-def test_a_waiter_says_what_came_instead(greeter: Greeter) -> None:
+def test_a_waiter_says_what_came_instead(greeter):
     with event_waiter(greeter, "said_hello") as waiter:
         with pytest.raises(
             AssertionError, match=r"'said_hello' was emitted within 0 s; .* none at"
@@ -144,9 +137,7 @@ def test_a_waiter_says_what_came_instead(greeter: Greeter) -> None:
         event_waiter(greeter, "said hello")
 
 
-def test_draining_waits_for_handlers_for_what_they_emit_and_for_retries(
-    greeter: Greeter, transport: MemoryEventTransport
-) -> None:
+def test_draining_waits_for_handlers_for_what_they_emit_and_for_retries(greeter, transport):
     listener = Listener()
     listener.event_transports = [transport]
     with running_service(greeter), running_service(listener):
@@ -158,7 +149,7 @@ def test_draining_waits_for_handlers_for_what_they_emit_and_for_retries(
         assert listener.heard[3:] == [6, 6, 6]
 
 
-def test_draining_has_a_limit(greeter: Greeter, transport: MemoryEventTransport) -> None:
+def test_draining_has_a_limit(greeter, transport):
     go_on = Event()
 
     class Held(Listener):
@@ -178,17 +169,13 @@ def test_draining_has_a_limit(greeter: Greeter, transport: MemoryEventTransport)
     assert listener.heard == ["ada"]
 
 
-def test_a_service_without_transports_emits_nothing_to_wait_for() -> None:
+def test_a_service_without_transports_emits_nothing_to_wait_for():
     for use in (lambda: drain(Greeter()), lambda: record_events(Greeter()).__enter__()):
         with pytest.raises(ValueError, match="greeter has no event_transports"):
             use()
 
 
-def test_the_fixtures_record_and_wait_until_the_test_ends(
-    greeter: Greeter,
-    recorded_events: Callable[..., EventRecorder],
-    event_waiter: Callable[..., EventWaiter],
-) -> None:
+def test_the_fixtures_record_and_wait_until_the_test_ends(greeter, recorded_events, event_waiter):
     recorded, waiter = recorded_events(greeter), event_waiter(greeter, "b")
     greeter.emit_event("a", 1)
     greeter.emit_event("b", 2)

@@ -51,7 +51,7 @@ class OutOfStock(RpcError):
 # FakeRemoteService
 
 
-def test_answers_and_records() -> None:
+def test_answers_and_records():
     users = FakeRemoteService({"count": 3, "users.find": lambda name: {"name": name}})
 
     assert isinstance(users, RemoteService)
@@ -73,7 +73,7 @@ def test_answers_and_records() -> None:
     assert [call.method_name for call in users.calls[4:]] == ["nonsense", "nonsense"]
 
 
-def test_results_go_through_json_as_real_ones_do() -> None:
+def test_results_go_through_json_as_real_ones_do():
     for value in (None, 0, "", [], {}, {"a": (1, 2)}, 2**70, "ü"):
         fake = FakeRemoteService({"get": value})
         expected = {"a": [1, 2]} if value == {"a": (1, 2)} else value
@@ -81,7 +81,7 @@ def test_results_go_through_json_as_real_ones_do() -> None:
         assert fake.call_method("get").result == expected
 
 
-def test_an_answer_can_be_changed() -> None:
+def test_an_answer_can_be_changed():
     fake = FakeRemoteService({"get": 1})
     other = fake.with_options(timeout=1)
     assert fake.methods.get() == 1
@@ -95,7 +95,7 @@ def test_an_answer_can_be_changed() -> None:
             fake.answer("get", **given)
 
 
-def test_errors_come_as_they_would_from_a_service() -> None:
+def test_errors_come_as_they_would_from_a_service():
     fake = FakeRemoteService(errors=[OutOfStock])
     for error, code, data in [
         (AccessDenied(), -32001, UNSET),
@@ -112,7 +112,7 @@ def test_errors_come_as_they_would_from_a_service() -> None:
         assert isinstance(fake.call_method("get").error, type(error))
 
 
-def test_an_error_may_be_raised_by_a_callable() -> None:
+def test_an_error_may_be_raised_by_a_callable():
     def find(name: str) -> str:
         if name != "ada":
             raise OutOfStock(data=name)
@@ -124,7 +124,7 @@ def test_an_error_may_be_raised_by_a_callable() -> None:
         fake.methods.find("bob")
 
 
-def test_what_else_a_callable_raises_is_the_tests_own() -> None:
+def test_what_else_a_callable_raises_is_the_tests_own():
     def check(name: str) -> None:
         assert name == "ada", "the wrong name"
 
@@ -139,7 +139,7 @@ def test_what_else_a_callable_raises_is_the_tests_own() -> None:
         fake.methods.check(nickname="ada")
 
 
-def test_a_transport_fault_in_the_place_of_an_answer() -> None:
+def test_a_transport_fault_in_the_place_of_an_answer():
     fake = FakeRemoteService()
     for error in (ConnectionLost("gone"), Timeout("late"), gemstone_sync.BadResponse("odd")):
         fake.answer("get", error=error)
@@ -152,7 +152,7 @@ def test_a_transport_fault_in_the_place_of_an_answer() -> None:
             fake.call_batch(MethodCall("get"))
 
 
-def test_faults_are_retried_as_with_a_real_service() -> None:
+def test_faults_are_retried_as_with_a_real_service():
     failures = [ConnectionLost("gone"), ConnectionLost("gone")]
 
     def flaky() -> str:
@@ -176,7 +176,7 @@ def test_faults_are_retried_as_with_a_real_service() -> None:
     assert len(nobody.calls) > 1  # it was tried again, for nothing had been sent
 
 
-def test_a_full_service_says_when_to_come_again() -> None:
+def test_a_full_service_says_when_to_come_again():
     fake = FakeRemoteService()
     fake.answer("get", error=ServerOverloaded(retry_after=7))
     with pytest.raises(ServerOverloaded) as caught:
@@ -188,7 +188,7 @@ def test_a_full_service_says_when_to_come_again() -> None:
 
 
 @pytest.mark.parametrize("options", [{"timeout": 0.05}, {"total_timeout": 0.05}])
-def test_a_delay_beyond_the_limit_is_a_timeout(options: dict[str, float]) -> None:
+def test_a_delay_beyond_the_limit_is_a_timeout(options):
     fake = FakeRemoteService(**options)
     fake.answer("get", 1, delay=10 * LIMIT)
     fake.answer("soon", 2)
@@ -200,7 +200,7 @@ def test_a_delay_beyond_the_limit_is_a_timeout(options: dict[str, float]) -> Non
         fake.call_batch(MethodCall("soon"), MethodCall("get"))
 
 
-def test_answers_may_be_delayed_and_asynchronous_calls_overlap() -> None:
+def test_answers_may_be_delayed_and_asynchronous_calls_overlap():
     fake = FakeRemoteService()
     fake.answer("slow", "slow", delay=0.2)
     fake.answer("quick", "quick", delay=0.01)
@@ -213,7 +213,7 @@ def test_answers_may_be_delayed_and_asynchronous_calls_overlap() -> None:
     assert [call.result() for call in as_completed(*calls)] == ["quick", "slow"]
 
 
-def test_a_batch() -> None:
+def test_a_batch():
     fake = FakeRemoteService({"double": lambda number: 2 * number})
     fake.answer("deny", error=AccessDenied())
     calls = [MethodCall("double", [4]), MethodCall("deny"), MethodCall("nonsense")]
@@ -227,7 +227,7 @@ def test_a_batch() -> None:
     assert list(fake.call_batch(Notification("double", [5]))) == []
 
 
-def test_what_a_real_one_refuses_is_refused() -> None:
+def test_what_a_real_one_refuses_is_refused():
     fake = FakeRemoteService({"get": 1})
     with pytest.raises(TypeError, match="not both"):
         fake.methods.get(1, a=2)
@@ -291,11 +291,11 @@ def connect() -> Callable[..., RemoteService]:
     def make(**options: Any) -> RemoteService:
         return RemoteService("http://here/api", adapter=InProcessAdapter(service), **options)
 
-    make.service = service  # type: ignore[attr-defined]
+    make.service = service
     return make
 
 
-def test_every_kind_of_call_reaches_the_service(connect: Any) -> None:
+def test_every_kind_of_call_reaches_the_service(connect):
     with connect() as client:
         assert client.name == "here"
         assert client.methods.add(1, 2) == 3
@@ -310,16 +310,16 @@ def test_every_kind_of_call_reaches_the_service(connect: Any) -> None:
         assert connect.service.told == ["x", "y", "z"]
 
 
-def test_the_errors_of_the_service(connect: Any) -> None:
+def test_the_errors_of_the_service(connect):
     client = connect(errors=[OutOfStock])
     with pytest.raises(MethodNotFound):
         client.methods.nonsense()
     with pytest.raises(InvalidParams) as caught:
         client.methods.add("x")
-    assert caught.value.data["parameters"][0]["name"] == "a"  # type: ignore[index]
+    assert caught.value.data["parameters"][0]["name"] == "a"
     with pytest.raises(InternalError) as crashed:
         client.methods.crash()
-    assert crashed.value.error_id  # type: ignore[attr-defined]
+    assert crashed.value.error_id
     with pytest.raises(OutOfStock) as refused:
         client.methods.refuse()
     assert refused.value.data == [1]
@@ -335,13 +335,13 @@ def test_the_errors_of_the_service(connect: Any) -> None:
         (("ada", "token"), True),
     ],
 )
-def test_who_calls(connect: Any, authentication: Any, let_in: bool) -> None:
+def test_who_calls(connect, authentication, let_in):
     answer = connect(authentication_method=authentication).call_method("private")
     assert answer.result == ("let in" if let_in else None)
     assert isinstance(answer.error, AccessDenied) is not let_in
 
 
-def test_the_deadline_goes_along_and_holds(connect: Any) -> None:
+def test_the_deadline_goes_along_and_holds(connect):
     client = connect(timeout=5, total_timeout=5)
     assert (
         1000 < int(client.methods.header("X-Gemstone-Deadline")) <= 5250
@@ -350,13 +350,13 @@ def test_the_deadline_goes_along_and_holds(connect: Any) -> None:
         client.with_options(timeout=0.05).methods.slow()
 
 
-def test_another_path_is_not_the_services_endpoint() -> None:
+def test_another_path_is_not_the_services_endpoint():
     client = RemoteService("http://here/other", adapter=InProcessAdapter(Service()))
     with pytest.raises(gemstone_sync.BadResponse, match="404"):
         client.methods.add(1)
 
 
-def test_two_services_that_call_each_other(make_service: Callable[..., MicroService]) -> None:
+def test_two_services_that_call_each_other(make_service):
     inner = RemoteService("http://here/api", adapter=InProcessAdapter(Service()))
 
     def outer(self: Any, name: str) -> Any:

@@ -1,7 +1,5 @@
 """running_service and the pytest plugin, in a patched process and in one that is not."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -37,7 +35,7 @@ def post(service: MicroService, method: str, *params: Any) -> Any:
 # patched
 
 
-def test_a_class_or_an_instance_runs_on_a_free_port_and_is_stopped() -> None:
+def test_a_class_or_an_instance_runs_on_a_free_port_and_is_stopped():
     """Attributes are set before the start."""
     instance = Service()
     with (
@@ -58,7 +56,7 @@ def test_a_class_or_an_instance_runs_on_a_free_port_and_is_stopped() -> None:
     assert (Service.port, Service.log, Service.greeting) == (8000, (), "hello")
 
 
-def test_an_attribute_that_does_not_exist_is_a_mistake() -> None:
+def test_an_attribute_that_does_not_exist_is_a_mistake():
     with (
         pytest.raises(AttributeError, match="Service has no attribute 'endpiont'"),
         running_service(Service, endpiont="/rpc"),
@@ -66,7 +64,7 @@ def test_an_attribute_that_does_not_exist_is_a_mistake() -> None:
         pytest.fail("entered")
 
 
-def test_it_stops_when_the_block_raises() -> None:
+def test_it_stops_when_the_block_raises():
     service = Service()
     with pytest.raises(ZeroDivisionError), running_service(service):
         _ = 1 / 0
@@ -74,7 +72,7 @@ def test_it_stops_when_the_block_raises() -> None:
     assert refuses_connections(service.port)
 
 
-def test_a_start_that_fails_is_raised_and_nothing_listens() -> None:
+def test_a_start_that_fails_is_raised_and_nothing_listens():
     class Broken(Service):
         def on_service_start(self) -> None:
             raise ConnectionError("no database")
@@ -91,9 +89,9 @@ def test_a_start_that_fails_is_raised_and_nothing_listens() -> None:
         pytest.fail("entered")
 
 
-def test_in_process_and_over_the_socket_are_the_same_service() -> None:
+def test_in_process_and_over_the_socket_are_the_same_service():
     with running_service(Service) as service:
-        service.greeting = "hey"  # type: ignore[attr-defined]
+        service.greeting = "hey"
         assert ServiceClient(service).call("greet", "a") == post(service, "greet", "a") == "hey a"
 
 
@@ -156,9 +154,7 @@ assert not gemstone_sync.concurrency.is_patched()
 """
 
 
-def test_in_a_process_that_is_not_patched_the_service_has_a_thread_of_its_own(
-    run_python: Callable[..., Any],
-) -> None:
+def test_in_a_process_that_is_not_patched_the_service_has_a_thread_of_its_own(run_python):
     done = run_python(UNPATCHED, GEMSTONE_MONKEY_PATCH="0")
 
     assert done.returncode == 0, done.stderr
@@ -238,12 +234,8 @@ def test_the_service_was_stopped():
     ids=["opted out", "not asked for", "asked for"],
 )
 def test_the_plugin_gives_both_as_fixtures_and_patches_only_when_asked(
-    run_python: Callable[..., Any],
-    tmp_path: Path,
-    options: list[str],
-    environment: dict[str, str],
-    patched: bool,
-) -> None:
+    run_python, tmp_path, options, environment, patched
+):
     (tmp_path / "test_users.py").write_text(USERS_TESTS.format(patched=patched))
     words = ["-q", "-W", "error", "-p", "no:cacheprovider", *options, "test_users.py"]
     done = run_python(
@@ -254,13 +246,13 @@ def test_the_plugin_gives_both_as_fixtures_and_patches_only_when_asked(
     assert "5 passed" in done.stdout
 
 
-def test_both_are_fixtures(service_client: Any, running_service: Any) -> None:
+def test_both_are_fixtures(service_client, running_service):
     assert service_client(Service).call("greet", "a") == "hello a"
     assert post(running_service(Service, greeting="hi"), "greet", "a") == "hi a"
 
 
 @pytest.mark.slow  # a pytest of its own
-def test_the_fixtures_are_listed_with_what_they_do(run_python: Callable[..., Any]) -> None:
+def test_the_fixtures_are_listed_with_what_they_do(run_python):
     done = run_python("import sys, pytest; sys.exit(pytest.main(['--fixtures', '-q']))")
 
     assert "service_client" in done.stdout
