@@ -52,24 +52,14 @@ def make_service() -> Any:
 
 def ways(service: Any) -> dict[str, Callable[[], bytes]]:
     """Return what is counted, by name; each answers one call."""
+    from werkzeug.test import create_environ
+
     from gemstone_sync.dispatch import CallContext
 
     dispatch, application = service.dispatcher.dispatch, service.app.wsgi_app
-    environ = {
-        "REQUEST_METHOD": "POST",
-        "SCRIPT_NAME": "",
-        "PATH_INFO": "/api",
-        "QUERY_STRING": "",
-        "SERVER_NAME": "127.0.0.1",
-        "SERVER_PORT": "8000",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "HTTP_HOST": "127.0.0.1:8000",
-        "HTTP_USER_AGENT": "curl/7.88.1",
-        "HTTP_ACCEPT": "*/*",
-        "CONTENT_TYPE": "application/json",
-        "CONTENT_LENGTH": str(len(BODY)),
-        "wsgi.url_scheme": "http",
-    }
+    fields = {"User-Agent": "curl/7.88.1", "Accept": "*/*", "Content-Type": "application/json"}
+    environ = create_environ("/api", "http://127.0.0.1:8000", method="POST", headers=fields)
+    environ["CONTENT_LENGTH"] = str(len(BODY))
 
     def by_dispatch() -> bytes:
         return dispatch(BODY, CallContext(environ))

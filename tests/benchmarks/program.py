@@ -88,20 +88,13 @@ class Options(argparse.ArgumentParser):
     def add_number(
         self, name: str, default: float, kind: Callable[[str], Any], text: str = ""
     ) -> None:
-        self.add_argument(name, type=kind, metavar="N", help=f"{text} (default: {default:g})")
-        self.set_defaults(**{f"default_{name[2:]}": default})
+        text += " (default: %(default)s)"
+        self.add_argument(name, type=kind, metavar="N", default=default, help=text)
 
     def read(self) -> argparse.Namespace:
-        """The values; a number that is not given is the default one, or that of ``--quick``."""
-        options = self.parse_args()
-        for key, default in [*vars(options).items()]:
-            if key.startswith("default_"):
-                name = key.removeprefix("default_")
-                delattr(options, key)
-                if getattr(options, name) is None:
-                    quick = self._quick if getattr(options, "quick", False) else {}
-                    setattr(options, name, quick.get(name, default))
-        return options
+        if "--quick" in sys.argv:
+            self.set_defaults(**self._quick)
+        return self.parse_args()
 
 
 def look_on(core: int) -> None:

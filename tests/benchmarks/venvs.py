@@ -49,27 +49,19 @@ def cache_folder() -> Path:
 def interpreters(older: bool) -> list[str]:
     """Return the Pythons to try: this one, then if asked the older ones of PATH and pyenv."""
     found = [sys.executable]
-    if older:
-        for minor in (11, 10, 9, 8):
-            pyenv = Path.home() / ".pyenv" / "versions"
-            found += [str(path / "bin" / "python") for path in pyenv.glob(f"3.{minor}.*")]
-            on_path = shutil.which(f"python3.{minor}")
-            if on_path is not None:
-                found.append(on_path)
+    for minor in (11, 10, 9, 8) if older else ():
+        pyenv = Path.home() / ".pyenv" / "versions"
+        found += [str(path / "bin" / "python") for path in pyenv.glob(f"3.{minor}.*")]
+        found += filter(None, [shutil.which(f"python3.{minor}")])
     # Resolved, so that an interpreter is the same by whatever path it was started.
     return list(dict.fromkeys(map(os.path.realpath, found)))
 
 
 def _fault(command: list[str]) -> str | None:
     """Run a command; None when it does, else the last line of what it said."""
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     try:
-        done = subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=INSTALL_LIMIT,
-        )
+        done = subprocess.run(command, **how, timeout=INSTALL_LIMIT)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     if not done.returncode:
