@@ -32,7 +32,6 @@ class OutOfStock(RpcError):
 @pytest.mark.parametrize("name", CODES)
 def test_codes_and_messages(name):
     error = getattr(errors, name)()
-
     assert isinstance(error, RpcError)
     assert (error.code, error.message) == CODES[name]
     assert str(error) == error.message
@@ -51,7 +50,6 @@ def test_an_rpc_error_has_the_server_errors_code_unless_given():
 
 def test_a_subclass_may_set_code_and_message_for_its_instances():
     error = OutOfStock()
-
     assert (error.code, error.message, error.data) == (1001, "Out of stock", UNSET)
     other = OutOfStock("None left", code=0, data=0)
     assert (other.code, other.message, other.data) == (0, "None left", 0)
@@ -86,7 +84,6 @@ def test_repr_shows_what_travels():
 )
 def test_an_error_survives_being_copied(again):
     error = again(OutOfStock("None left", code=5, data={"left": 0}))
-
     assert (error.code, error.message, error.data) == (5, "None left", {"left": 0})
 
 

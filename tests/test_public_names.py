@@ -82,7 +82,6 @@ def test_each_is_a_documented_thing_and_not_a_module():
     exec("from gemstone_sync import *", namespace)
     for name in PUBLIC:
         value = getattr(gemstone_sync, name)
-
         assert callable(value) or value is gemstone_sync.UNSET, name
         assert value.__doc__, name
         assert namespace[name] is value
@@ -105,7 +104,6 @@ def test_only_the_first_service_side_name_patches_the_process(run_python):
     clients = ",".join(sorted(PUBLIC - PATCHING))
     groups = [clients, "MicroService", "exposed_method", "ServiceRegistry", "MicroService=0"]
     done = run_python(BY_GROUPS, ",".join(BELOW), *groups)
-
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[1] for line in done.stdout.splitlines()] == [
         *("False", "True", "True", "True", "False")

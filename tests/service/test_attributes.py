@@ -30,40 +30,36 @@ DOCUMENTED = {
 }
 
 
-@pytest.mark.parametrize("name", DOCUMENTED)
-def test_documented_attributes_have_their_documented_defaults(name):
-    assert getattr(MicroService, name) == DOCUMENTED[name]
+#: The limits that keep a service alive are on.
+LIMITS = {
+    "max_parallel_blocking_tasks": 1000,
+    "max_waiting_calls": 200,
+    "max_wait_seconds": 5.0,
+    "max_batch_size": 100,
+    "max_hops": 8,
+    "max_body_size": 10_000_000,
+    "max_response_size": 16_000_000,
+    "default_timeout": 30.0,
+    "max_connections": 2000,
+    "debug": False,
+}
 
 
-def test_the_limits_that_keep_a_service_alive_are_on_by_default():
-    assert MicroService.max_parallel_blocking_tasks == 1000
-    assert (MicroService.max_waiting_calls, MicroService.max_wait_seconds) == (200, 5.0)
-    assert (MicroService.max_batch_size, MicroService.max_hops) == (100, 8)
-    assert (MicroService.max_body_size, MicroService.max_response_size) == (10_000_000, 16_000_000)
-    assert (MicroService.default_timeout, MicroService.max_connections) == (30.0, 2000)
-    assert MicroService.debug is False
-
-
-def test_the_default_configurables_and_strategies_are_the_documents():
-    assert list(map(str, MicroService.configurables)) == [
-        "<Configurable name=port>",
-        "<Configurable name=host>",
-        "<Configurable name=accessible_at>",
-        "<Configurable name=endpoint>",
-    ]
+def test_attributes_have_their_documented_defaults():
+    defaults = {**DOCUMENTED, **LIMITS}
+    assert {name: getattr(MicroService, name) for name in defaults} == defaults
+    names = ("port", "host", "accessible_at", "endpoint")
+    assert list(map(str, MicroService.configurables)) == [f"<Configurable name={n}>" for n in names]
     assert list(map(str, MicroService.configurators)) == ["<CommandLineConfigurator>"]
     (strategy,) = MicroService.validation_strategies
     assert isinstance(strategy, gemstone_sync.HeaderValidationStrategy)
     assert strategy.header == "X-Api-Token"
 
 
-@pytest.mark.parametrize("nothing", [None, ""])
-def test_a_service_without_a_name_is_refused_when_it_is_made(nothing):
-    class Nameless(MicroService):
-        name = nothing
-
-    with pytest.raises(ServiceConfigurationError, match="Nameless has no name: set its `name`"):
-        Nameless()
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_service_without_a_name_is_refused_when_it_is_made(make_service, name):
+    with pytest.raises(ServiceConfigurationError, match="TestService has no name: set its `name`"):
+        make_service(name=name)
 
 
 def test_a_constructor_that_forgets_the_base_class_is_told_so():
@@ -135,7 +131,6 @@ def test_a_wrong_attribute_is_refused_by_name_before_anything_listens(make_servi
     for value in WRONG[name]:
         with pytest.raises(ServiceConfigurationError) as caught:
             make_service(**{"port": 0, name: value}).start(block=False)
-
         assert name in str(caught.value) or repr(value) in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -153,10 +148,10 @@ FINE: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", FINE)
-def test_these_are_fine(make_service, name):
-    for value in FINE[name]:
-        make_service(**{name: value}).app  # noqa: B018
+def test_these_are_fine(make_service):
+    for name, values in FINE.items():
+        for value in values:
+            make_service(**{name: value}).app  # noqa: B018
 
 
 # Two instances share nothing
@@ -210,15 +205,9 @@ def test_two_instances_have_modules_and_plugins_of_their_own():
     assert second.get_plugin("counter").microservice is second
 
 
-def test_whoever_made_a_module_sees_what_it_does():
+def test_whoever_made_a_module_sees_what_it_does(make_client):
     numbers, counter = Numbers(), Counter()
-
-    class Mine(MicroService):
-        name = "mine"
-        modules = [numbers]
-        plugins = [counter]
-
-    ServiceClient(Mine()).call("add", 5)
+    make_client(modules=[numbers], plugins=[counter]).call("add", 5)
     assert numbers.seen == [5]
     assert counter.calls == ["add"]
 
@@ -276,7 +265,6 @@ def test_what_is_set_on_one_instance_stays_there():
     first, second = Shared(), Shared()
     first.wire_format = "gemstone"
     reply = ServiceClient(first).post(b'{"jsonrpc":"2.0","method":"owner","id":1}')
-
     assert b'"error": null' in reply.body
     assert ServiceClient(second).call("owner") == "127.0.0.1"
 
@@ -291,5 +279,4 @@ def test_names_of_tornado_say_what_to_use(make_service):
 def test_the_documents_misspelling_of_the_registries_is_understood(make_service):
     with pytest.warns(DeprecationWarning, match="service_registry_urls"):
         service = make_service(service_registries_urls=["http://127.0.0.1:1/api"])
-
     assert service.service_registry_urls == ["http://127.0.0.1:1/api"]

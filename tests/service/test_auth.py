@@ -47,6 +47,11 @@ class Guarded(MicroService):
         return hmac.compare_digest(api_token.encode(), TOKEN.encode())
 
 
+class Secrets(gemstone_sync.Module):
+    @gemstone_sync.exposed_method(private=True)
+    def secret(self) -> None: ...
+
+
 def guarded(*strategies: ValidationStrategy) -> Guarded:
     service = Guarded()
     if strategies:
@@ -109,7 +114,6 @@ def test_each_strategy_finds_its_token(strategy, headers):
 )
 def test_without_a_token_nobody_is_asked_and_the_call_is_denied(strategy, headers):
     service = guarded(strategy)
-
     assert secret(service, **headers) == "denied"
     assert not hasattr(service, "seen")
 
@@ -136,7 +140,6 @@ def test_odd_tokens_are_refusals(strategy, header, write, caplog):
 
 def test_the_first_strategy_that_finds_a_token_wins():
     service = guarded(HeaderValidationStrategy("X-A"), HeaderValidationStrategy("X-B"), BASIC)
-
     assert secret(service, X_B=TOKEN) == "secret"
     assert secret(service, X_A="", X_B=TOKEN) == "denied"  # empty is a token, though a wrong one
     assert secret(service, X_A=TOKEN, X_B="wrong") == "secret"
@@ -197,13 +200,6 @@ def test_the_user_is_asked_for_once_a_call():
     assert asked == [1]
 
 
-def test_public_methods_ask_nobody():
-    service = guarded()
-
-    assert ServiceClient(service, {"X-Api-Token": "x"}).call("public") == "public"
-    assert not hasattr(service, "seen")
-
-
 def test_an_exception_while_deciding_denies_and_is_masked(caplog):
     class Broken(Guarded):
         def authenticate_request(self, handler: Any) -> Any:
@@ -216,24 +212,23 @@ def test_an_exception_while_deciding_denies_and_is_masked(caplog):
 
 
 def test_each_item_of_a_batch_is_checked_on_its_own():
+    """For public methods nobody is asked."""
     body = b"""[{"jsonrpc":"2.0","method":"secret","id":1},
                 {"jsonrpc":"2.0","method":"public","id":2},
                 {"jsonrpc":"2.0","method":"secret","id":3}]"""
-    denied = ServiceClient(Guarded()).post(body).body
-    allowed = ServiceClient(Guarded(), {"X-Api-Token": TOKEN}).post(body).body
-
+    service = Guarded()
+    assert ServiceClient(service, {"X-Api-Token": "x"}).call("public") == "public"
+    assert not hasattr(service, "seen")
+    denied = ServiceClient(service).post(body).body
     assert (denied.count(b"-32001"), denied.count(b"public")) == (2, 1)
+    allowed = ServiceClient(service, {"X-Api-Token": TOKEN}).post(body).body
     assert allowed.count(b'"secret"') == 2
 
 
-def test_a_private_method_that_nobody_can_call_is_warned_of_at_the_start(caplog):
-    class Closed(MicroService):
-        name = "closed"
-
-        @gemstone_sync.exposed_method(private=True)
-        def secret(self) -> None: ...
-
-    assert secret(Closed(), X_Api_Token=TOKEN) == "denied"
+def test_a_private_method_that_nobody_can_call_is_warned_of_at_the_start(make_client, caplog):
+    closed = make_client(modules=[Secrets()])
+    with pytest.raises(AccessDenied):
+        closed.call("secret")
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "every call of secret will be denied: override authenticate_request" in caplog.text

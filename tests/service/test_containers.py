@@ -114,7 +114,6 @@ def test_two_methods_under_one_name_are_refused_at_class_creation(base, method, 
 
             @exposed_method()
             def twice(self) -> None: ...
-
             @exposed_method(method)
             def other(self) -> None: ...
 

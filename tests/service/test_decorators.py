@@ -25,12 +25,15 @@ def client_of(members: dict[str, Any], **headers: str) -> ServiceClient:
 
 
 def test_a_method_is_exposed_under_its_own_name_or_the_one_given():
+    """And stays a plain function of its class."""
+
     class Service(MicroService):
         name = "names"
 
         @gemstone_sync.exposed_method()
-        def plain(self) -> str:
-            return "plain"
+        def plain(self, number: int) -> int:
+            """Twice the number."""
+            return 2 * number
 
         @gemstone_sync.exposed_method("group.renamed_2")
         def hidden(self) -> str:
@@ -39,12 +42,13 @@ def test_a_method_is_exposed_under_its_own_name_or_the_one_given():
         def unexposed(self) -> None: ...
 
     client = ServiceClient(Service())
-    assert client.call("plain") == "plain"
+    assert client.call("plain", 4) == Service().plain(4) == 8
     assert client.call("group.renamed_2") == "renamed"
     for name in ("hidden", "unexposed", "start", "__init__", "group", "configure"):
         with pytest.raises(MethodNotFound):
             client.call(name)
     assert set(Service().methods) == {"plain", "group.renamed_2", "get_service_specs"}
+    assert Service.plain.__doc__ == "Twice the number."
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a-b", "é", "a/b", "a\n", "rpc.x", "rpc.", 5, "a:b"])
@@ -59,6 +63,8 @@ def test_the_methods_own_name_is_checked_too():
     with pytest.raises(ValueError, match="invalid method name 'grüße'"):
         gemstone_sync.exposed_method()(grüße)
     assert gemstone_sync.exposed_method("gruesse")(grüße) is grüße
+    with pytest.raises(TypeError, match="with parentheses"):
+        gemstone_sync.exposed_method(grüße)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
@@ -67,24 +73,6 @@ def test_a_timeout_that_is_none_is_refused(timeout):
         gemstone_sync.exposed_method(timeout=timeout)
     with pytest.raises(ValueError, match="a period is a number of seconds above 0"):
         gemstone_sync.periodic(timeout)
-
-
-def test_forgotten_parentheses_are_told():
-    with pytest.raises(TypeError, match="with parentheses"):
-        gemstone_sync.exposed_method(lambda self: None)
-
-
-def test_the_decorated_function_stays_a_plain_function():
-    class Service(MicroService):
-        name = "direct"
-
-        @gemstone_sync.exposed_method(private=True)
-        def double(self, number: int) -> int:
-            """Twice the number."""
-            return 2 * number
-
-    assert Service().double(4) == 8
-    assert Service.double.__doc__ == "Twice the number."
 
 
 @pytest.mark.parametrize(
@@ -151,7 +139,6 @@ def test_stacked_in_any_order_they_mean_the_same(expose):
 def test_each_old_decorator_warns_once_and_says_what_to_write(name):
     with pytest.warns(DeprecationWarning, match=f"{name} is deprecated") as caught:
         getattr(gemstone_sync, name)(lambda self: None)
-
     assert len(caught) == 1
     assert caught[0].filename == __file__
 
@@ -203,20 +190,13 @@ def test_decorators_of_the_user_around_and_below():
 
         return wrapper
 
-    class Service(MicroService):
-        name = "wrapped"
+    def say(self, word: str) -> str:
+        return word
 
-        @gemstone_sync.exposed_method()
-        @shout
-        def below(self, word: str) -> str:
-            return word
-
-        @shout
-        @gemstone_sync.exposed_method()
-        def around(self, word: str) -> str:
-            return word
-
-    client = ServiceClient(Service())
+    expose = gemstone_sync.exposed_method
+    client = client_of(
+        {"below": expose("below")(shout(say)), "around": shout(expose("around")(say))}
+    )
     assert (client.call("below", "a"), client.call("around", "b")) == ("A", "B")
     with pytest.raises(gemstone_sync.InvalidParams):
         client.call("below", 5)

@@ -115,7 +115,6 @@ def too_static() -> None: ...
 @pytest.mark.parametrize("function", [no_body, two, by_name, too_static])
 def test_a_method_that_cannot_take_a_body_is_refused_before_the_start(function):
     service = service_with(function, "a", event_transports=[Line()])
-
     with pytest.raises(
         ServiceConfigurationError, match=r"handles events: it takes exactly one argument besides"
     ):
@@ -138,7 +137,6 @@ def static(body: Any) -> Any:
 @pytest.mark.parametrize("function", [with_default, with_rest, static])
 def test_whatever_can_be_called_with_a_body_handles_events(function):
     (handler,) = handlers_of(service_with(function, "a"))
-
     assert handler.function("body") == "body"
 
 

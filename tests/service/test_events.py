@@ -96,7 +96,6 @@ def test_an_event_carries_what_the_caller_said_and_who_it_was(line):
         before = time.time()
         event_id = service.emit_event("a.b", [1], broadcast=False, key="k", delay=30, expires_in=60)
     (envelope,) = line.envelopes
-
     assert (envelope.id, envelope.name, envelope.body) == (event_id, "a.b", b"[1]")
     assert (envelope.broadcast, envelope.key, envelope.emitter) == (False, "k", "heard")
     assert envelope.due == pytest.approx(before + 30, abs=5)
@@ -108,7 +107,6 @@ def test_the_calls_request_id_and_trace_go_along(line):
     headers = {"X-Request-Id": "r-1", "traceparent": trace}
     with ServiceClient(Heard(line), headers) as client:
         client.call("emit", "a", 1)
-
     assert [(e.request_id, e.traceparent) for e in line.envelopes] == [("r-1", trace)]
 
 
@@ -117,7 +115,6 @@ def test_a_moment_is_an_alternative_to_a_delay(line):
     service = Heard(line)
     service.emit_event("a", 1, at=moment)
     service.emit_event("a", 1, at=moment.timestamp())
-
     assert [e.due for e in line.envelopes] == pytest.approx([moment.timestamp()] * 2, abs=1)
 
 
@@ -147,7 +144,6 @@ def test_what_makes_no_sense_is_refused_before_anything_is_sent(event, options, 
 def test_several_events_are_sent_at_once_and_in_order(line):
     service = Heard(line)
     ids = service.emit_events([("a", 1), ("b", 2, {"broadcast": False, "key": "k"}), ("a", 3)])
-
     assert [e.id for e in line.envelopes] == ids
     assert [(e.name, e.body) for e in line.envelopes] == [("a", b"1"), ("b", b"2"), ("a", b"3")]
     assert line.envelopes[1].key == "k"

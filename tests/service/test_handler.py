@@ -113,7 +113,6 @@ def cookies_of(reply: HttpReply) -> dict[str, str]:
 
 def test_a_method_sees_the_request(client):
     reply = post(client, ("look", ["x-thing"]), **{"X-Thing": "value", "Cookie": "a=b; c=d"})
-
     seen = json.loads(reply.body)["result"]
     assert seen == ["value", "b", "default", "127.0.0.1", "POST", "/api", True]
     # And whom authentication has returned.
@@ -146,7 +145,6 @@ def test_a_method_sees_the_request(client):
 def test_a_header_that_http_cannot_carry_fails_the_call_and_not_the_reply(client, name, value):
     reply = post(client, ("header", [name, value]), ("add", [1, 2]))
     failed, fine = json.loads(reply.body)
-
     assert failed["error"]["code"] == -32603
     assert fine["result"] == 3
     assert "Evil" not in reply.headers
@@ -193,7 +191,6 @@ def test_options_of_a_cookie(client):
 def test_a_signed_cookie_comes_back_as_it_was(client, value):
     signed = cookies_of(post(client, ("sign", ["session", value])))["session"]
     reply = post(client, ("unsign", ["session"]), Cookie=f"session={signed}")
-
     assert json.loads(reply.body)["result"] == value
 
 
@@ -221,7 +218,6 @@ def test_a_forged_moved_or_missing_signed_cookie_is_not_believed(client):
 def test_signed_cookies_need_a_key_and_the_log_says_so(call, caplog):
     service = Service()
     service.secret_key = None
-
     assert b"-32603" in post(ServiceClient(service), call).body
     assert "signed cookies need a secret_key on the service" in caplog.text
 
@@ -274,7 +270,6 @@ def test_an_inner_request_without_a_place_does_not_turn_the_outer_answer_into_a_
     service = Service()
     service.max_parallel_blocking_tasks, service.max_waiting_calls = 1, 0
     reply = post(ServiceClient(service), ("forward", ["add", [1, 2]]))
-
     assert (reply.status, json.loads(reply.body)["result"]) == (200, -32000)
     assert "Retry-After" not in reply.headers
 

@@ -100,7 +100,6 @@ def test_it_registers_at_the_start_and_leaves_at_the_end(make, registry):
         wait_until(lambda: known_to(registry), "the registration")
         assert known_to(registry) == [f"http://127.0.0.1:{service.port}/api"]
         assert [entry.interval for entry in registry.directory.registrations()] == [7]
-
         with RemoteService.get_service_by_name(registry.url, "test.*") as found:
             assert found.methods.double(4) == 8
     assert known_to(registry) == []
@@ -131,7 +130,6 @@ def test_a_wrong_token(make, registry, caplog):
     with running_service(make(), **to(registry, "other")) as service:
         [told] = wait_until(lambda: warnings_in(caplog, "cannot be told"), "a warning")
         assert result_of(call(service.port, "double", 2)) == 4
-
     assert registry.url in told
     assert "Access denied" in told
     assert known_to(registry) == []
@@ -173,7 +171,6 @@ def test_goodbye_is_said_while_calls_are_still_answered(make, strategy):
     strategy.at_goodbye = lambda: answers.append(result_of(call(service.port, "double", 2)))
     with running_service(service):
         wait_until(lambda: strategy.told, "a ping")
-
     assert answers == [4]
     assert strategy.what == ["ping", "goodbye"]
 
@@ -185,7 +182,6 @@ def test_it_is_another_instance_after_each_start(make, strategy, registry):
         with running_service(service, port=service.port):
             wait_until(lambda: known_to(registry) == [service.url], "the registration")
         assert known_to(registry) == []
-
     assert strategy.what == ["ping", "goodbye"] * 3
     assert len(strategy.instances) == 3
 
@@ -195,7 +191,6 @@ def test_a_service_in_process_is_never_registered(make, strategy):
     with FaultyServer() as registry:
         with ServiceClient(make(strategy, service_registry_urls=[registry.url])) as client:
             assert client.call("double", 2) == 4
-
         assert strategy.told == []
         assert registry.connections == 0
 
@@ -205,7 +200,6 @@ def test_under_another_server_it_registers_with_its_first_request(make, strategy
     Client(service).post("/api", data=call_body("double", 2), headers=JSON)
     wait_until(lambda: strategy.told, "a ping")
     service.stop()
-
     assert strategy.what == ["ping", "goodbye"]
     assert {one[2] for one in strategy.told} == {"http://10.0.0.1/api"}
 
@@ -258,7 +252,6 @@ def test_a_service_is_found_in_strategies_before_registries(make, strategy):
     with FaultyServer() as registry:
         service = make(strategy, service_registry_urls=[registry.url])
         found = service.get_service("users", timeout=3)
-
         assert found.urls == ["http://10.0.0.1/api"]
         assert service.get_service("users", timeout=3) is found
         assert registry.connections == 0
@@ -268,7 +261,6 @@ def test_how_long_an_answer_is_used(make, strategy):
     strategy.ping("users", "http://10.0.0.1/api", instance="i")
     found = make(strategy, discovery_cache_seconds=0.01).get_service("users")
     strategy.ping("users", "http://10.0.0.2/api", instance="i")
-
     wait_until(lambda: len(found.urls) == 2, "the other instance")
 
 

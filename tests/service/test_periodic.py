@@ -62,7 +62,6 @@ def test_the_first_run_comes_after_one_period(make_service):
     started = time.monotonic()
     with ServiceClient(make_service(periodic_tasks=[(ticks, 0.05)])):
         ticks.wait_for(1)
-
     assert ticks.times[0] - started >= 0.045
 
 

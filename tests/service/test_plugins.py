@@ -142,7 +142,6 @@ def test_a_plugin_can_be_registered_until_the_service_is_made():
     service.register_plugin(watcher)
     with ServiceClient(service) as client:
         client.call("divide", 1, 1)
-
     assert ("call", "divide", [1, 1]) in watcher.log
     with pytest.raises(gemstone_sync.ServiceConfigurationError, match="before the service starts"):
         service.register_plugin(type("Late", (BasePlugin,), {"name": "late"})())

@@ -56,7 +56,6 @@ def test_the_specifications_have_exactly_the_documented_fields():
 def test_a_running_service_tells_its_real_port():
     with running_service(Described, accessible_at=None) as service:
         specs = ServiceClient(service).call("get_service_specs")
-
     assert specs["port"] == service.port != 0
     assert specs["accessible_at"] == f"http://127.0.0.1:{service.port}/api"
 

@@ -83,7 +83,6 @@ def test_parameters_by_position_or_by_name_and_not_both(client):
 def test_an_error_is_raised_as_its_class(client, call, error):
     with pytest.raises(RpcError) as caught:
         client.call(*call)
-
     assert isinstance(caught.value, gemstone_sync.RemoteError)
     assert error in (type(caught.value), *type(caught.value).__bases__)
 
@@ -93,7 +92,6 @@ def test_code_message_and_data_arrive(client):
         client.call("fail", 1001, [1, {"a": None}])
     assert (caught.value.code, caught.value.message) == (1001, "no")
     assert caught.value.data == [1, {"a": None}]
-
     with pytest.raises(gemstone_sync.MethodNotFound) as caught:
         client.call("missing")
     assert caught.value.data is gemstone_sync.UNSET
@@ -103,7 +101,6 @@ def test_an_overloaded_service_raises_its_own_class(client):
     service = client.service
     service.max_parallel_blocking_tasks, service.max_waiting_calls = 1, 0
     service.dispatcher.slots.acquire()
-
     with pytest.raises(gemstone_sync.ServerOverloaded):
         client.call("add", 1)
 
@@ -112,13 +109,11 @@ def test_a_notification_runs_and_gives_nothing(client):
     client.notify("add", 1, 2)
     client.notify("add", a=3)
     client.notify("missing")
-
     assert client.service.log == [(1, 2), (3, 0)]
 
 
 def test_headers_of_the_client_are_sent_with_every_request():
     client = ServiceClient(Service(), {"User": "ada", "X-Thing": "1"})
-
     assert client.call("secret") == "secret"
     assert client.call("header", "x-thing") == "1"
     reply = client.post(
@@ -129,7 +124,6 @@ def test_headers_of_the_client_are_sent_with_every_request():
 
 def test_a_post_is_json_unless_it_says_otherwise(client):
     body = b'{"jsonrpc":"2.0","method":"add","params":[1],"id":1}'
-
     assert client.post(body).status == 200
     assert client.post(body, {"Content-Type": "text/plain"}).status == 415
     assert client.post(b"{").body.startswith(b'{"jsonrpc":"2.0","error":{"code":-32700')
@@ -137,7 +131,6 @@ def test_a_post_is_json_unless_it_says_otherwise(client):
 
 def test_any_request_can_be_sent(client):
     reply = client.request("GET", "/api")
-
     assert isinstance(reply, HttpReply)
     assert reply.status == 405
     assert "POST" in reply.headers["allow"]
@@ -152,7 +145,6 @@ def test_only_as_a_context_manager_it_runs_the_services_hooks(client):
     with client as entered:
         assert entered is client
         client.call("add", 1)
-
     assert client.service.log == [(0, 0), "start", (1, 0), "stop"]
 
 

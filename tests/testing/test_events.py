@@ -179,6 +179,5 @@ def test_the_fixtures_record_and_wait_until_the_test_ends(greeter, recorded_even
     recorded, waiter = recorded_events(greeter), event_waiter(greeter, "b")
     greeter.emit_event("a", 1)
     greeter.emit_event("b", 2)
-
     assert waiter.wait() == 2
     assert recorded.names == ["a", "b"]

@@ -207,9 +207,7 @@ def test_answers_may_be_delayed_and_asynchronous_calls_overlap():
     began = time.monotonic()
     assert fake.methods.quick() == "quick"
     assert time.monotonic() - began >= 0.01
-
     calls = [fake.methods.slow.async_(), fake.methods.quick.async_()]
-
     assert [call.result() for call in as_completed(*calls)] == ["quick", "slow"]
 
 

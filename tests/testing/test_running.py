@@ -68,7 +68,6 @@ def test_it_stops_when_the_block_raises():
     service = Service()
     with pytest.raises(ZeroDivisionError), running_service(service):
         _ = 1 / 0
-
     assert refuses_connections(service.port)
 
 
@@ -156,7 +155,6 @@ assert not gemstone_sync.concurrency.is_patched()
 
 def test_in_a_process_that_is_not_patched_the_service_has_a_thread_of_its_own(run_python):
     done = run_python(UNPATCHED, GEMSTONE_MONKEY_PATCH="0")
-
     assert done.returncode == 0, done.stderr
     refused, raised, heard = done.stdout.splitlines()
     assert refused.startswith("refused: cannot listen on no.such.host.invalid")
@@ -241,7 +239,6 @@ def test_the_plugin_gives_both_as_fixtures_and_patches_only_when_asked(
     done = run_python(
         "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))", *words, **environment
     )
-
     assert done.returncode == 0, done.stdout + done.stderr
     assert "5 passed" in done.stdout
 
@@ -254,6 +251,5 @@ def test_both_are_fixtures(service_client, running_service):
 @pytest.mark.slow  # a pytest of its own
 def test_the_fixtures_are_listed_with_what_they_do(run_python):
     done = run_python("import sys, pytest; sys.exit(pytest.main(['--fixtures', '-q']))")
-
     assert "service_client" in done.stdout
     assert "running_service" in done.stdout
