@@ -25,7 +25,7 @@ from gemstone_sync.testing import ServiceClient, drain, running_service
 from tests.support.http import call, result_of
 from tests.support.waiting import LIMIT, wait_until
 
-from .transports import Line, fail, health
+from .transports import fail, health
 
 
 def test_what_was_imported_before_the_process_was_patched_works(run_python):
@@ -93,12 +93,8 @@ class Shop(MicroService):
         self.emit_event("asked", None)
 
 
-@pytest.fixture
-def memory() -> MemoryEventTransport:
-    return MemoryEventTransport()
-
-
-def test_each_handler_of_an_event_has_its_own_fate(memory):
+def test_each_handler_of_an_event_has_its_own_fate():
+    memory = MemoryEventTransport()
     with running_service(Shop(memory)) as shop:
         shop.emit_events([("paid", {"id": 1}), ("paid", {"id": -2}), ("paid", {"id": "three"})])
         drain(memory)
@@ -123,7 +119,8 @@ def test_an_event_that_comes_through_two_transports_is_handled_once():
     assert sorted(x for x in shop.done if isinstance(x, int)) == list(range(20))
 
 
-def test_a_handler_may_stop_its_service(memory):
+def test_a_handler_may_stop_its_service():
+    memory = MemoryEventTransport()
     shop = Shop(memory)
     shop.start(block=False)
     shop.emit_event("closing", None)
@@ -131,7 +128,8 @@ def test_a_handler_may_stop_its_service(memory):
     assert shop.done == ["closed"]
 
 
-def test_the_request_id_travels_from_a_call_through_events(memory):
+def test_the_request_id_travels_from_a_call_through_events():
+    memory = MemoryEventTransport()
     sent: list[Envelope] = []
     publish = memory.publish
 
@@ -218,8 +216,7 @@ def test_what_is_left_in_the_outbox_is_sent_by_the_next_start(line, tmp_path):
     assert line.log[-1] == "stop"
 
 
-def test_an_outbox_needs_a_transport_to_send_through(tmp_path):
-    service = Ordering(tmp_path, Line())
-    service.event_transports = []
+def test_an_outbox_needs_a_transport_to_send_through(make_service, tmp_path):
+    service = make_service(port=0, outbox=str(tmp_path / "outbox.db"))
     with pytest.raises(ServiceConfigurationError, match="outbox is set: it needs event_transports"):
         service.start(block=False)

@@ -16,7 +16,7 @@ from .transports import Heard, Line, warnings_in
 def service_with(function: Callable[..., Any], *names: str, **attributes: Any) -> MicroService:
     for name in names:
         function = event_handler(name)(function)
-    members = {"name": "test.service", "port": 0, function.__name__: function, **attributes}
+    members = {"name": "test.service", "port": 0, "handle": function, **attributes}
     return type("Service", (MicroService,), members)()
 
 
@@ -105,14 +105,15 @@ def test_modules_and_base_classes_bring_their_handlers():
     assert [handler.name for handler in handlers] == ["Service.on_a", "Part.on_a", "Part.on_a#2"]
 
 
-def no_body(self: Any) -> None: ...
-def two(self: Any, body: Any, more: Any) -> None: ...
-def by_name(self: Any, *, body: Any) -> None: ...
-@staticmethod
-def too_static() -> None: ...
+REFUSED = [
+    lambda self: None,
+    lambda self, body, more: None,
+    lambda self, *, body: None,
+    staticmethod(lambda: None),
+]
 
 
-@pytest.mark.parametrize("function", [no_body, two, by_name, too_static])
+@pytest.mark.parametrize("function", REFUSED, ids=["no body", "two", "by name", "static"])
 def test_a_method_that_cannot_take_a_body_is_refused_before_the_start(function):
     service = service_with(function, "a", event_transports=[Line()])
     with pytest.raises(
@@ -121,20 +122,14 @@ def test_a_method_that_cannot_take_a_body_is_refused_before_the_start(function):
         service.start(block=False)
 
 
-def with_default(self: Any, body: Any, more: int = 1) -> Any:
-    return body
+TAKEN = [
+    lambda self, body, more=1: body,
+    lambda self, *bodies: bodies[0],
+    staticmethod(lambda body: body),
+]
 
 
-def with_rest(self: Any, *bodies: Any) -> Any:
-    return bodies[0]
-
-
-@staticmethod
-def static(body: Any) -> Any:
-    return body
-
-
-@pytest.mark.parametrize("function", [with_default, with_rest, static])
+@pytest.mark.parametrize("function", TAKEN, ids=["with default", "with rest", "static"])
 def test_whatever_can_be_called_with_a_body_handles_events(function):
     (handler,) = handlers_of(service_with(function, "a"))
     assert handler.function("body") == "body"

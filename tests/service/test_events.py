@@ -50,7 +50,7 @@ def test_an_event_reaches_every_handler_through_a_users_own_transport():
         assert radio.handlers["said_hello"][0].__doc__ == "Remembers a greeting."
 
 
-def test_what_a_users_own_transport_raises_is_told_as_not_delivered():
+def test_what_a_users_own_transport_raises_is_told_as_not_delivered(line):
     """One that sends for ever is given up; what four methods cannot do is refused, not lost."""
     radio = Radio()
     radio.fault = OSError("no aerial")
@@ -59,8 +59,9 @@ def test_what_a_users_own_transport_raises_is_told_as_not_delivered():
             service.emit_event("said_hello", {})
         assert isinstance(caught.value.__cause__, OSError)
         for option in ({"delay": 30}, {"key": "k"}):
-            with pytest.raises(ServiceConfigurationError, match="Radio knows no"):
-                service.emit_event("said_hello", {}, **option)
+            for emitter in (service, Heard(line, radio)):  # also one transport of several
+                with pytest.raises(ServiceConfigurationError, match="Radio knows no"):
+                    emitter.emit_event("said_hello", {}, **option)
 
         radio.emit_event = lambda *args, **kwargs: gevent.sleep(10 * LIMIT)
         with pytest.raises(EventNotDelivered, match=r"not sent within 0\.05 s"):
@@ -92,22 +93,20 @@ def test_a_handler_that_a_transport_cannot_serve_ends_the_start(option):
 
 
 def test_an_event_carries_what_the_caller_said_and_who_it_was(line):
-    with running_service(Heard(line)) as service:
-        before = time.time()
-        event_id = service.emit_event("a.b", [1], broadcast=False, key="k", delay=30, expires_in=60)
-    (envelope,) = line.envelopes
+    """The request id and the trace of the call go along."""
+    before = time.time()
+    options = {"broadcast": False, "key": "k", "delay": 30, "expires_in": 60}
+    event_id = Heard(line).emit_event("a.b", [1], **options)
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with ServiceClient(Heard(line), {"X-Request-Id": "r-1", "traceparent": trace}) as client:
+        client.call("emit", "a", 1)
+    envelope, called = line.envelopes
+
     assert (envelope.id, envelope.name, envelope.body) == (event_id, "a.b", b"[1]")
     assert (envelope.broadcast, envelope.key, envelope.emitter) == (False, "k", "heard")
     assert envelope.due == pytest.approx(before + 30, abs=5)
     assert envelope.deadline == pytest.approx(before + 60, abs=5)
-
-
-def test_the_calls_request_id_and_trace_go_along(line):
-    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    headers = {"X-Request-Id": "r-1", "traceparent": trace}
-    with ServiceClient(Heard(line), headers) as client:
-        client.call("emit", "a", 1)
-    assert [(e.request_id, e.traceparent) for e in line.envelopes] == [("r-1", trace)]
+    assert (called.request_id, called.traceparent) == ("r-1", trace)
 
 
 def test_a_moment_is_an_alternative_to_a_delay(line):
@@ -239,20 +238,10 @@ def test_all_transports_are_tried_and_those_that_failed_are_named():
     assert [len(line.envelopes) for line in lines] == [1, 1, 2]
 
 
-def test_what_one_of_several_transports_cannot_do_is_a_mistake_in_the_program():
-    line = Line()
-    with (
-        running_service(Heard(line, Radio())) as service,
-        pytest.raises(ServiceConfigurationError, match="Radio knows no delays"),
-    ):
-        service.emit_event("a", 1, delay=5)
-
-
 @pytest.mark.parametrize("how", ["greenlet", "thread"])
 def test_slow_transports_share_the_time_that_emitting_may_take(how):
     def sleep(timeout: float) -> None:
-        if timeout < LIMIT:
-            gevent.sleep(timeout)
+        gevent.sleep(timeout)
         raise EventNotDelivered("not confirmed")
 
     lines = [Line("first"), Line("second"), Line("third")]
@@ -263,19 +252,13 @@ def test_slow_transports_share_the_time_that_emitting_may_take(how):
         began = time.monotonic()
         with pytest.raises(EventNotDelivered, match=r"^first: not confirmed; second: not conf"):
             run()
-        assert 0.15 < time.monotonic() - began < LIMIT / 2
-    assert len(lines[2].envelopes) == 1
+        assert time.monotonic() - began > 0.15
 
-
-def test_one_transport_that_ignores_its_time_does_not_hold_up_the_others():
-    lines = [Line("first"), Line("second")]
-    lines[0].before_sending = lambda timeout: gevent.sleep(LIMIT)
-    with (
-        running_service(Heard(*lines)) as service,
-        pytest.raises(EventNotDelivered, match=r"^first: not sent within 0\.05 s$"),
-    ):
-        service.emit_event("a", 1, timeout=0.05)
-    assert len(lines[1].envelopes) == 1
+        # One that ignores its time does not hold up the others.
+        lines[0].before_sending = lambda timeout: gevent.sleep(10 * LIMIT)
+        with pytest.raises(EventNotDelivered, match=r"^first: not sent within 0\.05 s"):
+            service.emit_event("a", 1, timeout=0.05)
+    assert len(lines[2].envelopes) == 2
 
 
 def test_the_time_of_the_call_bounds_the_wait_for_the_broker(line):

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import gevent
 import pytest
 import requests
 
@@ -12,19 +11,7 @@ from gemstone_sync.testing import ServiceClient, running_service
 from tests.support.http import refuses_connections
 from tests.support.waiting import LIMIT
 
-
-class Service(MicroService):
-    name = "running"
-    greeting = "hello"
-    log: tuple[str, ...] = ()
-
-    @gemstone_sync.exposed_method()
-    def greet(self, name: str) -> str:
-        gevent.sleep(0.01)
-        return f"{self.greeting} {name}"
-
-    def on_service_stop(self) -> None:
-        self.log = (*self.log, "stopped")
+from .service import Broken, Service
 
 
 def post(service: MicroService, method: str, *params: Any) -> Any:
@@ -52,8 +39,8 @@ def test_a_class_or_an_instance_runs_on_a_free_port_and_is_stopped():
         assert first.url == f"http://127.0.0.1:{first.port}/api"
 
     assert refuses_connections(first.port)
-    assert instance.log == ("stopped",)
-    assert (Service.port, Service.log, Service.greeting) == (8000, (), "hello")
+    assert instance.log == ["start", "stop"]
+    assert (Service.port, Service.greeting) == (8000, "hello")
 
 
 def test_an_attribute_that_does_not_exist_is_a_mistake():
@@ -64,18 +51,7 @@ def test_an_attribute_that_does_not_exist_is_a_mistake():
         pytest.fail("entered")
 
 
-def test_it_stops_when_the_block_raises():
-    service = Service()
-    with pytest.raises(ZeroDivisionError), running_service(service):
-        _ = 1 / 0
-    assert refuses_connections(service.port)
-
-
 def test_a_start_that_fails_is_raised_and_nothing_listens():
-    class Broken(Service):
-        def on_service_start(self) -> None:
-            raise ConnectionError("no database")
-
     service = Broken()
     with pytest.raises(ConnectionError, match="no database"), running_service(service):
         pytest.fail("entered")
@@ -92,6 +68,9 @@ def test_in_process_and_over_the_socket_are_the_same_service():
     with running_service(Service) as service:
         service.greeting = "hey"
         assert ServiceClient(service).call("greet", "a") == post(service, "greet", "a") == "hey a"
+    with pytest.raises(ZeroDivisionError), running_service(service):
+        _ = 1 / 0
+    assert refuses_connections(service.port)  # also when the block raises
 
 
 # not patched
