@@ -52,60 +52,27 @@ class Client(Peer):
     wire_format: str = field(default="jsonrpc", kw_only=True)
 
 
-HAND = "handwritten"
+HAND, README, SERVICE = "handwritten", "jsonrpcclient_requests", "remote_service"
 AT_ONCE = {"many": "many", "naps": "naps"}
 ASYNC = {"many": "many_async", "naps": "naps_async"}
+GREEN = {"patched": "gevent"}
+JSONRPC = {"package": "jsonrpcclient"}
 OLD = {"package": "old-gemstone", "wire_format": "gemstone", **AT_ONCE}
-README = {"package": "jsonrpcclient"}
 CATALOGUE = (
     Client("socket", "raw socket and json (the limit)", HAND, "raw_socket"),
     Client("http.client", "http.client, kept connection", HAND, "http_client"),
     Client("urllib3", "urllib3.PoolManager", HAND, "urllib3_pool"),
     Client("session", "requests.Session().post(…).json()", HAND, "requests_session"),
     Client("post", "requests.post(…).json()", HAND, "requests_post"),
-    Client(
-        "jsonrpcclient",
-        "jsonrpcclient + requests.post",
-        "jsonrpcclient_requests",
-        "readme",
-        **README,
-    ),
-    Client(
-        "jsonrpcclient-session",
-        "jsonrpcclient + requests.Session",
-        "jsonrpcclient_requests",
-        "session",
-        **README,
-    ),
+    Client("jsonrpcclient", "jsonrpcclient + requests.post", README, "readme", **JSONRPC),
+    Client("jsonrpcclient-session", "jsonrpcclient + Session", README, "session", **JSONRPC),
     Client("pjrpc", "pjrpc's requests client", "pjrpc_requests", "proxy", package="pjrpc"),
-    Client(
-        "old-gemstone",
-        "gemstone 0.10.1 RemoteService",
-        "old_gemstone_client",
-        "remote_service",
-        **OLD,
-    ),
-    Client("ours", "gemstone_sync RemoteService", "ours", "remote_service"),
-    Client(
-        "post-patched", "requests.post(…).json(), patched", HAND, "requests_post", patched="gevent"
-    ),
-    Client(
-        "session-patched",
-        "requests.Session, patched",
-        HAND,
-        "requests_session",
-        patched="gevent",
-        **AT_ONCE,
-    ),
-    Client(
-        "ours-patched",
-        "gemstone_sync RemoteService, patched",
-        "ours",
-        "remote_service",
-        patched="gevent",
-        **AT_ONCE,
-    ),
-    Client("ours-async", "gemstone_sync async_(), patched", "ours", patched="gevent", **ASYNC),
+    Client("old-gemstone", "gemstone 0.10.1 RemoteService", "old_gemstone_client", SERVICE, **OLD),
+    Client("ours", "gemstone_sync RemoteService", "ours", SERVICE),
+    Client("post-patched", "requests.post(…).json(), patched", HAND, "requests_post", **GREEN),
+    Client("session-patched", "Session, patched", HAND, "requests_session", **GREEN, **AT_ONCE),
+    Client("ours-patched", "RemoteService, patched", "ours", SERVICE, **GREEN, **AT_ONCE),
+    Client("ours-async", "gemstone_sync async_(), patched", "ours", **GREEN, **ASYNC),
     Client("ours-threads", "gemstone_sync async_(), threads", "ours", **ASYNC),
 )
 BY_NAME = {client.name: client for client in CATALOGUE}

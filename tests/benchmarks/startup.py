@@ -16,20 +16,14 @@ import sys
 import time
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+
+from program import interleaved, table
 
 GEMSTONE = Path(sys.executable).with_name("gemstone")
 
 
-class Sample(NamedTuple):
-    """One run, in milliseconds."""
-
-    cpu: float
-    wall: float
-
-
-def run_once(command: list[str]) -> Sample:
-    """Run a program to its end.
+def run_once(command: list[str]) -> tuple[float, float]:
+    """Run a program to its end; milliseconds of CPU and of time.
 
     :raises SystemExit: when it fails.
     """
@@ -40,7 +34,7 @@ def run_once(command: list[str]) -> Sample:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return Sample((usage.ru_utime + usage.ru_stime) * 1000, wall * 1000)
+    return (usage.ru_utime + usage.ru_stime) * 1000, wall * 1000
 
 
 def main() -> None:
@@ -56,14 +50,14 @@ def main() -> None:
     }
     for command in programs.values():  # the first run writes and reads the files to be cached
         run_once(command)
-    samples: dict[str, list[Sample]] = {name: [] for name in programs}
-    for _ in range(options.runs):
-        for name, command in programs.items():
-            samples[name].append(run_once(command))
-    print(f"{'':32} {'CPU ms':>8} {'wall ms':>8} {'slowest':>8}    median of {options.runs}")
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
+    for name in interleaved(list(programs), options.runs):
+        samples[name].append(run_once(programs[name]))
+    rows = {}
     for name, found in samples.items():
-        cpu, wall = (median(column) for column in zip(*found, strict=True))
-        print(f"{name:32} {cpu:8.0f} {wall:8.0f} {max(s.wall for s in found):8.0f}")
+        cpu, wall = zip(*found, strict=True)
+        rows[name] = [f"{value:.0f}" for value in (median(cpu), median(wall), max(wall))]
+    print(table(f"median of {options.runs}", ("CPU ms", "wall ms", "slowest"), rows))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """One service as its users know it: the wire, the hooks to override, and work beside the calls."""
 
 import contextvars
-import json
 import logging
 import threading
 import time
@@ -53,34 +52,6 @@ def test_the_documents_hello_world_byte_for_byte(service, body):
     reply = ServiceClient(service()).post(DOCUMENTED_CALL)
     assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
     assert reply.body == body
-
-
-def old(result: Any = None, error: Any = None, **members: Any) -> dict[str, Any]:
-    return {"result": result, "error": error, "jsonrpc": "2.0", **members}
-
-
-FAILURE = {"code": 7, "message": "no", "data": {"a": [1, 2]}}
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (b'{"jsonrpc":"2.0","method":"nothing","id":0}', old(id=0)),
-        (b'{"jsonrpc":"2.0","method":"nothing"}', old()),
-        (b'{"jsonrpc":"2.0","method":"missing"}', old()),
-        (b'{"jsonrpc":"2.0","method":"fail","id":"x"}', old(error=FAILURE, id="x")),
-        (b"[1", old(error={"code": -32700, "message": "Parse error"}, id=None)),
-        (
-            b'[{"jsonrpc":"2.0","method":"nothing","id":1},{"jsonrpc":"2.0","method":"nothing"},'
-            b'{"jsonrpc":"2.0","method":"say_hello","params":["a"],"id":2}]',
-            [old(id=1), old("hello a", id=2)],
-        ),
-        (b'[{"jsonrpc":"2.0","method":"nothing"}]', []),
-    ],
-)
-def test_gemstones_wire_format_in_every_case(body, expected):
-    reply = ServiceClient(OldHello()).post(body)
-    assert (reply.status, reply.body) == (200, json.dumps(expected).encode())
 
 
 @pytest.mark.parametrize("service", [Hello, OldHello])
@@ -158,31 +129,6 @@ def test_get_logger_decides_where_failures_are_logged(make_client, caplog):
 
 
 # Limits, as the attributes set them
-
-
-def test_default_timeout_and_a_methods_own():
-    class Slow(MicroService):
-        name = "slow"
-        default_timeout = 0.02
-
-        @gemstone_sync.exposed_method()
-        def default(self) -> None:
-            gevent.sleep(LIMIT)
-
-        @gemstone_sync.exposed_method(timeout=0.01)
-        def own(self) -> None:
-            gevent.sleep(LIMIT)
-
-        @gemstone_sync.exposed_method(timeout=None)
-        def unlimited(self) -> str:
-            gevent.sleep(0.04)
-            return "done"
-
-    client = ServiceClient(Slow())
-    for method in ("default", "own"):
-        with pytest.raises(gemstone_sync.DeadlineExceeded):
-            client.call(method)
-    assert client.call("unlimited") == "done"
 
 
 def test_what_a_caller_says_of_deadline_and_hops_counts(make_service):

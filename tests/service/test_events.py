@@ -277,15 +277,6 @@ def test_the_time_of_the_call_bounds_the_wait_for_the_broker(line):
     assert given[1:] == [1, 10.0]
 
 
-def test_duplicates_over_several_transports_have_one_memory():
-    lines = [Line("first"), Line("second")]
-    with running_service(Heard(*lines)):
-        assert lines[0].extras["recent"] is lines[1].extras["recent"] is not None
-    single = Line()
-    with running_service(Heard(single)):
-        assert single.extras["recent"] is None
-
-
 # What others are told
 
 

@@ -93,6 +93,10 @@ def client() -> ServiceClient:
     return ServiceClient(Service())
 
 
+def result_of(client: ServiceClient, *calls: tuple[str, list[Any]], **headers: str) -> Any:
+    return json.loads(post(client, *calls, **headers).body)["result"]
+
+
 def post(client: ServiceClient, *calls: tuple[str, list[Any]], **headers: str) -> HttpReply:
     """One call, or a batch of several."""
     requests = [
@@ -112,12 +116,12 @@ def cookies_of(reply: HttpReply) -> dict[str, str]:
 
 
 def test_a_method_sees_the_request(client):
-    reply = post(client, ("look", ["x-thing"]), **{"X-Thing": "value", "Cookie": "a=b; c=d"})
-    seen = json.loads(reply.body)["result"]
+    """And whom authentication has returned."""
+    headers = {"X-Thing": "value", "Cookie": "a=b; c=d"}
+    seen = result_of(client, ("look", ["x-thing"]), **headers)
     assert seen == ["value", "b", "default", "127.0.0.1", "POST", "/api", True]
-    # And whom authentication has returned.
-    assert json.loads(post(client, ("user", []), User="ada").body)["result"] == "ada"
-    assert json.loads(post(client, ("user", [])).body)["result"] is None
+    assert result_of(client, ("user", []), User="ada") == "ada"
+    assert result_of(client, ("user", [])) is None
 
 
 # The reply
@@ -190,8 +194,7 @@ def test_options_of_a_cookie(client):
 @pytest.mark.parametrize("value", ["text", {"id": 5, "roles": ["é"]}, None, 0, ""])
 def test_a_signed_cookie_comes_back_as_it_was(client, value):
     signed = cookies_of(post(client, ("sign", ["session", value])))["session"]
-    reply = post(client, ("unsign", ["session"]), Cookie=f"session={signed}")
-    assert json.loads(reply.body)["result"] == value
+    assert result_of(client, ("unsign", ["session"]), Cookie=f"session={signed}") == value
 
 
 def test_a_forged_moved_or_missing_signed_cookie_is_not_believed(client):
@@ -200,8 +203,7 @@ def test_a_forged_moved_or_missing_signed_cookie_is_not_believed(client):
     other.secret_key = "another key"
 
     def read(cookie: str, *max_age: float | None, of: ServiceClient = client) -> Any:
-        reply = post(of, ("unsign", ["session", *max_age]), Cookie=cookie)
-        return json.loads(reply.body)["result"]
+        return result_of(of, ("unsign", ["session", *max_age]), Cookie=cookie)
 
     assert read(f"session={signed}") == read(f"session={signed}", None) == "ada"
     assert read(f"session={signed}", -1) == "forged"  # it is too old
@@ -262,11 +264,9 @@ def test_a_method_may_answer_other_requests_of_the_same_client(client):
     assert forward("add", [1]) == -32602
     assert forward("nothing", []) == -32601
     assert forward("add", [1, 2], True) == "no response"
-    reply = post(client, ("forward", ["cookie", ["a", "1", {}]]))
-    assert cookies_of(reply) == {"a": "1"}
+    assert cookies_of(post(client, ("forward", ["cookie", ["a", "1", {}]]))) == {"a": "1"}
 
-
-def test_an_inner_request_without_a_place_does_not_turn_the_outer_answer_into_a_503():
+    # One without a place does not turn the outer answer into a 503.
     service = Service()
     service.max_parallel_blocking_tasks, service.max_waiting_calls = 1, 0
     reply = post(ServiceClient(service), ("forward", ["add", [1, 2]]))
