@@ -107,31 +107,18 @@ class RunningService:
     :ivar port: where it listens.
     """
 
-    def __init__(self, command: str, folder: Path, log: Path) -> None:
-        self._log = log
-        interpreter, *words = command.split()
-        assert interpreter == "python"
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, *words, "--port", "0"],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        self.port = 0
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.process, self._log = process, log
+        self.port = int(wait_until(self._listens, "the line that says where it listens")[1])
+
+    def _listens(self) -> re.Match[str] | None:
+        found = LISTENS.search(self.log)
+        assert found or self.process.poll() is None, f"it ended\n{self.log}"
+        return found
 
     @property
     def log(self) -> str:
         return self._log.read_text()
-
-    def wait_until_it_listens(self) -> None:
-        def listens() -> re.Match[str] | None:
-            found = LISTENS.search(self.log)
-            assert found or self.process.poll() is None, f"it ended\n{self.log}"
-            return found
-
-        self.port = int(wait_until(listens, "the line that says where it listens")[1])
 
     def interrupt(self) -> None:
         """Ctrl-C: it must end quietly, with exit code 0."""
@@ -144,13 +131,17 @@ class RunningService:
 
 @contextlib.contextmanager
 def running(command: str, folder: Path, log: Path) -> Iterator[RunningService]:
-    service = RunningService(command, folder, log)
+    interpreter, *words = command.split()
+    assert interpreter == "python"
+    command = [sys.executable, *words, "--port", "0"]
+    how = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, **how)
     try:
-        service.wait_until_it_listens()
-        yield service
+        yield RunningService(process, log)
     finally:
-        service.process.kill()
-        service.process.wait()
+        process.kill()
+        process.wait()
 
 
 def output_of(command: str, folder: Path) -> str:
@@ -249,12 +240,6 @@ def check_logs(blocks: list[Block], logs: list[str], ports: dict[str, str]) -> N
 # Every example has what its reader needs
 
 
-def test_every_directory_is_an_example_with_a_number_of_its_own():
-    directories = {path for path in FOLDER.iterdir() if path.is_dir() and path.name[0] not in "._"}
-    assert directories == set(EXAMPLES)
-    assert len({folder.name[:2] for folder in EXAMPLES}) == len(EXAMPLES) >= 5
-
-
 @each_example
 def test_an_example_has_a_readme_of_commands_and_answers(example):
     """And it names every program of the example."""
@@ -263,6 +248,12 @@ def test_an_example_has_a_readme_of_commands_and_answers(example):
     assert going_on, "the service's first line follows its command"
     assert any(step.output for step in steps)
     assert [path.name for path in example.glob("*.py") if path.name not in text] == []
+
+
+def test_every_directory_is_an_example_with_a_number_of_its_own():
+    directories = {path for path in FOLDER.iterdir() if path.is_dir() and path.name[0] not in "._"}
+    assert directories == set(EXAMPLES)
+    assert len({folder.name[:2] for folder in EXAMPLES}) == len(EXAMPLES) >= 5
 
 
 # 01: the document's own program

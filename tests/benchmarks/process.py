@@ -131,11 +131,6 @@ class Child:
     def pid(self) -> int:
         return self._child.pid
 
-    def terminate(self) -> None:
-        """Ask it to stop without waiting, so that several stop at the same time."""
-        if self._child.poll() is None:
-            self._child.terminate()
-
     def wait_for(self, what: str, condition: Callable[[], Any], limit: float = 30.0) -> Any:
         """The first true value of `condition`, whose OSErrors and Faults are not yet an answer.
 

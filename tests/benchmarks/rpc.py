@@ -69,8 +69,6 @@ def measure_pinned(names: list[str], run: Run) -> None:
             except Fault as fault:
                 run.faults[name] = f"did not start: {fault}"
         load = stack.enter_context(LoadGenerator({options.core}))
-        for server in running.values():  # at the end first told to stop, then waited for
-            stack.callback(server.terminate)
         for name in interleaved(list(running), options.rounds):
             for phase in phases_for(name, options.calls):
                 run.measure(phase.name, name, lambda n=name, p=phase: load.measure(running[n], p))

@@ -54,6 +54,12 @@ def test_the_documents_hello_world_byte_for_byte(service, body):
     assert reply.body == body
 
 
+@pytest.mark.parametrize("method", ["nothing", "missing"])
+def test_gemstones_wire_format_answers_notifications(method):
+    reply = ServiceClient(OldHello()).post(b'{"jsonrpc":"2.0","method":"%b"}' % method.encode())
+    assert (reply.status, reply.body) == (200, b'{"result": null, "error": null, "jsonrpc": "2.0"}')
+
+
 @pytest.mark.parametrize("service", [Hello, OldHello])
 def test_the_client_reads_both_forms(service):
     client = ServiceClient(service())

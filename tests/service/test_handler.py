@@ -127,24 +127,13 @@ def test_a_method_sees_the_request(client):
 # The reply
 
 
+BAD_NAMES = ["X-Thing\r\nEvil", "X Thing", "X€", "", "X:"]
+BAD_NAMES += ["Content-Length", "content-type", "Transfer-Encoding"]
+BAD_VALUES = ["a\r\nEvil: 1", "a\nb", "a\x00b", "€", 5, None]
+
+
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("X-Thing", "a\r\nEvil: 1"),
-        ("X-Thing", "a\nb"),
-        ("X-Thing", "a\x00b"),
-        ("X-Thing", "€"),
-        ("X-Thing\r\nEvil", "1"),
-        ("X Thing", "1"),
-        ("X€", "1"),
-        ("", "1"),
-        ("X:", "1"),
-        ("Content-Length", "3"),
-        ("content-type", "text/html"),
-        ("Transfer-Encoding", "chunked"),
-        ("X-Thing", 5),
-        ("X-Thing", None),
-    ],
+    ("name", "value"), [*((n, "1") for n in BAD_NAMES), *(("X-Thing", v) for v in BAD_VALUES)]
 )
 def test_a_header_that_http_cannot_carry_fails_the_call_and_not_the_reply(client, name, value):
     reply = post(client, ("header", [name, value]), ("add", [1, 2]))

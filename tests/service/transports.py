@@ -12,14 +12,9 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from gemstone_sync import (
-    MicroService,
-    ServiceConfigurationError,
-    event_handler,
-    exposed_method,
-)
+from gemstone_sync import MicroService, ServiceConfigurationError, event_handler, exposed_method
 from gemstone_sync.event.envelope import Envelope
-from gemstone_sync.event.handlers import Handler, Subscriber
+from gemstone_sync.event.handlers import Subscriber
 from gemstone_sync.event.transport import BaseEventTransport, Reception
 from tests.support.http import exchange, message
 
@@ -88,18 +83,11 @@ class Line(BaseEventTransport):
         for reception in self.receptions:
             reception.deliver(envelopes)
 
-    def receive(
-        self,
-        subscriber: Subscriber,
-        run: Callable[[Handler, Any], Any],
-        *,
-        processed: Any = None,
-        recent: Any = None,
-    ) -> Reception:
+    def receive(self, subscriber: Subscriber, run: Any, **extras: Any) -> Reception:
         if self.refuses is not None:
             raise ServiceConfigurationError(self.refuses)
         self.log.append("receive")
-        self.extras = {"processed": processed, "recent": recent}
+        self.extras = extras
         self.receptions.append(LineReception(self, subscriber, run))
         return self.receptions[-1]
 
