@@ -215,7 +215,7 @@ def test_a_handler_that_must_not_run_twice_needs_a_memory_that_all_transports_sh
         Careful(*lines).start(block=False)
     assert [one.log for one in lines] == [[]] * len(lines)
     with running_service(Careful(line)):
-        assert line.extras.get("processed") is None
+        assert line.extras == {"processed": None, "recent": None}
 
 
 # Readiness

@@ -71,19 +71,18 @@ def test_a_task_that_takes_a_part_of_its_period_does_not_drift(make_service):
 
     def work(run: Ticks = ticks) -> None:
         run()
-        gevent.sleep(0.014)
+        gevent.sleep(0.04)
 
     def drift() -> None:
         while True:
-            gevent.sleep(0.04)
+            gevent.sleep(0.08)
             work(drifting)
 
-    with ServiceClient(make_service(periodic_tasks=[(work, 0.04)])):
-        loop = gevent.spawn(drift)
+    loop = gevent.spawn(drift)
+    with ServiceClient(make_service(periodic_tasks=[(work, 0.08)])):
         ticks.wait_for(11)
-        loop.kill()
-
-    assert len(drifting.times) < len(ticks.times)
+    loop.kill()
+    assert len(drifting.times) <= 9  # seven, on a quiet machine
 
 
 def test_a_task_never_overlaps_itself_and_skips_what_it_missed(make_service):

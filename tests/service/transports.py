@@ -83,11 +83,13 @@ class Line(BaseEventTransport):
         for reception in self.receptions:
             reception.deliver(envelopes)
 
-    def receive(self, subscriber: Subscriber, run: Any, **extras: Any) -> Reception:
+    def receive(
+        self, subscriber: Subscriber, run: Any, *, processed: Any = None, recent: Any = None
+    ) -> Reception:
         if self.refuses is not None:
             raise ServiceConfigurationError(self.refuses)
         self.log.append("receive")
-        self.extras = extras
+        self.extras = {"processed": processed, "recent": recent}
         self.receptions.append(LineReception(self, subscriber, run))
         return self.receptions[-1]
 
