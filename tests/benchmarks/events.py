@@ -231,7 +231,8 @@ def main() -> int:
     if "fairness" in run.samples:
         tables.append(fairness_table(run))
     found = ratios(run)
-    print(*(f"{shown}\n" for shown in (*tables, ratio_table(found))), sep="\n")
+    tables += [ratio_table(found)] if found else []
+    print(*(f"{shown}\n" for shown in tables), sep="\n")
     for name, fault in run.faults.items():
         print(f"{name}: {fault}")
     run.write(found)

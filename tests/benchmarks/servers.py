@@ -23,13 +23,18 @@ from tests.support.machine import free_port
 PEERS = Path(__file__).resolve().parent / "peers"
 
 GUNICORN = "-m gunicorn -b 127.0.0.1:{port} -w 1 --no-control-socket --log-level warning -k"
+OURS_WORKER = f"{GUNICORN} gemstone_sync.server.GunicornWorker ours_service:service"
+OURS_GEVENT = f"{GUNICORN} gevent ours_service:service"
+FLASK = f"{GUNICORN} gevent flask_jsonrpc_app:app"
 UVICORN = (
     "-m uvicorn --host 127.0.0.1 --port {port} --workers 1 --loop uvloop --http httptools"
     " --no-access-log --log-level warning"
 )
-GRANIAN = (
+ASGI = f"{UVICORN} --lifespan off msgspec_rpc:asgi"
+FASTAPI = f"{UVICORN} fastapi_jsonrpc_app:app"
+RSGI = (
     "-m granian --host 127.0.0.1 --port {port} --interface rsgi --http 1 --no-ws --workers 1"
-    " --runtime-threads 1 --loop uvloop --log-level warning"
+    " --runtime-threads 1 --loop uvloop --log-level warning msgspec_rpc:rsgi"
 )
 
 
@@ -47,41 +52,18 @@ OURS = Server("ours", "gemstone_sync, own server", "ours_service.py")
 CATALOGUE = (
     Server("echo", "raw gevent socket echo (the limit)", "echo_server.py"),
     OURS,
-    Server(
-        "ours-gunicornworker",
-        "gemstone_sync, gunicorn -k GunicornWorker",
-        f"{GUNICORN} gemstone_sync.server.GunicornWorker ours_service:service",
-    ),
-    Server(
-        "ours-gunicorn",
-        "gemstone_sync, gunicorn -k gevent",
-        f"{GUNICORN} gevent ours_service:service",
-    ),
-    Server(
-        "uvicorn-asgi",
-        "hand-written ASGI + msgspec, uvicorn",
-        f"{UVICORN} --lifespan off msgspec_rpc:asgi",
-        package="uvicorn",
-    ),
-    Server(
-        "granian-rsgi",
-        "hand-written RSGI + msgspec, granian",
-        f"{GRANIAN} msgspec_rpc:rsgi",
-        package="granian",
-    ),
+    Server("ours-gunicornworker", "gemstone_sync, gunicorn -k GunicornWorker", OURS_WORKER),
+    Server("ours-gunicorn", "gemstone_sync, gunicorn -k gevent", OURS_GEVENT),
+    Server("uvicorn-asgi", "hand-written ASGI + msgspec, uvicorn", ASGI, package="uvicorn"),
+    Server("granian-rsgi", "hand-written RSGI + msgspec, granian", RSGI, package="granian"),
     Server("pjrpc", "pjrpc on aiohttp", "pjrpc_aiohttp.py", package="pjrpc"),
-    Server("old-gemstone", "gemstone 0.10.1 on tornado", "old_gemstone.py", package="old-gemstone"),
-    Server(
-        "fastapi-jsonrpc",
-        "fastapi-jsonrpc on uvicorn",
-        f"{UVICORN} fastapi_jsonrpc_app:app",
-        package="fastapi-jsonrpc",
-    ),
-    Server(
-        "flask-jsonrpc",
-        "flask-jsonrpc, gunicorn -k gevent",
-        f"{GUNICORN} gevent flask_jsonrpc_app:app",
-        package="flask-jsonrpc",
+    *(
+        Server(name, title, arguments, package=name)
+        for name, title, arguments in (
+            ("old-gemstone", "gemstone 0.10.1 on tornado", "old_gemstone.py"),
+            ("fastapi-jsonrpc", "fastapi-jsonrpc on uvicorn", FASTAPI),
+            ("flask-jsonrpc", "flask-jsonrpc, gunicorn -k gevent", FLASK),
+        )
     ),
 )
 BY_NAME = {server.name: server for server in CATALOGUE}

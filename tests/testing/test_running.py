@@ -210,9 +210,8 @@ def test_the_service_was_stopped():
     ],
     ids=["opted out", "not asked for", "asked for"],
 )
-def test_the_plugin_gives_both_as_fixtures_and_patches_only_when_asked(
-    run_python, tmp_path, options, environment, patched
-):
+def test_the_plugin_patches_only_when_asked(run_python, tmp_path, options, environment, patched):
+    """And gives both as fixtures."""
     (tmp_path / "test_users.py").write_text(USERS_TESTS.format(patched=patched))
     words = ["-q", "-W", "error", "-p", "no:cacheprovider", *options, "test_users.py"]
     done = run_python(
