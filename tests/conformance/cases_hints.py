@@ -3,8 +3,9 @@
 The hints are strings in the service under test, as under ``from __future__ import annotations``.
 """
 
-from .case import Case, call, call_text
-from .matchers import InvalidParams, result
+from tests.support.cases import InvalidParams, result
+
+from .calls import Call, call, call_text
 
 #: Name, method, params, and what the method returns.
 TAKEN = [
@@ -118,27 +119,24 @@ REFUSED = [
     ("module-wrong-missing-unknown", "v2.tools.sum_3", {"a": "", "d": 1}, ("a", "b", "c", "d"), ()),
 ]
 
-CASES = (
-    [Case(f"hint-{name}", call(method, params), result(got)) for name, method, params, got in TAKEN]
-    + [
-        Case(f"hint-wrong-{name}", call(method, params), InvalidParams(*faults, words=words))
+CASES = [
+    *(
+        Call(f"hint-{name}", call(method, params), result(got))
+        for name, method, params, got in TAKEN
+    ),
+    *(
+        Call(f"hint-wrong-{name}", call(method, params), InvalidParams(*faults, words=words))
         for name, method, params, faults, words in REFUSED
-    ]
-    + [
-        Case(
-            "hint-wrong-varargs-several",
-            call("add_all", [None, 1, "2"]),
-            InvalidParams((0, "numbers"), (2, "numbers")),
-        ),
-        Case(
-            "hint-float-out-of-range",
-            call_text("scale", "[" + "9" * 400 + "]"),
-            InvalidParams("value"),
-        ),
-        Case(
-            "hint-name-twice-last-wins",
-            call_text("register", '{"name":"Ann","age":"seven","age":7}'),
-            result(["Ann", 7, None]),
-        ),
-    ]
-)
+    ),
+    Call(
+        "hint-wrong-varargs-several",
+        call("add_all", [None, 1, "2"]),
+        InvalidParams((0, "numbers"), (2, "numbers")),
+    ),
+    Call("hint-float-out-of-range", call_text("scale", f"[{'9' * 400}]"), InvalidParams("value")),
+    Call(
+        "hint-name-twice-last-wins",
+        call_text("register", '{"name":"Ann","age":"seven","age":7}'),
+        result(["Ann", 7, None]),
+    ),
+]

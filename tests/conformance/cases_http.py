@@ -5,11 +5,18 @@ Transport faults keep HTTP's own status and carry a JSON-RPC error with id null.
 
 import gzip
 
-from .case import JSON, Case, call, executed
-from .matchers import ABSENT, ANY_BODY, ANY_STRING, NOTHING, Contains, Error, OneOf, result
+from tests.support.cases import (
+    ABSENT,
+    ANY_BODY,
+    NOTHING,
+    REFUSED,
+    Contains,
+    Error,
+    OneOf,
+    result,
+)
 
-REFUSED = Error(-32600, message=ANY_STRING)
-DATA = ["hello", 5]
+from .calls import DATA, Call, call, never
 
 TAKEN_TYPES = [
     "application/json",
@@ -56,161 +63,88 @@ REFUSED_TYPES = [
     "application/json; charset=utf-8; charset=utf-16",
 ]
 
-CONTENT_TYPES = (
-    [
-        Case(f"type-{kind}", call("echo", [kind]), result(kind), headers={"Content-Type": kind})
+PLAIN = {"Content-Type": "text/plain"}
+UNTYPED = {"Content-Type": ABSENT}
+GET_DATA = call("get_data")
+
+CONTENT_TYPES = [
+    *(
+        Call(f"type-{kind}", call("echo", [kind]), result(kind), headers={"Content-Type": kind})
         for kind in TAKEN_TYPES
-    ]
-    + [
-        Case(
-            f"type-refused-{kind}",
-            call("touch", [f"type {kind}"]),
-            REFUSED,
-            415,
-            headers={"Content-Type": kind},
-            effect=executed(f"type {kind}", 0),
-        )
+    ),
+    *(
+        never(f"type-refused-{kind}", status=415, headers={"Content-Type": kind})
         for kind in REFUSED_TYPES
-    ]
-    + [
-        Case(
-            "type-refused-none",
-            call("touch", ["no type"]),
-            REFUSED,
-            415,
-            headers={},
-            effect=executed("no type", 0),
-        ),
-        Case(
-            "type-refused-for-a-notification",
-            call("touch", ["plain note"], id=ABSENT),
-            REFUSED,
-            415,
-            headers={"Content-Type": "text/plain"},
-            effect=executed("plain note", 0),
-        ),
-        Case(
-            "type-refused-before-parsing",
-            b"{",
-            REFUSED,
-            415,
-            headers={"Content-Type": "text/plain"},
-        ),
-        Case(
-            "type-compressed",
-            gzip.compress(call("touch", ["gzip"])),
-            OneOf(REFUSED, Error(-32700)),
-            (200, 415),
-            headers=JSON | {"Content-Encoding": "gzip"},
-            effect=executed("gzip", 0),
-        ),
-        Case(
-            "accept-is-not-looked-at",
-            call("get_data"),
-            result(DATA),
-            headers=JSON | {"Accept": "text/html"},
-        ),
-    ]
-)
+    ),
+    never("type-refused-none", status=415, headers=UNTYPED),
+    Call(
+        "type-of-a-note",
+        call("touch", ["type-of-a-note"], id=ABSENT),
+        REFUSED,
+        415,
+        headers=PLAIN,
+        ran=0,
+    ),
+    Call("type-refused-before-parsing", b"{", REFUSED, 415, headers=PLAIN),
+    Call(
+        "type-compressed",
+        gzip.compress(call("touch", ["type-compressed"])),
+        OneOf(REFUSED, Error(-32700)),
+        (200, 415),
+        headers={"Content-Encoding": "gzip"},
+        ran=0,
+    ),
+    Call("accept-is-not-looked-at", GET_DATA, result(DATA), headers={"Accept": "text/html"}),
+]
 
-ALLOW_POST = {"Allow": Contains("POST")}
+#: A refused verb.
+WRONG = {"status": 405, "reply_headers": {"Allow": Contains("POST")}}
+OVERRIDE = "X-HTTP-Method-Override"
 
-VERBS = (
-    [
-        Case(
-            f"verb-{verb}",
-            call("touch", [f"verb {verb}"]),
-            REFUSED,
-            405,
-            verb=verb,
-            reply_headers=ALLOW_POST,
-            effect=executed(f"verb {verb}", 0),
-        )
+VERBS = [
+    *(never(f"verb-{verb}", verb=verb, **WRONG) for verb in ("GET", "PUT", "PATCH", "DELETE")),
+    *(
+        Call(f"verb-{verb}-without-body", b"", REFUSED, verb=verb, headers=UNTYPED, **WRONG)
         for verb in ("GET", "PUT", "PATCH", "DELETE")
-    ]
-    + [
-        Case(
-            f"verb-{verb}-without-body",
-            b"",
-            REFUSED,
-            405,
-            verb=verb,
-            headers={},
-            reply_headers=ALLOW_POST,
-        )
-        for verb in ("GET", "PUT", "PATCH", "DELETE")
-    ]
-    + [
-        Case("verb-HEAD", b"", NOTHING, 405, verb="HEAD", headers={}, reply_headers=ALLOW_POST),
-        Case(
-            "verb-GET-with-a-call-in-the-query",
-            b"",
-            REFUSED,
-            405,
-            verb="GET",
-            path='/api?jsonrpc=2.0&method=touch&params=["query"]&id=1',
-            headers={},
-            effect=executed("query", 0),
-        ),
-        Case(
-            "verb-PUT-with-a-large-body",
-            call("touch", ["x" * 590_000]),
-            REFUSED,
-            405,
-            verb="PUT",
-            reply_headers=ALLOW_POST,
-        ),
-        Case(
-            "verb-OPTIONS-without-origin",
-            b"",
-            ANY_BODY,
-            (200, 204, 405),
-            verb="OPTIONS",
-            headers={},
-            reply_headers=ALLOW_POST | {"Access-Control-Allow-Origin": ABSENT},
-        ),
-        Case(
-            "verb-GET-overridden",
-            call("touch", ["overridden"]),
-            REFUSED,
-            405,
-            verb="GET",
-            headers=JSON | {"X-HTTP-Method-Override": "POST"},
-            effect=executed("overridden", 0),
-        ),
-        Case(
-            "verb-POST-overridden",
-            call("get_data"),
-            result(DATA),
-            headers=JSON | {"X-HTTP-Method-Override": "DELETE"},
-        ),
-    ]
-)
+    ),
+    Call("verb-HEAD", b"", NOTHING, verb="HEAD", headers=UNTYPED, **WRONG),
+    Call(
+        "verb-GET-query",
+        b"",
+        REFUSED,
+        verb="GET",
+        path='/api?jsonrpc=2.0&method=touch&params=["verb-GET-query"]&id=1',
+        headers=UNTYPED,
+        ran=0,
+        **WRONG,
+    ),
+    Call(
+        "verb-PUT-with-a-large-body", call("touch", ["x" * 590_000]), REFUSED, verb="PUT", **WRONG
+    ),
+    Call(
+        "verb-OPTIONS-without-origin",
+        b"",
+        ANY_BODY,
+        (200, 204, 405),
+        {"Allow": Contains("POST"), "Access-Control-Allow-Origin": ABSENT},
+        verb="OPTIONS",
+        headers=UNTYPED,
+    ),
+    never("verb-GET-overridden", verb="GET", headers={OVERRIDE: "POST"}, **WRONG),
+    Call("verb-POST-overridden", GET_DATA, result(DATA), headers={OVERRIDE: "DELETE"}),
+]
 
 PATHS = [
-    Case("path-with-query", call("get_data"), result(DATA), path="/api?x=1&method=no_such"),
-    Case("path-percent-encoded", call("get_data"), result(DATA), path="/%61pi"),
-    Case(
-        "path-unknown",
-        call("touch", ["path"]),
-        ANY_BODY,
-        404,
-        path="/no-such",
-        effect=executed("path", 0),
+    Call("path-with-query", GET_DATA, result(DATA), path="/api?x=1&method=no_such"),
+    Call("path-percent-encoded", GET_DATA, result(DATA), path="/%61pi"),
+    *(
+        never(f"path-{path}", ANY_BODY, 404, path=path)
+        for path in ("/no-such", "/", "/api/x", "/api/", "/API")
     ),
-    Case("path-root", call("get_data"), ANY_BODY, 404, path="/"),
-    Case("path-below", call("get_data"), ANY_BODY, 404, path="/api/x"),
-    Case(
-        "path-with-slash",
-        call("touch", ["slash"]),
-        ANY_BODY,
-        404,
-        path="/api/",
-        effect=executed("slash", 0),
+    *(
+        Call(f"health-{path}", b"", ANY_BODY, verb="GET", path=f"/health/{path}", headers=UNTYPED)
+        for path in ("live", "ready")
     ),
-    Case("path-in-capitals", call("get_data"), ANY_BODY, 404, path="/API"),
-    Case("health-live", b"", ANY_BODY, verb="GET", path="/health/live", headers={}),
-    Case("health-ready", b"", ANY_BODY, verb="GET", path="/health/ready", headers={}),
 ]
 
 CASES = CONTENT_TYPES + VERBS + PATHS

@@ -1,7 +1,8 @@
 """Ids, notifications, the version member and the shape of a request object."""
 
-from .case import Case, call, call_text, encode, executed, message
-from .matchers import ABSENT, NOTHING, Error, OneOf, result
+from tests.support.cases import ABSENT, NOTHING, Error, OneOf, result
+
+from .calls import DATA, Call, call, call_text
 
 DIGITS_4300 = "9" * 4300
 DIGITS_4301 = "9" * 4301
@@ -40,6 +41,8 @@ GOOD_IDS = [
     ("string-markup", '"</script>"', "</script>"),
 ]
 
+INVALID = Error(-32600)
+
 BAD_IDS = [
     ("true", "true"),
     ("false", "false"),
@@ -52,81 +55,44 @@ BAD_IDS = [
     ("string-100000", f'"{"x" * 100_000}"'),
 ]
 
-IDS = (
-    [
-        Case(f"id-{name}", call_text("subtract", "[42,23]", text), result(19, id=value))
+IDS = [
+    *(
+        Call(f"id-{name}", call_text("subtract", "[42,23]", text), result(19, id=value))
         for name, text, value in GOOD_IDS
-    ]
-    + [
-        Case(
-            f"bad-id-{name}",
-            call_text("touch", f'["bad-id-{name}"]', text),
-            Error(-32600),
-            effect=executed(f"bad-id-{name}", 0),
-        )
+    ),
+    *(
+        Call(f"bad-id-{name}", call_text("touch", f'["bad-id-{name}"]', text), INVALID, ran=0)
         for name, text in BAD_IDS
-    ]
-    + [
-        Case(
-            "id-of-4301-digits",
-            call_text("subtract", "[42,23]", DIGITS_4301),
-            OneOf(Error(-32700), Error(-32600)),
-        ),
-        Case("id-1e999", call_text("subtract", "[42,23]", "1e999"), Error(-32700)),
-        Case("id-nan", call_text("subtract", "[42,23]", "NaN"), Error(-32700)),
-        Case("id-lone-surrogate", call_text("subtract", "[42,23]", r'"\ud800"'), Error(-32700)),
-        Case(
-            "id-twice-last-wins",
-            b'{"jsonrpc":"2.0","id":1,"method":"get_data","id":2}',
-            result(["hello", 5], id=2),
-        ),
-        Case(
-            "id-of-another-case-is-no-id",
-            b'{"jsonrpc":"2.0","method":"touch","params":["ID"],"ID":1}',
-            NOTHING,
-            204,
-            effect=executed("ID", 1),
-        ),
-        Case(
-            "id-zero-exactly",
-            call("get_data", id=0),
-            b'{"jsonrpc":"2.0","result":["hello",5],"id":0}',
-        ),
-        Case("id-null-in-error", call("no_such", id=None), Error(-32601, id=None)),
-        Case("id-zero-in-error", call("no_such", id=0), Error(-32601, id=0)),
-        Case("id-empty-string-in-error", call("no_such", id=""), Error(-32601, id="")),
-        Case("id-big-in-error", call("no_such", id=2**64), Error(-32601, id=2**64)),
-        Case(
-            "notification-is-executed",
-            call("touch", ["notified"], id=ABSENT),
-            NOTHING,
-            204,
-            effect=executed("notified", 1),
-        ),
-        Case(
-            "id-null-is-a-request",
-            call("touch", ["null-id"], id=None),
-            result(1, id=None),
-            effect=executed("null-id", 1),
-        ),
-        Case("notification-with-bad-params", call("subtract", [1], id=ABSENT), NOTHING, 204),
-        Case(
-            "notification-that-fails",
-            call("fail", ["runtime_error", "failed-note"], id=ABSENT),
-            NOTHING,
-            204,
-            effect=executed("failed-note", 1),
-        ),
-        Case("notification-refused", call("refuse", ["plain"], id=ABSENT), NOTHING, 204),
-        Case("notification-unencodable", call("give", ["object"], id=ABSENT), NOTHING, 204),
-        Case("notification-of-reserved-name", call("rpc.x", id=ABSENT), NOTHING, 204),
-    ]
-)
-
-
-def _version(value: object) -> bytes:
-    return encode(message("touch", ["version"]) | {"jsonrpc": value})
-
+    ),
+    Call(
+        "id-of-4301-digits",
+        call_text("subtract", "[42,23]", DIGITS_4301),
+        OneOf(Error(-32700), INVALID),
+    ),
+    Call("id-1e999", call_text("subtract", "[42,23]", "1e999"), Error(-32700)),
+    Call("id-nan", call_text("subtract", "[42,23]", "NaN"), Error(-32700)),
+    Call("id-lone-surrogate", call_text("subtract", "[42,23]", r'"\ud800"'), Error(-32700)),
+    Call(
+        "id-twice-last-wins",
+        b'{"jsonrpc":"2.0","id":1,"method":"get_data","id":2}',
+        result(DATA, id=2),
+    ),
+    Call("ID", b'{"jsonrpc":"2.0","method":"touch","params":["ID"],"ID":1}', NOTHING, 204, ran=1),
+    Call("id-exactly", call("get_data", id=0), b'{"jsonrpc":"2.0","result":["hello",5],"id":0}'),
+    *(
+        Call(f"id-{id!r}-in-error", call("no_such", id=id), Error(-32601, id=id))
+        for id in (None, 0, "", 2**64)
+    ),
+    Call("note-is-executed", call("touch", ["note-is-executed"], id=ABSENT), NOTHING, 204, ran=1),
+    Call("null-is-an-id", call("touch", ["null-is-an-id"], id=None), result(1, id=None), ran=1),
+    Call(
+        "note-fails", call("fail", ["runtime_error", "note-fails"], id=ABSENT), NOTHING, 204, ran=1
+    ),
+    Call("note-with-bad-params", call("subtract", [1], id=ABSENT), NOTHING, 204),
+    Call("note-refused", call("refuse", ["plain"], id=ABSENT), NOTHING, 204),
+    Call("note-unencodable", call("give", ["object"], id=ABSENT), NOTHING, 204),
+    Call("note-of-reserved-name", call("rpc.x", id=ABSENT), NOTHING, 204),
+]
 
 BAD_VERSIONS = [
     ("number", 2.0),
@@ -175,51 +141,54 @@ BAD_REQUESTS = [
     ("an-error-response", b'{"jsonrpc":"2.0","error":{"code":1,"message":"m"},"id":5}', 5),
 ]
 
-SHAPES = (
-    [
-        Case(f"version-{name}", _version(value), Error(-32600, id=1), effect=executed("version", 0))
-        for name, value in BAD_VERSIONS
-    ]
-    + [
-        Case(f"invalid-request-{name}", body, Error(-32600, id=echoed))
-        for name, body, echoed in BAD_REQUESTS
-    ]
-    + [
-        Case("extra-members-ignored", call("get_data", extra=1, error=None), result(["hello", 5])),
-        Case("params-absent", call("get_data"), result(["hello", 5])),
-        Case("params-empty-list", call("get_data", []), result(["hello", 5])),
-        Case("params-empty-object", call("get_data", {}), result(["hello", 5])),
-        Case(
-            "members-in-any-order",
-            b'{"id":1,"params":[42,23],"method":"subtract","jsonrpc":"2.0"}',
-            result(19),
-        ),
-        Case(
-            "whitespace-everywhere",
-            b' \r\n\t{ "jsonrpc" : "2.0" ,\n"method"\t: "get_data" , "id" : 1 } \r\n\t ',
-            result(["hello", 5]),
-        ),
-        Case(
-            "member-names-escaped",
-            rb'{"\u006asonrpc":"2.0","m\u0065thod":"get_data","\u0069d":1}',
-            result(["hello", 5]),
-        ),
-        Case(
-            "method-twice-last-wins",
-            b'{"jsonrpc":"2.0","method":"no_such","method":"get_data","id":1}',
-            result(["hello", 5]),
-        ),
-        Case(
-            "version-twice-last-wins",
-            b'{"jsonrpc":"2.0","jsonrpc":"1.0","method":"get_data","id":1}',
+SHAPES = [
+    *(
+        Call(
+            f"version-{name}",
+            call("touch", [f"version-{name}"], jsonrpc=value),
             Error(-32600, id=1),
-        ),
-        Case(
-            "params-twice-last-wins",
-            b'{"jsonrpc":"2.0","method":"subtract","params":[1,1],"params":[42,23],"id":1}',
-            result(19),
-        ),
-    ]
-)
+            ran=0,
+        )
+        for name, value in BAD_VERSIONS
+    ),
+    *(
+        Call(f"invalid-request-{name}", body, Error(-32600, id=echoed))
+        for name, body, echoed in BAD_REQUESTS
+    ),
+    Call("extra-members-ignored", call("get_data", extra=1, error=None), result(DATA)),
+    Call("params-absent", call("get_data"), result(DATA)),
+    Call("params-empty-list", call("get_data", []), result(DATA)),
+    Call("params-empty-object", call("get_data", {}), result(DATA)),
+    Call(
+        "members-in-any-order",
+        b'{"id":1,"params":[42,23],"method":"subtract","jsonrpc":"2.0"}',
+        result(19),
+    ),
+    Call(
+        "whitespace-everywhere",
+        b' \r\n\t{ "jsonrpc" : "2.0" ,\n"method"\t: "get_data" , "id" : 1 } \r\n\t ',
+        result(DATA),
+    ),
+    Call(
+        "member-names-escaped",
+        rb'{"\u006asonrpc":"2.0","m\u0065thod":"get_data","\u0069d":1}',
+        result(DATA),
+    ),
+    Call(
+        "method-twice-last-wins",
+        b'{"jsonrpc":"2.0","method":"no_such","method":"get_data","id":1}',
+        result(DATA),
+    ),
+    Call(
+        "version-twice-last-wins",
+        b'{"jsonrpc":"2.0","jsonrpc":"1.0","method":"get_data","id":1}',
+        Error(-32600, id=1),
+    ),
+    Call(
+        "params-twice-last-wins",
+        b'{"jsonrpc":"2.0","method":"subtract","params":[1,1],"params":[42,23],"id":1}',
+        result(19),
+    ),
+]
 
 CASES = IDS + SHAPES

@@ -3,8 +3,9 @@
 No hints here; those are in cases_hints.py. Every -32602 names all of the faults at once.
 """
 
-from .case import Case, call, call_text, encode, executed, message
-from .matchers import ABSENT, Error, InvalidParams, Masked, OneOf, result
+from tests.support.cases import ABSENT, Error, InvalidParams, OneOf, masked, result
+
+from .calls import Call, batch, call, call_text, message
 
 #: Name, method, params, and what the method returns.
 BOUND = [
@@ -141,82 +142,61 @@ FAULTY = [
 
 TOO_MANY = OneOf(Error(-32602, id=1), Error(-32004, id=1))
 
-CASES = (
-    [Case(f"bind-{name}", call(method, params), result(got)) for name, method, params, got in BOUND]
-    + [
-        Case(f"params-{name}", call(method, params), InvalidParams(*faults))
+CASES = [
+    *(
+        Call(f"bind-{name}", call(method, params), result(got))
+        for name, method, params, got in BOUND
+    ),
+    *(
+        Call(f"params-{name}", call(method, params), InvalidParams(*faults))
         for name, method, params, faults in FAULTY
-    ]
-    + [
-        # The name of a positional-only parameter is unknown, and the parameter itself missing:
-        # one entry under that name, or one for each of the two faults.
-        Case(
-            "params-positional-only-by-name",
-            call("positional_only", {"a": 1}),
-            OneOf(InvalidParams("a"), InvalidParams("a", "a")),
+    ),
+    # The name of a positional-only parameter is unknown, and the parameter itself missing:
+    # one entry under that name, or one for each of the two faults.
+    Call(
+        "params-positional-only-by-name",
+        call("positional_only", {"a": 1}),
+        OneOf(InvalidParams("a"), InvalidParams("a", "a")),
+    ),
+    Call(
+        "params-positional-only-by-name-both",
+        call("positional_only", {"a": 1, "b": 2}),
+        OneOf(InvalidParams("a", "b"), InvalidParams("a", "a", "b")),
+    ),
+    Call("params-surplus-100", call("get_data", [*range(100)]), InvalidParams(*range(100))),
+    # Naming all of these would be a reply many times as long as the request.
+    Call("params-surplus-150000", call("get_data", [1] * 150_000), TOO_MANY),
+    Call(
+        "params-unknown-30000",
+        call("subtract", dict.fromkeys(map(str, range(30_000)))),
+        TOO_MANY,
+    ),
+    Call("params-wrong-100000", call("add_all", [""] * 100_000), TOO_MANY),
+    Call("params-not-run", call("touch", ["params-not-run", 1]), InvalidParams(1), ran=0),
+    *(
+        Call(
+            f"params-{id!a}-echoed",
+            call("subtract", [1], id=id),
+            InvalidParams("subtrahend", id=id),
+        )
+        for id in ("é", None, 0)
+    ),
+    Call(
+        "params-name-twice-last-wins",
+        call_text("subtract", '{"minuend":1,"subtrahend":23,"minuend":42}'),
+        result(19),
+    ),
+    Call("params-not-checked-before-name", call("no_such", {"self": 1}), Error(-32601, id=1)),
+    # Right for the signature, wrong for the method: the method's own fault, so -32603.
+    Call("params-without-hints-unchecked", call("subtract", ["a", 1]), masked()),
+    Call("params-varargs-without-hints-unchecked", call("sum", [1, "a"]), masked()),
+    Call(
+        "params-bad-in-batch",
+        batch(
+            message("subtract", [1], id=1),
+            message("subtract", [42, 23], id=2),
+            message("get_data", {"x": 1, "y": 2}, id=3),
         ),
-        Case(
-            "params-positional-only-by-name-both",
-            call("positional_only", {"a": 1, "b": 2}),
-            OneOf(InvalidParams("a", "b"), InvalidParams("a", "a", "b")),
-        ),
-        Case(
-            "params-surplus-100",
-            call("get_data", list(range(100))),
-            InvalidParams(*range(100)),
-        ),
-        # Naming all of these would be a reply many times as long as the request.
-        Case("params-surplus-150000", call("get_data", [1] * 150_000), TOO_MANY),
-        Case(
-            "params-unknown-30000",
-            call("subtract", dict.fromkeys(map(str, range(30_000)))),
-            TOO_MANY,
-        ),
-        Case("params-wrong-100000", call("add_all", [""] * 100_000), TOO_MANY),
-        Case(
-            "params-bad-not-executed",
-            call("touch", ["bad-params", 1]),
-            InvalidParams(1),
-            effect=executed("bad-params", 0),
-        ),
-        Case(
-            "params-bad-id-echoed",
-            call("subtract", [1], id="é"),
-            InvalidParams("subtrahend", id="é"),
-        ),
-        Case(
-            "params-bad-id-null",
-            call("subtract", [1], id=None),
-            InvalidParams("subtrahend", id=None),
-        ),
-        Case("params-bad-id-zero", call("subtract", [1], id=0), InvalidParams("subtrahend", id=0)),
-        Case(
-            "params-name-twice-last-wins",
-            call_text("subtract", '{"minuend":1,"subtrahend":23,"minuend":42}'),
-            result(19),
-        ),
-        Case(
-            "params-not-checked-before-the-name",
-            call("no_such_method", {"self": 1}),
-            Error(-32601, id=1),
-        ),
-        # Right for the signature, wrong for the method: the method's own fault, so -32603.
-        Case("params-without-hints-unchecked", call("subtract", ["a", 1]), Masked()),
-        Case("params-varargs-without-hints-unchecked", call("sum", [1, "a"]), Masked()),
-        Case(
-            "params-bad-in-batch",
-            encode(
-                [
-                    message("subtract", [1], id=1),
-                    message("subtract", [42, 23], id=2),
-                    message("get_data", {"x": 1, "y": 2}, id=3),
-                ]
-            ),
-            [
-                InvalidParams("subtrahend", id=1),
-                result(19, id=2),
-                InvalidParams("x", "y", id=3),
-            ],
-        ),
-    ]
-)
+        [InvalidParams("subtrahend", id=1), result(19, id=2), InvalidParams("x", "y", id=3)],
+    ),
+]

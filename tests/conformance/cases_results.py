@@ -1,7 +1,8 @@
 """What methods give back: results of every kind, errors on purpose, failures, deadlines."""
 
-from .case import Case, call, executed
-from .matchers import ABSENT, Error, Masked, result
+from tests.support.cases import ABSENT, Error, masked, result
+
+from .calls import Call, call
 from .subject_data import DEEP_FAILURES, FAILURES, REFUSALS, RESULTS
 
 #: The row of RESULTS, and what arrives. `None` of JSON is in here too, hence no default.
@@ -83,70 +84,52 @@ TOO_LARGE_REFUSALS = ["data_large", "message_large"]
 assert set(RESULTS) == {*GIVEN, *UNENCODABLE, *TOO_LARGE}
 assert set(REFUSALS) == {*REFUSED, *UNENCODABLE_REFUSALS, *TOO_LARGE_REFUSALS}
 
-CASES = (
-    [Case(f"give-{row}", call("give", [row]), result(value)) for row, value in GIVEN.items()]
-    + [Case(f"give-{row}", call("give", [row]), Masked()) for row in UNENCODABLE]
-    + [Case(f"give-{row}", call("give", [row]), Error(-32004, id=1)) for row in TOO_LARGE]
-    + [
-        Case(
-            "give-too-large-id-echoed", call("give", ["too_large"], id="é"), Error(-32004, id="é")
-        ),
-        Case(
-            "give-nothing-exactly",
-            call("give", ["none"], id=None),
-            b'{"jsonrpc":"2.0","result":null,"id":null}',
-        ),
-        Case(
-            "give-nested-nan-exactly",
-            call("give", ["nested_nan"], id=2),
-            b'{"jsonrpc":"2.0","result":{"a":[1,null,{"b":null}]},"id":2}',
-        ),
-        Case(
-            "give-text-in-utf-8-exactly",
-            call("echo", ["é😀"], id="ü"),
-            '{"jsonrpc":"2.0","result":"é😀","id":"ü"}'.encode(),
-        ),
-    ]
-    + [
-        Case(f"refuse-{row}", call("refuse", [row]), Error(code, 1, text, data))
+TOO_LARGE_ERROR = Error(-32004, id=1)
+
+CASES = [
+    *(Call(f"give-{row}", call("give", [row]), result(value)) for row, value in GIVEN.items()),
+    *(Call(f"give-{row}", call("give", [row]), masked()) for row in UNENCODABLE),
+    *(Call(f"give-{row}", call("give", [row]), TOO_LARGE_ERROR) for row in TOO_LARGE),
+    Call("give-too-large-id", call("give", ["too_large"], id="é"), Error(-32004, id="é")),
+    Call(
+        "give-nothing-exactly",
+        call("give", ["none"], id=None),
+        b'{"jsonrpc":"2.0","result":null,"id":null}',
+    ),
+    Call(
+        "give-nested-nan-exactly",
+        call("give", ["nested_nan"], id=2),
+        b'{"jsonrpc":"2.0","result":{"a":[1,null,{"b":null}]},"id":2}',
+    ),
+    Call(
+        "give-text-in-utf-8-exactly",
+        call("echo", ["é😀"], id="ü"),
+        '{"jsonrpc":"2.0","result":"é😀","id":"ü"}'.encode(),
+    ),
+    *(
+        Call(f"refuse-{row}", call("refuse", [row]), Error(code, 1, text, data))
         for row, (code, text, data) in REFUSED.items()
-    ]
-    + [Case(f"refuse-{row}", call("refuse", [row]), Masked()) for row in UNENCODABLE_REFUSALS]
-    + [
-        Case(f"refuse-{row}", call("refuse", [row]), Error(-32004, id=1))
-        for row in TOO_LARGE_REFUSALS
-    ]
-    + [
-        Case(
-            "refuse-data-null-exactly",
-            call("refuse", ["data_none"], id="a"),
-            b'{"jsonrpc":"2.0","error":{"code":-32000,"message":"m","data":null},"id":"a"}',
-        ),
-        Case(
-            "refuse-no-data-exactly",
-            call("refuse", ["code_zero"], id=0.5),
-            b'{"jsonrpc":"2.0","error":{"code":0,"message":"Nothing"},"id":0.5}',
-        ),
-    ]
-    + [
-        Case(
-            f"fail-{row}",
-            call("fail", {"kind": row, "key": f"fail-{row}"}),
-            Masked(),
-            effect=executed(f"fail-{row}", 1),
-        )
+    ),
+    *(Call(f"refuse-{row}", call("refuse", [row]), masked()) for row in UNENCODABLE_REFUSALS),
+    *(Call(f"refuse-{row}", call("refuse", [row]), TOO_LARGE_ERROR) for row in TOO_LARGE_REFUSALS),
+    Call(
+        "refuse-data-null-exactly",
+        call("refuse", ["data_none"], id="a"),
+        b'{"jsonrpc":"2.0","error":{"code":-32000,"message":"m","data":null},"id":"a"}',
+    ),
+    Call(
+        "refuse-no-data-exactly",
+        call("refuse", ["code_zero"], id=0.5),
+        b'{"jsonrpc":"2.0","error":{"code":0,"message":"Nothing"},"id":0.5}',
+    ),
+    *(
+        Call(f"fail-{row}", call("fail", {"kind": row, "key": f"fail-{row}"}), masked(), ran=1)
         for row in FAILURES
-    ]
-    + [Case(f"fail-inside-{row}", call("fail_inside", [row]), Masked()) for row in DEEP_FAILURES]
-    + [
-        Case("fail-id-echoed", call("fail", ["runtime_error"], id="é"), Masked(id="é")),
-        Case("fail-id-zero", call("fail", ["runtime_error"], id=0), Masked(id=0)),
-        Case("fail-id-null", call("fail", ["runtime_error"], id=None), Masked(id=None)),
-        Case(
-            "deadline",
-            call("oversleep", ["overslept"], id="late"),
-            Error(-32002, id="late"),
-            effect=executed("overslept", 0),
-        ),
-    ]
-)
+    ),
+    *(Call(f"fail-inside-{row}", call("fail_inside", [row]), masked()) for row in DEEP_FAILURES),
+    *(
+        Call(f"fail-with-id-{id!a}", call("fail", ["runtime_error"], id=id), masked(id=id))
+        for id in ("é", 0, None)
+    ),
+    Call("deadline", call("oversleep", ["deadline"], id="late"), Error(-32002, id="late"), ran=0),
+]

@@ -3,8 +3,9 @@
 Bodies are copied as printed there, blanks and line ends included.
 """
 
-from .case import Case
-from .matchers import NOTHING, Error, result
+from tests.support.cases import NOTHING, Error, result
+
+from .calls import DATA, Call
 
 BATCH = b"""[
     {"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"},
@@ -20,7 +21,7 @@ BATCH_REPLY = [
     result(19, id="2"),
     Error(-32600),
     Error(-32601, id="5"),
-    result(["hello", 5], id="9"),
+    result(DATA, id="9"),
 ]
 
 NOTIFICATIONS = b"""[
@@ -38,41 +39,41 @@ NAMED_4 = (
 )
 
 CASES = [
-    Case(
+    Call(
         "spec-positional",
         b'{"jsonrpc": "2.0", "method": "subtract", "params": [42, 23], "id": 1}',
         result(19),
     ),
-    Case(
+    Call(
         "spec-positional-swapped",
         b'{"jsonrpc": "2.0", "method": "subtract", "params": [23, 42], "id": 2}',
         result(-19, id=2),
     ),
-    Case("spec-named", NAMED_3, result(19, id=3)),
-    Case("spec-named-swapped", NAMED_4, result(19, id=4)),
-    Case(
+    Call("spec-named", NAMED_3, result(19, id=3)),
+    Call("spec-named-swapped", NAMED_4, result(19, id=4)),
+    Call(
         "spec-notification",
         b'{"jsonrpc": "2.0", "method": "update", "params": [1,2,3,4,5]}',
         NOTHING,
         204,
     ),
-    Case("spec-notification-of-no-method", b'{"jsonrpc": "2.0", "method": "foobar"}', NOTHING, 204),
-    Case(
+    Call("spec-notification-of-no-method", b'{"jsonrpc": "2.0", "method": "foobar"}', NOTHING, 204),
+    Call(
         "spec-method-not-found",
         b'{"jsonrpc": "2.0", "method": "foobar", "id": "1"}',
         Error(-32601, id="1"),
     ),
-    Case(
+    Call(
         "spec-invalid-json",
         b'{"jsonrpc": "2.0", "method": "foobar, "params": "bar", "baz]',
         Error(-32700),
     ),
-    Case(
+    Call(
         "spec-invalid-request",
         b'{"jsonrpc": "2.0", "method": 1, "params": "bar"}',
         Error(-32600),
     ),
-    Case(
+    Call(
         "spec-batch-invalid-json",
         b"""[
   {"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"},
@@ -80,9 +81,9 @@ CASES = [
 ]""",
         Error(-32700),
     ),
-    Case("spec-batch-empty", b"[]", Error(-32600)),
-    Case("spec-batch-of-one-number", b"[1]", [Error(-32600)]),
-    Case("spec-batch-of-numbers", b"[1,2,3]", [Error(-32600)] * 3),
-    Case("spec-batch", BATCH, BATCH_REPLY),
-    Case("spec-batch-of-notifications", NOTIFICATIONS, NOTHING, 204),
+    Call("spec-batch-empty", b"[]", Error(-32600)),
+    Call("spec-batch-of-one-number", b"[1]", [Error(-32600)]),
+    Call("spec-batch-of-numbers", b"[1,2,3]", [Error(-32600)] * 3),
+    Call("spec-batch", BATCH, BATCH_REPLY),
+    Call("spec-batch-of-notifications", NOTIFICATIONS, NOTHING, 204),
 ]
