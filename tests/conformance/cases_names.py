@@ -14,13 +14,13 @@ on_service_stop before_method_call authenticate_request api_token_is_valid app n
 _touched rpc.x rpc. rpc rpc.subtract rpc.__class__ RPC.x Subtract SUBTRACT subtract() subtract/
 ../subtract .subtract subtract. v2.tools v2.tools.sum_3.x v2..tools.sum_3 . * méthode 😀
 {0.__class__} %s%n
-""".split()
+"""
 #: As those, with what is no part of a name.
 ODD_NAMES = [" subtract", "subtract ", "subtract\n", "subtract\x00", "subtr\u0430ct", ""]
 
 CASES = [
     Call(f"name-{index:02}-{name!a}", call(name), Error(-32601, id=1))
-    for index, name in enumerate([*HIDDEN_NAMES, *ODD_NAMES])
+    for index, name in enumerate([*HIDDEN_NAMES.split(), *ODD_NAMES])
 ] + [
     Call("name-of-100000-characters", call("x" * 100_000), Error(-32601, id=1)),
     Call("name-hidden-with-parameters", call("__init__", {"port": 1}), Error(-32601, id=1)),

@@ -32,10 +32,8 @@ class Tools(gemstone_sync.Module):
         return self.microservice.name
 
 
-class SpecificationMethods(gemstone_sync.MicroService):
-    """The methods that section 7 of the JSON-RPC 2.0 specification calls (foobar is absent)."""
-
-    name = "specification"
+class Methods(gemstone_sync.MicroService):
+    """What the specification calls in its section 7; every kind of signature, then of type hint."""
 
     @gemstone_sync.exposed_method()
     def subtract(self, minuend, subtrahend):
@@ -46,26 +44,19 @@ class SpecificationMethods(gemstone_sync.MicroService):
         return sum(numbers)
 
     @gemstone_sync.exposed_method()
-    def update(self, *values):
-        return None
+    def update(self, *values): ...
 
     @gemstone_sync.exposed_method()
-    def notify_hello(self, value):
-        return None
+    def notify_hello(self, value): ...
 
     @gemstone_sync.exposed_method()
-    def notify_sum(self, *numbers):
-        return None
+    def notify_sum(self, *numbers): ...
 
     @gemstone_sync.exposed_method()
     def get_data(self):
         return ["hello", 5]
 
-
-class ShapedMethods(SpecificationMethods):
-    """Every kind of signature, without hints: only the binding is under test."""
-
-    name = "shaped"
+    # Every kind of signature, without hints: only the binding is under test.
 
     @gemstone_sync.exposed_method()
     def echo(self, value=None):
@@ -121,11 +112,7 @@ class ShapedMethods(SpecificationMethods):
     def explosive_property(self):
         raise AssertionError("a name from the wire was looked up as an attribute")
 
-
-class TypedMethods(ShapedMethods):
-    """Every kind of type hint."""
-
-    name = "typed"
+    # Every kind of type hint.
 
     # Optional[...] in two places, because users write both forms.
     @gemstone_sync.exposed_method()
@@ -197,7 +184,7 @@ class TypedMethods(ShapedMethods):
         return [a, b, c]
 
 
-class SubjectService(TypedMethods):
+class SubjectService(Methods):
     """All of the above, with state, failures, private methods and small limits."""
 
     name = "subject"
@@ -228,7 +215,7 @@ class SubjectService(TypedMethods):
     @gemstone_sync.exposed_method()
     def give(self, kind: str):
         """Return the awkward result of that name."""
-        return subject_data.RESULTS[kind]()
+        return subject_data.RESULTS[kind]
 
     @gemstone_sync.exposed_method()
     def refuse(self, kind: str):

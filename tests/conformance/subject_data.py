@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import enum
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn, TypedDict
 
 import gevent
@@ -79,68 +80,93 @@ def _deep(levels: int) -> list[Any]:
     return nested
 
 
-RESULTS: dict[str, Callable[[], Any]] = {
-    "none": lambda: None,
-    "false": lambda: False,
-    "true": lambda: True,
-    "zero": lambda: 0,
-    "empty_string": lambda: "",
-    "empty_list": lambda: [],
-    "empty_object": lambda: {},
-    "one_point_zero": lambda: 1.0,
-    "minus_zero": lambda: -0.0,
-    "nan": lambda: float("nan"),
-    "infinity": lambda: float("inf"),
-    "minus_infinity": lambda: float("-inf"),
-    "nested_nan": lambda: {"a": [1, float("nan"), {"b": float("inf")}]},
-    "big_int": lambda: 10**40,
-    "int_4300_digits": lambda: 10**4300 - 1,
-    "int_4301_digits": lambda: 10**4300,
-    "unicode": lambda: 'Größe \u2028 \x00 \x7f 😀 "\\/',
-    "tuple": lambda: (1, (2, 3)),
-    "int_keys": lambda: {1: "a", 2: "b"},
-    "dataclass": lambda: Point(3, 4),
-    "struct": lambda: Order([Item("x", 2)]),
-    "enum": lambda: Color.BLUE,
-    "error_shape": lambda: {"error": {"code": 1, "message": "m"}, "id": 7},
-    "object": object,
-    "object_in_list": lambda: [1, object()],
-    "exception": lambda: ValueError(SECRET),
-    "circle": _circle,
-    "too_deep": lambda: _deep(100_000),
-    "lone_surrogate": lambda: "\ud800",
-    "lone_surrogate_key": lambda: {"\udfff": 1},
-    "tuple_keys": lambda: {(1, 2): 3},
-    "generator": lambda: (number for number in range(3)),
-    "function": lambda: len,
-    "large": lambda: "x" * 299_000,
-    "too_large": lambda: "x" * 300_001,
-    "too_large_list": lambda: ["x" * 1000] * 400,
-    "too_large_nested": lambda: {"a": [{"b": ["x" * 1000] * 2000}]},
-    "too_large_object": lambda: {str(number): "x" * 100 for number in range(4000)},
-    "long_list": lambda: [*range(5000), float("nan"), {"a": None}],
-    "long_object": lambda: {number: [number] for number in range(5000)},
-    "long_list_of_long_lists": lambda: [list(range(2000))] * 20,
-    "long_list_unencodable_at_the_end": lambda: [*range(5000), object()],
-    "long_object_unencodable_at_the_end": lambda: dict.fromkeys(range(5000)) | {"x": object()},
+#: Results that arrive as they are, by name.
+SAME: dict[str, Any] = {
+    "none": None,
+    "false": False,
+    "true": True,
+    "zero": 0,
+    "empty_string": "",
+    "empty_list": [],
+    "empty_object": {},
+    "one_point_zero": 1.0,
+    "minus_zero": -0.0,
+    "big_int": 10**40,
+    "int_4300_digits": 10**4300 - 1,
+    "unicode": 'Größe \u2028 \x00 \x7f 😀 "\\/',
+    "error_shape": {"error": {"code": 1, "message": "m"}, "id": 7},
+    "large": "x" * 299_000,
+    "long_list_of_long_lists": [list(range(2000))] * 20,
+}
+#: Results, and what of them arrives.
+CHANGED: dict[str, tuple[Any, Any]] = {
+    "nan": (float("nan"), None),
+    "infinity": (float("inf"), None),
+    "minus_infinity": (float("-inf"), None),
+    "nested_nan": (
+        {"a": [1, float("nan"), {"b": float("inf")}]},
+        {"a": [1, None, {"b": None}]},
+    ),
+    "tuple": ((1, (2, 3)), [1, [2, 3]]),
+    "int_keys": ({1: "a", 2: "b"}, {"1": "a", "2": "b"}),
+    "dataclass": (Point(3, 4), {"x": 3, "y": 4}),
+    "struct": (Order([Item("x", 2)]), {"items": [{"sku": "x", "count": 2}], "note": None}),
+    "enum": (Color.BLUE, "blue"),
+    "long_list": (
+        [*range(5000), float("nan"), {"a": None}],
+        [*range(5000), None, {"a": None}],
+    ),
+    "long_object": ({n: [n] for n in range(5000)}, {str(n): [n] for n in range(5000)}),
+}
+#: Results that no JSON can carry.
+UNENCODABLE: dict[str, Any] = {
+    "object": object(),
+    "object_in_list": [1, object()],
+    "exception": ValueError(SECRET),
+    "circle": _circle(),
+    "too_deep": _deep(100_000),
+    "lone_surrogate": "\ud800",
+    "lone_surrogate_key": {"\udfff": 1},
+    "tuple_keys": {(1, 2): 3},
+    "generator": (number for number in range(3)),
+    "function": len,
+    "int_4301_digits": 10**4300,
+    "long_list_unencodable_at_the_end": [*range(5000), object()],
+    "long_object_unencodable_at_the_end": {n: n for n in range(5000)} | {"x": object()},
+}
+TOO_LARGE: dict[str, Any] = {
+    "too_large": "x" * 300_001,
+    "too_large_list": ["x" * 1000] * 400,
+    "too_large_nested": {"a": [{"b": ["x" * 1000] * 2000}]},
+    "too_large_object": {str(number): "x" * 100 for number in range(4000)},
+}
+RESULTS = {
+    **SAME,
+    **{name: returned for name, (returned, _) in CHANGED.items()},
+    **UNENCODABLE,
+    **TOO_LARGE,
 }
 
+#: Parameters of an `RpcError` that arrive as they are: without a code it is -32000.
+REFUSED_AS_GIVEN: dict[str, dict[str, Any]] = {
+    "plain": {"message": "No such user"},
+    "empty_message": {"message": ""},
+    "unicode": {"message": "Größe \u2028 😀"},
+    "code": {"message": "Teapot", "code": 418},
+    "code_zero": {"message": "Nothing", "code": 0},
+    "code_negative": {"message": "Below", "code": -1},
+    "as_invalid_params": {"message": "Too young", "code": -32602},
+    "as_not_found": {"message": "No such page", "code": -32601, "data": "page 7"},
+    "data_zero": {"message": "m", "data": 0},
+    "data_none": {"message": "m", "data": None},
+    "data_false": {"message": "m", "data": False},
+    "data_empty_string": {"message": "m", "data": ""},
+    "data_empty_list": {"message": "m", "data": []},
+    "data_empty_object": {"message": "m", "data": {}},
+    "data_object": {"message": "m", "data": {"id": 7, "left": [0, None]}},
+}
 REFUSALS: dict[str, Callable[[], RpcError]] = {
-    "plain": lambda: RpcError("No such user"),
-    "empty_message": lambda: RpcError(""),
-    "unicode": lambda: RpcError("Größe \u2028 😀"),
-    "code": lambda: RpcError("Teapot", code=418),
-    "code_zero": lambda: RpcError("Nothing", code=0),
-    "code_negative": lambda: RpcError("Below", code=-1),
-    "as_invalid_params": lambda: RpcError("Too young", code=-32602),
-    "as_not_found": lambda: RpcError("No such page", code=-32601, data="page 7"),
-    "data_zero": lambda: RpcError("m", data=0),
-    "data_none": lambda: RpcError("m", data=None),
-    "data_false": lambda: RpcError("m", data=False),
-    "data_empty_string": lambda: RpcError("m", data=""),
-    "data_empty_list": lambda: RpcError("m", data=[]),
-    "data_empty_object": lambda: RpcError("m", data={}),
-    "data_object": lambda: RpcError("m", data={"id": 7, "left": [0, None]}),
+    **{name: partial(RpcError, **given) for name, given in REFUSED_AS_GIVEN.items()},
     "data_nan": lambda: RpcError("m", data=[float("nan")]),
     "data_unencodable": lambda: RpcError("m", data=object()),
     "message_lone_surrogate": lambda: RpcError("\ud800"),
