@@ -4,19 +4,20 @@ It records the paths that it ran: a path that a request smuggled in must never b
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import gevent
 from gevent.event import Event
 
+from tests.support.waiting import LIMIT
+
 Environ = dict[str, Any]
+Route = Callable[..., Any]
 
 TEXT = ("Content-Type", "text/plain")
 #: More than the server reads of a body before it answers.
 ALL = 1 << 26
-#: What a test may wait for.
-LIMIT = 20.0
 
 
 class Failure(Exception):
@@ -62,23 +63,20 @@ class Application:
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         self.ran.append(path)
-        route: Callable[..., Iterable[bytes]] = ROUTES.get(path, Application.echo)
-        return route(self, environ, start_response)
+        return ROUTES.get(path, Application.echo)(self, environ, start_response)
 
     # Whole answers
 
     def echo(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """What arrived, as JSON; reads the whole body."""
-        body = environ["wsgi.input"].read(ALL)
-        text = json.dumps(
-            {
-                "method": environ["REQUEST_METHOD"],
-                "path": environ["PATH_INFO"],
-                "query": environ["QUERY_STRING"],
-                "body": body.decode("latin-1"),
-                "environ": {name: environ[name] for name in sorted(environ) if _is_told(name)},
-            }
-        ).encode()
+        told = {
+            "method": environ["REQUEST_METHOD"],
+            "path": environ["PATH_INFO"],
+            "query": environ["QUERY_STRING"],
+            "body": environ["wsgi.input"].read(ALL).decode("latin-1"),
+        }
+        told |= {name: environ[name] for name in sorted(environ) if name.startswith(_TOLD)}
+        text = json.dumps(told).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(text)))]
         start_response("200 OK", headers)
         return [text]
@@ -96,34 +94,19 @@ class Application:
         return [b"".join(lines)]
 
     def lines(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """The body by readline, as JSON."""
+        """The body as JSON, by readline, or by iteration if the query says so."""
         stream = environ["wsgi.input"]
-        lines = []
-        while line := stream.readline(ALL):
-            lines.append(line.decode("latin-1"))
+        lines = iter(lambda: stream.readline(ALL), b"")
+        if environ["QUERY_STRING"] == "by-iteration":
+            lines = stream
+        text = json.dumps([line.decode("latin-1") for line in lines])
         start_response("200 OK", [TEXT])
-        return [json.dumps(lines).encode()]
-
-    def by_iteration(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """The body by iteration, as JSON."""
-        lines = [line.decode("latin-1") for line in environ["wsgi.input"]]
-        start_response("200 OK", [TEXT])
-        return [json.dumps(lines).encode()]
-
-    def unread(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """Leaves the body where it is."""
-        start_response("200 OK", [TEXT, ("Content-Length", "6")])
-        return [b"unread"]
+        return [text.encode()]
 
     def half_read(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         start = environ["wsgi.input"].read(5)
         start_response("200 OK", [TEXT])
         return [start]
-
-    def too_large(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """An early answer: refuses the body without reading it."""
-        start_response("413 Content Too Large", [TEXT, ("Connection", "close")])
-        return [b"too large"]
 
     def waits(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Reads the body, then waits until it is let go."""
@@ -153,15 +136,10 @@ class Application:
         return Pieces(pieces, self.closed, "/large-in-pieces")
 
     def status(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """The status line that the query says, with a body that some statuses must not have."""
-        start_response(environ["QUERY_STRING"].replace("+", " "), [])
+        """The status line of the body or query, with a body that some statuses must not have."""
+        line = environ["wsgi.input"].read(ALL).decode("utf-8")
+        start_response(line or environ["QUERY_STRING"].replace("+", " "), [])
         return [b"a body"]
-
-    # In pieces
-
-    def stream(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [TEXT])
-        return Pieces([b"one,", b"", b"two,", b"three"], self.closed, "/stream")
 
     def stream_slowly(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """The second piece comes when the test lets it."""
@@ -188,26 +166,10 @@ class Application:
 
         return Pieces(pieces(), self.closed, "/stream-on")
 
-    def stream_with_length(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [TEXT, ("Content-Length", "9")])
-        return Pieces([b"one", b"two", b"six"], self.closed, "/stream-with-length")
-
     def late_start(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """PEP 3333: a generator may call start_response at its first step."""
         start_response("200 OK", [TEXT])
         yield b"late"
-
-    def nothing(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [TEXT])
-        return Pieces([], self.closed, "/nothing")
-
-    def empty_list(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [TEXT])
-        return []
-
-    def empty_piece(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [TEXT])
-        return [b""]
 
     def written(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         write = start_response("200 OK", [TEXT])
@@ -219,28 +181,6 @@ class Application:
         start_response("200 OK", [TEXT])
         return environ["wsgi.file_wrapper"](File(self.closed), 1000)
 
-    # Against the rules
-
-    def too_short(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [TEXT, ("Content-Length", "10")])
-        return [b"short"]
-
-    def too_short_in_pieces(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [TEXT, ("Content-Length", "10")])
-        return Pieces([b"sh", b"ort"], self.closed, "/too-short-in-pieces")
-
-    def too_long(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [TEXT, ("Content-Length", "4")])
-        return [b"longer than that"]
-
-    def too_long_in_pieces(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [TEXT, ("Content-Length", "4")])
-        return Pieces([b"lon", b"ger", b" than"], self.closed, "/too-long-in-pieces")
-
-    def two_lengths(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [TEXT, ("Content-Length", "4"), ("content-length", "2")])
-        return [b"four"]
-
     def never_started(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         return [b"no start_response"]
 
@@ -249,43 +189,12 @@ class Application:
         start_response("200 OK", [TEXT])
         return [b"twice"]
 
-    def text_as_body(self, environ: Environ, start_response: Any) -> Iterable[Any]:
-        start_response("200 OK", [TEXT])
-        return ["text, not bytes"]
-
     def no_result(self, environ: Environ, start_response: Any) -> Any:
         start_response("200 OK", [TEXT])
-
-    def raises(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        raise Failure("before start_response")
-
-    def raises_os_error(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """A fault of its own that has nothing to do with the client."""
-        raise FileNotFoundError("the application's own")
-
-    def raises_timeout(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """gevent.Timeout is a BaseException."""
-        raise gevent.Timeout(1)
 
     def raises_after_start(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         start_response("200 OK", [TEXT])
         raise Failure("after start_response")
-
-    def raises_in_body(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """The headers are sent by then."""
-        start_response("200 OK", [TEXT])
-        return Pieces(_fails_after(b"one,"), self.closed, "/raises-in-body")
-
-    def raises_in_body_os_error(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [TEXT])
-        return Pieces(
-            _fails_after(b"one,", failure=FileNotFoundError("its own")), self.closed, "os"
-        )
-
-    def raises_at_once_in_body(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """start_response was called, nothing is sent yet."""
-        start_response("200 OK", [TEXT, ("X-Lost", "yes")])
-        return Pieces(_fails_after(), self.closed, "/raises-at-once-in-body")
 
     def raises_in_close(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         start_response("200 OK", [TEXT, ("Content-Length", "4")])
@@ -323,14 +232,8 @@ class Application:
 
     def header(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """A header from the body: its name, a colon and the value, all as they are."""
-        text = environ["wsgi.input"].read(ALL).decode("utf-8")
-        name, _, value = text.partition(":")
+        name, _, value = environ["wsgi.input"].read(ALL).decode("utf-8").partition(":")
         start_response("200 OK", [TEXT, (name, value)])
-        return [b"sent"]
-
-    def status_line(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """The status line from the body."""
-        start_response(environ["wsgi.input"].read(ALL).decode("utf-8"), [TEXT])
         return [b"sent"]
 
 
@@ -350,18 +253,78 @@ class File:
         self._closed.append("/file")
 
 
-def _fails_after(*pieces: bytes, failure: BaseException | None = None) -> Iterator[bytes]:
-    yield from pieces
-    raise failure or Failure("in the body")
+#: What the echo tells of the environ.
+_TOLD = ("HTTP_", "CONTENT_", "SERVER_PROTOCOL", "REMOTE_ADDR", "wsgi.url_")
 
 
-def _is_told(name: str) -> bool:
-    return name.startswith(("HTTP_", "CONTENT_", "SERVER_PROTOCOL", "REMOTE_ADDR", "wsgi.url_"))
+def _whole(
+    *body: Any, status: str = "200 OK", length: int | None = None, headers: Sequence[Any] = ()
+) -> Route:
+    """A route with always the same answer, a list."""
+
+    def answer(application: Application, environ: Environ, start_response: Any) -> list[Any]:
+        given = [] if length is None else [("Content-Length", str(length))]
+        start_response(status, [TEXT, *given, *headers])
+        return list(body)
+
+    return answer
 
 
-#: Every method but the constructor's is a route: `too_short` is ``/too-short``.
-ROUTES: dict[str, Callable[..., Any]] = {
+def _pieces(*body: Any, **head: Any) -> Route:
+    """As `_whole`, in pieces; one that is an exception is raised."""
+
+    def pieces() -> Iterator[bytes]:
+        for piece in body:
+            if isinstance(piece, Exception):
+                raise piece.with_traceback(None)
+            yield piece
+
+    def answer(application: Application, environ: Environ, start_response: Any) -> Pieces:
+        _whole(**head)(application, environ, start_response)
+        return Pieces(pieces(), application.closed, environ["PATH_INFO"])
+
+    return answer
+
+
+def _raises(fault: BaseException) -> Route:
+    def answer(application: Application, environ: Environ, start_response: Any) -> Any:
+        raise fault.with_traceback(None)
+
+    return answer
+
+
+#: Every method but the constructor's is a route: `half_read` is ``/half-read``.
+ROUTES: dict[str, Route] = {
     "/" + name.replace("_", "-"): function
     for name, function in vars(Application).items()
     if not name.startswith("_") and name != "reset" and callable(function)
+}
+ROUTES |= {
+    "/unread": _whole(b"unread", length=6),
+    # An early answer: refuses the body without reading it.
+    "/too-large": _whole(
+        b"too large", status="413 Content Too Large", headers=[("Connection", "close")]
+    ),
+    "/empty-list": _whole(),
+    "/empty-piece": _whole(b""),
+    "/nothing": _pieces(),
+    "/stream": _pieces(b"one,", b"", b"two,", b"three"),
+    "/stream-with-length": _pieces(b"one", b"two", b"six", length=9),
+    # Against the rules
+    "/too-short": _whole(b"short", length=10),
+    "/too-short-in-pieces": _pieces(b"sh", b"ort", length=10),
+    "/too-long": _whole(b"longer than that", length=4),
+    "/too-long-in-pieces": _pieces(b"lon", b"ger", b" than", length=4),
+    "/two-lengths": _whole(b"four", length=4, headers=[("content-length", "2")]),
+    "/text-as-body": _whole("text, not bytes"),
+    "/raises": _raises(Failure("before start_response")),
+    # A fault of its own that has nothing to do with the client.
+    "/raises-os-error": _raises(FileNotFoundError("the application's own")),
+    # gevent.Timeout is a BaseException.
+    "/raises-timeout": _raises(gevent.Timeout(1)),
+    # The headers are sent by then.
+    "/raises-in-body": _pieces(b"one,", Failure("in the body")),
+    "/raises-in-body-os-error": _pieces(b"one,", FileNotFoundError("its own")),
+    # start_response was called, nothing is sent yet.
+    "/raises-at-once-in-body": _pieces(Failure("in the body")),
 }

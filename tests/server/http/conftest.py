@@ -1,14 +1,20 @@
 """A server for each module, the application behind it, and a watch on what goes wrong unseen."""
 
 import contextlib
+import ssl
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from gemstone_sync.server import GeventServer
+from tests.support.http import Connection
+from tests.support.programs import REPOSITORY
 
 from .app import Application
-from .harness import Client, Unseen, served, watching
+from .harness import Unseen, connected, served, watching
+
+#: A key and a certificate for localhost that is its own authority.
+CERTIFICATE = str(REPOSITORY / "tests" / "data" / "localhost.pem")
 
 
 @pytest.fixture(scope="module")
@@ -31,25 +37,41 @@ def application(module_application: Application) -> Application:
 
 
 @pytest.fixture
-def serve(application: Application) -> Iterator[Callable[..., GeventServer]]:
+def trusting() -> ssl.SSLContext:
+    """A client's context that accepts the certificate of the tests and no other."""
+    return ssl.create_default_context(cafile=CERTIFICATE)
+
+
+@pytest.fixture
+def tls(request: pytest.FixtureRequest) -> ssl.SSLContext | None:
+    """The client's context if `serve` and `connect` are to speak TLS; `plain_and_tls`: both."""
+    return request.getfixturevalue("trusting") if getattr(request, "param", False) else None
+
+
+@pytest.fixture
+def serve(
+    application: Application, tls: ssl.SSLContext | None
+) -> Iterator[Callable[..., GeventServer]]:
     """``serve(keep_alive_timeout=1)``: a server of the test's own in front of `application`."""
+    always = {} if tls is None else {"certfile": CERTIFICATE}
     with contextlib.ExitStack() as servers:
-        yield lambda **settings: servers.enter_context(served(application, **settings))
+        yield lambda **settings: servers.enter_context(served(application, **always | settings))
         application.release.set()
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[..., Client]]:
+def connect(tls: ssl.SSLContext | None) -> Iterator[Callable[..., Connection]]:
     """``connect(server)``: a client whose connection is closed at the end of the test."""
     with contextlib.ExitStack() as clients:
-        yield lambda server, **options: clients.enter_context(Client(server, **options))
+        yield lambda server, tls=tls: clients.enter_context(connected(server, tls=tls))
 
 
 @pytest.fixture
-def client(server: GeventServer, application: Application) -> Iterator[Client]:
+def client(
+    server: GeventServer, application: Application, connect: Callable[..., Connection]
+) -> Connection:
     """A connection to `server`."""
-    with Client(server) as client:
-        yield client
+    return connect(server)
 
 
 @pytest.fixture(autouse=True)

@@ -51,31 +51,25 @@ GOOD_LINES: tuple[Case, ...] = (
         _ABSOLUTE,
         target(b"http://b.example:81/x?q"),
         query="q",
-        environ={"HTTP_HOST": "b.example:81"},
+        HTTP_HOST="b.example:81",
     ),
     good(
         "absolute-https",
         _ABSOLUTE,
         target(b"https://b.example/x"),
-        environ={"HTTP_HOST": "b.example", "wsgi.url_scheme": "http"},
+        HTTP_HOST="b.example",
+        **{"wsgi.url_scheme": "http"},
     ),
-    good(
-        "absolute-upper-case",
-        _ABSOLUTE,
-        target(b"HTTP://b.example/x"),
-        environ={"HTTP_HOST": "b.example"},
-    ),
+    good("absolute-upper-case", _ABSOLUTE, target(b"HTTP://b.example/x"), HTTP_HOST="b.example"),
     good("absolute-without-path", _ABSOLUTE, target(b"http://b.example"), path="/"),
     good("absolute-query-only", _ABSOLUTE, target(b"http://b.example?q"), path="/", query="q"),
-    good(
-        "absolute-ipv6", _ABSOLUTE, target(b"http://[::1]:81/x"), environ={"HTTP_HOST": "[::1]:81"}
-    ),
+    good("absolute-ipv6", _ABSOLUTE, target(b"http://[::1]:81/x"), HTTP_HOST="[::1]:81"),
     good(
         "absolute-1.0-without-host",
         _ABSOLUTE,
         request(b"GET http://b.example/x HTTP/1.0"),
         kept=False,
-        environ={"HTTP_HOST": "b.example"},
+        HTTP_HOST="b.example",
     ),
     # PEP 3333 has no word for it; gunicorn and pywsgi call the path "*" too.
     good("asterisk", _ASTERISK, line(b"OPTIONS * HTTP/1.1"), path="*", method="OPTIONS"),
