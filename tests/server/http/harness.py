@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
+import pytest
 
 from gemstone_sync.server import GeventServer, ServerSettings, bind
 from tests.support.http import Connection
-from tests.support.waiting import LIMIT
+from tests.support.waiting import LIMIT, wait_until
 
 from .case import HOST, request
 
 #: Seconds that no test takes: only what it sets shorter can strike.
 NEVER = 60.0
+#: For a test that holds in the clear and over TLS.
+plain_and_tls = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"], indirect=True)
 
 
 @contextlib.contextmanager
@@ -50,6 +53,10 @@ def send(path: str, body: bytes, *fields: bytes, length: int | None = None) -> b
     """A POST with a body and its length, or another one."""
     length = len(body) if length is None else length
     return ask(path, b"Content-Length: %d" % length, *fields, method="POST", body=body)
+
+
+def wait_until_forgotten(server: GeventServer) -> None:
+    wait_until(lambda: not server.connections, "the server forgets its connections")
 
 
 def check_next(client: Connection) -> None:

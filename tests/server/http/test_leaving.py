@@ -1,152 +1,110 @@
 """Answers before the end of the request, and clients that go away."""
 
+import contextlib
+
 import gevent
 import pytest
 
 from gemstone_sync.server import connection as connection_module
-from tests.support.waiting import gather, wait_until
+from tests.support.waiting import LIMIT, gather, wait_until
 
 from .case import get, request
-from .harness import SOON, Client, Clock, ask, send
+from .harness import NEVER, ask, plain_and_tls, send, wait_until_forgotten
+
+#: Answered with 413 before its body comes.
+TOO_LARGE = send("/too-large", b"", length=1_000_000_000)
 
 # Early answers
 
 
-def test_an_early_answer_reaches_a_client_that_is_still_sending(serve):
-    """A close with bytes unread would reset the connection, and the answer with it."""
+@plain_and_tls
+@pytest.mark.parametrize("size", [0, 100_000, 250_000])
+def test_an_early_answer_reaches_a_client_that_is_still_sending(serve, connect, monkeypatch, size):
+    """It does not wait for the body; a close with bytes unread would reset the connection."""
+    monkeypatch.setattr(connection_module, "DRAIN_SECONDS", NEVER)
+    client = connect(serve())
+    client.send(TOO_LARGE + b"x" * size)
+    reply = client.read_reply()
+    assert reply.status == 413
+    assert reply.body == b"too large"
+    assert client.is_ended()
+
+
+def test_a_client_that_never_stops_sending_is_left(serve, connect, monkeypatch):
+    """After 256 KB, or the seconds of the next test."""
+    monkeypatch.setattr(connection_module, "DRAIN_SECONDS", NEVER)
     server = serve()
-    for size in (100_000, 250_000):
-        with Client(server) as client:
-            client.send(ask("/too-large", b"Content-Length: 1000000000", method="POST"))
-            client.send(b"x" * size)
-            reply = client.read_reply()
-            assert reply.status == 413
-            assert reply.body == b"too large"
-            assert client.is_ended()
+    client = connect(server)
+    client.send(TOO_LARGE)
+    assert client.read_reply().status == 413
+
+    def go_on():
+        with contextlib.suppress(OSError):
+            while True:
+                client.socket.sendall(b"x" * 10_000)
+                gevent.sleep(0.001)
+
+    gather([go_on], LIMIT)
+    wait_until_forgotten(server)
 
 
-def test_an_early_answer_does_not_wait_for_the_body(serve):
+def test_a_client_that_neither_sends_nor_closes_is_left(serve, connect, monkeypatch):
+    monkeypatch.setattr(connection_module, "DRAIN_SECONDS", 0.1)
     server = serve()
-    with Client(server) as client, Clock() as clock:
-        client.send(ask("/too-large", b"Content-Length: 1000000000", method="POST"))
-        assert client.read_reply().status == 413
-        assert client.read_to_end() == b""
-    assert clock.seconds < connection_module.DRAIN_SECONDS
+    client = connect(server)
+    client.send(TOO_LARGE)
+    assert client.read_reply().status == 413
+    wait_until_forgotten(server)
 
 
-def test_a_client_that_never_stops_sending_is_left(serve):
-    """At most 256 KB or a second after the answer."""
-    server = serve()
-    with Client(server) as client:
-        client.send(ask("/too-large", b"Content-Length: 1000000000", method="POST"))
-        assert client.read_reply().status == 413
-
-        def go_on():
-            try:
-                while True:
-                    client.socket.sendall(b"x" * 10_000)
-                    gevent.sleep(0.001)
-            except OSError:
-                return
-
-        with Clock() as clock:
-            gather([go_on], SOON)
-        assert clock.seconds < connection_module.DRAIN_SECONDS + SOON
-    wait_until(lambda: not server.connections, "the connection ends", SOON)
-
-
-def test_a_client_that_neither_sends_nor_closes_is_left(serve):
-    server = serve()
-    with Client(server) as client:
-        client.send(ask("/too-large", b"Content-Length: 1000000000", method="POST"))
-        assert client.read_reply().status == 413
-        with Clock() as clock:
-            wait_until(lambda: not server.connections, "the connection ends", SOON)
-    assert clock.seconds < connection_module.DRAIN_SECONDS + SOON
-
-
-def test_a_refused_head_reaches_a_client_that_is_still_sending(serve):
-    server = serve()
-    with Client(server) as client:
-        client.send(request(b"POST /x HTTP/1.1", b"Content-Length: 200000", body=b"x" * 200_000))
-        assert client.read_reply().status == 400
-        assert client.is_ended()
+def test_a_refused_head_reaches_a_client_that_is_still_sending(serve, connect):
+    client = connect(serve())
+    client.send(request(b"POST /x HTTP/1.1", b"Content-Length: 200000", body=b"x" * 200_000))
+    assert client.read_reply().status == 400
+    assert client.is_ended()
 
 
 @pytest.mark.parametrize("size", [1000, 200_000])
-def test_an_unread_body_is_skipped(serve, application, size):
+def test_an_unread_body_is_skipped(client, application, size):
     """Small enough to be read and thrown away: the connection goes on behind it."""
-    server = serve()
-    body = ask("/smuggled") * (size // len(ask("/smuggled")))
-    with Client(server) as client:
-        client.send(send("/unread", body))
-        assert client.read_reply().body == b"unread"
-        assert client.exchange(get()).status == 200
+    client.send(send("/unread", ask("/smuggled") * (size // len(ask("/smuggled")))))
+    assert client.read_reply().body == b"unread"
+    assert client.exchange(get()).status == 200
     assert application.ran == ["/unread", "/x"]
 
 
-def test_a_large_unread_body_ends_the_connection(serve, application):
-    server = serve()
-    body = ask("/smuggled") * 20_000
-    with Client(server) as client:
-        client.send(ask("/unread", b"Content-Length: %d" % len(body), method="POST"))
-        sending = gevent.spawn(client.send, body)
-        reply = client.read_reply()
-        assert reply.body == b"unread"
-        assert reply.closes
-        assert client.is_ended()
-        sending.join(SOON)
+def test_a_large_unread_body_ends_the_connection(client, application):
+    sending = gevent.spawn(client.send, send("/unread", ask("/smuggled") * 20_000))
+    reply = client.read_reply()
+    assert reply.body == b"unread"
+    assert reply.closes
+    assert client.is_ended()
+    sending.join(LIMIT)
     assert application.ran == ["/unread"]
 
 
 # Clients that go away
 
 
+def leave(client, how):
+    client.abort() if how == "abort" else client.socket.close()
+
+
+@plain_and_tls
 @pytest.mark.parametrize("how", ["close", "abort"])
-def test_a_client_that_goes_away_mid_call_is_noticed(serve, connect, application, how):
+@pytest.mark.parametrize("path", ["/waits", "/stream-slowly", "/stream-on"])
+def test_a_client_that_goes_away_mid_call_is_counted_once(serve, connect, application, path, how):
     server = serve()
     client = connect(server)
-    client.send(ask("/waits"))
-    assert application.entered.wait(SOON)
+    client.send(ask(path))
+    assert application.entered.wait(LIMIT)
     assert server.clients_gone == 0
-    client.abort() if how == "abort" else client.socket.close()
-    # While the call still runs, not only when it wants to answer.
-    wait_until(lambda: server.clients_gone == 1, "the client is counted", SOON)
+    leave(client, how)
+    # While the call still runs, not only when it wants to answer, and to send each piece.
+    wait_until(lambda: server.clients_gone == 1, "the client is counted")
     application.release.set()
-    wait_until(lambda: not server.connections, "the connection ends", SOON)
-    assert server.clients_gone == 1
-
-
-@pytest.mark.parametrize("how", ["close", "abort"])
-def test_a_client_that_goes_away_within_the_answer_is_counted_once(
-    serve, connect, application, how
-):
-    server = serve()
-    client = connect(server)
-    client.send(ask("/stream-slowly"))
-    assert application.entered.wait(SOON)
-    client.abort() if how == "abort" else client.socket.close()
-    wait_until(lambda: server.clients_gone == 1, "the client is counted", SOON)
-    application.release.set()
-    wait_until(lambda: application.closed, "the application's result is closed", SOON)
-    wait_until(lambda: not server.connections, "the connection ends", SOON)
-    assert server.clients_gone == 1
-
-
-@pytest.mark.parametrize("how", ["close", "abort"])
-def test_a_client_that_goes_away_before_many_pieces_is_counted_once(
-    serve, connect, application, how
-):
-    """Noticed while the call runs, and once more when a piece cannot be sent."""
-    server = serve()
-    client = connect(server)
-    client.send(ask("/stream-on"))
-    assert application.entered.wait(SOON)
-    client.abort() if how == "abort" else client.socket.close()
-    wait_until(lambda: server.clients_gone == 1, "the client is counted", SOON)
-    application.release.set()
-    wait_until(lambda: application.closed, "the application's result is closed", SOON)
-    wait_until(lambda: not server.connections, "the connection ends", SOON)
+    wait_until_forgotten(server)
+    assert application.closed == ([] if path == "/waits" else [path])
     assert server.clients_gone == 1
 
 
@@ -156,9 +114,9 @@ def test_a_client_that_goes_away_in_a_long_answer_is_counted_once(serve, connect
     client = connect(server)
     client.send(ask("/large-in-pieces?2000"))
     client.read_head()
-    client.abort() if how == "abort" else client.socket.close()
-    wait_until(lambda: application.closed, "the application's result is closed", SOON)
-    wait_until(lambda: not server.connections, "the connection ends", SOON)
+    leave(client, how)
+    wait_until(lambda: application.closed, "the application's result is closed")
+    wait_until_forgotten(server)
     assert server.clients_gone == 1
 
 
@@ -166,38 +124,34 @@ def test_a_client_that_goes_away_within_its_body_gets_no_call(serve, connect, ap
     """RFC 9112, section 8: a body that was cut is not taken for a whole one."""
     server = serve()
     client = connect(server)
-    client.send(ask("/waits", b"Content-Length: 100", method="POST", body=b"half"))
-    wait_until(lambda: application.ran, "the application reads", SOON)
+    client.send(send("/waits", b"half", length=100))
+    wait_until(lambda: application.ran, "the application reads")
     client.socket.close()
-    wait_until(lambda: not server.connections, "the connection ends", SOON)
+    wait_until_forgotten(server)
     assert not application.entered.is_set()
     assert server.clients_gone == 1
     assert not errors.take()
 
 
-def test_a_client_that_closes_its_half_gets_its_answer(serve, application):
+def test_a_client_that_closes_its_half_gets_its_answer(client, application):
     """Netcat does so; what it asked for is answered all the same."""
-    server = serve()
-    with Client(server) as client:
-        client.send(ask("/waits"))
-        client.finish_sending()
-        assert application.entered.wait(SOON)
-        application.release.set()
-        assert client.read_reply().body == b"waited"
-        assert client.is_ended()
+    client.send(ask("/waits"))
+    client.finish_sending()
+    assert application.entered.wait(LIMIT)
+    application.release.set()
+    assert client.read_reply().body == b"waited"
+    assert client.is_ended()
 
 
-def test_a_pipelined_request_waits_for_the_one_before(serve, application):
-    server = serve()
-    with Client(server) as client:
-        client.send(ask("/waits"))
-        assert application.entered.wait(SOON)
-        client.send(get())
-        gevent.idle()
-        assert application.ran == ["/waits"]
-        application.release.set()
-        assert client.read_reply().body == b"waited"
-        assert client.read_reply().status == 200
+def test_a_pipelined_request_waits_for_the_one_before(server, client, application):
+    client.send(ask("/waits"))
+    assert application.entered.wait(LIMIT)
+    client.send(get())
+    gevent.idle()
+    assert application.ran == ["/waits"]
+    application.release.set()
+    assert client.read_reply().body == b"waited"
+    assert client.read_reply().status == 200
     assert server.clients_gone == 0
 
 
@@ -205,7 +159,7 @@ def test_half_a_head_and_away(serve, connect, application):
     server = serve()
     client = connect(server)
     client.send(get()[:20])
-    wait_until(lambda: server.connections, "the connection is there", SOON)
+    wait_until(lambda: server.connections, "the connection is there")
     client.socket.close()
-    wait_until(lambda: not server.connections, "the connection ends", SOON)
+    wait_until_forgotten(server)
     assert not application.ran
