@@ -1,25 +1,16 @@
-"""What fuzz.py sends: mutated streams of requests, and mutated JSON bodies."""
+"""What test_fuzz.py sends: mutated streams of requests, and mutated JSON bodies."""
 
 import json
 from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from tests.server.http.requests_table import CASES
+from .requests_table import CASES
 
 _TOKENS = [
     *b"\r \n \t \0 : ; , . / ? # % * + - _ 0 1 5 a f \x7f \x80 \xff".split(b" "),
-    *[
-        b"\r\n",
-        b"\r\n\r\n",
-        b"\n\n",
-        b" ",
-        b"  ",
-        b"\r\n ",
-        b"\r\n\t",
-        b"0\r\n\r\n",
-        b"3\r\nabc\r\n",
-    ],
+    *[b"\r\n", b"\r\n\r\n", b"\n\n", b" ", b"  ", b"\r\n ", b"\r\n\t"],
+    *[b"0\r\n\r\n", b"3\r\nabc\r\n"],
     *[b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /", b" HTTP/1.1", b" HTTP/1.0"],
     *[b"Host: a\r\n", b"Content-Length: 3\r\n", b"Content-Length: 0\r\n", b"Content_Length: 3\r\n"],
     *[b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n", b"Transfer-Encoding:\r\n"],

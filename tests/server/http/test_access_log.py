@@ -9,7 +9,7 @@ import pytest
 from tests.support.waiting import wait_until
 
 from .case import get, request
-from .harness import SOON, Client, ask
+from .harness import ask, connected
 
 _COMBINED = re.compile(
     r"(\S+) - - \[(\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
@@ -33,7 +33,7 @@ def access(caplog):
 
 def test_the_access_log(serve, access):
     server = serve(access_log=True)
-    with Client(server) as client:
+    with connected(server) as client:
         reply = client.exchange(
             ask("/x?a=b", b"User-Agent: test/1.0", b"Referer: http://a.example/page")
         )
@@ -41,7 +41,7 @@ def test_the_access_log(serve, access):
         client.exchange(ask("/stream"))
         client.exchange(request(b"HEAD /large?5 HTTP/1.1", b"Host: a"))
         client.exchange(ask("/status?204+No+Content"))
-    wait_until(lambda: len(access()) == 4, "four lines", SOON)
+    wait_until(lambda: len(access()) == 4, "four lines")
     first, second, third, fourth = access()
     assert first[0] == "127.0.0.1"
     assert first[2:] == ("GET /x?a=b HTTP/1.1", "200", size, "http://a.example/page", "test/1.0")
@@ -53,17 +53,17 @@ def test_the_access_log(serve, access):
 
 
 def test_there_is_no_access_log_unless_asked(serve, access):
-    with Client(serve()) as client:
+    with connected(serve()) as client:
         client.exchange(get())
     assert access() == []
 
 
 @pytest.mark.parametrize("path", ["/raises", "/raises-after-start"])
 def test_a_failure_is_logged_as_what_was_answered(serve, access, errors, path):
-    with Client(serve(access_log=True)) as client:
+    with connected(serve(access_log=True)) as client:
         client.send(ask(path))
         assert client.read_reply().status == 500
-    wait_until(access, "a line", SOON)
+    wait_until(access, "a line")
     ((_, _, line, status, _, _, _),) = access()
     assert (line, status) == (f"GET {path} HTTP/1.1", "500")
     assert errors.take()
@@ -72,9 +72,9 @@ def test_a_failure_is_logged_as_what_was_answered(serve, access, errors, path):
 def test_a_client_cannot_forge_lines_of_the_access_log(serve, access):
     """Quotes and what controls a terminal are written as escapes, as Apache does."""
     agent = b'x" 200 5 "-" "\\'
-    with Client(serve(access_log=True)) as client:
+    with connected(serve(access_log=True)) as client:
         client.exchange(ask('/"\\', b"User-Agent: " + agent, b"Referer: \x9b31m"))
-    wait_until(access, "a line", SOON)
+    wait_until(access, "a line")
     ((_, _, line, status, _, referer, logged),) = access()
     assert status == "200"
     assert line == r"GET /\"\\ HTTP/1.1"
@@ -84,9 +84,9 @@ def test_a_client_cannot_forge_lines_of_the_access_log(serve, access):
 
 def test_a_refused_request_is_in_the_access_log(serve, access):
     """As in every server: an operator must be able to see what is refused."""
-    with Client(serve(access_log=True)) as client:
+    with connected(serve(access_log=True)) as client:
         client.send(request(b"GET /x HTTP/1.1"))
         assert client.read_reply().status == 400
-    wait_until(access, "a line", SOON)
+    wait_until(access, "a line")
     ((address, _, _, status, _, _, _),) = access()
     assert (address, status) == ("127.0.0.1", "400")
