@@ -19,47 +19,30 @@ from tests.support.cases import (
 from .calls import DATA, Call, call, never
 
 TAKEN_TYPES = [
-    "application/json",
-    "application/json; charset=utf-8",
-    "application/json;charset=UTF-8",
-    'application/json; charset="utf-8"',
-    "application/json ; Charset=utf-8",
-    "Application/JSON",
-    "application/json-rpc",
-    "application/json-rpc; charset=utf-8",
-    "application/jsonrequest",
-    "application/vnd.api+json",
+    *("application/json", "application/json;charset=UTF-8", "Application/JSON"),
+    *("application/json-rpc", "application/jsonrequest", "application/vnd.api+json"),
+    *("application/json; charset=utf-8", 'application/json; charset="utf-8"'),
+    *("application/json ; Charset=utf-8", "application/json-rpc; charset=utf-8"),
     "application/problem+JSON; charset=utf-8",
 ]
-
 REFUSED_TYPES = [
-    "text/plain",
-    "text/plain; charset=utf-8",
-    "text/json",
-    "text/html",
-    "application/x-www-form-urlencoded",
-    "multipart/form-data; boundary=application/json",
-    "application/octet-stream",
-    "application/xml",
-    "application/javascript",
-    "application/jsonx",
-    "application/json-seq",
-    "application/x-json",
-    "application",
-    "json",
-    "*/*",
-    "application/*",
-    "",
-    "text/plain; application/json",
-    "text/plain; type=application/json",
-    "text/plain, application/json",
-    "text/plain;+json",
-    "application/json; charset=latin-1",
-    "application/json; charset=utf-16",
-    'application/json; charset="utf-16"',
-    "application/json; charset=ascii",
-    "application/json; charset=",
-    "application/json; charset=no-such-charset",
+    *("text/plain", "text/plain; charset=utf-8", "text/json", "text/html", "application", "json"),
+    *("application/x-www-form-urlencoded", "multipart/form-data; boundary=application/json"),
+    *("application/octet-stream", "application/xml", "application/javascript"),
+    *(
+        "application/jsonx",
+        "application/json-seq",
+        "application/x-json",
+        "*/*",
+        "application/*",
+        "",
+    ),
+    *("text/plain; application/json", "text/plain; type=application/json"),
+    *("text/plain, application/json", "text/plain;+json", ""),
+    *(
+        f"application/json; charset={charset}"
+        for charset in ("latin-1", "utf-16", '"utf-16"', "ascii", "", "no-such-charset")
+    ),
     "application/json; charset=utf-8; charset=utf-16",
 ]
 

@@ -10,6 +10,7 @@ _ABSOLUTE = "RFC 9112, section 3.2.2"
 _AUTHORITY = "RFC 9112, section 3.2.3"
 _ASTERISK = "RFC 9112, section 3.2.4"
 _VERSION = "RFC 9112, section 2.3"
+_USERINFO = "RFC 9110, section 4.2.4"
 _PARSING = "RFC 9112, section 2.2"
 _URI = "RFC 9110, section 4.2.1"
 
@@ -32,13 +33,10 @@ _LONGEST = b"/" + b"x" * (8192 - len("GET / HTTP/1.1"))
 
 GOOD_LINES: tuple[Case, ...] = (
     good("origin-form", _ORIGIN, target(b"/x?a=1&b"), query="a=1&b", method="GET", body=""),
-    good("put", _METHOD, line(b"PUT /x HTTP/1.1"), method="PUT"),
-    good("patch", _METHOD, line(b"PATCH /x HTTP/1.1"), method="PATCH"),
-    good("delete", _METHOD, line(b"DELETE /x HTTP/1.1"), method="DELETE"),
-    good("options", _METHOD, line(b"OPTIONS /x HTTP/1.1"), method="OPTIONS"),
-    good("trace", _METHOD, line(b"TRACE /x HTTP/1.1"), method="TRACE"),
-    good("webdav-method", _METHOD, line(b"PROPFIND /x HTTP/1.1"), method="PROPFIND"),
-    good("method-with-dash", _METHOD, line(b"M-SEARCH /x HTTP/1.1"), method="M-SEARCH"),
+    *(
+        good(f"method-{method}", _METHOD, line(method.encode() + b" /x HTTP/1.1"), method=method)
+        for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "M-SEARCH")
+    ),
     good("percent-encoded", _ORIGIN, target(b"/a%20b%2Fc?d%20e"), path="/a b/c", query="d%20e"),
     good("percent-utf-8", _ORIGIN, target(b"/%C3%A9"), path="/\xc3\xa9"),
     # What stands for nothing is left as it is: there is no octet to decode.
@@ -79,24 +77,28 @@ GOOD_LINES: tuple[Case, ...] = (
     good("line-of-8-kb", _LINE, target(_LONGEST), path=_LONGEST.decode()),
 )
 
+#: What is no target at all, by what decides it.
+TARGETS = {
+    _ASTERISK: (b"*",),
+    _TARGET: (b"/x#y", b"http://b.example/x#y", b"http://b.example#y", b"x", b"?q"),
+    _LINE: (b"/a b", b"/a\tb", b"/a\0b", b"/a\x7fb", b""),
+    _AUTHORITY: (b"b.example:80",),
+    _ABSOLUTE: (b"ftp://b.example/x", b"http:/b.example/x"),
+    _USERINFO: (b"http://user@b.example/x",),
+    _URI: (b"http:///x", b"http://:80/x", b'http://b_"example/x', b"http://b.example:8x/x"),
+}
+
 BAD_TARGETS: tuple[Case, ...] = (
-    bad("asterisk-get", _ASTERISK, target(b"*")),
+    *(
+        bad(f"target-{text!r}", source, target(text))
+        for source, texts in TARGETS.items()
+        for text in texts
+    ),
     bad("asterisk-and-more", _ASTERISK, line(b"OPTIONS *x HTTP/1.1")),
     bad("asterisk-query", _ASTERISK, line(b"OPTIONS *?x HTTP/1.1")),
-    bad("fragment", _TARGET, target(b"/x#y")),
-    bad("fragment-absolute", _TARGET, target(b"http://b.example/x#y")),
-    bad("fragment-authority", _TARGET, target(b"http://b.example#y")),
-    bad("space-in-target", _LINE, target(b"/a b")),
-    bad("tab-in-target", _LINE, target(b"/a\tb")),
-    bad("nul-in-target", _LINE, target(b"/a\0b")),
-    bad("delete-in-target", _LINE, target(b"/a\x7fb")),
     # RFC 3986 has no octets beyond ASCII; some servers take them as UTF-8.
     bad("beyond-ascii-in-target", _TARGET, target(b"/\xc3\xa9")),
     bad("no-target", _LINE, line(b"GET HTTP/1.1")),
-    bad("empty-target", _LINE, line(b"GET  HTTP/1.1")),
-    bad("relative-target", _TARGET, target(b"x")),
-    bad("query-only-target", _TARGET, target(b"?q")),
-    bad("authority-form-get", _AUTHORITY, target(b"b.example:80")),
     bad(
         "connect",
         _AUTHORITY,
@@ -106,13 +108,6 @@ BAD_TARGETS: tuple[Case, ...] = (
         501,
     ),
     bad("connect-origin-form", _AUTHORITY, line(b"CONNECT /x HTTP/1.1"), 400, 405, 501),
-    bad("foreign-scheme", _ABSOLUTE, target(b"ftp://b.example/x")),
-    bad("scheme-one-slash", _ABSOLUTE, target(b"http:/b.example/x")),
-    bad("userinfo", "RFC 9110, section 4.2.4", target(b"http://user@b.example/x")),
-    bad("absolute-empty-host", _URI, target(b"http:///x")),
-    bad("absolute-port-only", _URI, target(b"http://:80/x")),
-    bad("absolute-bad-host", _URI, target(b'http://b_"example/x')),
-    bad("absolute-bad-port", _URI, target(b"http://b.example:8x/x")),
     # The Host field is not needed to find the host then; it must be there, and valid, all the same.
     bad("absolute-without-host", _TARGET, request(b"GET http://b.example/x HTTP/1.1")),
     bad(
@@ -128,49 +123,37 @@ BAD_TARGETS: tuple[Case, ...] = (
     bad("line-of-40-kb", _LINE, target(_LONGEST * 5), 414, 431),
 )
 
+#: RFC 9110, section 2.5: a higher minor version SHOULD be taken for 1.1. There is none, and what
+#: says so is no client but a probe: refused, as issue 3 asks for odd versions.
+VERSIONS = (
+    *(b"HTTP/0.9", b"HTTP/2.0", b"HTTP/3.0", b"HTTP/1.2", b"HTTP/1.10", b"HTTP/01.1", b"HTTP/1"),
+    *(b"HTTP/1.", b"HTTP/1.1x", b"HTTP/1,1", b"HTTP/ 1.1", b"http/1.1", b"HTP/1.1", b"ICE/1.0"),
+    b"RTSP/1.0",
+)
+#: Lines with a character in a wrong place.
+LINES = (
+    *(b" /x HTTP/1.1", b" GET /x HTTP/1.1", b"\tGET /x HTTP/1.1", b"GET  /x HTTP/1.1"),
+    *(b"GET /x  HTTP/1.1", b"GET\t/x HTTP/1.1", b"GET /x\tHTTP/1.1", b"GET /x HTTP/1.1 "),
+    *(b"\0GET /x HTTP/1.1", b"\xef\xbb\xbfGET /x HTTP/1.1", b"GET /x\r HTTP/1.1"),
+)
+
 BAD_LINES: tuple[Case, ...] = (
     bad("http-0.9", _VERSION, b"GET /x\r\n\r\n", 400, 505),
-    bad("http-0.9-named", _VERSION, version(b"HTTP/0.9"), 400, 505),
     bad("http-2-preface", "RFC 9113, section 3.4", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, 505),
-    bad("http-2", "RFC 9110, section 15.6.6", version(b"HTTP/2.0"), 400, 505),
-    bad("http-3", "RFC 9110, section 15.6.6", version(b"HTTP/3.0"), 400, 505),
-    # RFC 9110, section 2.5: a higher minor version SHOULD be taken for 1.1. There is none, and
-    # whatever says so is no client but a probe: refused, as issue 3 asks for odd versions.
-    bad("http-1.2", _VERSION, version(b"HTTP/1.2"), 400, 505),
-    bad("http-1.10", _VERSION, version(b"HTTP/1.10"), 400, 505),
-    bad("http-01.1", _VERSION, version(b"HTTP/01.1"), 400, 505),
-    bad("http-1", _VERSION, version(b"HTTP/1"), 400, 505),
-    bad("http-1.", _VERSION, version(b"HTTP/1."), 400, 505),
-    bad("http-1.1-and-more", _VERSION, version(b"HTTP/1.1x"), 400, 505),
-    bad("http-comma", _VERSION, version(b"HTTP/1,1"), 400, 505),
-    bad("http-space", _VERSION, version(b"HTTP/ 1.1"), 400, 505),
-    bad("http-lower-case", _VERSION, version(b"http/1.1"), 400, 505),
-    bad("http-misspelt", _VERSION, version(b"HTP/1.1"), 400, 505),
-    bad("icecast", _VERSION, version(b"ICE/1.0"), 400, 505),
-    bad("rtsp", _VERSION, version(b"RTSP/1.0"), 400, 505),
+    *(bad(f"version-{text!r}", _VERSION, version(text), 400, 505) for text in VERSIONS),
+    *(bad(f"line-{text!r}", _LINE, line(text)) for text in LINES),
     bad("get-of-rtsp", _VERSION, line(b"DESCRIBE rtsp://a/x RTSP/1.0"), 400, 405, 501, 505),
-    bad("method-lower-case", _METHOD, line(b"get /x HTTP/1.1"), 400, 501),
-    bad("method-mixed-case", _METHOD, line(b"Get /x HTTP/1.1"), 400, 501),
     # RFC 9110, section 9.1: SHOULD be 501; llhttp knows no methods but its own, and so says 400.
-    bad("method-unknown", _METHOD, line(b"BREW /x HTTP/1.1"), 400, 501),
-    bad("method-and-more", _METHOD, line(b"GETX /x HTTP/1.1"), 400, 501),
+    *(
+        bad(f"method-{method.decode()}", _METHOD, line(method + b" /x HTTP/1.1"), 400, 501)
+        for method in (b"get", b"Get", b"BREW", b"GETX")
+    ),
     bad("method-no-token", _METHOD, line(b"G(T /x HTTP/1.1")),
-    bad("method-missing", _LINE, line(b" /x HTTP/1.1")),
-    bad("space-first", _LINE, line(b" GET /x HTTP/1.1")),
-    bad("tab-first", _LINE, line(b"\tGET /x HTTP/1.1")),
-    bad("two-spaces", _LINE, line(b"GET  /x HTTP/1.1")),
-    bad("two-spaces-later", _LINE, line(b"GET /x  HTTP/1.1")),
-    bad("tab-between", _LINE, line(b"GET\t/x HTTP/1.1")),
-    bad("tab-between-later", _LINE, line(b"GET /x\tHTTP/1.1")),
-    bad("space-last", _LINE, line(b"GET /x HTTP/1.1 ")),
-    bad("nul-first", _LINE, line(b"\0GET /x HTTP/1.1")),
-    bad("byte-order-mark", _LINE, line(b"\xef\xbb\xbfGET /x HTTP/1.1")),
     bad("bare-lf-first", _PARSING, b"\n" + target(b"/x")),
     bad("bare-cr-first", _PARSING, b"\r" + target(b"/x")),
     bad("bare-lf-ends-line", _PARSING, b"GET /x HTTP/1.1\nHost: a\r\n\r\n"),
     bad("bare-cr-ends-line", _PARSING, b"GET /x HTTP/1.1\rHost: a\r\n\r\n"),
     bad("two-crs-end-line", _PARSING, b"GET /x HTTP/1.1\r\r\nHost: a\r\n\r\n"),
-    bad("bare-cr-in-line", _PARSING, line(b"GET /x\r HTTP/1.1")),
     bad("tls-on-a-plain-port", _LINE, b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\r\n\r\n"),
     bad("a-reply", _LINE, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
 )
