@@ -1,5 +1,7 @@
 """Batches: order, notifications, items that fail each on their own, and the cap."""
 
+from typing import Any
+
 from tests.support.cases import (
     ABSENT,
     NOTHING,
@@ -14,6 +16,8 @@ from tests.support.cases import (
 from .calls import DATA, Call, batch, call, message
 
 CAP = 100
+#: Rows of FAILURES outside `Exception`.
+UNUSUAL = ("generator_exit", "system_exit", "own_base_exception", "gevent_timeout")
 INVALID = Error(-32600)
 #: Ids of every kind.
 IDS = (0, "", None, 1.5, 2**64, "é")
@@ -25,9 +29,13 @@ def _touches(name: str, before: int, *between: object, after: int = 0) -> bytes:
     return batch(*[touch] * before, *between, *[touch] * after)
 
 
+def _calls(*calls: tuple[Any, ...]) -> bytes:
+    """A batch of calls, each a method and its parameters; their ids are numbers from 0."""
+    return batch(*(message(*call, id=number) for number, call in enumerate(calls)))
+
+
 def _each(method: str, params: list[object], count: int) -> bytes:
-    """A batch of so many calls; their ids are numbers from 0."""
-    return batch(*(message(method, params, id=number) for number in range(count)))
+    return _calls(*[(method, params)] * count)
 
 
 CASES = [
@@ -53,12 +61,8 @@ CASES = [
     ),
     Call(
         "batch-order-is-kept",
-        batch(
-            message("nap", [0.15, "slow"], id=1),
-            message("nap", [0.0, "fast"], id=2),
-            message("nap", [0.05, "middle"], id=3),
-        ),
-        [result("slow", id=1), result("fast", id=2), result("middle", id=3)],
+        _calls(("nap", [0.15, "slow"]), ("nap", [0.0, "fast"]), ("nap", [0.05, "middle"])),
+        [result("slow", id=0), result("fast", id=1), result("middle", id=2)],
     ),
     Call(
         "batch-same-id-twice",
@@ -72,27 +76,14 @@ CASES = [
     ),
     Call(
         "batch-every-error",
-        batch(
-            message("no_such", id=1),
-            message("get_data", [1], id=2),
-            message("fail", ["runtime_error"], id=3),
-            message("refuse", ["code"], id=4),
-            message("vault", id=5),
-            message("give", ["object"], id=6),
-            message("oversleep", id=7),
-            message("get_data", id=8, jsonrpc="1.0"),
-            message("get_data", id=9),
+        _calls(
+            *(("no_such",), ("get_data", [1]), ("fail", ["runtime_error"]), ("refuse", ["code"])),
+            *(("vault",), ("give", ["object"]), ("oversleep",), (1,), ("get_data",)),
         ),
         [
-            Error(-32601, id=1),
-            InvalidParams(0, id=2),
-            masked(id=3),
-            Error(418, id=4, message="Teapot", data=ABSENT),
-            Error(-32001, id=5),
-            masked(id=6),
-            Error(-32002, id=7),
-            Error(-32600, id=8),
-            result(DATA, id=9),
+            *(Error(-32601, id=0), InvalidParams(0, id=1), masked(id=2)),
+            *(Error(418, 3, "Teapot", ABSENT), Error(-32001, id=4), masked(id=5)),
+            *(Error(-32002, id=6), Error(-32600, id=7), result(DATA, id=8)),
         ],
     ),
     Call("batch-no-objects", batch(None, True, 1, 1.5, "x", "", [], [1], {}), [INVALID] * 9),
@@ -131,7 +122,7 @@ CASES = [
     ),
     Call(
         "batch-at-cap",
-        batch(*(message("echo", [number], id=number) for number in range(CAP))),
+        _calls(*(("echo", [number]) for number in range(CAP))),
         [result(number, id=number) for number in range(CAP)],
     ),
     Call("batch-over-cap-by-1", _each("touch", ["batch-over-cap-by-1"], CAP + 1), REFUSED, ran=0),
@@ -141,14 +132,8 @@ CASES = [
     Call("batch-of-200000-numbers", b"[" + b"1," * 199_999 + b"1]", REFUSED),
     Call(
         "batch-exceptions-outside-exception",
-        batch(
-            message("fail", ["generator_exit"], id=1),
-            message("fail", ["system_exit"], id=2),
-            message("fail", ["own_base_exception"], id=3),
-            message("fail", ["gevent_timeout"], id=4),
-            message("nap", [0.01, "x"], id=5),
-        ),
-        [*(masked(id=number) for number in (1, 2, 3, 4)), result("x", id=5)],
+        _calls(*(("fail", [row]) for row in UNUSUAL), ("nap", [0.01, "x"])),
+        [*(masked(id=number) for number in range(4)), result("x", id=4)],
     ),
     Call(
         "batch-all-items-fail",
@@ -160,13 +145,13 @@ CASES = [
         _each("give", ["large"], 3),
         OneOf(
             Error(-32004),
-            [result("x" * 299_000, id=0), Error(-32004, id=1), Error(-32004, id=2)],
-            [Error(-32004, id=0), Error(-32004, id=1), Error(-32004, id=2)],
+            [result("x" * 299_000, id=0), *(Error(-32004, id=number) for number in (1, 2))],
+            [Error(-32004, id=number) for number in range(3)],
         ),
     ),
     Call(
         "batch-result-too-large-in-one",
-        batch(message("give", ["too_large"], id=1), message("get_data", id=2)),
-        [Error(-32004, id=1), result(DATA, id=2)],
+        _calls(("give", ["too_large"]), ("get_data",)),
+        [Error(-32004, id=0), result(DATA, id=1)],
     ),
 ]

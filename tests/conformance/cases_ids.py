@@ -7,7 +7,9 @@ from tests.support.cases import ABSENT, NOTHING, Error, OneOf, result
 from .calls import DATA, Call, call, call_text
 
 INVALID = Error(-32600)
+INVALID_1 = Error(-32600, id=1)
 PARSE_ERROR = Error(-32700)
+GOT = result(DATA)
 
 #: Ids as JSON text: numbers, texts without blanks, and longer ones.
 GOOD_IDS = r"""
@@ -47,11 +49,6 @@ IDS = [
     *(
         Call(f"broken-id-{text}", call_text("subtract", "[42,23]", text), PARSE_ERROR)
         for text in ("1e999", "NaN", r'"\ud800"')
-    ),
-    Call(
-        "id-twice-last-wins",
-        b'{"jsonrpc":"2.0","id":1,"method":"get_data","id":2}',
-        result(DATA, id=2),
     ),
     Call("ID", b'{"jsonrpc":"2.0","method":"touch","params":["ID"],"ID":1}', NOTHING, 204, ran=1),
     Call("id-exactly", call("get_data", id=0), b'{"jsonrpc":"2.0","result":["hello",5],"id":0}'),
@@ -100,9 +97,20 @@ BAD_REQUESTS = [
     ("an-error-response", b'{"jsonrpc":"2.0","error":{"code":1,"message":"m"},"id":5}', 5),
 ]
 
+#: Odd ones that are right, or not; of what stands twice the last one wins.
+ODD_REQUESTS = [
+    ("order", b'{"id":1,"params":[42,23],"method":"subtract","jsonrpc":"2.0"}', result(19)),
+    ("blanks", b' \r\n\t{ "jsonrpc" : "2.0" ,\n"method"\t: "get_data" , "id" : 1 } \r\n\t ', GOT),
+    ("escapes", rb'{"\u006asonrpc":"2.0","m\u0065thod":"get_data","\u0069d":1}', GOT),
+    ("id-twice", b'{"jsonrpc":"2.0","id":2,"method":"get_data","id":1}', GOT),
+    ("method-twice", b'{"jsonrpc":"2.0","method":"no_such","method":"get_data","id":1}', GOT),
+    ("params-twice", call_text("echo", '[1],"params":[["hello",5]]'), GOT),
+    ("version-twice", b'{"jsonrpc":"2.0","jsonrpc":"1.0","method":"get_data","id":1}', INVALID_1),
+]
+
 SHAPES = [
     *(
-        Call(name, call("touch", [name], jsonrpc=value), Error(-32600, id=1), ran=0)
+        Call(name, call("touch", [name], jsonrpc=value), INVALID_1, ran=0)
         for value in BAD_VERSIONS
         for name in [f"version-{value!a}"]
     ),
@@ -110,41 +118,12 @@ SHAPES = [
         Call(f"invalid-request-{name}", body, Error(-32600, id=echoed))
         for name, body, echoed in BAD_REQUESTS
     ),
-    Call("extra-members-ignored", call("get_data", extra=1, error=None), result(DATA)),
+    Call("extra-members-ignored", call("get_data", extra=1, error=None), GOT),
     *(
         Call(f"params-{params}", call("get_data", params), result(DATA))
         for params in (ABSENT, [], {})
     ),
-    Call(
-        "members-in-any-order",
-        b'{"id":1,"params":[42,23],"method":"subtract","jsonrpc":"2.0"}',
-        result(19),
-    ),
-    Call(
-        "whitespace-everywhere",
-        b' \r\n\t{ "jsonrpc" : "2.0" ,\n"method"\t: "get_data" , "id" : 1 } \r\n\t ',
-        result(DATA),
-    ),
-    Call(
-        "member-names-escaped",
-        rb'{"\u006asonrpc":"2.0","m\u0065thod":"get_data","\u0069d":1}',
-        result(DATA),
-    ),
-    Call(
-        "method-twice-last-wins",
-        b'{"jsonrpc":"2.0","method":"no_such","method":"get_data","id":1}',
-        result(DATA),
-    ),
-    Call(
-        "version-twice-last-wins",
-        b'{"jsonrpc":"2.0","jsonrpc":"1.0","method":"get_data","id":1}',
-        Error(-32600, id=1),
-    ),
-    Call(
-        "params-twice-last-wins",
-        b'{"jsonrpc":"2.0","method":"subtract","params":[1,1],"params":[42,23],"id":1}',
-        result(19),
-    ),
+    *(Call(f"odd-{name}", body, expected) for name, body, expected in ODD_REQUESTS),
 ]
 
 CASES = IDS + SHAPES

@@ -8,6 +8,7 @@ that is how most users' hints arrive. What methods refuse and return lives in su
 from __future__ import annotations
 
 import hmac
+import inspect
 import time
 from collections import Counter
 from typing import Annotated, Any, Literal, Optional
@@ -32,67 +33,133 @@ class Tools(gemstone_sync.Module):
         return self.microservice.name
 
 
-class Methods(gemstone_sync.MicroService):
+def exposed(methods: type) -> type:
+    """Expose every function of a class."""
+    for function in filter(inspect.isfunction, vars(methods).values()):
+        gemstone_sync.exposed_method()(function)
+    return methods
+
+
+@exposed
+class Methods:
     """What the specification calls in its section 7; every kind of signature, then of type hint."""
 
-    @gemstone_sync.exposed_method()
     def subtract(self, minuend, subtrahend):
         return minuend - subtrahend
 
-    @gemstone_sync.exposed_method()
     def sum(self, *numbers):
         return sum(numbers)
 
-    @gemstone_sync.exposed_method()
     def update(self, *values): ...
 
-    @gemstone_sync.exposed_method()
     def notify_hello(self, value): ...
 
-    @gemstone_sync.exposed_method()
     def notify_sum(self, *numbers): ...
 
-    @gemstone_sync.exposed_method()
     def get_data(self):
         return ["hello", 5]
 
     # Every kind of signature, without hints: only the binding is under test.
 
-    @gemstone_sync.exposed_method()
     def echo(self, value=None):
         return value
 
-    @gemstone_sync.exposed_method()
     def echo_args(self, *args):
         return list(args)
 
-    @gemstone_sync.exposed_method()
     def echo_kwargs(self, **kwargs):
         return kwargs
 
-    @gemstone_sync.exposed_method()
     def echo_both(self, first, *args, last="z", **kwargs):
         return {"first": first, "args": list(args), "last": last, "kwargs": kwargs}
 
-    @gemstone_sync.exposed_method()
     def defaults(self, a, b=2, c=None):
         return [a, b, c]
 
-    @gemstone_sync.exposed_method()
     def positional_only(self, a, b=2, /):
         return [a, b]
 
-    @gemstone_sync.exposed_method()
     def positional_only_rest(self, a=1, /, **rest):
         return {"a": a, "rest": rest}
 
-    @gemstone_sync.exposed_method()
     def keyword_only(self, *, width, height=1):
         return [width, height]
 
-    @gemstone_sync.exposed_method()
     def awkward_names(self, id, method, params, args, kwargs, timeout, context, function):
         return [id, method, params, args, kwargs, timeout, context, function]
+
+    # Every kind of type hint.
+
+    # Optional[...] in two places, because users write both forms.
+    def register(self, name: str, age: int, email: Optional[str] = None) -> list[Any]:  # noqa: UP045
+        return [name, age, email]
+
+    def scale(self, value: float, times: int = 1) -> float:
+        return value * times
+
+    def switch(self, on: bool) -> bool:
+        return on
+
+    def pick(self, size: Literal["small", "large"]) -> str:
+        return size
+
+    def maybe(self, value: Optional[int]) -> str:  # noqa: UP045
+        return repr(value)
+
+    def either(self, value: int | str) -> str:
+        return type(value).__name__
+
+    def anything(self, value: Any) -> Any:
+        return value
+
+    def place(self, point: Point) -> list[int]:
+        return [point.x, point.y]
+
+    def ship(self, order: Order) -> int:
+        return sum(item.count for item in order.items)
+
+    def profile(self, person: Person) -> str:
+        return f"{person['name']} {person['age']}"
+
+    def level(self, value: Annotated[int, msgspec.Meta(ge=0, le=10)]) -> int:
+        return value
+
+    def paint(self, color: Color) -> str:
+        return color.name
+
+    def pair(self, value: tuple[int, str]) -> str:
+        return type(value).__name__
+
+    def grid(self, rows: list[list[int]], labels: dict[str, int] | None = None) -> int:
+        return sum(map(sum, rows))
+
+    def add_all(self, *numbers: int) -> int:
+        return sum(numbers)
+
+    def set_limits(self, **limits: int) -> dict[str, int]:
+        return limits
+
+    def half_typed(self, a: int, b, *, c: str = "c"):
+        return [a, b, c]
+
+
+class SubjectService(Methods, gemstone_sync.MicroService):
+    """All of the above, with state, failures, private methods and small limits."""
+
+    name = "subject"
+    host = "127.0.0.1"
+    port = 0
+    modules = [Tools()]
+    # Set, not left to the default, because the default differs under gunicorn.
+    allowed_hosts = ("127.0.0.1", "localhost", "subject.test")
+    allowed_origins = ("https://friend.test",)
+    # Above 100,000 times `{"a":` and a batch of 10,000, yet quick to send at the limit.
+    max_body_size = 600_000
+    max_response_size = 300_000
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._touched: Counter[str] = Counter()
 
     @gemstone_sync.exposed_method(requires_handler_reference=True)
     def with_handler(self, handler, name):
@@ -111,96 +178,6 @@ class Methods(gemstone_sync.MicroService):
     @property
     def explosive_property(self):
         raise AssertionError("a name from the wire was looked up as an attribute")
-
-    # Every kind of type hint.
-
-    # Optional[...] in two places, because users write both forms.
-    @gemstone_sync.exposed_method()
-    def register(self, name: str, age: int, email: Optional[str] = None) -> list[Any]:  # noqa: UP045
-        return [name, age, email]
-
-    @gemstone_sync.exposed_method()
-    def scale(self, value: float, times: int = 1) -> float:
-        return value * times
-
-    @gemstone_sync.exposed_method()
-    def switch(self, on: bool) -> bool:
-        return on
-
-    @gemstone_sync.exposed_method()
-    def pick(self, size: Literal["small", "large"]) -> str:
-        return size
-
-    @gemstone_sync.exposed_method()
-    def maybe(self, value: Optional[int]) -> str:  # noqa: UP045
-        return repr(value)
-
-    @gemstone_sync.exposed_method()
-    def either(self, value: int | str) -> str:
-        return type(value).__name__
-
-    @gemstone_sync.exposed_method()
-    def anything(self, value: Any) -> Any:
-        return value
-
-    @gemstone_sync.exposed_method()
-    def place(self, point: Point) -> list[int]:
-        return [point.x, point.y]
-
-    @gemstone_sync.exposed_method()
-    def ship(self, order: Order) -> int:
-        return sum(item.count for item in order.items)
-
-    @gemstone_sync.exposed_method()
-    def profile(self, person: Person) -> str:
-        return f"{person['name']} {person['age']}"
-
-    @gemstone_sync.exposed_method()
-    def level(self, value: Annotated[int, msgspec.Meta(ge=0, le=10)]) -> int:
-        return value
-
-    @gemstone_sync.exposed_method()
-    def paint(self, color: Color) -> str:
-        return color.name
-
-    @gemstone_sync.exposed_method()
-    def pair(self, value: tuple[int, str]) -> str:
-        return type(value).__name__
-
-    @gemstone_sync.exposed_method()
-    def grid(self, rows: list[list[int]], labels: dict[str, int] | None = None) -> int:
-        return sum(map(sum, rows))
-
-    @gemstone_sync.exposed_method()
-    def add_all(self, *numbers: int) -> int:
-        return sum(numbers)
-
-    @gemstone_sync.exposed_method()
-    def set_limits(self, **limits: int) -> dict[str, int]:
-        return limits
-
-    @gemstone_sync.exposed_method()
-    def half_typed(self, a: int, b, *, c: str = "c"):
-        return [a, b, c]
-
-
-class SubjectService(Methods):
-    """All of the above, with state, failures, private methods and small limits."""
-
-    name = "subject"
-    host = "127.0.0.1"
-    port = 0
-    modules = [Tools()]
-    # Set, not left to the default, because the default differs under gunicorn.
-    allowed_hosts = ("127.0.0.1", "localhost", "subject.test")
-    allowed_origins = ("https://friend.test",)
-    # Above 100,000 times `{"a":` and a batch of 10,000, yet quick to send at the limit.
-    max_body_size = 600_000
-    max_response_size = 300_000
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._touched: Counter[str] = Counter()
 
     @gemstone_sync.exposed_method()
     def touch(self, key: str) -> int:

@@ -67,18 +67,11 @@ class Unprintable(Exception):
     __repr__ = __str__
 
 
-def _circle() -> list[Any]:
-    circle: list[Any] = []
-    circle.append(circle)
-    return circle
-
-
-def _deep(levels: int) -> list[Any]:
-    nested: list[Any] = []
-    for _ in range(levels):
-        nested = [nested]
-    return nested
-
+CIRCLE: list[Any] = []
+CIRCLE.append(CIRCLE)
+DEEP: list[Any] = []
+for _ in range(100_000):
+    DEEP = [DEEP]
 
 #: Results that arrive as they are, by name.
 SAME: dict[str, Any] = {
@@ -123,8 +116,8 @@ UNENCODABLE: dict[str, Any] = {
     "object": object(),
     "object_in_list": [1, object()],
     "exception": ValueError(SECRET),
-    "circle": _circle(),
-    "too_deep": _deep(100_000),
+    "circle": CIRCLE,
+    "too_deep": DEEP,
     "lone_surrogate": "\ud800",
     "lone_surrogate_key": {"\udfff": 1},
     "tuple_keys": {(1, 2): 3},

@@ -135,18 +135,6 @@ def test_expect_100_continue_gets_its_interim_answer(connection):
     check_body(result(19), connection.exchange(GOOD))
 
 
-def test_a_request_may_arrive_byte_by_byte(connection):
-    connection.send_by_byte(post(GOOD, {}))
-    check_body(result(19), connection.read_reply())
-
-
-def test_pipelined_requests_are_answered_in_order(connection):
-    connection.send(b"".join(post(call("echo", [n], id=n), {}) for n in range(20)))
-    for number in range(20):
-        check_body(result(number, id=number), connection.read_reply())
-    assert not connection.received
-
-
 def test_a_connection_serves_many_requests_of_all_kinds(connection):
     for number in range(30):
         good = connection.exchange(post(call("echo", id=number), {}))
@@ -155,13 +143,6 @@ def test_a_connection_serves_many_requests_of_all_kinds(connection):
             reply = connection.exchange(post(body, {}))
             assert not reply.closes
             check_body(expected, reply)
-
-
-def test_connection_close_is_honoured(connection):
-    reply = connection.exchange(post(GOOD, {"Connection": "close"}))
-    check_body(result(19), reply)
-    assert reply.closes
-    assert connection.is_ended()
 
 
 #: Ways to be refused before the body is read: status, verb, more headers.

@@ -3,6 +3,7 @@
 It records the paths that it ran: a path that a request smuggled in must never be among them.
 """
 
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -108,63 +109,29 @@ class Application:
         start_response("200 OK", [TEXT])
         return [start]
 
-    def waits(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """Reads the body, then waits until it is let go."""
-        body = environ["wsgi.input"].read(ALL)
+    def wait(self) -> None:
         self.entered.set()
         assert self.release.wait(LIMIT)
+
+    def waits(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """Reads the body, then waits until it is let go; if the query says so, before."""
+        if environ["QUERY_STRING"] == "first":
+            self.wait()
+        body = environ["wsgi.input"].read(ALL)
+        self.wait()
         start_response("200 OK", [TEXT])
         return [b"waited" + body]
-
-    def waits_first(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """Waits until it is let go, and reads the body only then."""
-        self.entered.set()
-        assert self.release.wait(LIMIT)
-        body = environ["wsgi.input"].read(ALL)
-        start_response("200 OK", [TEXT])
-        return [b"read" + body]
 
     def large(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """As many bytes as the query says."""
         start_response("200 OK", [TEXT])
         return [b"x" * int(environ["QUERY_STRING"])]
 
-    def large_in_pieces(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """As many pieces of 64 KB as the query says."""
-        start_response("200 OK", [TEXT])
-        pieces = (b"x" * 65536 for _ in range(int(environ["QUERY_STRING"])))
-        return Pieces(pieces, self.closed, "/large-in-pieces")
-
     def status(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """The status line of the body or query, with a body that some statuses must not have."""
         line = environ["wsgi.input"].read(ALL).decode("utf-8")
         start_response(line or environ["QUERY_STRING"].replace("+", " "), [])
         return [b"a body"]
-
-    def stream_slowly(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """The second piece comes when the test lets it."""
-        start_response("200 OK", [TEXT])
-
-        def pieces() -> Iterator[bytes]:
-            yield b"first,"
-            self.entered.set()
-            assert self.release.wait(LIMIT)
-            yield b"second"
-
-        return Pieces(pieces(), self.closed, "/stream-slowly")
-
-    def stream_on(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """Many pieces, once the test lets them go; the loop runs between two of them."""
-        start_response("200 OK", [TEXT])
-
-        def pieces() -> Iterator[bytes]:
-            self.entered.set()
-            assert self.release.wait(LIMIT)
-            for _ in range(50):
-                yield b"more"
-                gevent.idle()
-
-        return Pieces(pieces(), self.closed, "/stream-on")
 
     def late_start(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """PEP 3333: a generator may call start_response at its first step."""
@@ -179,7 +146,9 @@ class Application:
 
     def file(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         start_response("200 OK", [TEXT])
-        return environ["wsgi.file_wrapper"](File(self.closed), 1000)
+        file = io.BytesIO(b"f" * 2500)
+        file.close = lambda: self.closed.append("/file")  # type: ignore[method-assign]
+        return environ["wsgi.file_wrapper"](file, 1000)
 
     def never_started(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         return [b"no start_response"]
@@ -237,22 +206,6 @@ class Application:
         return [b"sent"]
 
 
-class File:
-    """A file of 2,500 bytes that knows whether it was closed."""
-
-    def __init__(self, closed: list[str]) -> None:
-        self._left = 2500
-        self._closed = closed
-
-    def read(self, size: int) -> bytes:
-        size = min(size, self._left)
-        self._left -= size
-        return b"f" * size
-
-    def close(self) -> None:
-        self._closed.append("/file")
-
-
 #: What the echo tells of the environ.
 _TOLD = ("HTTP_", "CONTENT_", "SERVER_PROTOCOL", "REMOTE_ADDR", "wsgi.url_")
 
@@ -271,17 +224,24 @@ def _whole(
 
 
 def _pieces(*body: Any, **head: Any) -> Route:
-    """As `_whole`, in pieces; one that is an exception is raised."""
+    """As `_whole`, in pieces, as often as the query says.
 
-    def pieces() -> Iterator[bytes]:
-        for piece in body:
+    One that is an exception is raised; a function is called with the application.
+    """
+
+    def pieces(application: Application, rounds: int) -> Iterator[bytes]:
+        for piece in body * rounds:
             if isinstance(piece, Exception):
                 raise piece.with_traceback(None)
-            yield piece
+            if callable(piece):
+                piece(application)
+            else:
+                yield piece
 
     def answer(application: Application, environ: Environ, start_response: Any) -> Pieces:
         _whole(**head)(application, environ, start_response)
-        return Pieces(pieces(), application.closed, environ["PATH_INFO"])
+        rounds = int(environ["QUERY_STRING"] or 1)
+        return Pieces(pieces(application, rounds), application.closed, environ["PATH_INFO"])
 
     return answer
 
@@ -297,7 +257,7 @@ def _raises(fault: BaseException) -> Route:
 ROUTES: dict[str, Route] = {
     "/" + name.replace("_", "-"): function
     for name, function in vars(Application).items()
-    if not name.startswith("_") and name != "reset" and callable(function)
+    if not name.startswith("_") and name not in ("reset", "wait") and callable(function)
 }
 ROUTES |= {
     "/unread": _whole(b"unread", length=6),
@@ -309,6 +269,9 @@ ROUTES |= {
     "/empty-piece": _whole(b""),
     "/nothing": _pieces(),
     "/stream": _pieces(b"one,", b"", b"two,", b"three"),
+    "/stream-slowly": _pieces(b"first,", Application.wait, b"second"),
+    "/stream-on": _pieces(Application.wait, *[b"more", lambda _: gevent.idle()] * 50),
+    "/large-in-pieces": _pieces(b"x" * 65536),
     "/stream-with-length": _pieces(b"one", b"two", b"six", length=9),
     # Against the rules
     "/too-short": _whole(b"short", length=10),

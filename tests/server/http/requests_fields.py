@@ -102,10 +102,7 @@ GOOD_FIELDS: tuple[Case, ...] = (
 
 _OLD_GET = b"GET /x HTTP/1.0"
 #: No host.
-HOSTS = b'a/x a?x a#x user@a http://a a:x a:1:2 [::1 "a" <a> a\\b \xe9'.split(b" ") + [
-    b"a, b",
-    b"a b",
-]
+HOSTS = [*b'a/x a?x a#x user@a http://a a:x a:1:2 [::1 "a" <a> a\\b \xe9'.split(), b"a, b", b"a b"]
 #: Fields that are none, by what decides it; the folds are two lines.
 FIELDS: dict[str, tuple[bytes, ...]] = {
     _COLON: (b"X-A : 1", b"X-A\t: 1"),

@@ -118,12 +118,12 @@ def test_the_body_time_out_does_not_run_while_the_application_works(serve, conne
     """The client has sent everything in time; it was the application that did not read."""
     client = connect(serve(body_timeout=SHORT))
     body = b"x" * 200_000
-    client.send(send("/waits-first", b"", length=len(body)))
+    client.send(send("/waits?first", b"", length=len(body)))
     assert application.entered.wait(LIMIT)
     client.send(body)
     gevent.sleep(SHORT + 2 * SWEEP)  # the time that must not count
     application.release.set()
-    assert client.read_reply().body == b"read" + body
+    assert client.read_reply().body == b"waited" + body
 
 
 @plain_and_tls
