@@ -11,13 +11,13 @@ INVALID_1 = Error(-32600, id=1)
 PARSE_ERROR = Error(-32700)
 GOT = result(DATA)
 
-#: Ids as JSON text: numbers, texts without blanks, and longer ones.
+#: Ids as JSON text: those without blanks, and other ones.
 GOOD_IDS = r"""
 0 1 -7 -0 9007199254740993 9223372036854775808 18446744073709551616 -9223372036854775809
 1.5 3.0 0.1 -0.0 1e2 1.7976931348623157e308 5e-324 null "" "abc" "0" "null" "\"\\\/\b\f\n\r\t"
 "\u0000" "\u2028" "\ud83d\ude00" "</script>"
 """
-LONG_IDS = ["1" + "0" * 40, "9" * 4300, *(f'"{letter * 128}"' for letter in "xé😀")]
+LONG_IDS = ['"\u2028"', "1" + "0" * 40, "9" * 4300, *(f'"{letter * 128}"' for letter in "xé😀")]
 BAD_IDS = ["true", "false", "[1]", "[]", '{"a":1}', "{}"]
 LONG_BAD_IDS = [f'"{letter * 129}"' for letter in "x😀"] + [f'"{"x" * 100_000}"']
 BAD_VERSIONS = (2.0, 2, "1.0", "2", "2.1", "2.0 ", None, "", True, ["2.0"], "\uff12.\uff10")

@@ -95,7 +95,7 @@ ECHOED = r"""
 "\ud83d\ude00" "\uffff" "\ufeff" "\/" {"a":1,"b":2,"a":3} {"__proto__":{"x":1},"constructor":2}
 {"":{"":[]}} {"jsonrpc":"2.0","id":9}
 """
-LONG_ECHOED = ["7" * 4300, "-" + "7" * 4299, f'"{"é" * 100_000}"', '"\x7f"']
+LONG_ECHOED = ['"\uffff"', '"\ufeff"', "7" * 4300, "-" + "7" * 4299, f'"{"é" * 100_000}"', '"\x7f"']
 NESTED_300 = "[" * 300 + "]" * 300
 
 TOO_LONG = OneOf(PARSE_ERROR, Error(-32600), Error(-32600, id=1))

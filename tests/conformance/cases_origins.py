@@ -14,28 +14,16 @@ def _good(name: str, **headers: str) -> Call:
     return Call(name, GET_DATA, result(DATA), headers=named)
 
 
-KNOWN_HOSTS = [
-    "127.0.0.1",
-    "localhost",
-    "localhost:1",
-    "LOCALHOST",
-    "subject.test",
-    "subject.test:8080",
-]
-FOREIGN_HOSTS = [
-    "evil.test",
-    "evil.test:80",
-    "127.0.0.1.evil.test",
-    "localhost.evil.test",
-    "xlocalhost",
-    "169.254.169.254",
-]
+EVIL = "evil.test"
+KNOWN = ["127.0.0.1", "localhost", "localhost:1", "LOCALHOST", "subject.test", "subject.test:8080"]
+FOREIGN = [EVIL, f"{EVIL}:80", f"127.0.0.1.{EVIL}", f"localhost.{EVIL}", "xlocalhost"]
+FOREIGN += ["169.254.169.254"]  # where clouds tell secrets
 #: No host at all by RFC 9112, section 3.2: a server may say so (400) before asking whose it is.
 MALFORMED_HOSTS = ["evil.test:localhost", "localhost@evil.test", "evil.test/localhost", "a b"]
 
 HOSTS = [
-    *(_good(f"host-{host}", Host=host) for host in KNOWN_HOSTS),
-    *(never(f"host-foreign-{host}", status=403, headers={"Host": host}) for host in FOREIGN_HOSTS),
+    *(_good(f"host-{host}", Host=host) for host in KNOWN),
+    *(never(f"host-foreign-{host}", status=403, headers={"Host": host}) for host in FOREIGN),
     *(
         never(f"host-malformed-{host}", status=(400, 403), headers={"Host": host})
         for host in MALFORMED_HOSTS
@@ -49,27 +37,21 @@ HOSTS = [
 ]
 
 CORS = "Access-Control-Allow-Origin"
-FOREIGN_ORIGINS = [
-    "https://evil.test",
-    "http://friend.test",
-    "https://friend.test.evil.test",
-    "https://xfriend.test",
-    "https://friend.test:8443",
-    "null",
-    "file://",
-]
+NO_CORS = {CORS: ABSENT}
+STRANGERS = (EVIL, f"friend.test.{EVIL}", "xfriend.test", "friend.test:8443")
+FOREIGN_ORIGINS = [f"https://{host}" for host in STRANGERS]
+FOREIGN_ORIGINS += ["http://friend.test", "null", "file://"]
+PREFLIGHT = {
+    "Content-Type": ABSENT,
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type",
+}
 #: What comes from a friend, and is answered so that its browser shows it.
 FRIENDLY = {"headers": {"Origin": FRIEND}, "reply_headers": {CORS: FRIEND}}
 
 ORIGINS = [
     *(
-        never(
-            f"origin-{origin}",
-            REFUSED,
-            403,
-            headers={"Origin": origin},
-            reply_headers={CORS: ABSENT},
-        )
+        never(f"origin-{origin}", status=403, headers={"Origin": origin}, reply_headers=NO_CORS)
         for origin in FOREIGN_ORIGINS
     ),
     Call("origin-friend", GET_DATA, result(DATA), **FRIENDLY),
@@ -88,7 +70,7 @@ ORIGINS = [
         403,
         headers={"Origin": "https://evil.test"},
     ),
-    Call("origin-none", GET_DATA, result(DATA), reply_headers={CORS: ABSENT}),
+    Call("origin-none", GET_DATA, result(DATA), reply_headers=NO_CORS),
     Call(
         "preflight-friend",
         b"",
@@ -100,12 +82,7 @@ ORIGINS = [
             "Access-Control-Allow-Headers": ANY,
         },
         verb="OPTIONS",
-        headers={
-            "Content-Type": ABSENT,
-            "Origin": FRIEND,
-            "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "content-type",
-        },
+        headers={**PREFLIGHT, "Origin": FRIEND},
     ),
     Call(
         "preflight-foreign",
@@ -114,11 +91,7 @@ ORIGINS = [
         403,
         {CORS: ABSENT, "Access-Control-Allow-Methods": ABSENT},
         verb="OPTIONS",
-        headers={
-            "Content-Type": ABSENT,
-            "Origin": "https://evil.test",
-            "Access-Control-Request-Method": "POST",
-        },
+        headers={**PREFLIGHT, "Origin": "https://evil.test"},
     ),
 ]
 

@@ -2,16 +2,8 @@
 
 from tests.support.cases import ABSENT, Error, masked, result
 
+from . import subject_data as data
 from .calls import Call, call
-from .subject_data import (
-    CHANGED,
-    DEEP_FAILURES,
-    FAILURES,
-    REFUSED_AS_GIVEN,
-    SAME,
-    TOO_LARGE,
-    UNENCODABLE,
-)
 
 #: The other rows of REFUSALS: code, message and data as they arrive.
 REFUSED = {
@@ -26,10 +18,13 @@ TOO_LARGE_REFUSALS = ["data_large", "message_large"]
 TOO_LARGE_ERROR = Error(-32004, id=1)
 
 CASES = [
-    *(Call(f"give-{row}", call("give", [row]), result(value)) for row, value in SAME.items()),
-    *(Call(f"give-{row}", call("give", [row]), result(got)) for row, (_, got) in CHANGED.items()),
-    *(Call(f"give-{row}", call("give", [row]), masked()) for row in UNENCODABLE),
-    *(Call(f"give-{row}", call("give", [row]), TOO_LARGE_ERROR) for row in TOO_LARGE),
+    *(Call(f"give-{row}", call("give", [row]), result(value)) for row, value in data.SAME.items()),
+    *(
+        Call(f"give-{row}", call("give", [row]), result(got))
+        for row, (_, got) in data.CHANGED.items()
+    ),
+    *(Call(f"give-{row}", call("give", [row]), masked()) for row in data.UNENCODABLE),
+    *(Call(f"give-{row}", call("give", [row]), TOO_LARGE_ERROR) for row in data.TOO_LARGE),
     Call("give-too-large-id", call("give", ["too_large"], id="é"), Error(-32004, id="é")),
     Call(
         "give-nothing-exactly",
@@ -47,8 +42,8 @@ CASES = [
         '{"jsonrpc":"2.0","result":"é😀","id":"ü"}'.encode(),
     ),
     *(
-        Call(f"refuse-{row}", call("refuse", [row]), Error(code, 1, text, data))
-        for row, (code, text, data) in REFUSED.items()
+        Call(f"refuse-{row}", call("refuse", [row]), Error(code, 1, text, details))
+        for row, (code, text, details) in REFUSED.items()
     ),
     *(
         Call(
@@ -56,7 +51,7 @@ CASES = [
             call("refuse", [row]),
             Error(given.get("code", -32000), 1, given["message"], given.get("data", ABSENT)),
         )
-        for row, given in REFUSED_AS_GIVEN.items()
+        for row, given in data.REFUSED_AS_GIVEN.items()
     ),
     *(Call(f"refuse-{row}", call("refuse", [row]), masked()) for row in UNENCODABLE_REFUSALS),
     *(Call(f"refuse-{row}", call("refuse", [row]), TOO_LARGE_ERROR) for row in TOO_LARGE_REFUSALS),
@@ -72,9 +67,12 @@ CASES = [
     ),
     *(
         Call(f"fail-{row}", call("fail", {"kind": row, "key": f"fail-{row}"}), masked(), ran=1)
-        for row in FAILURES
+        for row in data.FAILURES
     ),
-    *(Call(f"fail-inside-{row}", call("fail_inside", [row]), masked()) for row in DEEP_FAILURES),
+    *(
+        Call(f"fail-inside-{row}", call("fail_inside", [row]), masked())
+        for row in data.DEEP_FAILURES
+    ),
     *(
         Call(f"fail-with-id-{id!a}", call("fail", ["runtime_error"], id=id), masked(id=id))
         for id in ("é", 0, None)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.support.cases import check, check_body, difference, every, masked, result, way
+from tests.support.cases import ABSENT, check, check_body, difference, every, masked, result, way
 from tests.support.http import JSON
 
 from .calls import TRANSPORTS, call
@@ -58,10 +58,7 @@ def check_case(case, transport):
 def test_a_secret_is_in_the_log_and_not_in_the_reply(transports, note, caplog, gunicorn_program):
     for name, transport in transports.items():
         marker = f"marker-{name}-{note}"
-        body = {"jsonrpc": "2.0", "method": "leak", "params": [marker], "id": 1}
-        if note:
-            del body["id"]
-        reply = post(transport, json.dumps(body).encode())
+        reply = post(transport, call("leak", [marker], id=ABSENT if note else 1))
         with way(name):
             assert SECRET.encode() not in reply.body
             assert marker.encode() not in reply.body

@@ -5,11 +5,13 @@ It records the paths that it ran: a path that a request smuggled in must never b
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import gevent
 from gevent.event import Event
+from werkzeug.wsgi import ClosingIterator
 
 from tests.support.waiting import LIMIT
 
@@ -23,24 +25,6 @@ ALL = 1 << 26
 
 class Failure(Exception):
     """Raised by the routes that fail; a test expects it in the log."""
-
-
-class Pieces:
-    """An iterable of pieces that knows whether it was closed."""
-
-    def __init__(self, pieces: Iterable[bytes], closed: list[str], name: str) -> None:
-        self._pieces = iter(pieces)
-        self._closed = closed
-        self._name = name
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        return next(self._pieces)
-
-    def close(self) -> None:
-        self._closed.append(self._name)
 
 
 class Application:
@@ -150,14 +134,6 @@ class Application:
         file.close = lambda: self.closed.append("/file")  # type: ignore[method-assign]
         return environ["wsgi.file_wrapper"](file, 1000)
 
-    def never_started(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        return [b"no start_response"]
-
-    def started_twice(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [TEXT])
-        start_response("200 OK", [TEXT])
-        return [b"twice"]
-
     def no_result(self, environ: Environ, start_response: Any) -> Any:
         start_response("200 OK", [TEXT])
 
@@ -175,29 +151,20 @@ class Application:
         return Result([b"fine"])
 
     def replaces_answer(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """exc_info before anything is sent: the new status and headers stand."""
-        start_response("200 OK", [TEXT, ("X-Old", "old")])
+        """exc_info before anything is sent: the new head stands; else it is raised again."""
+        write = start_response("200 OK", [TEXT, ("X-Old", "old")])
+        if environ["QUERY_STRING"] == "too-late":
+            write(b"one,")
         try:
             raise Failure("handled")
-        except Failure as failure:
-            exc_info = (type(failure), failure, failure.__traceback__)
-            start_response("503 Service Unavailable", [TEXT, ("X-New", "new")], exc_info)
-        return [b"replaced"]
-
-    def replaces_too_late(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """exc_info when the headers are gone: it is raised again."""
-        write = start_response("200 OK", [TEXT])
-        write(b"one,")
-        try:
-            raise Failure("too late")
-        except Failure as failure:
-            exc_info = (type(failure), failure, failure.__traceback__)
+        except Failure:
             try:
-                start_response("500 Internal Server Error", [TEXT], exc_info)
+                head = ("503 Service Unavailable", [TEXT, ("X-New", "new")])
+                start_response(*head, sys.exc_info())
             except Failure as raised:
                 self.failures.append(raised)
                 raise
-        return [b"never"]
+        return [b"replaced"]
 
     def header(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """A header from the body: its name, a colon and the value, all as they are."""
@@ -210,14 +177,13 @@ class Application:
 _TOLD = ("HTTP_", "CONTENT_", "SERVER_PROTOCOL", "REMOTE_ADDR", "wsgi.url_")
 
 
-def _whole(
-    *body: Any, status: str = "200 OK", length: int | None = None, headers: Sequence[Any] = ()
-) -> Route:
-    """A route with always the same answer, a list."""
+def _whole(*body: Any, status: str = "200 OK", starts: int = 1, **headers: Any) -> Route:
+    """A route with always the same answer, a list; `starts` is how often it is started."""
 
     def answer(application: Application, environ: Environ, start_response: Any) -> list[Any]:
-        given = [] if length is None else [("Content-Length", str(length))]
-        start_response(status, [TEXT, *given, *headers])
+        given = [(name.replace("_", "-"), str(value)) for name, value in headers.items()]
+        for _ in range(starts):
+            start_response(status, [TEXT, *given])
         return list(body)
 
     return answer
@@ -238,10 +204,10 @@ def _pieces(*body: Any, **head: Any) -> Route:
             else:
                 yield piece
 
-    def answer(application: Application, environ: Environ, start_response: Any) -> Pieces:
+    def answer(application: Application, environ: Environ, start_response: Any) -> Any:
         _whole(**head)(application, environ, start_response)
-        rounds = int(environ["QUERY_STRING"] or 1)
-        return Pieces(pieces(application, rounds), application.closed, environ["PATH_INFO"])
+        rounds, path = int(environ["QUERY_STRING"] or 1), environ["PATH_INFO"]
+        return ClosingIterator(pieces(application, rounds), lambda: application.closed.append(path))
 
     return answer
 
@@ -260,11 +226,9 @@ ROUTES: dict[str, Route] = {
     if not name.startswith("_") and name not in ("reset", "wait") and callable(function)
 }
 ROUTES |= {
-    "/unread": _whole(b"unread", length=6),
+    "/unread": _whole(b"unread", Content_Length=6),
     # An early answer: refuses the body without reading it.
-    "/too-large": _whole(
-        b"too large", status="413 Content Too Large", headers=[("Connection", "close")]
-    ),
+    "/too-large": _whole(b"too large", status="413 Content Too Large", Connection="close"),
     "/empty-list": _whole(),
     "/empty-piece": _whole(b""),
     "/nothing": _pieces(),
@@ -272,13 +236,15 @@ ROUTES |= {
     "/stream-slowly": _pieces(b"first,", Application.wait, b"second"),
     "/stream-on": _pieces(Application.wait, *[b"more", lambda _: gevent.idle()] * 50),
     "/large-in-pieces": _pieces(b"x" * 65536),
-    "/stream-with-length": _pieces(b"one", b"two", b"six", length=9),
+    "/stream-with-length": _pieces(b"one", b"two", b"six", Content_Length=9),
     # Against the rules
-    "/too-short": _whole(b"short", length=10),
-    "/too-short-in-pieces": _pieces(b"sh", b"ort", length=10),
-    "/too-long": _whole(b"longer than that", length=4),
-    "/too-long-in-pieces": _pieces(b"lon", b"ger", b" than", length=4),
-    "/two-lengths": _whole(b"four", length=4, headers=[("content-length", "2")]),
+    "/too-short": _whole(b"short", Content_Length=10),
+    "/too-short-in-pieces": _pieces(b"sh", b"ort", Content_Length=10),
+    "/too-long": _whole(b"longer than that", Content_Length=4),
+    "/too-long-in-pieces": _pieces(b"lon", b"ger", b" than", Content_Length=4),
+    "/two-lengths": _whole(b"four", Content_Length=4, content_length=2),
+    "/never-started": _whole(b"no start_response", starts=0),
+    "/started-twice": _whole(b"twice", starts=2),
     "/text-as-body": _whole("text, not bytes"),
     "/raises": _raises(Failure("before start_response")),
     # A fault of its own that has nothing to do with the client.

@@ -48,7 +48,22 @@ def trailers(*lines: bytes) -> bytes:
 
 _SMUGGLED = SMUGGLED.decode()
 
-GOOD_BODIES: tuple[Case, ...] = (
+
+#: What is no length, no coding and no size of a chunk.
+LENGTHS = b'+5 -5 0_5 5,5 0x5 5.0 5e0 five 5; "5" 18446744073709551621'.split()
+LENGTHS += [b"5, 5", b"5, 6", b"", b" ", b"5 5", b"\x0b5", "\u0665".encode(), b"9" * 1000]
+CODINGS = b'gzip identity xchunked chunkedx chunked;q=1 "chunked" chunked,'.split()
+CODINGS += [b"gzip, chunked", b"chunked, gzip", b"chunked, chunked", b"identity, chunked"]
+CODINGS += [b"", b", chunked", b"\x0bchunked", b"chunked\0", b"chunked x"]
+SIZES = b"xyz -3 +3 0x3 0_3 3, 10000000000000003".split()
+SIZES += [b"", b"3 3", b" 3", b"\t3", b"3\0", b"3\r", b"0" * 9000 + b"3", b"3 x"]
+#: Fields that no trailer may have.
+FORBIDDEN = (
+    b"Content-Length Transfer-Encoding HOST Authorization Cookie content-type"
+    b" Content-Encoding Connection Trailer TE"
+).split()
+
+CASES: tuple[Case, ...] = (
     good("length", _LENGTH, length(b"5"), body="abcde", CONTENT_LENGTH="5"),
     good("length-zero", _LENGTH, length(b"0", b""), body=""),
     good("length-leading-zeros", _LENGTH, length(b"0005"), body="abcde"),
@@ -113,23 +128,6 @@ GOOD_BODIES: tuple[Case, ...] = (
         post(b"X-A: head", CHUNKED, body=ABC + b"0\r\nX-A: trailer\r\n\r\n"),
         HTTP_X_A="head",
     ),
-)
-
-#: What is no length, no coding and no size of a chunk.
-LENGTHS = b'+5 -5 0_5 5,5 0x5 5.0 5e0 five 5; "5" 18446744073709551621'.split()
-LENGTHS += [b"5, 5", b"5, 6", b"", b" ", b"5 5", b"\x0b5", "\u0665".encode(), b"9" * 1000]
-CODINGS = b'gzip identity xchunked chunkedx chunked;q=1 "chunked" chunked,'.split()
-CODINGS += [b"gzip, chunked", b"chunked, gzip", b"chunked, chunked", b"identity, chunked"]
-CODINGS += [b"", b", chunked", b"\x0bchunked", b"chunked\0", b"chunked x"]
-SIZES = b"xyz -3 +3 0x3 0_3 3, 10000000000000003".split()
-SIZES += [b"", b"3 3", b" 3", b"\t3", b"3\0", b"3\r", b"0" * 9000 + b"3", b"3 x"]
-#: Fields that no trailer may have.
-FORBIDDEN = (
-    b"Content-Length Transfer-Encoding HOST Authorization Cookie content-type"
-    b" Content-Encoding Connection Trailer TE"
-).split()
-
-BAD_LENGTHS: tuple[Case, ...] = (
     *(bad(f"length-{text[:20]!r}", _LENGTH, length(text)) for text in LENGTHS),
     # RFC 9110, section 8.6 lets a server take equal ones for one; to refuse is the other choice.
     bad("length-twice", _LENGTH, with_fields(b"Content-Length: 5", b"Content-Length: 5")),
@@ -141,9 +139,6 @@ BAD_LENGTHS: tuple[Case, ...] = (
     ),
     bad("length-twice-in-case", _BODY, with_fields(b"Content-Length: 5", b"CONTENT-LENGTH: 6")),
     bad("length-space-before-colon", _COLON, with_fields(b"Content-Length : 5")),
-)
-
-BAD_CODINGS: tuple[Case, ...] = (
     bad("length-and-coding", _BODY, post(b"Content-Length: 6", CHUNKED, body=END + b"G")),
     bad("coding-and-length", _BODY, post(CHUNKED, b"Content-Length: 6", body=END + b"G")),
     bad("coding-and-zero", _BODY, post(CHUNKED, b"Content-Length: 0", body=END)),
@@ -162,9 +157,6 @@ BAD_CODINGS: tuple[Case, ...] = (
     bad("coding-on-1.0-kept", _CODING, old(b"Connection: keep-alive", CHUNKED)),
     bad("coding-space-before-colon", _COLON, post(b"Transfer-Encoding : chunked", body=ABC + END)),
     bad("coding-folded", _FOLD, post(b"Transfer-Encoding:", b" chunked", body=ABC + END)),
-)
-
-BAD_CHUNKS: tuple[Case, ...] = (
     *(
         bad_body(f"chunk-size-{text[:20]!r}", _CHUNK, in_chunks(text + b"\r\nabc\r\n" + END))
         for text in SIZES
@@ -187,9 +179,6 @@ BAD_CHUNKS: tuple[Case, ...] = (
         bad_body(f"extension-of-{size}", _EXTENSION, extended(b";" + b"a" * size), 400, 431)
         for size in (9000, 60_000)
     ),
-)
-
-BAD_TRAILERS: tuple[Case, ...] = (
     *(
         bad_body(f"trailer-{name.decode()}", _FORBIDDEN, trailers(name + b": 5"))
         for name in FORBIDDEN

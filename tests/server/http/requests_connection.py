@@ -22,7 +22,7 @@ def head(*fields: bytes, version: bytes = b"1.1") -> bytes:
     return request(b"HEAD /x HTTP/" + version, HOST, *fields)
 
 
-CONNECTIONS: tuple[Case, ...] = (
+CASES: tuple[Case, ...] = (
     good("kept", _PERSISTENCE, get()),
     good("keep-alive", _PERSISTENCE, get(b"Connection: keep-alive")),
     good("close", _CLOSE, get(b"Connection: close"), kept=False),

@@ -9,7 +9,7 @@ import pytest
 from tests.support.waiting import wait_until
 
 from .case import get, request
-from .harness import ask, connected
+from .harness import ask
 
 _COMBINED = re.compile(
     r"(\S+) - - \[(\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
@@ -31,16 +31,13 @@ def access(caplog):
     return lines
 
 
-def test_the_access_log(serve, access):
-    server = serve(access_log=True)
-    with connected(server) as client:
-        reply = client.exchange(
-            ask("/x?a=b", b"User-Agent: test/1.0", b"Referer: http://a.example/page")
-        )
-        size = str(len(reply.body))
-        client.exchange(ask("/stream"))
-        client.exchange(request(b"HEAD /large?5 HTTP/1.1", b"Host: a"))
-        client.exchange(ask("/status?204+No+Content"))
+def test_the_access_log(serve, connect, access):
+    client = connect(serve(access_log=True))
+    fields = (b"User-Agent: test/1.0", b"Referer: http://a.example/page")
+    size = str(len(client.exchange(ask("/x?a=b", *fields)).body))
+    client.exchange(ask("/stream"))
+    client.exchange(ask("/large?5", method="HEAD"))
+    client.exchange(ask("/status?204+No+Content"))
     wait_until(lambda: len(access()) == 4, "four lines")
     first, second, third, fourth = access()
     assert first[0] == "127.0.0.1"
@@ -52,9 +49,8 @@ def test_the_access_log(serve, access):
     assert abs(logged - time.time()) < 60
 
 
-def test_there_is_no_access_log_unless_asked(serve, access):
-    with connected(serve()) as client:
-        client.exchange(get())
+def test_there_is_no_access_log_unless_asked(serve, connect, access):
+    connect(serve()).exchange(get())
     assert access() == []
 
 
@@ -67,21 +63,24 @@ def test_there_is_no_access_log_unless_asked(serve, access):
         (request(b"GET /x HTTP/1.1"), "GET /x HTTP/1.1", 400),
     ],
 )
-def test_a_failure_is_logged_as_what_was_answered(serve, access, errors, sent, line, status):
-    with connected(serve(access_log=True)) as client:
-        client.send(sent)
-        assert client.read_reply().status == status
+def test_a_failure_is_logged_as_what_was_answered(
+    serve, connect, access, errors, sent, line, status
+):
+    client = connect(serve(access_log=True))
+    client.send(sent)
+    assert client.read_reply().status == status
+    client.socket.close()
     wait_until(access, "a line")
     ((address, _, logged, code, *_),) = access()
     assert (address, logged, code) == ("127.0.0.1", line, str(status))
     assert bool(errors.take()) == (status == 500)
 
 
-def test_a_client_cannot_forge_lines_of_the_access_log(serve, access):
+def test_a_client_cannot_forge_lines_of_the_access_log(serve, connect, access):
     """Quotes and what controls a terminal are written as escapes, as Apache does."""
     agent = b'x" 200 5 "-" "\\'
-    with connected(serve(access_log=True)) as client:
-        client.exchange(ask('/"\\', b"User-Agent: " + agent, b"Referer: \x9b31m"))
+    client = connect(serve(access_log=True))
+    client.exchange(ask('/"\\', b"User-Agent: " + agent, b"Referer: \x9b31m"))
     wait_until(access, "a line")
     ((_, _, line, status, _, referer, logged),) = access()
     assert status == "200"

@@ -55,19 +55,17 @@ def test_the_address_is_the_last_that_is_no_trusted_proxy(serve, value, address)
 
 
 @pytest.mark.parametrize("host", [b"a b", b"a/x", b'"', b"user@a"])
-def test_a_forwarded_host_that_is_none_is_not_believed(serve, host):
+def test_a_forwarded_host_that_is_none_is_not_believed(serve, connect, host):
     server = serve(trusted_proxies=("127.0.0.1",))
-    with connected(server) as client:
-        reply = client.exchange(ask("/x", b"X-Forwarded-Host: " + host))
+    reply = connect(server).exchange(ask("/x", b"X-Forwarded-Host: " + host))
     assert reply.status == 400 or reply.json["HTTP_HOST"] == "a"
 
 
-def test_one_request_of_a_connection_does_not_trust_for_the_next(serve):
+def test_one_request_of_a_connection_does_not_trust_for_the_next(serve, connect):
     """Heads are remembered by their bytes: an address must not stick to one."""
     server = serve(trusted_proxies=("127.0.0.1",))
-    with connected(server) as client:
-        for number in (1, 2, 1):
-            field = b"X-Forwarded-For: 203.0.113.%d" % number
-            told = client.exchange(ask("/x", field)).json
-            assert told["REMOTE_ADDR"] == f"203.0.113.{number}"
-        assert client.exchange(ask("/x")).json["REMOTE_ADDR"] == "127.0.0.1"
+    client = connect(server)
+    for number in (1, 2, 1):
+        told = client.exchange(ask("/x", b"X-Forwarded-For: 203.0.113.%d" % number)).json
+        assert told["REMOTE_ADDR"] == f"203.0.113.{number}"
+    assert client.exchange(ask("/x")).json["REMOTE_ADDR"] == "127.0.0.1"

@@ -84,19 +84,13 @@ def test_a_head_that_drips_is_not_waited_for(serve, connect):
 
 
 @plain_and_tls
+@pytest.mark.parametrize("body", [b"", b"3e8\r\n" + b"x" * 900], ids=["nothing", "drips"])
 @pytest.mark.parametrize("framing", [b"Content-Length: 1000", CHUNKED])
-def test_a_body_that_does_not_come_is_answered_408(serve, connect, tls, framing):
+def test_a_body_that_does_not_come_is_answered_408(serve, connect, tls, framing, body):
     client = connect(serve(body_timeout=STRIKES))
     client.send(post(framing))
+    drip = gevent.spawn(drip_into, client, body)
     assert_times_out(client, tls)
-
-
-@pytest.mark.parametrize("framing", [b"Content-Length: 1000", CHUNKED])
-def test_a_body_that_drips_is_not_waited_for(serve, connect, framing):
-    client = connect(serve(body_timeout=STRIKES))
-    client.send(post(framing))
-    drip = gevent.spawn(drip_into, client, b"3e8\r\n" + b"x" * 900)
-    assert_times_out(client)
     drip.kill()
 
 
@@ -183,33 +177,30 @@ def test_silent_connections_go_first_for_a_newcomer(serve, connect):
     wait_until(lambda: len(server.connections) <= 20, "the silent ones are gone")
 
 
-def test_a_call_is_never_ended_for_a_newcomer(serve, connect, application):
-    server = serve(max_connections=2)
-    busy, idle = connect(server), connect(server)
-    busy.send(ask("/waits"))
-    assert application.entered.wait(LIMIT)
-    assert idle.exchange(get()).status == 200
-    assert connect(server).exchange(get()).status == 200
-    assert idle.is_ended()
-    application.release.set()
-    assert busy.read_reply().body == b"waited"
-
-
 @pytest.mark.parametrize(
-    "start", [post(b"Content-Length: 4", body=b"ab"), get()[:10]], ids=["body", "head"]
+    ("start", "rest"),
+    [
+        (ask("/waits"), b""),
+        (post(b"Content-Length: 4", body=b"ab"), b"cd"),
+        (get()[:10], get()[10:]),
+    ],
+    ids=["call", "body", "head"],
 )
-def test_a_request_under_way_is_not_ended_while_others_are_idle(serve, connect, start):
+def test_a_request_under_way_is_not_ended_while_others_are_idle(
+    serve, connect, application, start, rest
+):
     """However long it has been there: a slow upload is worth more than an idle connection."""
     server = serve(max_connections=2)
-    sending, idle = connect(server), connect(server)
-    sending.send(start)
+    busy, idle = connect(server), connect(server)
+    busy.send(start)
     gevent.idle()
     assert idle.exchange(get()).status == 200
     gevent.sleep(2 * BETWEEN_CALLS)  # idle, and not just between two calls
     assert connect(server).exchange(get()).status == 200
-    sending.send(b"cd" if start.startswith(b"POST") else get()[10:])
-    assert sending.read_reply().status == 200
     assert idle.is_ended()
+    application.release.set()
+    busy.send(rest)
+    assert busy.read_reply().status == 200
 
 
 def test_when_all_are_busy_a_newcomer_is_turned_away(serve, connect, application):

@@ -1,6 +1,6 @@
 """TLS: which versions, handshakes that do not end, and everything else as without it.
 
-Time-outs, leaving clients and draining are in test_limits.py and test_leaving.py, for both.
+Time-outs, leaving clients, draining and large bodies are tested for both elsewhere.
 """
 
 import dataclasses
@@ -8,11 +8,9 @@ import ssl
 import warnings
 from pathlib import Path
 
-import gevent
 import pytest
 
 from gemstone_sync.errors import ServiceStartError
-from tests.support.http import chunked
 from tests.support.waiting import LIMIT, gather, wait_until
 
 from .case import ABC, CHUNKED, get, post
@@ -95,18 +93,6 @@ def test_versions_that_are_refused(server, connect, tls, version):
 def test_http_1_1_is_agreed_on(server, connect, tls):
     tls.set_alpn_protocols(["h2", "http/1.1"])
     assert connect(server).socket.selected_alpn_protocol() == "http/1.1"
-
-
-@pytest.mark.parametrize("how", ["length", "chunks"])
-def test_large_bodies(client, how):
-    """Many records each way, and both sides have to wait."""
-    body = b"y" * 5_000_000
-    sent = send("/x", body) if how == "length" else post(CHUNKED, body=chunked(body))
-    sending = gevent.spawn(client.send, sent)
-    assert client.read_reply().json["body"] == body.decode()
-    sending.get(timeout=LIMIT)
-    assert client.exchange(ask("/large?5000000")).body == b"x" * 5_000_000
-    assert client.exchange(ask("/large-in-pieces?80")).body == b"x" * 80 * 65536
 
 
 # Clients that do not do as they should

@@ -8,9 +8,12 @@ import gevent
 import pytest
 
 from gemstone_sync.server import response as response_module
+from tests.support.cases import ABSENT, Error, check_body
+from tests.support.http import chunked
+from tests.support.waiting import LIMIT
 
-from .case import get
-from .harness import ask, check_next, send
+from .case import CHUNKED, get, post
+from .harness import ask, check_next, plain_and_tls, send
 
 
 def assert_failed(client, errors, reason):
@@ -18,11 +21,7 @@ def assert_failed(client, errors, reason):
     reply = client.read_reply()
     assert reply.status == 500
     assert reply.closes
-    assert reply.json == {
-        "jsonrpc": "2.0",
-        "error": {"code": -32603, "message": "Internal error"},
-        "id": None,
-    }
+    check_body(Error(-32603, data=ABSENT), reply)
     assert client.is_ended()
     (message,) = errors.take()
     assert reason in message
@@ -129,13 +128,18 @@ def test_each_piece_is_sent_when_it_is_there(client, application):
     check_next(client)
 
 
-def test_a_large_answer_arrives_whole_at_a_slow_client(client):
-    client.send(ask("/large?5000000"))
-    gevent.idle()
-    assert client.read_reply().body == b"x" * 5_000_000
-    client.send(ask("/large-in-pieces?80"))
-    gevent.idle()
-    assert client.read_reply().body == b"x" * 80 * 65536
+@plain_and_tls
+@pytest.mark.parametrize("how", ["length", "chunks"])
+def test_large_bodies(serve, connect, how):
+    """Many segments and records each way, and both sides have to wait."""
+    body = b"y" * 5_000_000
+    client = connect(serve())
+    sent = send("/x", body) if how == "length" else post(CHUNKED, body=chunked(body))
+    sending = gevent.spawn(client.send, sent)
+    assert client.read_reply().json["body"] == body.decode()
+    sending.get(timeout=LIMIT)
+    assert client.exchange(ask("/large?5000000")).body == b"x" * 5_000_000
+    assert client.exchange(ask("/large-in-pieces?80")).body == b"x" * 80 * 65536
 
 
 # HTTP/1.0
@@ -242,10 +246,10 @@ def test_exc_info_before_the_headers_replaces_them(client):
 
 
 def test_exc_info_after_the_headers_is_raised_again(client, application, errors):
-    client.send(ask("/replaces-too-late"))
+    client.send(ask("/replaces-answer?too-late"))
     assert client.read_reply_to_end().body == b"4\r\none,\r\n"
     (failure,) = application.failures
-    assert str(failure) == "too late"
+    assert str(failure) == "handled"
     assert errors.take()
 
 
