@@ -173,7 +173,7 @@ def left_behind():
     return sum(not each.dead for each in found), len(os.listdir("/proc/self/fd"))
 
 
-@pytest.mark.parametrize("inputs", [150, pytest.param(4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("inputs", [150, pytest.param(2500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("make_target", [ConnectionTarget, DispatcherTarget])
 def test_fuzz(make_target, inputs, errors, caplog):
     caplog.set_level(logging.ERROR, logger="gemstone_sync")  # no line for each bad notification

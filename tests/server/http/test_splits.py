@@ -75,7 +75,7 @@ def test_any_split_gives_the_same_replies(server, module_application, data):
 
 
 @pytest.mark.slow  # many examples
-@settings(few, max_examples=1000)
+@settings(few, max_examples=500)
 @given(data=st.data())
 def test_any_of_many_splits_gives_the_same_replies(server, module_application, data):
     check(server, module_application, data)
