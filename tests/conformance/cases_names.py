@@ -18,6 +18,11 @@ _touched rpc.x rpc. rpc rpc.subtract rpc.__class__ RPC.x Subtract SUBTRACT subtr
 #: As those, with what is no part of a name.
 ODD_NAMES = [" subtract", "subtract ", "subtract\n", "subtract\x00", "subtr\u0430ct", ""]
 
+METHODS = Object({"touch": Contains("Leave a mark"), "subtract": ANY})
+SPECS = Object(
+    {"name": "subject", "methods": METHODS, "event_transports": [], "events_handled": {}}
+)
+
 CASES = [
     Call(f"name-{index:02}-{name!a}", call(name), Error(-32601, id=1))
     for index, name in enumerate([*HIDDEN_NAMES.split(), *ODD_NAMES])
@@ -29,18 +34,5 @@ CASES = [
     Call("name-dotted-from-a-module", call("v2.tools.sum_3", [1, 2, 3]), result(6)),
     Call("name-deeply-dotted", call("deep.er.nested.owner"), result("subject")),
     Call("name-inherited", call("half_typed", [1, 2]), result([1, 2, "c"])),
-    Call(
-        "name-built-in",
-        call("get_service_specs"),
-        result(
-            Object(
-                {
-                    "name": "subject",
-                    "methods": Object({"touch": Contains("Leave a mark"), "subtract": ANY}),
-                    "event_transports": [],
-                    "events_handled": {},
-                }
-            )
-        ),
-    ),
+    Call("name-built-in", call("get_service_specs"), result(SPECS)),
 ]
