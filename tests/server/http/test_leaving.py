@@ -14,8 +14,6 @@ from .harness import NEVER, ask, plain_and_tls, send, wait_until_forgotten
 #: Answered with 413 before its body comes.
 TOO_LARGE = send("/too-large", b"", length=1_000_000_000)
 
-# Early answers
-
 
 @plain_and_tls
 @pytest.mark.parametrize("size", [0, 100_000, 250_000])
@@ -81,9 +79,6 @@ def test_a_large_unread_body_ends_the_connection(client, application):
     assert client.is_ended()
     sending.join(LIMIT)
     assert application.ran == ["/unread"]
-
-
-# Clients that go away
 
 
 def leave(client, how):

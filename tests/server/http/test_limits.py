@@ -153,9 +153,6 @@ def test_replacing_a_time_out(serve, connect):
     assert connect(server).read_to_end() == b""
 
 
-# Connections
-
-
 @plain_and_tls
 def test_beyond_the_limit_the_oldest_idle_connection_ends(serve, connect):
     server = serve(max_connections=3)
@@ -240,9 +237,6 @@ def test_one_client_does_not_hold_the_others_up(serve, connect, application):
     assert other.exchange(ask("/other")).status == 200
     assert len(application.ran) < 500
     drain.kill()
-
-
-# Draining
 
 
 def test_draining_answers_what_still_comes_and_says_goodbye(serve, connect, application):
