@@ -14,15 +14,6 @@ from .subject import SubjectService
 IDLE_LIMIT = 1.0
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport():
-    """Reports go from process to process, which a lone surrogate in a captured log cannot."""
-    report = (yield).get_result()
-    report.sections = [
-        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
-    ]
-
-
 class InProcess(ServiceClient):
     """No socket: the client of `gemstone_sync.testing`."""
 
