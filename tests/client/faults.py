@@ -6,11 +6,12 @@ what the client must make of it.
 
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from gemstone_sync import RemoteService, TransportError
+from gemstone_sync import CircuitOpen, GemstoneError, RemoteService, TransportError
 from tests.support.faulty_server import (
     CERTIFICATE,
     Behaviour,
@@ -156,35 +157,39 @@ BAD: dict[str, tuple[int | None, Behaviour]] = {
 }
 
 
-def patient(url: str) -> RemoteService:
-    """A client that waits for as long as a busy machine may need; it keeps one connection."""
-    return RemoteService(url, timeout=LIMIT, total_timeout=LIMIT, pool_size=1)
+def client_of(place: Any, **options: Any) -> RemoteService:
+    """A client that waits for as long as a busy machine may need, and believes in `CERTIFICATE`.
 
-
-def client_of(server: FaultyServer | str, **options: Any) -> RemoteService:
-    """As `patient`, with as many connections as it needs, and with belief in `CERTIFICATE`."""
+    :param place: a URL, or what has one.
+    """
     limits = {"timeout": LIMIT, "total_timeout": LIMIT, "verify": CERTIFICATE}
-    url = server if isinstance(server, str) else server.url
-    return RemoteService(url, **{**limits, **options})
+    return RemoteService(getattr(place, "url", place), **{**limits, **options})
 
 
 def hurried(server: FaultyServer, fault: str | None = None, **options: Any) -> RemoteService:
     """A client that waits only for a moment each time, but as often as it may.
 
-    :param fault: what the server does; where that is not silence, the client waits for as long as a
-        busy machine may need.
+    :param fault: what the server does; where that is not silence, the client is patient.
     """
     seconds = SHORT if fault is None or fault in LATE else LIMIT
     return client_of(server, timeout=(LIMIT, seconds), **options)
 
 
-def fault_of(client: RemoteService, method: str = "ping") -> TransportError:
+def fault_of(call: Callable[[], Any], kind: type[GemstoneError] = TransportError) -> Any:
     """The exception of a call that does not work, which must come soon."""
     began = time.monotonic()
-    with pytest.raises(TransportError) as caught:
-        client.methods[method]()
+    with pytest.raises(kind) as caught:
+        call()
     assert time.monotonic() - began < ENDED
     return caught.value
+
+
+def unless_open(call: Callable[[], Any]) -> Any:
+    """What the call gives, or None while nothing is tried."""
+    try:
+        return call()
+    except CircuitOpen:
+        return None
 
 
 def assert_clear(error: Exception, url: str) -> None:

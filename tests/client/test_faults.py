@@ -2,18 +2,17 @@
 
 What happens to one client and one call; the table of what servers do wrong is in faults.py. How
 often a request is sent is in test_retries.py, connecting in test_connecting.py and test_tls.py,
-what must never leave the client in test_safety.py, connections that are kept in test_keep_alive.py.
+what must never leave the client in test_safety.py, connections that are kept in
+test_connections.py.
 """
 
-from pathlib import Path
+import functools
 from typing import Any
 
-import gevent
 import pytest
 
 from gemstone_sync import (
     BadResponse,
-    CircuitOpen,
     ConnectionFailed,
     ConnectionLost,
     ConnectTimeout,
@@ -21,8 +20,6 @@ from gemstone_sync import (
     MethodCall,
     MethodNotFound,
     RemoteError,
-    RemoteService,
-    ServerOverloaded,
     Timeout,
     TransportError,
 )
@@ -42,49 +39,52 @@ from tests.support.faulty_server import (
 )
 from tests.support.http import chunked
 from tests.support.machine import free_port
-from tests.support.programs import program
-from tests.support.waiting import LIMIT, wait_until
+from tests.support.waiting import LIMIT, gather
 
-from .faults import BAD, LATE, LOST, RESULT, SHORT, assert_clear, fault_of, patient, whole
-
-FAULTS = [
-    *[pytest.param(ConnectionLost, None, server, id=name) for name, server in LOST.items()],
-    *[pytest.param(Timeout, None, server, id=name) for name, server in LATE.items()],
-    *[pytest.param(BadResponse, status, server, id=name) for name, (status, server) in BAD.items()],
-]
+from .faults import BAD, LATE, LOST, RESULT, SHORT, assert_clear, client_of, fault_of, whole
 
 
-@pytest.mark.parametrize(("expected", "status", "behaviour"), FAULTS)
-def test_a_fault_after_sending(
-    expected: type[TransportError], status: int | None, behaviour: Behaviour
-) -> None:
-    with FaultyServer(behaviour, answer("pong")) as server, patient(server.url) as client:
-        impatient = client.with_options(timeout=SHORT, total_timeout=SHORT)
-        hurried = expected is Timeout
+def check_fault(behaviour: Behaviour, expected: type[TransportError], status: int | None) -> None:
+    """The fault is told, and the next call, on what is left of the client, is not disturbed."""
+    short = {"timeout": SHORT, "total_timeout": SHORT} if expected is Timeout else {}
+    with FaultyServer(*[behaviour, answer()] * 2) as server, client_of(server) as client:
+        for sent in (1, 3):  # on a new connection, and on one that is kept
+            error = fault_of(client.with_options(**short).methods.ping)
 
-        error = fault_of(impatient if hurried else client)
-
-        assert isinstance(error, expected), repr(error)
-        assert not (hurried and isinstance(error, ConnectionFailed))
-        assert error.may_have_run is True
-        assert_clear(error, server.url)
-        if isinstance(error, BadResponse):
+            assert isinstance(error, expected), repr(error)
+            assert not isinstance(error, ConnectTimeout)
+            assert error.may_have_run is True
+            assert_clear(error, server.url)
             assert status is None or error.status == status
-        # It was sent once, and the next call, on what is left of the client, is not disturbed.
-        assert server.received["ping"] == 1
-        assert client.methods.ping() == "pong"
-        assert server.received["ping"] == 2
+            assert server.received["ping"] == sent
+            assert client.methods.ping() == "pong"
+            assert server.received["ping"] == sent + 1
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["refused", "backlog", "unknown name", "impossible name", "no TLS", "closed TLS", "silent TLS"],
-)
+@pytest.mark.parametrize("name", [*LOST, *BAD])
+def test_a_fault_after_sending(name: str) -> None:
+    if name in LOST:
+        check_fault(LOST[name], ConnectionLost, None)
+    else:
+        status, behaviour = BAD[name]
+        check_fault(behaviour, BadResponse, status)
+
+
+def test_an_answer_that_does_not_come_in_time() -> None:
+    gather([functools.partial(check_fault, each, Timeout, None) for each in LATE.values()])
+
+
+BEFORE = ["refused", "backlog", "unknown name", "impossible name", "no TLS", "closed TLS"]
+
+
+@pytest.mark.parametrize("kind", [*BEFORE, "silent TLS", "dripping TLS"])
 def test_a_fault_before_sending(kind: str) -> None:
+    dripping = drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 999, 0.01)
     with (
         FaultyServer(greeting=raw("HTTP/1.1 400 Bad Request\r\n\r\n", keep)) as plain,
         FaultyServer(tls=True, greeting=close) as closing,
         FaultyServer(tls=True, greeting=hang) as silent,
+        FaultyServer(tls=True, greeting=dripping) as slow,
         full_backlog() as full,
     ):
         url = {
@@ -95,26 +95,15 @@ def test_a_fault_before_sending(kind: str) -> None:
             "no TLS": plain.url.replace("http:", "https:"),
             "closed TLS": closing.url,
             "silent TLS": silent.url,
+            "dripping TLS": slow.url,
         }[kind]
-        hangs = kind in ("backlog", "silent TLS")
-        with patient(url) as client:
-            error = fault_of(client.with_options(timeout=(SHORT if hangs else LIMIT, LIMIT)))
+        hangs = kind in ("backlog", "silent TLS", "dripping TLS")
+        with client_of(url, timeout=(0.1 if hangs else LIMIT, LIMIT)) as client:
+            error = fault_of(client.methods.ping)
 
         assert type(error) is (ConnectTimeout if hangs else ConnectionFailed)
         assert error.may_have_run is False
         assert_clear(error, url)
-
-
-@pytest.mark.parametrize(
-    "greeting", [hang, drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 999, SHORT / 8)]
-)
-def test_a_tls_handshake_that_does_not_end(greeting: Behaviour) -> None:
-    with FaultyServer(tls=True, greeting=greeting) as server:
-        client = RemoteService(server.url, timeout=SHORT, total_timeout=4 * SHORT)
-        error = fault_of(client)
-
-    assert type(error) is ConnectTimeout
-    assert_clear(error, server.url)
 
 
 def test_a_connect_time_out_is_both() -> None:
@@ -124,26 +113,20 @@ def test_a_connect_time_out_is_both() -> None:
 
 
 def test_the_total_time_bounds_all_attempts_to_connect() -> None:
-    with full_backlog() as url, RemoteService(url, timeout=LIMIT, total_timeout=SHORT) as client:
-        error = fault_of(client)
+    with full_backlog() as url, client_of(url, total_timeout=0.1) as client:
+        error = fault_of(client.methods.ping, Timeout)
 
-    assert isinstance(error, Timeout)
     assert error.may_have_run is False
 
 
 def test_what_the_proxy_said_is_kept() -> None:
-    with FaultyServer(html("502 Bad Gateway")) as server, patient(server.url) as client:
-        error = fault_of(client)
-
-        assert isinstance(error, BadResponse)
+    replies = html("502 Bad Gateway"), html("500 Oops"), body("x" * 1_000_000, "500 Oops")
+    with FaultyServer(*replies) as server, client_of(server) as client:
+        error = fault_of(client.methods.ping, BadResponse)
         assert error.body == HTML.encode()
         assert "502" in str(error)
-
-        server.script(html("500 Oops"), body("x" * 1_000_000, "500 Oops"))
-        assert "500" in str(fault_of(client))
-        error = fault_of(client)
-        assert isinstance(error, BadResponse)
-        assert 0 < len(error.body) < 10_000
+        assert "500" in str(fault_of(client.methods.ping))
+        assert 0 < len(fault_of(client.methods.ping).body) < 10_000
 
 
 #: Replies that are odd but right, and the value they have.
@@ -185,28 +168,24 @@ ACCEPTED: dict[str, tuple[Any, Behaviour]] = {
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_an_odd_answer_that_is_right(name: str) -> None:
     value, behaviour = ACCEPTED[name]
-    with FaultyServer(behaviour) as server, patient(server.url) as client:
-        assert client.methods.ping() == value
-        assert client.methods.ping() == value
+    with FaultyServer(behaviour) as server, client_of(server) as client:
+        assert [client.methods.ping(), client.methods.ping()] == [value, value]
 
 
-@pytest.mark.parametrize("answered", ['"1"', "1.0", "true", "[1]", "10", "null"])
-def test_an_id_of_another_type_is_another_id(answered: str) -> None:
-    with FaultyServer(body(f'{{"jsonrpc":"2.0","result":1,"id":{answered}}}')) as server:
-        client = patient(server.url)
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [
+        *[(1, text) for text in ('"1"', "1.0", "true", "[1]", "10", "null")],
+        *[("one", text) for text in ("1", '"one "', '"ONE"', '["one"]', "null")],
+    ],
+)
+def test_an_id_that_is_not_exactly_the_same_is_another_id(asked: Any, answered: str) -> None:
+    wrong = body(f'{{"jsonrpc":"2.0","result":1,"id":{answered}}}')
+    call = MethodCall("ping", id=asked)
+    with FaultyServer(wrong, answer()) as server, client_of(server) as client:
         with pytest.raises(BadResponse, match="id"):
-            client.call_method(MethodCall("ping", id=1))
-
-
-@pytest.mark.parametrize("answered", ["1", '"one "', '"ONE"', '["one"]', "null"])
-def test_a_text_as_id_is_compared_exactly(answered: str) -> None:
-    with FaultyServer(body(f'{{"jsonrpc":"2.0","result":1,"id":{answered}}}')) as server:
-        client = patient(server.url)
-        with pytest.raises(BadResponse, match="id"):
-            client.call_method(MethodCall("ping", id="one"))
-
-        server.script(body('{"jsonrpc":"2.0","result":1,"id":"one"}'))
-        assert client.call_method(MethodCall("ping", id="one")).value() == 1
+            client.call_method(call)
+        assert client.call_method(call).value() == "pong"
 
 
 #: An error object is an error whatever the status and form; what the server does.
@@ -216,85 +195,17 @@ ERRORS: dict[str, Behaviour] = {
     "500": body(f'{{"jsonrpc":"2.0",{ERROR},"id":ID}}', "500 Oops"),
     "404": body(f'{{"jsonrpc":"2.0",{ERROR},"id":ID}}', "404 Not Found"),
     "the old gemstone's": body(f'{{"jsonrpc":"2.0","result":null,{ERROR},"id":ID}}'),
-    "id null, as for a request that could not be read": body(
-        f'{{"jsonrpc":"2.0",{ERROR},"id":null}}'
-    ),
+    "id null, as for one that could not be read": body(f'{{"jsonrpc":"2.0",{ERROR},"id":null}}'),
 }
 
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_an_error_object_is_the_services_answer(name: str) -> None:
-    with FaultyServer(ERRORS[name]) as server, patient(server.url) as client:
+    with FaultyServer(ERRORS[name]) as server, client_of(server) as client:
         with pytest.raises(MethodNotFound, match="no such method") as caught:
-            client.methods.ping()
+            client.idempotent.ping()
 
         assert isinstance(caught.value, RemoteError)
         assert (caught.value.code, caught.value.method) == (-32601, "ping")
         assert caught.value.url == server.url
-
-
-@pytest.mark.parametrize(
-    "reply", [html("503 Busy"), body("", "503 Busy"), hang], ids=["HTML 503", "503", "silence"]
-)
-def test_the_next_call_has_its_own_time(reply: Behaviour) -> None:
-    """What one call has used up is not missing from another's."""
-    with FaultyServer(*[reply] * 3, answer("pong")) as server, patient(server.url) as client:
-        short = client.with_options(timeout=SHORT, total_timeout=SHORT)
-        for _ in range(3):
-            with pytest.raises((Timeout, ServerOverloaded)):
-                short.methods.ping()
-        assert client.methods.ping() == "pong"
-
-
-HOLDING = """
-import gemstone_sync
-
-class Holding(gemstone_sync.MicroService):
-    name = "holding"
-
-    def on_service_start(self):
-        print(self.url, flush=True)
-
-    @gemstone_sync.exposed_method()
-    def hold(self):
-        print("held", flush=True)
-        import gevent
-        gevent.sleep(60)
-
-    @gemstone_sync.exposed_method()
-    def ping(self):
-        return "pong"
-
-if __name__ == "__main__":
-    Holding().start()
-"""
-
-
-def test_a_service_that_is_killed_in_the_middle_of_a_call(tmp_path: Path) -> None:
-    with program(HOLDING, tmp_path, "--port", "0") as running:
-        port = running.wait_until_ready()
-        client = patient(f"http://127.0.0.1:{port}/api")
-        assert client.methods.ping() == "pong"
-        call = gevent.spawn(fault_of, client, "hold")
-        wait_until(lambda: running.stdout.count("held") == 1, "the call")
-        running.kill()
-        error = call.get(timeout=LIMIT)
-
-    assert type(error) is ConnectionLost
-    assert error.may_have_run is True
-    assert_clear(error, client.url)
-    error = fault_of(client)  # nobody listens
-    assert isinstance(error, ConnectionFailed)
-    assert error.may_have_run is False
-
-    with program(HOLDING, tmp_path, "--port", str(port)) as running:
-        running.wait_until_ready()
-        assert wait_until(lambda: value_of(client), "the circuit to close") == "pong"
-
-
-def value_of(client: RemoteService) -> Any:
-    """What ``ping`` gives, or None while nothing is tried."""
-    try:
-        return client.methods.ping()
-    except CircuitOpen:
-        return None
+        assert server.received["ping"] == 1

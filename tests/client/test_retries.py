@@ -1,36 +1,33 @@
 """How often a request is sent, counted by the server that receives it.
 
-What a fault is called is in test_faults.py.
+What a fault is called, and that a plain call is never sent twice, is in test_faults.py.
 """
 
 import email.utils
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 from requests.adapters import HTTPAdapter
 
 from gemstone_sync import (
-    BadResponse,
+    CircuitOpen,
     ConnectionFailed,
     ConnectionLost,
     MethodCall,
     MicroService,
     Notification,
-    RemoteError,
     RemoteService,
     ServerOverloaded,
     Timeout,
-    TransportError,
     exposed_method,
 )
-from gemstone_sync.client.retries import (
-    MAX_ATTEMPTS,
-)
-from gemstone_sync.testing import running_service
+from gemstone_sync.client.retries import MAX_ATTEMPTS, CircuitBreaker, RetryBudget, backoff
+from gemstone_sync.errors import GemstoneError
 from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,
@@ -45,9 +42,9 @@ from tests.support.faulty_server import (
     reset,
 )
 from tests.support.machine import free_port
-from tests.support.waiting import LIMIT, wait_until
+from tests.support.waiting import wait_until
 
-from .faults import BAD, ENDED, HALF, LAG, LATE, LOST, SHORT, fault_of, hurried, patient
+from .faults import BAD, HALF, LAG, LOST, SHORT, client_of, fault_of, hurried, unless_open
 
 #: Faults after which an idempotent call is made again.
 PASSING: dict[str, Behaviour] = {
@@ -63,8 +60,6 @@ PASSING: dict[str, Behaviour] = {
 #: Faults that would be the same again.
 LASTING = {name: server for name, (_, server) in BAD.items() if name not in PASSING}
 del LASTING["one byte"], LASTING["a head only"], LASTING["half a chunked body"]
-
-ALL_FAULTS: dict[str, Behaviour] = {**LOST, **LATE, **PASSING, **LASTING}
 
 #: The ways to say that a call may be made twice.
 IDEMPOTENT: dict[str, Callable[[RemoteService], Any]] = {
@@ -93,80 +88,43 @@ def busy(retry_after: str | None) -> Behaviour:
 # Never twice
 
 
-@pytest.mark.parametrize("kept", [False, True], ids=["new connection", "kept connection"])
-@pytest.mark.parametrize("name", ALL_FAULTS)
-def test_a_call_is_never_sent_twice(name: str, kept: bool) -> None:
-    with FaultyServer(answer()) as server, hurried(server, name) as client:
-        if kept:
-            client.methods.warm_up()
-        server.script(ALL_FAULTS[name], answer())
-        late = {"total_timeout": SHORT} if name in LATE else {}
-        with pytest.raises(TransportError):
-            client.with_options(**late).methods.ping()
-
-        assert server.received["ping"] == 1
-
-
-NEVER_TWICE: dict[str, Callable[[RemoteService], Any]] = {
-    "a notification": lambda client: client.notifications.ping(),
-    "a batch": lambda client: client.call_batch(MethodCall("ping"), MethodCall("ping")),
-    "a batch with a notification": lambda client: client.call_batch(
-        MethodCall("ping"), Notification("ping"), idempotent=True
-    ),
-}
-
-
-@pytest.mark.parametrize("name", PASSING)
-@pytest.mark.parametrize("way", NEVER_TWICE)
-def test_what_is_never_sent_twice_either(way: str, name: str) -> None:
-    with FaultyServer(ALL_FAULTS[name], answer()) as server, hurried(server, name) as client:
+@pytest.mark.parametrize("name", [*PASSING, "busy"])
+def test_notifications_and_batches_are_never_sent_twice(name: str) -> None:
+    fault = {**PASSING, "busy": busy("0")}[name]
+    with FaultyServer() as server, hurried(server, name) as client:
         client = client.with_options(idempotent_methods=["ping"])
-        with pytest.raises(TransportError):
-            NEVER_TWICE[way](client)
+        for send in (
+            lambda: client.notifications.ping(),
+            lambda: client.call_batch(MethodCall("ping"), MethodCall("ping")),
+            lambda: client.call_batch(MethodCall("ping"), Notification("ping"), idempotent=True),
+        ):
+            server.script(fault, answer())
+            server.requests.clear()
+            fault_of(send, GemstoneError)
 
-        assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize("status", ["502 Bad Gateway", "503 Busy", "504 Gateway Timeout"])
-def test_a_notification_is_not_sent_again_to_who_was_busy(status: str) -> None:
-    with FaultyServer(body("", status, Retry_After="0"), answer()) as server:
-        client = patient(server.url)
-        with pytest.raises((ServerOverloaded, BadResponse)):
-            client.notifications.ping()
-        assert server.received["ping"] == 1
+            assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("name", [*LOST, "half a body", "HTML 502", "no answer"])
 def test_never_twice_with_requests_own_adapter(name: str) -> None:
     with (
-        FaultyServer(ALL_FAULTS[name], answer()) as server,
+        FaultyServer(PASSING[name], answer()) as server,
         hurried(server, name, adapter=HTTPAdapter()) as client,
     ):
-        with pytest.raises(TransportError) as caught:
-            client.methods.ping()
-
-        assert caught.value.may_have_run is True
+        assert fault_of(client.methods.ping).may_have_run is True
         assert server.received["ping"] == 1
         assert client.methods.ping() == "pong"
 
 
-def test_an_unreachable_service_with_requests_own_adapter() -> None:
+def test_no_connection_with_requests_own_adapter() -> None:
     url = f"http://127.0.0.1:{free_port()}/api"
-    with RemoteService(url, adapter=HTTPAdapter(), timeout=LIMIT, total_timeout=LIMIT) as client:
-        error = fault_of(client)
+    with FaultyServer(tls=True) as server:
+        for place, options in ((url, {}), (server.url, {"verify": True})):
+            with client_of(place, adapter=HTTPAdapter(), **options) as client:
+                error = fault_of(client.methods.ping)
 
-    assert type(error) is ConnectionFailed
-    assert error.may_have_run is False
-
-
-def test_a_tls_fault_with_requests_own_adapter() -> None:
-    with (
-        FaultyServer(tls=True) as server,
-        RemoteService(server.url, adapter=HTTPAdapter(), timeout=LIMIT) as client,
-    ):
-        error = fault_of(client)
-
-    assert type(error) is ConnectionFailed
+            assert type(error) is ConnectionFailed
+            assert error.may_have_run is False
     assert "certificate does not verify" in str(error)
 
 
@@ -174,55 +132,55 @@ def test_a_tls_fault_with_requests_own_adapter() -> None:
 
 
 @pytest.mark.parametrize("name", PASSING)
-@pytest.mark.parametrize("way", IDEMPOTENT)
-def test_an_idempotent_call_is_made_again(way: str, name: str) -> None:
+def test_an_idempotent_call_is_made_again(name: str) -> None:
     with FaultyServer(PASSING[name], answer()) as server, hurried(server, name) as client:
-        assert IDEMPOTENT[way](client) == "pong"
+        assert client.idempotent.ping() == "pong"
 
         first, second = server.requests
         assert first.body == second.body
 
 
-@pytest.mark.parametrize("name", ["closed without an answer", "no answer", "HTML 502"])
-def test_an_idempotent_call_is_made_three_times(name: str) -> None:
-    with FaultyServer(PASSING[name]) as server, hurried(server, name) as client:
-        fault_of_idempotent(client)
+@pytest.mark.parametrize("way", IDEMPOTENT)
+def test_each_way_to_say_that_a_call_may_be_made_again(way: str) -> None:
+    with FaultyServer(close, answer()) as server, client_of(server) as client:
+        assert IDEMPOTENT[way](client) == "pong"
+        assert server.received["ping"] == 2
+
+
+@pytest.mark.parametrize("fault", [close, html("502 Bad Gateway"), busy("0")])
+def test_an_idempotent_call_is_made_three_times(fault: Behaviour) -> None:
+    with FaultyServer(fault) as server, client_of(server) as client:
+        fault_of(client.idempotent.ping, GemstoneError)
         assert server.received["ping"] == MAX_ATTEMPTS
-
-
-def fault_of_idempotent(client: RemoteService) -> TransportError:
-    with pytest.raises(TransportError) as caught:
-        client.idempotent.ping()
-    return caught.value
 
 
 @pytest.mark.parametrize("name", LASTING)
 def test_what_would_be_the_same_again_is_not_asked_again(name: str) -> None:
-    with FaultyServer(LASTING[name], answer()) as server, patient(server.url) as client:
-        fault_of_idempotent(client)
-        assert server.received["ping"] == 1
-
-
-def test_an_error_object_is_an_answer() -> None:
-    error = '{"jsonrpc":"2.0","error":{"code":-32603,"message":"oops"},"id":ID}'
-    with FaultyServer(body(error)) as server, patient(server.url) as client:
-        with pytest.raises(RemoteError):
-            client.idempotent.ping()
+    with FaultyServer(LASTING[name], answer()) as server, client_of(server) as client:
+        fault_of(client.idempotent.ping)
         assert server.received["ping"] == 1
 
 
 def test_the_total_time_bounds_all_attempts() -> None:
-    with FaultyServer(hang) as server, patient(server.url) as client:
-        began = time.monotonic()
-        error = fault_of_idempotent(client.with_options(timeout=SHORT, total_timeout=1.5 * SHORT))
+    with FaultyServer(hang) as server, client_of(server) as client:
+        short = client.with_options(timeout=SHORT, total_timeout=1.5 * SHORT)
+        fault_of(short.idempotent.ping, Timeout)
 
-        assert isinstance(error, Timeout)
-        assert time.monotonic() - began < ENDED
         assert 1 <= server.received["ping"] <= 2
         deadlines = [int(request.headers.get("X-Gemstone-Deadline")) for request in server.requests]
         assert deadlines == sorted(deadlines, reverse=True)
         assert deadlines[0] <= SHORT * 1000 + LAG
         assert all(deadline <= 0.5 * SHORT * 1000 + LAG for deadline in deadlines[1:])
+
+
+def test_a_killed_call_is_not_made_again() -> None:
+    with FaultyServer(hang, answer()) as server, client_of(server) as client:
+        call = gevent.spawn(client.idempotent.ping)
+        wait_until(lambda: server.received["ping"], "the call")
+        call.kill()
+
+        assert client.methods.ping() == "pong"
+        assert server.received["ping"] == 2
 
 
 # By the service's own contract
@@ -234,6 +192,7 @@ class Counting(MicroService):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[str] = []
+        self.go_on = Event()
 
     @exposed_method(idempotent=True)
     def look(self) -> int:
@@ -246,58 +205,48 @@ class Counting(MicroService):
         return len(self.calls)
 
 
-@pytest.fixture
-def counting() -> Iterator[Counting]:
-    with running_service(Counting) as service:
-        yield service  # type: ignore[misc]
+SERVICE = Counting
 
 
-@pytest.mark.parametrize("lost", [close, reset, raw(HALF, close), html("502 Bad Gateway"), hang])
-def test_the_service_says_what_is_idempotent(counting: Counting, lost: Behaviour) -> None:
+@pytest.mark.parametrize("name", ["closed without an answer", "no answer"])
+def test_the_service_says_what_is_idempotent(service: Counting, name: str) -> None:
     """Between client and service stands somebody who loses the first answer to every call."""
-    port = counting.port
-    silence = "no answer" if lost is hang else "another fault"
-    with FaultyServer() as between, hurried(between, silence) as client:
-        between.aside = {"get_service_specs": forward(port)}
+    lost = forward(service.port, then=PASSING[name])
+    with FaultyServer(forward(service.port)) as between, hurried(between, name) as client:
+        between.aside = {"get_service_specs": forward(service.port)}
+        assert client.methods.look() == 1
+        assert between.asked_aside == []  # nobody is asked when all goes well
 
-        between.script(forward(port, then=lost), forward(port))
-        assert client.methods.look() == 2
-        between.script(forward(port, then=lost), forward(port))
-        with pytest.raises(TransportError):
-            client.methods.change()
-        between.script(forward(port, then=lost), forward(port))
-        assert client.methods.look() == 5
+        for method, value in (("look", 3), ("change", None), ("look", 6)):
+            between.script(lost, forward(service.port))
+            if value is None:
+                fault_of(client.methods[method])
+            else:
+                assert client.methods[method]() == value
 
-        assert counting.calls == ["look", "look", "change", "look", "look"]
+        assert service.calls == ["look", "look", "look", "change", "look", "look"]
         assert len(between.asked_aside) == 1  # and asked once
 
 
-def test_nobody_is_asked_when_all_goes_well(counting: Counting) -> None:
-    port = counting.port
-    with FaultyServer(forward(port)) as between, patient(between.url) as client:
-        assert client.methods.look() == 1
-        assert between.asked_aside == []
-
-
 @pytest.mark.parametrize("aside", [hang, close, html(), html("502 Bad Gateway"), busy("9")])
-def test_a_service_that_does_not_say_either(aside: Behaviour) -> None:
+def test_a_service_that_does_not_say_either(
+    aside: Behaviour, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The question what is idempotent fails like everything else: it must not go on for ever."""
-    with FaultyServer(close) as server, patient(server.url) as client:
+    monkeypatch.setattr("gemstone_sync.client.remote_service._ASKING", SHORT)
+    with FaultyServer(close) as server, client_of(server) as client:
         server.aside = {"get_service_specs": aside}
-        error = fault_of(client)
 
-        assert type(error) is ConnectionLost
+        assert type(fault_of(client.methods.ping)) is ConnectionLost
         assert server.received["ping"] == 1
         assert len(server.asked_aside) <= MAX_ATTEMPTS
 
 
 def test_a_service_that_hangs_as_a_whole() -> None:
-    with FaultyServer(hang) as server, patient(server.url) as client:
+    with FaultyServer(hang) as server, client_of(server) as client:
         server.aside = {}
         for _ in range(2):
-            error = fault_of(client.with_options(timeout=SHORT, total_timeout=SHORT))
-
-            assert isinstance(error, Timeout)
+            fault_of(client.with_options(timeout=SHORT, total_timeout=SHORT).methods.ping, Timeout)
         assert server.received["ping"] == 2
 
 
@@ -334,54 +283,92 @@ def test_an_overloaded_service_says_when_to_come_again(
     """A time span stands for the date of that moment, counted from now."""
     if isinstance(told, timedelta):
         told = in_seconds(int(told.total_seconds()))
-    with FaultyServer(busy(told), answer()) as server, patient(server.url) as client:
-        with pytest.raises(ServerOverloaded) as caught:
-            client.methods.ping()
-
-        assert least <= caught.value.retry_after <= most
+    with FaultyServer(busy(told), answer()) as server, client_of(server) as client:
+        assert least <= fault_of(client.methods.ping, ServerOverloaded).retry_after <= most
         assert server.received["ping"] == 1
 
 
 def test_an_idempotent_call_waits_for_its_place() -> None:
-    arrived = []
-
-    def noted(exchange: Any) -> None:
-        arrived.append(time.monotonic())
-
-    behaviours = [both(noted, busy("1")), both(noted, answer())]
-    with FaultyServer(*behaviours) as server, patient(server.url) as client:
+    arrived: list[float] = []
+    noted = both(lambda exchange: arrived.append(time.monotonic()), busy("1"))
+    with FaultyServer(noted, answer()) as server, client_of(server) as client:
         assert client.idempotent.ping() == "pong"
-
-    assert len(arrived) == 2
-    assert arrived[1] - arrived[0] >= 1
+        assert time.monotonic() - arrived[0] >= 1
+        assert server.received["ping"] == 2
 
 
 @pytest.mark.parametrize(
     "told", ["30", "999999999", in_seconds(3600)], ids=["30", "for ever", "a date"]
 )
 def test_nobody_waits_beyond_the_deadline(told: str) -> None:
-    with FaultyServer(busy(told), answer()) as server, patient(server.url) as client:
-        began = time.monotonic()
-        with pytest.raises(ServerOverloaded) as caught:
-            client.idempotent.ping()
-
-        assert time.monotonic() - began < ENDED
-        assert caught.value.retry_after >= 30
+    with FaultyServer(busy(told), answer()) as server, client_of(server) as client:
+        assert fault_of(client.idempotent.ping, ServerOverloaded).retry_after >= 30
         assert server.received["ping"] == 1
 
 
-def test_a_service_that_stays_overloaded() -> None:
-    with FaultyServer(busy("0")) as server, patient(server.url) as client:
-        with pytest.raises(ServerOverloaded):
-            client.idempotent.ping()
-        assert server.received["ping"] == MAX_ATTEMPTS
+# How long and how often
 
 
-def test_a_killed_call_is_not_made_again() -> None:
-    with FaultyServer(hang, answer()) as server, patient(server.url) as client:
-        call = gevent.spawn(client.idempotent.ping)
-        wait_until(lambda: server.received["ping"], "the call")
-        call.kill()
+def test_pauses_have_full_jitter() -> None:
+    for attempt, longest in [(1, 0.1), (2, 0.2), (3, 0.4), (9, 2.0), (99, 2.0)]:
+        pauses = [backoff(attempt) for _ in range(500)]
+        assert all(0 <= pause <= longest for pause in pauses)
+        assert min(pauses) < longest / 4
+        assert max(pauses) > longest * 3 / 4
 
-        assert client.methods.ping() == "pong"
-        assert server.received["ping"] == 2
+
+def test_a_budget_gives_ten_retries_and_then_one_for_ten_calls() -> None:
+    budget = RetryBudget()
+    assert sum(budget.take() for _ in range(100)) == 10
+    taken = 0
+    for _ in range(1000):
+        budget.call()
+        taken += budget.take()
+    assert taken in (99, 100)  # floats
+    for _ in range(1000):
+        budget.call()
+    assert sum(budget.take() for _ in range(100)) == 10
+
+
+def test_a_service_that_only_fails_is_not_buried_under_retries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gemstone_sync.client.retries._LONGEST_PAUSE", 0.0)
+    with FaultyServer(html("502 Bad Gateway")) as server, client_of(server) as client:
+        for _ in range(20):
+            fault_of(client.idempotent.ping)
+
+        assert 20 + 10 <= server.received["ping"] <= 20 + 12
+
+
+def test_a_breaker_lets_one_through_after_its_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    breaker = CircuitBreaker()
+
+    def is_open() -> bool:
+        return unless_open(lambda: breaker.check("http://x") or "closed") is None
+
+    def fail(times: int) -> None:
+        for _ in range(times):
+            breaker.failed(ConnectionFailed("refused"))
+
+    fail(4)
+    assert not is_open()
+    breaker.connected()  # in a row, that is
+    fail(4)
+    assert not is_open()
+    fail(1)
+    assert is_open()
+    with pytest.raises(CircuitOpen, match=r"http://x: .* after 5 failures in a row .*refused"):
+        breaker.check("http://x")
+
+    now += CircuitBreaker.PAUSE
+    assert [is_open() for _ in range(3)] == [False, True, True]
+    fail(1)
+    now += 0.9 * CircuitBreaker.PAUSE
+    assert is_open()
+    now += 0.2 * CircuitBreaker.PAUSE
+    assert not is_open()
+    breaker.connected()
+    assert [is_open() for _ in range(3)] == [False, False, False]

@@ -8,10 +8,8 @@ import base64
 import copy
 import logging
 import math
-import pickle
 import re
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +22,11 @@ from gemstone_sync import (
     BasicAuth,
     BearerToken,
     CookieToken,
+    GemstoneError,
     HeaderToken,
     MethodCall,
     Notification,
     RemoteService,
-    ServerOverloaded,
-    TransportError,
 )
 from tests.support.faulty_server import (
     Behaviour,
@@ -38,14 +35,11 @@ from tests.support.faulty_server import (
     body,
     close,
     hang,
-    html,
     raw,
     redirect,
 )
-from tests.support.machine import free_port
-from tests.support.waiting import LIMIT
 
-from .faults import BAD, LAG, LATE, LOST, SHORT, fault_of, patient
+from .faults import BAD, LAG, LATE, LOST, client_of, fault_of, hurried
 
 SECRET = "s3cr3t-Zq7"
 #: As it may look: plain, or with a user's name in base64 at any of its three alignments.
@@ -74,6 +68,9 @@ CREDENTIALS: dict[str, Any] = {
 }
 
 
+TOKENS = (HeaderToken, BearerToken, CookieToken)
+
+
 def carries_the_secret(text: str) -> bool:
     return any(shape in text for shape in SHAPES)
 
@@ -81,23 +78,30 @@ def carries_the_secret(text: str) -> bool:
 # Redirects
 
 
-@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 X", "308 X"])
-@pytest.mark.parametrize("kind", CREDENTIALS)
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        *[(kind, "302 Found") for kind in CREDENTIALS],
+        *[("header", status) for status in ("301 Moved", "303 See Other", "307 X", "308 X")],
+    ],
+)
 def test_a_redirect_takes_nothing_to_another_host(kind: str, status: str) -> None:
-    with FaultyServer(host="127.0.0.2") as thief:
-        with (
-            FaultyServer(redirect(thief.url, status)) as server,
-            RemoteService(server.url, authentication_method=CREDENTIALS[kind]) as client,
+    with (
+        FaultyServer(host="127.0.0.2") as thief,
+        FaultyServer(redirect(thief.url, status)) as server,
+        RemoteService(server.url, authentication_method=CREDENTIALS[kind]) as client,
+    ):
+        for call in (
+            client.methods.ping,
+            client.idempotent.ping,
+            client.notifications.ping,
+            lambda: client.call_batch(MethodCall("ping"), Notification("ping")),
         ):
-            for call in (client.methods.ping, client.idempotent.ping, client.notifications.ping):
-                with pytest.raises(BadResponse, match="redirect") as caught:
-                    call()
-                assert caught.value.status == int(status[:3])
-            with pytest.raises(BadResponse, match="redirect"):
-                client.call_batch(MethodCall("ping"), Notification("ping"))
+            error = fault_of(call, BadResponse)
+            assert "redirect" in str(error)
+            assert error.status == int(status[:3])
 
-            sent = server.requests[0].head.decode("latin-1")
-        assert carries_the_secret(sent)
+        assert carries_the_secret(server.requests[0].head.decode("latin-1"))
         assert server.received["ping"] == 5
         assert thief.connections == 0
 
@@ -152,18 +156,25 @@ def test_the_environment_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.Mo
 BREAKS = ["a\r\nX-Evil: 1", "a\nX-Evil: 1", "a\rX-Evil: 1", "a\0b", "a\r\n\r\nPOST /evil"]
 
 
-@pytest.mark.parametrize("token", [*BREAKS, "\u20ac", "a\x7f"])
-@pytest.mark.parametrize("make", [HeaderToken, BearerToken, CookieToken], ids=str)
-def test_a_token_cannot_end_its_header(make: Callable[[str], AuthBase], token: str) -> None:
-    with pytest.raises(ValueError, match="characters") as caught:
-        make(SECRET + token)
+@pytest.mark.parametrize(
+    "made",
+    [
+        *[(cls, SECRET + end) for cls in TOKENS for end in [*BREAKS, "\u20ac", "a\x7f"]],
+        *[(cls, "") for cls in (HeaderToken, BearerToken)],
+        (HeaderToken, f" {SECRET}"),
+        (HeaderToken, SECRET, "X-Token", "{}\r\n"),
+        *[(HeaderToken, SECRET, name) for name in ("X-A\r\nX-Evil", "X A", "X-A:", "", "X-\u20ac")],
+        (CookieToken, f"{SECRET};b"),
+        (CookieToken, f"{SECRET} b"),
+        (CookieToken, SECRET, "a=b"),
+        (BasicAuth, "a:b", SECRET),
+    ],
+)
+def test_a_token_that_http_cannot_carry(made: tuple[Any, ...]) -> None:
+    kind, *arguments = made
+    with pytest.raises(ValueError, match=r"header|cookie|colon") as caught:
+        kind(*arguments)
     assert SECRET not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["X-A\r\nX-Evil", "X A", "X-A:", "", "X-\u20ac"])
-def test_a_header_name_that_is_none(name: str) -> None:
-    with pytest.raises(ValueError, match="name"):
-        HeaderToken("token", name)
 
 
 @pytest.mark.parametrize("value", [*BREAKS, "\u20ac"])
@@ -184,15 +195,9 @@ def test_another_authentication_cannot_end_its_header_either(value: str) -> None
         assert server.requests == []
 
 
-@pytest.mark.parametrize("where", ["http://127.0.0.1:{}/a\r\nX-Evil: 1", "http://127.0.0.1:{}/a b"])
-def test_a_url_cannot_end_the_request_line(where: str) -> None:
-    with pytest.raises(ValueError, match="endpoint"):
-        RemoteService(where.format(1))
-
-
 def test_a_method_name_stays_in_the_body() -> None:
     name = "x\r\nX-Evil: 1\r\n\r\n"
-    with FaultyServer() as server, patient(server.url) as client:
+    with FaultyServer() as server, client_of(server) as client:
         client.methods[name]()
         assert server.requests[0].methods == [name]
         assert "X-Evil" not in server.requests[0].headers
@@ -201,33 +206,27 @@ def test_a_method_name_stays_in_the_body() -> None:
 # Secrets
 
 
-@pytest.mark.parametrize("kind", CREDENTIALS)
+FAULTS: dict[str, Behaviour] = {
+    **LOST,
+    "busy": body("", "503 Busy"),
+    **{name: BAD[name][1] for name in ("no HTTP", "half a head", "another id", "HTML", "HTML 502")},
+    "half a body, then silence": LATE["half a body, then silence"],
+}
+
+
 @pytest.mark.parametrize(
-    "behaviour",
-    [
-        *LOST.values(),
-        LATE["half a body, then silence"],
-        BAD["no HTTP"][1],
-        BAD["half a head"][1],
-        BAD["another id"][1],
-        html(),
-        html("502 Bad Gateway"),
-        body("", "503 Busy"),
-    ],
+    ("kind", "fault"),
+    [(kind, "busy") for kind in CREDENTIALS] + [("header", fault) for fault in FAULTS],
 )
 def test_a_secret_is_in_no_message_and_no_log(
-    kind: str, behaviour: Behaviour, caplog: pytest.LogCaptureFixture
+    kind: str, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with (
-        FaultyServer(behaviour) as server,
-        RemoteService(
-            server.url, timeout=(LIMIT, SHORT), authentication_method=CREDENTIALS[kind]
-        ) as client,
+        FaultyServer(FAULTS[fault]) as server,
+        hurried(server, fault, authentication_method=CREDENTIALS[kind]) as client,
     ):
-        with pytest.raises((TransportError, ServerOverloaded)) as caught:
-            client.methods.ping(SECRET)
-        error = caught.value
+        error = fault_of(lambda: client.methods.ping(SECRET), GemstoneError)
         shown = [
             *(repr(one) for one in (client, client.methods, client.methods.ping, error)),
             str(error),
@@ -253,19 +252,25 @@ def test_credentials_in_a_url_are_sent_and_not_shown(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with FaultyServer(answer(), close) as server:
-        bare = server.url
-        with RemoteService(bare.replace("://", f"://{written}@")) as client:
+        url = server.url.replace("://", f"://{written}@")
+        with RemoteService(url) as client:
             assert client.methods.ping() == "pong"
-            error = fault_of(client)
-            shown = [client.url, repr(client), repr(client.methods.ping), str(error), repr(error)]
+            lost = fault_of(client.methods.ping)
+    with RemoteService(url) as client:
+        unreachable = fault_of(client.methods.ping)
+        shown = [client.url, repr(client), repr(client.methods.ping)]
+        shown += [str(lost), repr(lost), str(unreachable), repr(unreachable), caplog.text]
+    traces = ["".join(traceback.format_exception(error)) for error in (lost, unreachable)]
 
-        sent = server.requests[0]
-        token = base64.b64encode(CREDENTIAL_URLS[written].encode()).decode()
-        assert sent.headers.get("Authorization") == f"Basic {token}"
-        assert sent.headers.get("Host") == f"127.0.0.1:{server.port}"
-        assert sent.line == "POST /api HTTP/1.1"
-    assert client.url == bare
-    assert not [text for text in [*shown, caplog.text] if SECRET in text or "ada" in text]
+    sent = server.requests[0]
+    token = base64.b64encode(CREDENTIAL_URLS[written].encode()).decode()
+    assert sent.headers.get("Authorization") == f"Basic {token}"
+    assert sent.headers.get("Host") == f"127.0.0.1:{server.port}"
+    assert sent.line == "POST /api HTTP/1.1"
+    assert client.url == server.url
+    assert isinstance(client.authentication_method, BasicAuth)
+    assert not [text for text in [*shown, *traces] if SECRET in text]
+    assert not [text for text in shown if "ada" in text]
 
 
 @pytest.mark.parametrize(
@@ -296,27 +301,12 @@ def test_credentials_in_the_url_and_an_authentication_method() -> None:
     assert SECRET not in str(caught.value)
 
 
-def test_a_password_in_an_unreachable_url_is_not_shown() -> None:
-    url = f"http://ada:{SECRET}@127.0.0.1:{free_port()}/api"
-    with RemoteService(url) as client:
-        error = fault_of(client)
-        assert SECRET not in "".join(traceback.format_exception(error))
-        assert "ada" not in str(error)
-
-
 @pytest.mark.parametrize("kind", ["header", "cookie", "bearer", "basic"])
 def test_credentials_do_not_show_what_they_hold(kind: str) -> None:
     credentials = CREDENTIALS[kind]
-    assert not carries_the_secret(repr(credentials))
-    assert not carries_the_secret(f"{credentials}")
+    assert "***" in repr(credentials)
+    assert not carries_the_secret(f"{credentials!r} {credentials}")
     assert repr(copy.copy(credentials)) == repr(credentials)
-
-
-def test_an_exception_can_travel_between_processes() -> None:
-    with FaultyServer(html()) as server, patient(server.url) as client:
-        error = fault_of(client)
-    again = pickle.loads(pickle.dumps(error))
-    assert (type(again), str(again)) == (type(error), str(error))
 
 
 # Waits
@@ -326,40 +316,35 @@ def test_an_exception_can_travel_between_processes() -> None:
 def test_a_wait_has_an_end(seconds: Any) -> None:
     url = "http://127.0.0.1:1/api"
     for name in ("timeout", "total_timeout"):
-        with pytest.raises((ValueError, TypeError), match=name):
-            RemoteService(url, **{name: seconds})
-        with pytest.raises((ValueError, TypeError), match=name):
-            RemoteService(url).with_options(**{name: seconds})
-    for both_ in ((seconds, 1), (1, seconds)):
-        with pytest.raises((ValueError, TypeError), match="timeout"):
-            RemoteService(url, timeout=both_)
+        for make in (
+            RemoteService,
+            lambda url, **options: RemoteService(url).with_options(**options),
+        ):
+            with pytest.raises(ValueError, match=f"{name} is a number above 0"):
+                make(url, **{name: seconds})
+    for pair in ((seconds, 1), (1, seconds)):
+        with pytest.raises(ValueError, match="timeout"):
+            RemoteService(url, timeout=pair)
 
 
 @pytest.mark.parametrize("seconds", [(), (1,), (1, 2, 3)])
 def test_time_outs_are_two(seconds: Any) -> None:
-    with pytest.raises((ValueError, TypeError), match="timeout"):
+    with pytest.raises(ValueError, match="timeout"):
         RemoteService("http://127.0.0.1:1/api", timeout=seconds)
 
 
 def test_a_wait_that_is_longer_than_a_timer_can_be_is_bounded_by_the_total() -> None:
-    with FaultyServer(hang) as server:
-        client = RemoteService(server.url, timeout=1e300, total_timeout=SHORT)
-        fault_of(client)
-        client.close()
+    with FaultyServer(hang) as server, client_of(server) as client:
+        fault_of(client.with_options(timeout=1e300, total_timeout=0.1).methods.ping)
 
 
-def test_time_is_bounded_without_asking_for_it() -> None:
+def test_time_is_bounded_and_nothing_of_the_machine_told_without_asking_for_it() -> None:
     with FaultyServer() as server, RemoteService(server.url) as client:
         client.methods.ping()
-        assert int(server.requests[0].headers.get("X-Gemstone-Deadline")) == 10_000 + LAG
-
-
-def test_the_client_says_nothing_of_the_machine() -> None:
-    with FaultyServer() as server, RemoteService(server.url) as client:
-        client.methods.ping()
-        head = server.requests[0].head.decode()
-    assert re.search(r"^User-Agent: gemstone_sync\r$", head, re.MULTILINE)
-    assert "python" not in head.lower()
+        sent = server.requests[0]
+    assert int(sent.headers.get("X-Gemstone-Deadline")) == 10_000 + LAG
+    assert re.search(r"^User-Agent: gemstone_sync\r$", sent.head.decode(), re.MULTILINE)
+    assert "python" not in sent.head.decode().lower()
 
 
 def test_an_answer_after_the_answer_is_nobody_elses() -> None:
@@ -369,7 +354,7 @@ def test_an_answer_after_the_answer_is_nobody_elses() -> None:
     good = b'{"jsonrpc":"2.0","result":"good","id":1}'
     first = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(good), good)
     with FaultyServer(raw(first + extra), answer("right")) as server:
-        with patient(server.url) as client:
+        with client_of(server) as client:
             assert client.call_method(MethodCall("ping", id=1)).value() == "good"
             assert client.call_method(MethodCall("ping", id=2)).value() == "right"
         assert server.connections == 2

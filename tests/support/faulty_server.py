@@ -15,6 +15,7 @@ import collections
 import contextlib
 import json
 import re
+import select
 import socket
 import ssl
 import struct
@@ -27,7 +28,7 @@ from gevent.event import Event
 
 from .http import Headers
 from .programs import REPOSITORY
-from .waiting import LIMIT
+from .waiting import LIMIT, wait_until
 
 #: A key and a certificate for localhost and 127.0.0.1 that is its own authority.
 CERTIFICATE = str(REPOSITORY / "tests" / "data" / "localhost.pem")
@@ -375,15 +376,10 @@ def _tls_context() -> ssl.SSLContext:
 def full_backlog() -> Iterator[str]:
     """The URL of a listener that accepts nothing and has no room for another connection."""
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1))
-        address = listener.getsockname()
-        for _ in range(20):
-            waiting = stack.enter_context(socket.socket())
-            waiting.settimeout(0.3)
-            try:
-                waiting.connect(address)
-            except TimeoutError:
-                break
-        else:
-            raise AssertionError("the backlog does not fill up")
-        yield f"http://127.0.0.1:{address[1]}/api"
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        waiting = [stack.enter_context(socket.socket()) for _ in range(5)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        wait_until(lambda: select.select([], waiting, [], 0)[1], "the one that finds room")
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/api"
