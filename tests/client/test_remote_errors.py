@@ -3,7 +3,6 @@
 import copy
 import logging
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,22 +28,12 @@ from gemstone_sync import (
     TooManyHops,
 )
 from gemstone_sync.testing import running_service
-from tests.support.waiting import LIMIT, wait_until
+from tests.support.waiting import wait_until
 
+from .faults import client_of
 from .shop import OutOfStock, ShopService
 
-
-@pytest.fixture
-def service() -> Iterator[ShopService]:
-    with running_service(ShopService) as running:
-        yield running  # type: ignore[misc]
-        running.go_on.set()
-
-
-@pytest.fixture
-def client(service: ShopService) -> Iterator[RemoteService]:
-    with RemoteService(service.url, timeout=LIMIT, total_timeout=LIMIT) as remote:
-        yield remote
+SERVICE = ShopService
 
 
 # Errors by code
@@ -91,25 +80,20 @@ def test_the_time_of_the_method_is_over(client: RemoteService) -> None:
 
 
 def test_a_service_that_is_full() -> None:
-    full = ShopService()
-    full.max_parallel_blocking_tasks = 1
-    full.max_waiting_calls = 0
-    with (
-        running_service(full) as running,
-        RemoteService(running.url, timeout=LIMIT, total_timeout=LIMIT) as client,
-    ):
+    limits = {"max_parallel_blocking_tasks": 1, "max_waiting_calls": 0}
+    with running_service(ShopService, **limits) as full, client_of(full) as client:
         first = client.methods.hold.async_()
         wait_until(lambda: full.calls == ["hold"], "the first call")
 
-        with pytest.raises(ServerOverloaded) as caught:
-            client.methods.echo(1)
-        assert isinstance(caught.value, RemoteError)
-        assert caught.value.code == -32000
-        assert caught.value.retry_after >= 1
-        told = client.call_method("echo", [1])
-        assert isinstance(told.error, ServerOverloaded)
-        with pytest.raises(ServerOverloaded):
-            client.notifications.echo(1)
+        for call in (client.methods.echo, client.notifications.echo):
+            with pytest.raises(ServerOverloaded) as caught:
+                call(1)
+            assert isinstance(caught.value, RemoteError)
+            assert caught.value.code == -32000
+            assert caught.value.retry_after >= 1
+        batch = client.call_batch(MethodCall("echo", [1]), MethodCall("echo", [2]))
+        for told in (client.call_method("echo", [1]), *batch):
+            assert isinstance(told.error, ServerOverloaded)
 
         full.go_on.set()
         assert first.result(wait=True) == "held"
@@ -131,25 +115,21 @@ def test_an_error_of_the_users_own_class(client: RemoteService) -> None:
         assert error.data == {"article": "card"}
         assert error.method == "buy"
 
-    with RemoteService(client.url, errors=[OutOfStock]) as other:
-        assert isinstance(other.call_method("buy", ["card"]).error, OutOfStock)
-    assert isinstance(
-        knowing.call_batch(MethodCall("buy", ["card"])).responses[0].error, OutOfStock
-    )
+    [told] = knowing.call_batch(MethodCall("buy", ["card"]))
+    with client_of(client, errors=[OutOfStock]) as other:
+        for result in (told, other.call_method("buy", ["card"])):
+            assert isinstance(result.error, OutOfStock)
 
 
 @pytest.mark.parametrize("code", [7, -32099, -32000, 0, -(2**40)])
-@pytest.mark.parametrize("data", [UNSET, None, 0, {"a": [1]}])
+@pytest.mark.parametrize("data", [UNSET, None, 0, {"a": [1]}], ids=repr)
 def test_any_other_code_is_a_remote_error(client: RemoteService, code: int, data: Any) -> None:
-    params = [code] if data is UNSET else [code, data]
-    with pytest.raises(RemoteError) as caught:
-        client.call_method("fail", params).value()
+    error = client.call_method("fail", [code] if data is UNSET else [code, data]).error
 
-    error = caught.value
     assert type(error) is RemoteError
     assert (error.code, error.message, error.data) == (code, "as asked", data)
-    assert error["code"] == code  # as with gemstone 0.10.1, whose errors were dicts
-    assert error["message"] == "as asked"
+    # As with gemstone 0.10.1, whose errors were dicts.
+    assert (error["code"], error["message"]) == (code, "as asked")
     if data is UNSET:
         with pytest.raises(KeyError):
             error["data"]
@@ -210,17 +190,13 @@ def every_error(client: RemoteService) -> list[Exception]:
     ]
 
 
-def test_errors_can_be_pickled_and_copied(client: RemoteService) -> None:
-    for error in every_error(client):
-        for made in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
-            assert type(made) is type(error)
-            assert vars(made) == vars(error)
-            assert (str(made), repr(made)) == (str(error), repr(error))
-
-
-def test_errors_are_readable(client: RemoteService) -> None:
+def test_errors_are_readable_and_can_be_pickled_and_copied(client: RemoteService) -> None:
     for error in every_error(client):
         assert client.url in str(error)
         assert "\n" not in str(error)
         assert type(error).__name__ in repr(error)
         assert "object at 0x" not in repr(error)
+        for made in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+            assert type(made) is type(error)
+            assert vars(made) == vars(error)
+            assert (str(made), repr(made)) == (str(error), repr(error))
