@@ -8,7 +8,7 @@ import concurrent.futures
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -28,7 +28,6 @@ from gemstone_sync import (
     first_completed,
     make_callbacks,
 )
-from gemstone_sync.testing import running_service
 from tests.support.waiting import LIMIT, wait_until
 
 #: Seconds that something is waited for while the CPU's time is measured.
@@ -66,35 +65,30 @@ class Slow(MicroService):
         return "held"
 
 
-@pytest.fixture
-def service() -> Iterator[Slow]:
-    with running_service(Slow) as running:
-        yield running  # type: ignore[misc]
-        running.go_on.set()
+SERVICE = Slow
 
 
 # Waiting costs nothing, and stops nobody
 
 
-@pytest.mark.parametrize("way", ["result", "wait", "as_completed", "first_completed", "callbacks"])
-def test_waiting_uses_no_cpu_and_lets_others_run(service: Slow, way: str) -> None:
-    waits: dict[str, Callable[[AsyncMethodCall], Any]] = {
-        "result": lambda call: call.result(wait=True),
-        "wait": lambda call: call.wait(LIMIT) and call.result(),
-        "as_completed": lambda call: [done.result() for done in as_completed(call)].pop(),
-        "first_completed": lambda call: first_completed(call).result(),
-        "callbacks": lambda call: _result_by_callback(call),
-    }
-    with RemoteService(service.url, timeout=LIMIT, total_timeout=LIMIT) as client:
-        call = client.methods.hold.async_()
-        wait_until(lambda: service.inside == 1, "the call")
-        waiting = gevent.spawn(waits[way], call)
-        # A loop that asks again and again uses all of it; this is twenty ticks and their timers.
-        # Once the garbage collector may have its turn.
-        assert sorted(cpu_share_of_ticks() for _ in range(3))[1] < 1 / 3
-        assert not waiting.ready()
-        service.go_on.set()
-        assert waiting.get(timeout=LIMIT) == "held"
+def test_waiting_uses_no_cpu_and_lets_others_run(service: Slow, client: RemoteService) -> None:
+    called: list[str] = []
+    waits: list[Callable[[AsyncMethodCall], Any]] = [
+        lambda call: call.result(wait=True),
+        lambda call: call.wait(LIMIT) and call.result(),
+        lambda call: next(as_completed(call)).result(),
+        lambda call: first_completed(call).result(),
+        lambda call: make_callbacks([call], called.append, pytest.fail) or called[0],
+    ]
+    calls = [client.methods.hold.async_() for _ in waits]
+    wait_until(lambda: service.inside == 5, "the calls")
+    waiting = [gevent.spawn(wait, call) for wait, call in zip(waits, calls, strict=True)]
+    # A loop that asks again and again uses all of it; this is twenty ticks and their timers.
+    # Once the garbage collector may have its turn.
+    assert sorted(cpu_share_of_ticks() for _ in range(3))[1] < 1 / 3
+    assert not any(greenlet.ready() for greenlet in waiting)
+    service.go_on.set()
+    assert [greenlet.get(timeout=LIMIT) for greenlet in waiting] == ["held"] * 5
 
 
 def cpu_share_of_ticks() -> float:
@@ -105,12 +99,6 @@ def cpu_share_of_ticks() -> float:
     return (time.process_time() - used) / (time.monotonic() - began)
 
 
-def _result_by_callback(call: AsyncMethodCall) -> Any:
-    results: list[Any] = []
-    make_callbacks([call], results.append, results.append)
-    return results[0]
-
-
 # as_completed and first_completed
 
 
@@ -118,24 +106,16 @@ def test_those_that_finished_before_come_at_once() -> None:
     calls = [finish(handle(), number) for number in range(3)]
     open_call = handle()
 
-    seen = as_completed(open_call, *calls)
+    seen = as_completed(open_call, *calls, calls[0])  # the same one twice
 
-    assert sorted(next(seen).result() for _ in range(3)) == [0, 1, 2]
+    assert sorted(next(seen).result() for _ in range(4)) == [0, 0, 1, 2]
     finish(open_call, 3)
     assert [call.result() for call in seen] == [3]
 
 
-def test_the_same_handle_twice_comes_twice() -> None:
-    call = finish(handle(), 1)
-    assert list(as_completed(call, call)) == [call, call]
-
-
 def test_failed_calls_come_too() -> None:
-    calls = [
-        finish(handle(), MethodNotFound("no")),
-        finish(handle(), OSError("no")),
-        finish(handle(), RemoteError("no")),
-    ]
+    errors = (MethodNotFound("no"), OSError("no"), RemoteError("no"))
+    calls = [finish(handle(), error) for error in errors]
     assert set(as_completed(*calls)) == set(calls)
 
 
@@ -143,10 +123,8 @@ def test_nothing_to_wait_for() -> None:
     assert list(as_completed()) == []
     with pytest.raises(ValueError, match="no call"):
         first_completed()
-    called: list[Any] = []
-    make_callbacks([], called.append, called.append)
-    make_callbacks([], called.append, called.append, run_in_threads=True)
-    assert called == []
+    for in_threads in (False, True):
+        make_callbacks([], pytest.fail, pytest.fail, run_in_threads=in_threads)
 
 
 def test_a_timeout_is_for_all_of_them() -> None:
@@ -183,13 +161,11 @@ def test_an_error_of_the_service_and_a_fault_go_to_on_error() -> None:
 
 
 def test_a_callback_that_fails_here_is_the_callers_affair() -> None:
-    calls = [finish(handle(), 1), handle()]
-
     def fail(value: Any) -> None:
         raise LookupError(value)
 
     with pytest.raises(LookupError):
-        make_callbacks(calls, fail, pytest.fail)
+        make_callbacks([finish(handle(), 1), handle()], fail, pytest.fail)
 
 
 def test_a_callback_that_fails_in_a_thread_is_logged_and_stops_no_other(
@@ -208,21 +184,6 @@ def test_a_callback_that_fails_in_a_thread_is_logged_and_stops_no_other(
     wait_until(lambda: len(seen) == 3 and caplog.text.count("LookupError: odd") == 2, "callbacks")
     assert sorted(seen) == [0, 2, 4]
     assert "a callback of <AsyncMethodCall 'shaky' finished> failed" in caplog.text
-
-
-def test_callbacks_in_threads_do_not_wait_for_each_other() -> None:
-    calls = [finish(handle(), number) for number in range(3)]
-    inside = threading.Barrier(3)
-    seen: list[int] = []
-
-    def meet(value: int) -> None:
-        inside.wait(LIMIT)
-        seen.append(value)
-
-    make_callbacks(calls, meet, pytest.fail, run_in_threads=True)
-
-    wait_until(lambda: len(seen) == 3, "the callbacks")
-    assert sorted(seen) == [0, 1, 2]
 
 
 def test_a_slow_callback_does_not_keep_the_next_outcome() -> None:
@@ -244,9 +205,10 @@ def test_a_slow_callback_does_not_keep_the_next_outcome() -> None:
     wait_until(lambda: seen == ["second", "first"], "the first")
 
 
-def test_callbacks_in_threads_keep_the_context_of_who_asked_for_them() -> None:
+def test_callbacks_in_threads_keep_the_context_of_who_asked_and_end_with_their_threads() -> None:
     mark: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="none")
-    calls = [finish(handle(), number) for number in range(3)]
+    before = set(threading.enumerate())
+    calls = [finish(handle(), number) for number in range(50)]
     seen: list[str] = []
 
     def ask() -> None:
@@ -254,14 +216,6 @@ def test_callbacks_in_threads_keep_the_context_of_who_asked_for_them() -> None:
         make_callbacks(calls, lambda _: seen.append(mark.get()), pytest.fail, True)
 
     contextvars.copy_context().run(ask)
-    wait_until(lambda: len(seen) == 3, "the callbacks")
-    assert seen == ["mine"] * 3
-
-
-def test_threads_of_callbacks_end() -> None:
-    before = set(threading.enumerate())
-    seen: list[int] = []
-    make_callbacks([finish(handle(), 1) for _ in range(50)], seen.append, seen.append, True)
-
     wait_until(lambda: len(seen) == 50, "the callbacks")
+    assert seen == ["mine"] * 50
     wait_until(lambda: not set(threading.enumerate()) - before, "the threads' end")
