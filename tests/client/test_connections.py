@@ -4,7 +4,6 @@ A server may close an idle connection at any moment: that is seen before anythin
 call fails for it and none is sent twice.
 """
 
-import socket
 from typing import Any
 
 import gevent
@@ -12,7 +11,6 @@ import pytest
 from gevent.event import Event
 
 from gemstone_sync import (
-    ConnectionLost,
     MicroService,
     Notification,
     Timeout,
@@ -22,7 +20,6 @@ from gemstone_sync.client import connections
 from gemstone_sync.client.connections import MAX_IDLE
 from gemstone_sync.testing import running_service
 from tests.support.faulty_server import (
-    LINGER,
     Behaviour,
     FaultyServer,
     answer,
@@ -31,11 +28,12 @@ from tests.support.faulty_server import (
     close,
     hang,
     raw,
+    reset,
     when,
 )
 from tests.support.waiting import LIMIT, gather, wait_until
 
-from .faults import SHORT, client_of, fault_of, patient
+from .faults import SHORT, client_of, fault_of
 
 pytestmark = pytest.mark.usefixtures("no_sockets_left")
 
@@ -90,21 +88,11 @@ def test_a_reply_may_be_the_last_on_its_connection(name: str) -> None:
 # The server closes an idle connection
 
 
-def test_a_connection_closed_while_idle_is_replaced_unnoticed(tls: bool) -> None:
-    with FaultyServer(both(answer(), close), tls=tls) as server, client_of(server) as client:
-        for number in range(1, 51):
-            assert client.methods.ping() == "pong"  # not marked idempotent: sent once
-            wait_until(lambda: server.open_connections == 0, "the server to close")
-            assert server.received["ping"] == server.connections == number
-
-
-def test_a_connection_that_was_reset_while_idle_is_replaced_unnoticed() -> None:
-    with FaultyServer() as server, client_of(server) as client:
+@pytest.mark.parametrize(("end", "tls"), [(close, False), (close, True), (reset, False)])
+def test_a_connection_that_ended_idle_is_replaced_unnoticed(end: Behaviour, tls: bool) -> None:
+    with FaultyServer(both(answer(), end), tls=tls) as server, client_of(server) as client:
         for number in range(1, 21):
-            assert client.methods.ping() == "pong"
-            for one in list(server._sockets.values()):
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
-                one.close()
+            assert client.methods.ping() == "pong"  # not marked idempotent: sent once
             wait_until(lambda: server.open_connections == 0, "the server to close")
             assert server.received["ping"] == server.connections == number
 
@@ -141,56 +129,49 @@ def test_a_connection_is_kept_for_less_than_the_server_keeps_it(
         wait_until(lambda: server.open_connections == 1, "the old one to be closed")
 
 
+class Brief(MicroService):
+    name = "brief"
+    keep_alive_timeout = 0.02
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    @exposed_method()
+    def count_up(self) -> int:
+        self.count += 1
+        return self.count
+
+
 def test_calls_that_race_with_the_servers_closing_do_not_fail() -> None:
-    """A service that keeps connections for 0.05 s, called just about as often."""
-
-    class Brief(MicroService):
-        name = "brief"
-        keep_alive_timeout = 0.05
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.count = 0
-
-        @exposed_method()
-        def count_up(self) -> int:
-            self.count += 1
-            return self.count
-
-    with running_service(Brief) as service, patient(service.url) as client:
+    """A service that keeps connections for a moment, called just about as often."""
+    with running_service(Brief) as service, client_of(service) as client:
         for number in range(1, 41):
             assert client.methods.count_up() == number
-            gevent.sleep(0.2 if number % 4 == 0 else 0)  # what is tested is time that passes
+            # What is tested is time that passes.
+            gevent.sleep(4 * Brief.keep_alive_timeout if number % 4 == 0 else 0)
 
 
 # Many at once
 
 
-def test_no_more_connections_are_kept_than_asked_for() -> None:
+@pytest.mark.parametrize("pool_size", [3, 100])
+def test_connections_of_a_burst_do_not_stay(
+    pool_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     everybody = Event()
     with (
         FaultyServer(when(everybody, answer())) as server,
-        client_of(server, pool_size=3) as client,
+        client_of(server, pool_size=pool_size) as client,
     ):
         calls = [gevent.spawn(client.methods.ping) for _ in range(20)]
         wait_until(lambda: server.received["ping"] == 20, "all calls")
         assert server.connections == 20  # a call does not wait for another's connection
         everybody.set()
-        assert {call.get(timeout=LIMIT) for call in calls} == {"pong"}
-
-        wait_until(lambda: server.open_connections == 3, "the others to be closed")
+        gevent.joinall(calls, timeout=LIMIT, raise_error=True)
+        wait_until(lambda: server.open_connections == min(pool_size, 20), "the others' end")
         gather([client.methods.ping] * 3)
         assert server.connections <= 22
-
-
-def test_connections_of_a_burst_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    everybody = Event()
-    with FaultyServer(when(everybody, answer())) as server, client_of(server) as client:
-        calls = [gevent.spawn(client.methods.ping) for _ in range(20)]
-        wait_until(lambda: server.received["ping"] == 20, "all calls")
-        everybody.set()
-        gevent.joinall(calls, timeout=LIMIT, raise_error=True)
-        assert server.open_connections == 20
 
         monkeypatch.setattr(connections, "MAX_IDLE", -1.0)  # as if the time had passed
         for _ in range(25):
@@ -205,10 +186,10 @@ def test_a_hundred_greenlets_share_a_client() -> None:
     with FaultyServer(echo) as server, client_of(server) as client:
 
         def call_often(name: int) -> bool:
-            return all(client.methods.ping(name, n) == [name, n] for n in range(30))
+            return all(client.methods.ping(name, n) == [name, n] for n in range(5))
 
         assert all(gather([lambda name=name: call_often(name) for name in range(100)]))
-        assert server.received["ping"] == 3000
+        assert server.received["ping"] == 500
         assert server.connections <= 100
 
         client.close()
@@ -250,7 +231,7 @@ def test_the_answer_to_an_abandoned_call_is_nobody_elses(how: str, tls: bool) ->
         assert client.methods.ping() == "first"
         if how == "time-out":
             impatient = client.with_options(timeout=SHORT, total_timeout=SHORT)
-            assert isinstance(fault_of(impatient), Timeout)
+            assert isinstance(fault_of(impatient.methods.ping), Timeout)
         else:
             call = gevent.spawn(client.methods.ping)
             wait_until(lambda: server.received["ping"] == 2, "the call")
@@ -268,10 +249,3 @@ def test_a_call_killed_while_it_connects_leaves_nothing_open() -> None:
         wait_until(lambda: server.open_connections == 1, "the connection")
         call.kill()
         wait_until(lambda: server.open_connections == 0, "its end")
-
-
-def test_a_connection_lost_does_not_hurt_the_others() -> None:
-    with FaultyServer(close, answer()) as server, client_of(server) as client:
-        assert type(fault_of(client)) is ConnectionLost
-        assert [client.methods.ping() for _ in range(5)] == ["pong"] * 5
-        assert server.connections <= 3

@@ -39,18 +39,23 @@ import os, sys
 from gemstone_sync import RemoteService
 
 with RemoteService(sys.argv[1], timeout=20, total_timeout=20) as client:
+    assert client.methods.ping.async_().result(wait=True)  # a thread, which close() ends
+    client.close()
     mine = client.methods.ping()
     assert client.methods.ping() == mine
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         its = [client.methods.ping() for _ in range(3)]
+        assert client.methods.ping.async_().result(wait=True)
         os.write(write, str(its).encode())
+        client.close()
         os._exit(0)
-    os.waitpid(child, 0)
+    assert os.waitpid(child, 0)[1] == 0
     its = eval(os.read(read, 100))
     assert len(set(its)) == 1 and its[0] != mine, (its, mine)
     assert [client.methods.ping() for _ in range(3)] == [mine] * 3
+    assert client.methods.ping.async_().result(wait=True)
     print("well")
 """
 
@@ -61,10 +66,8 @@ def test_a_forked_child_has_connections_of_its_own(run_python: Any, patch: str) 
         answer(exchange.request.connection)(exchange)
 
     with FaultyServer(who) as server:
-        source = FORKING.replace("{patch}", patch)
-        ended = gevent.spawn(run_python, source, server.url).get(timeout=2 * LIMIT)
+        ended = run_python(FORKING.replace("{patch}", patch), server.url)
         assert (ended.stdout, ended.stderr) == ("well\n", "")
-        assert server.connections == 2
 
 
 THREADS = """
@@ -75,31 +78,34 @@ from gemstone_sync import RemoteService
 
 assert not gevent.monkey.is_module_patched("socket")
 everybody = threading.Barrier(20)
-with RemoteService(sys.argv[1], timeout=20, total_timeout=25, pool_size=7) as client:
-    def call(name):
-        everybody.wait()
-        threads.add(threading.get_native_id())
-        return all(client.methods.echo(name, n) == [name, n] for n in range(50))
 
-    threads = set()
-    with ThreadPoolExecutor(20) as executor:
-        assert all(executor.map(call, range(20)))
-    print(len(threads))
+def call(client, name):
+    everybody.wait()
+    threads.add(threading.get_native_id())
+    return all(client.methods.echo(name, n) == [name, n] for n in range(20))
+
+threads = set()
+with ThreadPoolExecutor(20) as executor:
+    for url, pool_size in zip(sys.argv[2:], (7, 100)):
+        options = {"verify": sys.argv[1], "timeout": 20, "total_timeout": 25}
+        with RemoteService(url, pool_size=pool_size, **options) as client:
+            assert all(executor.map(call, [client] * 20, range(20)))
+            calls = [client.methods.echo.async_(number) for number in range(5)]
+            assert [each.result(wait=True) for each in calls] == [[n] for n in range(5)]
+print(len(threads))
 """
 
 
-def test_real_threads_share_a_client(run_python: Any, tls: bool) -> None:
+def test_real_threads_share_a_client(run_python: Any) -> None:
     def echo(exchange: Any) -> None:
         answer(exchange.request.json["params"])(exchange)
 
-    source = THREADS if not tls else THREADS.replace("pool_size=7", "verify=sys.argv[2]")
-    with FaultyServer(echo, tls=tls) as server:
-        ended = gevent.spawn(
-            run_python, source, server.url, CERTIFICATE, PYTHONWARNINGS="error"
-        ).get(timeout=2 * LIMIT)
+    with FaultyServer(echo) as plain, FaultyServer(echo, tls=True) as secure:
+        ended = run_python(THREADS, CERTIFICATE, plain.url, secure.url, PYTHONWARNINGS="error")
         assert (ended.stdout, ended.stderr) == ("20\n", "")
-        assert server.received["echo"] == 1000
-        wait_until(lambda: server.open_connections == 0, "the end of all connections")
+        assert plain.received["echo"] == secure.received["echo"] == 405
+        servers = (plain, secure)
+        wait_until(lambda: not any(one.open_connections for one in servers), "all connections' end")
 
 
 def test_native_threads_of_a_patched_program_share_a_client() -> None:

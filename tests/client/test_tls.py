@@ -9,25 +9,22 @@ from typing import Any
 import gevent
 import pytest
 
-from gemstone_sync import ConnectionFailed, ConnectTimeout, RemoteService
+from gemstone_sync import ConnectionFailed, RemoteService
 from tests.support.faulty_server import (
     CERTIFICATE,
     FaultyServer,
     answer,
-    close,
     drip,
     hang,
-    in_turn,
-    keep,
 )
 from tests.support.waiting import LIMIT
 
-from .faults import SHORT, assert_clear, client_of, fault_of
+from .faults import assert_clear, client_of, fault_of
 
 
 def test_certificates_are_verified_without_asking_for_it() -> None:
     with FaultyServer(tls=True) as server, RemoteService(server.url, timeout=LIMIT) as client:
-        error = fault_of(client)
+        error = fault_of(client.methods.ping)
 
         assert type(error) is ConnectionFailed
         assert error.may_have_run is False
@@ -39,10 +36,7 @@ def test_certificates_are_verified_without_asking_for_it() -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "LOCALHOST"])
 def test_an_authority_of_ones_own_is_believed(host: str) -> None:
-    with (
-        FaultyServer(tls=True) as server,
-        client_of(f"https://{host}:{server.port}/api") as client,
-    ):
+    with FaultyServer(tls=True) as server, client_of(f"https://{host}:{server.port}/api") as client:
         assert [client.methods.ping() for _ in range(3)] == ["pong"] * 3
         assert server.connections == 1
 
@@ -72,20 +66,14 @@ def test_a_certificate_for_another_host(kind: str, monkeypatch: pytest.MonkeyPat
             monkeypatch.setattr(socket, "getaddrinfo", resolve)
         host = {"address": "127.0.0.2", "name": "other.example"}[kind]
         with client_of(f"https://{host}:{server.port}/api") as client:
-            error = fault_of(client)
+            error = fault_of(client.methods.ping)
 
         assert type(error) is ConnectionFailed
         assert "mismatch" in str(error)
         assert host in str(error)
         assert server.requests == []
-
-
-def test_no_verification_for_who_asks_for_none() -> None:
-    with (
-        FaultyServer(tls=True, host="127.0.0.2") as server,
-        client_of(server, verify=False) as client,
-    ):
-        assert client.methods.ping() == "pong"
+        with client_of(server, verify=False) as client:  # who asks for no verification
+            assert client.methods.ping() == "pong"
 
 
 @pytest.mark.parametrize("content", [None, "not a certificate"])
@@ -94,7 +82,7 @@ def test_authorities_that_cannot_be_read(content: str | None, tmp_path: Path) ->
     if content is not None:
         path.write_text(content)
     with FaultyServer(tls=True) as server, client_of(server, verify=str(path)) as client:
-        error = fault_of(client)
+        error = fault_of(client.methods.ping)
 
         assert type(error) is ConnectionFailed
         assert "certificates cannot be read" in str(error)
@@ -139,24 +127,12 @@ def test_old_versions_of_tls_are_refused() -> None:
         server.restrict(minimum_version=ssl.TLSVersion.TLSv1)
         server.restrict(maximum_version=ssl.TLSVersion.TLSv1_1)
         server._tls.set_ciphers("ALL:@SECLEVEL=0")  # type: ignore[union-attr]
-        error = fault_of(client)
+        error = fault_of(client.methods.ping)
 
         assert type(error) is ConnectionFailed
         assert "TLS failed" in str(error)
         assert_clear(error, server.url)
         assert server.requests == []
-
-
-@pytest.mark.parametrize("greeting", [close, hang], ids=["closed", "silent"])
-def test_a_handshake_that_is_broken_off(greeting: Any) -> None:
-    with (
-        FaultyServer(tls=True, greeting=in_turn(*[greeting] * 3, keep)) as server,
-        client_of(server, timeout=(SHORT if greeting is hang else LIMIT, LIMIT)) as client,
-    ):
-        error = fault_of(client)
-        assert type(error) is (ConnectTimeout if greeting is hang else ConnectionFailed)
-        assert_clear(error, server.url)
-        assert client.with_options(timeout=LIMIT).methods.ping() == "pong"
 
 
 def test_a_certificate_of_the_clients_own(tmp_path: Path) -> None:
@@ -165,10 +141,10 @@ def test_a_certificate_of_the_clients_own(tmp_path: Path) -> None:
         server.restrict(verify_mode=ssl.CERT_REQUIRED)
         with client_of(server, cert=CERTIFICATE) as client:
             assert client.methods.ping() == "pong"
-        with client_of(server) as client, pytest.raises(ConnectionFailed):
-            client.notifications.ping()
+        with client_of(server) as client:
+            fault_of(client.notifications.ping, ConnectionFailed)
         with client_of(server, cert=str(tmp_path / "missing.pem")) as client:
-            error = fault_of(client)
+            error = fault_of(client.methods.ping)
             assert type(error) is ConnectionFailed
             assert "certificates cannot be read" in str(error)
         assert server.received["ping"] == 1
@@ -196,7 +172,7 @@ with RemoteService(good, timeout=20) as client:
     except ConnectionFailed as error:
         print(type(error).__name__, "does not verify" in str(error))
 for url in (silent, dripping):
-    with RemoteService(url, timeout=0.3, total_timeout=1) as client:
+    with RemoteService(url, timeout=0.1, total_timeout=20) as client:
         try:
             client.methods.ping()
         except ConnectTimeout as error:
@@ -205,7 +181,7 @@ for url in (silent, dripping):
 
 
 def test_in_a_program_that_is_not_patched(run_python: Any) -> None:
-    dripping = drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 999, SHORT / 8)
+    dripping = drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 999, 0.01)
     with (
         FaultyServer(tls=True) as good,
         FaultyServer(tls=True, greeting=hang) as silent,
