@@ -1,47 +1,42 @@
 """RemoteService in programs of every kind: threaded and never patched, patched, patched late.
 
-Each program is a fresh interpreter, and the service it calls another process.
+Each program is a fresh interpreter, and calls a service of this process.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from gevent.event import Event
 
-from tests.support.faulty_server import CERTIFICATE, FaultyServer, answer
-from tests.support.programs import REPOSITORY, Program, program
-
-SERVICE = """
-import threading
-import gevent.event
 import gemstone_sync
+from gemstone_sync import MicroService
+from tests.support.waiting import LIMIT
 
-class Meeting(gemstone_sync.MicroService):
+
+class Meeting(MicroService):
     name = "meeting"
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.groups = {}
-
-    def on_service_start(self):
-        print(self.url, flush=True)
+        self.groups: dict[str, tuple[list[int], Event]] = {}
+        self.go_on = Event()
 
     @gemstone_sync.exposed_method()
-    def double(self, number):
+    def double(self, number: int) -> int:
         return 2 * number
 
     @gemstone_sync.exposed_method()
-    def meet(self, group, size):
-        '''True once `size` calls of the group are here at the same time.'''
-        here, all_here = self.groups.setdefault(group, ([], gevent.event.Event()))
+    def meet(self, group: str, size: int) -> bool:
+        """True once `size` calls of the group are here at the same time."""
+        here, all_here = self.groups.setdefault(group, ([], Event()))
         here.append(1)
         if len(here) == size:
             all_here.set()
-        return all_here.wait(20)
+        return all_here.wait(LIMIT)
 
-if __name__ == "__main__":
-    Meeting().start()
-"""
+
+SERVICE = Meeting
 
 #: Of real threads that end after the process was patched, the threading module tells on stderr.
 ENDING_THREADS = """
@@ -98,7 +93,7 @@ def use(url):
     def run(first):
         try:
             assert client.methods.meet("threads", 20) is True
-            for number in range(first, first + 50):
+            for number in range(first, first + 20):
                 assert client.methods.double(number) == 2 * number
             handles = [client.methods.double.async_(number) for number in range(first, first + 20)]
             for number, handle in zip(range(first, first + 20), handles):
@@ -127,28 +122,14 @@ assert threading.get_native_id() == threading.main_thread().native_id
 """
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    with program(SERVICE, tmp_path_factory.mktemp("service"), "--port", "0") as running:
-        running.wait_until_ready()
-        yield running
-        assert running.terminate() == 0
-        assert "Traceback" not in running.stderr
-
-
 @pytest.fixture
-def run(run_python: Callable[..., Any], service: Program) -> Callable[..., str]:
+def run(run_python: Callable[..., Any], service: Meeting) -> Callable[..., str]:
     """Run a program that gets the service's URL; what it prints when it ended well."""
-    count = iter(range(100))
 
     def run(source: str, **environment: str) -> str:
-        # Each program meets in groups of its own.
-        source = source.replace('"async"', f'"async {id(count)} {next(count)}"')
-        source = source.replace('"threads"', f'"threads {id(count)} {next(count)}"')
-        url = f"http://127.0.0.1:{service.port}/api"
         done = run_python(
             f"import sys, warnings\nwarnings.simplefilter('error')\n{source}",
-            url,
+            service.url,
             **environment,
         )
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
@@ -157,55 +138,17 @@ def run(run_python: Callable[..., Any], service: Program) -> Callable[..., str]:
     return run
 
 
-def test_a_plain_threaded_program(run: Callable[..., str]) -> None:
-    assert run(f"{USE}\nuse(sys.argv[1])\n{NOTHING_IS_PATCHED}\nprint('fine')") == "fine\n"
-
-
-def test_importing_every_client_name_patches_nothing(run: Callable[..., str]) -> None:
-    imports = """
+PLAIN = f"""
+# As a Django program would: its own HTTP calls are its own.
+import requests, urllib3, ssl, concurrent.futures, gc
+before = (ssl.SSLContext, requests.adapters.HTTPAdapter.send, urllib3.connection.HTTPConnection,
+          urllib3.PoolManager.urlopen)
 from gemstone_sync import (
     AsyncMethodCall, BasicAuth, BatchResult, BearerToken, CookieToken, HeaderToken, JsonRpcRequest,
     JsonRpcResponse, MethodCall, Notification, RemoteService, Result, RpcError, Timeout,
     as_completed, first_completed, make_callbacks,
 )
-import gemstone_sync.client
-"""
-    paths = "import gemstone_sync.client.remote_service, gemstone_sync.client.structs"
-    assert run(f"{imports}\n{paths}\n{NOTHING_IS_PATCHED}\nprint('fine')") == "fine\n"
-
-
-@pytest.mark.parametrize(
-    "patching",
-    [
-        "from gevent import monkey; monkey.patch_all()",
-        "from gemstone_sync.concurrency import patch; patch()",
-        "from gemstone_sync import MicroService",
-    ],
-)
-def test_the_same_program_patched(run: Callable[..., str], patching: str) -> None:
-    check = "from gemstone_sync.concurrency import is_patched; assert is_patched()"
-    assert run(f"{patching}\n{USE}\n{check}\nuse(sys.argv[1])\nprint('fine')") == "fine\n"
-
-
-def test_a_program_that_opts_out_of_patching(run: Callable[..., str]) -> None:
-    source = f"""
-{USE}
-from gemstone_sync import MicroService
-use(sys.argv[1])
-{NOTHING_IS_PATCHED}
-print('fine')
-"""
-    assert run(source, GEMSTONE_MONKEY_PATCH="0") == "fine\n"
-
-
-def test_a_program_that_imports_requests_first_and_goes_on_using_it(
-    run: Callable[..., str],
-) -> None:
-    """As a Django program would: its own HTTP calls are its own."""
-    source = f"""
-import requests, urllib3, ssl, concurrent.futures
-before = (ssl.SSLContext, requests.adapters.HTTPAdapter.send, urllib3.connection.HTTPConnection,
-          urllib3.PoolManager.urlopen)
+import gemstone_sync.client.remote_service, gemstone_sync.client.structs
 {USE}
 use(sys.argv[1])
 call = {{"jsonrpc": "2.0", "method": "double", "params": [4], "id": 1}}
@@ -216,9 +159,24 @@ with requests.Session() as session:
 assert before == (ssl.SSLContext, requests.adapters.HTTPAdapter.send,
                   urllib3.connection.HTTPConnection, urllib3.PoolManager.urlopen)
 {NOTHING_IS_PATCHED}
-print("fine")
+print(RemoteService(sys.argv[1]).methods.double(4))  # a client that nobody closes
+gc.collect()
 """
-    assert run(source) == "fine\n"
+
+
+@pytest.mark.parametrize("opted_out", [False, True])
+def test_a_plain_threaded_program(run: Callable[..., str], opted_out: bool) -> None:
+    if opted_out:
+        source = f"from gemstone_sync import MicroService\n{PLAIN}"
+        assert run(source, GEMSTONE_MONKEY_PATCH="0") == "8\n"
+    else:
+        assert run(PLAIN) == "8\n"
+
+
+def test_the_same_program_patched(run: Callable[..., str]) -> None:
+    patching = "from gevent import monkey; monkey.patch_all()"
+    check = "from gemstone_sync.concurrency import is_patched; assert is_patched()"
+    assert run(f"{patching}\n{USE}\n{check}\nuse(sys.argv[1])\nprint('fine')") == "fine\n"
 
 
 def test_a_client_that_was_made_and_used_before_the_process_was_patched(
@@ -229,7 +187,7 @@ def test_a_client_that_was_made_and_used_before_the_process_was_patched(
 client = RemoteService(sys.argv[1], timeout=20, total_timeout=40)
 assert client.methods.double(1) == 2
 assert client.methods.double.async_(2).result(wait=True) == 4
-# patched now
+{ENDING_THREADS}
 from gemstone_sync import MicroService
 from gemstone_sync.concurrency import is_patched
 assert is_patched()
@@ -244,11 +202,11 @@ client.close()
 use(sys.argv[1])
 print("fine")
 """
-    assert run(source.replace("# patched now", ENDING_THREADS)) == "fine\n"
+    assert run(source) == "fine\n"
 
 
 def test_a_process_that_is_patched_while_threads_of_the_client_are_idle(
-    run_python: Callable[..., Any], service: Program
+    run_python: Callable[..., Any], service: Meeting
 ) -> None:
     source = """
 import sys
@@ -262,49 +220,9 @@ assert client.methods.double.async_(3).result(wait=True) == 6
 client.close()
 print("fine")
 """
-    done = run_python(source, f"http://127.0.0.1:{service.port}/api")
+    done = run_python(source, service.url)
     # What the threading module writes to stderr when such a thread ends is gevent's affair.
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
-
-
-def test_a_client_before_and_after_a_fork(run: Callable[..., str]) -> None:
-    source = f"""
-import os
-{USE}
-client = RemoteService(sys.argv[1], timeout=20, total_timeout=40)
-assert client.methods.double(1) == 2  # a connection is kept
-assert client.methods.double.async_(1).result(wait=True) == 2  # and a thread
-client.close()
-assert client.methods.double(1) == 2
-child = os.fork()
-for number in range(50):
-    assert client.methods.double(number) == 2 * number
-assert client.methods.double.async_(3).result(wait=True) == 6
-if child == 0:
-    client.close()
-    os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-client.close()
-print("fine")
-"""
-    assert run(source) == "fine\n"
-
-
-def test_https_in_a_plain_program(run_python: Callable[..., Any]) -> None:
-    with FaultyServer(answer("pong"), tls=True) as server:
-        done = run_python(
-            f"""
-import sys
-from gemstone_sync import RemoteService
-with RemoteService(sys.argv[1], verify=sys.argv[2], timeout=20, total_timeout=20) as client:
-    calls = [client.methods.ping.async_() for _ in range(5)]
-    print([call.result(wait=True) for call in calls])
-{NOTHING_IS_PATCHED}
-""",
-            server.url.replace("127.0.0.1", "localhost"),
-            CERTIFICATE,
-        )
-    assert (done.stdout, done.stderr) == (f"{['pong'] * 5}\n", "")
 
 
 def test_a_program_that_ends_while_calls_are_running(run: Callable[..., str]) -> None:
@@ -318,19 +236,3 @@ import atexit
 atexit.register(lambda: print(sum(call.result() for call in calls)))
 """
     assert run(source) == f"fine\n{sum(range(0, 40, 2))}\n"
-
-
-def test_a_program_that_never_closes_its_client(run: Callable[..., str]) -> None:
-    source = """
-from gemstone_sync import RemoteService
-print(RemoteService(sys.argv[1]).methods.double(4))
-import gc
-gc.collect()
-"""
-    assert run(source) == "8\n"
-
-
-def test_these_programs_use_this_package() -> None:
-    import gemstone_sync
-
-    assert gemstone_sync.__file__.startswith(str(REPOSITORY))
