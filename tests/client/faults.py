@@ -1,8 +1,4 @@
-"""What a server can do wrong once it has a request, and how a test looks at what comes of it.
-
-Each row of the tables is a name and what the server does about one request; the dictionary tells
-what the client must make of it.
-"""
+"""What a server can do wrong once it has a request, and how a test looks at what comes of it."""
 
 import re
 import time
@@ -39,6 +35,8 @@ ENDED = 12.0
 
 JSON_TYPE = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 RESULT = '{"jsonrpc":"2.0","result":"pong","id":ID}'
+CHUNKED = "Transfer-Encoding: chunked"
+HALF_A_CHUNK = chunk(b'{"jsonrpc":').decode()
 HALF = JSON_TYPE + 'Content-Length: 400\r\n\r\n{"jsonrpc":"2.0","result":"po'
 
 
@@ -59,101 +57,85 @@ LATE: dict[str, Behaviour] = {
     "half a status line, then silence": raw("HTTP/1.1 2", hang),
     "a head, then silence": raw(whole("", "Content-Length: 40"), hang),
     "half a body, then silence": raw(HALF, hang),
-    "half a chunked body, then silence": raw(
-        whole("", "Transfer-Encoding: chunked") + chunk(b'{"jsonrpc":').decode(), hang
-    ),
+    "half a chunked body, then silence": raw(whole(HALF_A_CHUNK, CHUNKED), hang),
     "interim replies, then silence": raw("HTTP/1.1 100 Continue\r\n\r\n" * 3, hang),
     "a head of one byte at a time": drip(JSON_TYPE * 9, every=SHORT / 8),
     "a body of one byte at a time": drip(whole(" " * 400, "Content-Length: 400"), every=SHORT / 8),
-    "a chunk of one byte at a time": drip(
-        whole("1\r\n \r\n" * 99, "Transfer-Encoding: chunked"), every=SHORT / 8
-    ),
+    "a chunk of one byte at a time": drip(whole("1\r\n \r\n" * 99, CHUNKED), every=SHORT / 8),
     "interim replies one after another": drip("HTTP/1.1 102 Wait\r\n\r\n" * 99, every=SHORT / 8),
 }
 
-#: Something answered, but not so: the status that the exception must have, if any, and what the
-#: server does.
-BAD: dict[str, tuple[int | None, Behaviour]] = {
-    # not HTTP
-    "no HTTP": (None, raw("\x00\x01 SSH-2.0-OpenSSH_9.2\r\n\r\n", close)),
-    "no HTTP, the connection stays open": (None, raw("\x00\x01 SSH-2.0\r\n\r\n", hang)),
-    "one byte": (None, raw("H", close)),
-    "half a head": (None, raw("HTTP/1.1 200 OK\r\nContent-Ty", close)),
-    "a header without a colon": (None, raw(whole(RESULT, "nonsense", "Content-Length: 41"), close)),
-    "an endless head": (
-        None,
-        endless(b"HTTP/1.1 200 OK\r\n", b"X-Padding: " + b"x" * 99 + b"\r\n"),
-    ),
-    "an endless header": (None, endless(b"HTTP/1.1 200 OK\r\nX-Padding: ", b"x" * 9999)),
-    "endless interim replies": (None, endless(b"", b"HTTP/1.1 102 Wait\r\n\r\n" * 99)),
-    "another protocol": (
-        101,
-        raw("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", hang),
-    ),
-    # framing
-    "half a body": (200, raw(HALF, close)),
-    "half a body, then a reset": (200, raw(HALF, reset)),
-    "a head only": (200, raw(whole("", "Content-Length: 40"), close)),
-    "half a chunked body": (
-        200,
-        raw(whole("", "Transfer-Encoding: chunked") + chunk(b'{"jsonrpc":').decode(), close),
-    ),
-    "a chunk of an odd size": (
-        200,
-        raw(whole(f"xyz\r\n{RESULT}\r\n0\r\n\r\n", "Transfer-Encoding: chunked"), close),
-    ),
-    "two lengths": (None, raw(whole(RESULT, "Content-Length: 41", "Content-Length: 9"), close)),
-    "a length that is none": (None, raw(whole(RESULT, "Content-Length: many"), close)),
-    "a length below zero": (None, raw(whole(RESULT, "Content-Length: -1"), close)),
-    "a length and chunks": (
-        None,
-        raw(
-            whole(
-                chunked(b"{}").decode() + RESULT, "Content-Length: 9", "Transfer-Encoding: chunked"
-            ),
-            close,
+#: Something answered, but not so; what the server does, by the status that the exception has.
+_BAD: dict[int | None, dict[str, Behaviour]] = {
+    None: {
+        "no HTTP": raw("\x00\x01 SSH-2.0-OpenSSH_9.2\r\n\r\n", close),
+        "no HTTP, the connection stays open": raw("\x00\x01 SSH-2.0\r\n\r\n", hang),
+        "one byte": raw("H", close),
+        "half a head": raw("HTTP/1.1 200 OK\r\nContent-Ty", close),
+        "a header without a colon": raw(whole(RESULT, "nonsense", "Content-Length: 41"), close),
+        "an endless head": endless(b"HTTP/1.1 200 OK\r\n", b"X-Padding: " + b"x" * 99 + b"\r\n"),
+        "an endless header": endless(b"HTTP/1.1 200 OK\r\nX-Padding: ", b"x" * 9999),
+        "endless interim replies": endless(b"", b"HTTP/1.1 102 Wait\r\n\r\n" * 99),
+        "two lengths": raw(whole(RESULT, "Content-Length: 41", "Content-Length: 9"), close),
+        "a length that is none": raw(whole(RESULT, "Content-Length: many"), close),
+        "a length below zero": raw(whole(RESULT, "Content-Length: -1"), close),
+        "a length and chunks": raw(
+            whole(chunked(b"{}").decode() + RESULT, "Content-Length: 9", CHUNKED), close
         ),
-    ),
-    "no gzip": (200, body(RESULT, Content_Encoding="gzip")),
-    "an unknown coding": (200, body(RESULT, Content_Encoding="zstd")),
-    # not from the service
-    "HTML": (200, html()),
-    "HTML 404": (404, html("404 Not Found")),
-    "HTML 500": (500, html("500 Internal Server Error")),
-    "HTML 502": (502, html("502 Bad Gateway")),
-    "HTML 504": (504, html("504 Gateway Timeout", Connection="close")),
-    "a redirect 301": (301, redirect("/other", "301 Moved Permanently")),
-    "a redirect 302": (302, redirect("/other", "302 Found")),
-    "a redirect 307": (307, redirect("/other")),
-    "a redirect without a place": (308, body("", "308 Permanent Redirect")),
-    "no content": (204, raw("HTTP/1.1 204 No Content\r\n\r\n")),
-    "an empty body": (200, body("")),
-    # not JSON
-    "no JSON": (200, body("pong")),
-    "half a JSON text": (200, body('{"jsonrpc":"2.0","result":"pong","id":')),
-    "NaN": (200, body('{"jsonrpc":"2.0","result":NaN,"id":ID}')),
-    "not UTF-8": (200, body(b'{"jsonrpc":"2.0","result":"\xff","id":ID}')),
-    "nested without end": (200, body("[" * 100_000)),
-    # not a response
-    "a string": (200, body('"pong"')),
-    "null": (200, body("null")),
-    "a list for one call": (200, body(f"[{RESULT}]")),
-    "another id": (200, body('{"jsonrpc":"2.0","result":"pong","id":987654321}')),
-    "no id": (200, body('{"jsonrpc":"2.0","result":"pong"}')),
-    "id null": (200, body('{"jsonrpc":"2.0","result":"pong","id":null}')),
-    "the id in a list": (200, body('{"jsonrpc":"2.0","result":"pong","id":[ID]}')),
-    "both result and error": (
-        200,
-        body('{"jsonrpc":"2.0","result":1,"error":{"code":1,"message":"no"},"id":ID}'),
-    ),
-    "neither result nor error": (200, body('{"jsonrpc":"2.0","id":ID}')),
-    "error null alone": (200, body('{"jsonrpc":"2.0","error":null,"id":ID}')),
-    "an error that is a string": (200, body('{"jsonrpc":"2.0","error":"no","id":ID}')),
-    "an error without a code": (200, body('{"jsonrpc":"2.0","error":{"message":"no"},"id":ID}')),
-    "a code that is a string": (
-        200,
-        body('{"jsonrpc":"2.0","error":{"code":"1","message":"no"},"id":ID}'),
-    ),
+    },
+    101: {
+        "another protocol": raw(
+            "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", hang
+        )
+    },
+    200: {
+        "half a body": raw(HALF, close),
+        "half a body, then a reset": raw(HALF, reset),
+        "a head only": raw(whole("", "Content-Length: 40"), close),
+        "half a chunked body": raw(whole(HALF_A_CHUNK, CHUNKED), close),
+        "a chunk of an odd size": raw(whole(f"xyz\r\n{RESULT}\r\n0\r\n\r\n", CHUNKED), close),
+        "no gzip": body(RESULT, Content_Encoding="gzip"),
+        "an unknown coding": body(RESULT, Content_Encoding="zstd"),
+        "HTML": html(),
+        "not UTF-8": body(b'{"jsonrpc":"2.0","result":"\xff","id":ID}'),
+    },
+    204: {"no content": raw("HTTP/1.1 204 No Content\r\n\r\n")},
+    301: {"a redirect 301": redirect("/other", "301 Moved Permanently")},
+    302: {"a redirect 302": redirect("/other", "302 Found")},
+    307: {"a redirect 307": redirect("/other")},
+    308: {"a redirect without a place": body("", "308 Permanent Redirect")},
+    404: {"HTML 404": html("404 Not Found")},
+    500: {"HTML 500": html("500 Internal Server Error")},
+    502: {"HTML 502": html("502 Bad Gateway")},
+    504: {"HTML 504": html("504 Gateway Timeout", Connection="close")},
+}
+_BODIES = {
+    "an empty body": "",
+    "no JSON": "pong",
+    "half a JSON text": '{"jsonrpc":"2.0","result":"pong","id":',
+    "NaN": '{"jsonrpc":"2.0","result":NaN,"id":ID}',
+    "nested without end": "[" * 100_000,
+    "a string": '"pong"',
+    "null": "null",
+    "a list for one call": f"[{RESULT}]",
+    "another id": '{"jsonrpc":"2.0","result":"pong","id":987654321}',
+    "no id": '{"jsonrpc":"2.0","result":"pong"}',
+    "id null": '{"jsonrpc":"2.0","result":"pong","id":null}',
+    "the id in a list": '{"jsonrpc":"2.0","result":"pong","id":[ID]}',
+    "result and error": '{"jsonrpc":"2.0","result":1,"error":{"code":1,"message":"no"},"id":ID}',
+    "neither result nor error": '{"jsonrpc":"2.0","id":ID}',
+    "error null alone": '{"jsonrpc":"2.0","error":null,"id":ID}',
+    "an error that is a string": '{"jsonrpc":"2.0","error":"no","id":ID}',
+    "an error without a code": '{"jsonrpc":"2.0","error":{"message":"no"},"id":ID}',
+    "a code that is a string": '{"jsonrpc":"2.0","error":{"code":"1","message":"no"},"id":ID}',
+}
+_BAD[200].update({name: body(text) for name, text in _BODIES.items()})
+
+#: The status that the exception must have, if any, and what the server does.
+BAD: dict[str, tuple[int | None, Behaviour]] = {
+    name: (status, behaviour)
+    for status, behaviours in _BAD.items()
+    for name, behaviour in behaviours.items()
 }
 
 

@@ -11,12 +11,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from gemstone_sync import (
-    ConnectionFailed,
-    ConnectionLost,
-    MethodCall,
-    RemoteService,
-)
+from gemstone_sync import ConnectionFailed, ConnectionLost, MethodCall, RemoteService
 from gemstone_sync.client import ServiceAdapter, balancing
 from gemstone_sync.client.balancing import EndpointSet, FixedEndpoints
 from gemstone_sync.client.endpoint import Endpoint

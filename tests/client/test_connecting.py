@@ -8,13 +8,7 @@ from typing import Any
 
 import pytest
 
-from gemstone_sync import (
-    CircuitOpen,
-    ConnectionFailed,
-    MethodCall,
-    Notification,
-    RemoteService,
-)
+from gemstone_sync import CircuitOpen, ConnectionFailed, MethodCall, Notification, RemoteService
 from gemstone_sync.client.retries import MAX_ATTEMPTS, CircuitBreaker
 from tests.support.faulty_server import FaultyServer, close, hang, html, in_turn, keep, reset
 from tests.support.machine import free_port

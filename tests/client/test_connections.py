@@ -10,12 +10,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from gemstone_sync import (
-    MicroService,
-    Notification,
-    Timeout,
-    exposed_method,
-)
+from gemstone_sync import MicroService, Notification, Timeout, exposed_method
 from gemstone_sync.client import connections
 from gemstone_sync.client.connections import MAX_IDLE
 from gemstone_sync.testing import running_service

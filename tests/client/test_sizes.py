@@ -7,11 +7,7 @@ from typing import Any
 
 import pytest
 
-from gemstone_sync import (
-    BadResponse,
-    MethodCall,
-    RemoteService,
-)
+from gemstone_sync import BadResponse, MethodCall, RemoteService
 from tests.support.faulty_server import Behaviour, FaultyServer, answer, body, endless, gzip_bomb
 from tests.support.http import chunk
 

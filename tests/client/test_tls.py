@@ -10,13 +10,7 @@ import gevent
 import pytest
 
 from gemstone_sync import ConnectionFailed, RemoteService
-from tests.support.faulty_server import (
-    CERTIFICATE,
-    FaultyServer,
-    answer,
-    drip,
-    hang,
-)
+from tests.support.faulty_server import CERTIFICATE, FaultyServer, answer, drip, hang
 from tests.support.waiting import LIMIT
 
 from .faults import assert_clear, client_of, fault_of

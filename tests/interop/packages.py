@@ -18,6 +18,7 @@ import pytest
 
 from tests.benchmarks import venvs
 from tests.support.http import refuses_connections
+from tests.support.machine import absent
 from tests.support.programs import Program
 from tests.support.waiting import LIMIT
 
@@ -30,17 +31,6 @@ ISOLATED = {"PYTHONPATH": ""}
 MARKS = [pytest.mark.slow, pytest.mark.timeout(venvs.INSTALL_LIMIT + 120)]
 
 
-def python_of(package: str) -> str:
-    """The interpreter that has the package."""
-    python, fault = _made(package)
-    if python is None:
-        reason = f"{package} cannot be installed: {fault}"
-        if "CI" in os.environ:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return python
-
-
 @functools.cache
 def _made(package: str) -> tuple[str | None, str]:
     """The interpreter, or why there is none: found out once, since pip tries for a while."""
@@ -48,6 +38,12 @@ def _made(package: str) -> tuple[str | None, str]:
         return venvs.PACKAGES[package].python(), ""
     except venvs.VenvFault as fault:
         return None, str(fault)
+
+
+def python_of(package: str) -> str:
+    """The interpreter that has the package."""
+    python, fault = _made(package)
+    return python or absent(f"{package} cannot be installed: {fault}")
 
 
 @contextlib.contextmanager

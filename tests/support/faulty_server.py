@@ -1,8 +1,7 @@
 """A server that answers as a test tells it to: properly, wrongly, slowly, or not at all.
 
-A real socket on 127.0.0.1 and a greenlet for each connection. Every whole request is recorded
-before anything is done about it, so that a test can count what a client really sent. Only the
-server and the behaviours belong in here; what a client makes of them is in the test files.
+A real socket and a greenlet for each connection. Every whole request is recorded before anything is
+done about it, so that a test can count what a client really sent.
 
 ::
 
@@ -20,7 +19,7 @@ import socket
 import ssl
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import gevent
@@ -34,8 +33,6 @@ from .waiting import LIMIT, wait_until
 CERTIFICATE = str(REPOSITORY / "tests" / "data" / "localhost.pem")
 
 HTML = "<html><body>The proxy is unwell</body></html>"
-
-LINGER = struct.pack("ii", 1, 0)
 
 
 class Request(NamedTuple):
@@ -60,19 +57,23 @@ class Request(NamedTuple):
         return json.loads(self.body)
 
     @property
+    def items(self) -> list[Any]:
+        """The items of a batch, or the one there is."""
+        sent = self.json
+        return sent if isinstance(sent, list) else [sent]
+
+    @property
     def methods(self) -> list[str]:
         """The JSON-RPC methods it asks for, each time one is named."""
         try:
-            items = self.json if isinstance(self.json, list) else [self.json]
-            return [item["method"] for item in items]
+            return [item["method"] for item in self.items]
         except (ValueError, TypeError, KeyError):
             return []
 
     @property
     def id(self) -> str:
         """The id as JSON text, of the first item in a batch; ``null`` without one."""
-        items = self.json if isinstance(self.json, list) else [self.json]
-        return json.dumps(items[0].get("id"))
+        return json.dumps(self.items[0].get("id"))
 
 
 class Exchange:
@@ -82,19 +83,25 @@ class Exchange:
         self.socket = connection
         self.request = request
 
+    def filled(self, text: bytes | str) -> bytes:
+        """The text, with the request's own id where it says ``ID``."""
+        return _bytes(text).replace(b"ID", self.request.id.encode())
+
     def send(self, text: bytes | str) -> None:
         """Send it; ``ID`` in it stands for the request's own."""
-        data = text.encode() if isinstance(text, str) else text
-        self.socket.sendall(data.replace(b"ID", self.request.id.encode()))
+        self.socket.sendall(self.filled(text))
 
     def reply(self, text: bytes | str, status: str = "200 OK", **headers: str) -> None:
         """Send a reply that is proper HTTP, whatever its body."""
-        data = text.encode() if isinstance(text, str) else text
-        data = data.replace(b"ID", self.request.id.encode())
+        data = self.filled(text)
         fields = {"Content-Type": "application/json", "Content-Length": str(len(data))}
         fields.update({name.replace("_", "-"): value for name, value in headers.items()})
         lines = [f"HTTP/1.1 {status}", *(f"{key}: {value}" for key, value in fields.items())]
         self.socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + data)
+
+
+def _bytes(text: bytes | str) -> bytes:
+    return text.encode() if isinstance(text, str) else text
 
 
 class Ended(Exception):
@@ -107,18 +114,14 @@ Behaviour = Callable[[Exchange], None]
 def answer(value: Any = "pong", **headers: str) -> Behaviour:
     """The proper answer: a result for a call, 204 for a notification, a list for a batch."""
 
-    def result(item: Mapping[str, Any]) -> dict[str, Any]:
-        return {"jsonrpc": "2.0", "result": value, "id": item["id"]}
-
     def act(exchange: Exchange) -> None:
-        sent = exchange.request.json
-        items = [item for item in (sent if isinstance(sent, list) else [sent]) if "id" in item]
-        if not items:
+        ids = [item["id"] for item in exchange.request.items if "id" in item]
+        results = [{"jsonrpc": "2.0", "result": value, "id": id} for id in ids]
+        if not results:
             exchange.socket.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
-        elif isinstance(sent, list):
-            exchange.reply(json.dumps([result(item) for item in items]), **headers)
         else:
-            exchange.reply(json.dumps(result(items[0])), **headers)
+            is_batch = isinstance(exchange.request.json, list)
+            exchange.reply(json.dumps(results if is_batch else results[0]), **headers)
 
     return act
 
@@ -148,7 +151,7 @@ def close(exchange: Exchange) -> None:
 
 def reset(exchange: Exchange) -> None:
     """End the connection with a reset."""
-    exchange.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
+    exchange.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     raise Ended
 
 
@@ -182,9 +185,8 @@ def drip(text: bytes | str, every: float) -> Behaviour:
     """These bytes, one of them every so many seconds."""
 
     def act(exchange: Exchange) -> None:
-        data = text.encode() if isinstance(text, str) else text
-        for place in range(len(data)):
-            exchange.socket.sendall(data[place : place + 1])
+        for byte in _bytes(text):
+            exchange.socket.sendall(bytes([byte]))
             gevent.sleep(every)
 
     return act
@@ -242,7 +244,6 @@ class FaultyServer:
 
     :param script: what to do about each request, in order; the last one repeats.
     :param tls: whether to speak TLS, with `CERTIFICATE`.
-    :param idle: seconds after which a connection is closed that waits for its next request.
     :param greeting: what to do about each new connection, before any request and any TLS.
     :param port: listen here, on `host`; a free one when left out.
 
@@ -257,7 +258,6 @@ class FaultyServer:
         self,
         *script: Behaviour,
         tls: bool = False,
-        idle: float | None = None,
         greeting: Behaviour | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -270,11 +270,12 @@ class FaultyServer:
         self.connections = 0
         self.failures: list[Exception] = []
         self.script(*script or [answer()])
-        self.idle = idle
         self.greeting = greeting
         self.host = host
         self.port = port
-        self._tls = _tls_context() if tls else None
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+        if self._tls is not None:
+            self._tls.load_cert_chain(CERTIFICATE)
         self._greenlets: list[gevent.Greenlet] = []
         self._sockets: dict[int, socket.socket] = {}
 
@@ -346,10 +347,8 @@ class FaultyServer:
     def _requests(self, connection: socket.socket, number: int) -> Iterator[Request]:
         received = b""
         while True:
-            connection.settimeout(self.idle)
             while b"\r\n\r\n" not in received:
                 received += _more(connection)
-                connection.settimeout(None)
             head, _, received = received.partition(b"\r\n\r\n")
             length = re.search(rb"\r\nContent-Length: *(\d+)", head, re.IGNORECASE)
             size = int(length[1]) if length else 0
@@ -364,12 +363,6 @@ def _more(connection: socket.socket) -> bytes:
     if not received:
         raise Ended
     return received
-
-
-def _tls_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE)
-    return context
 
 
 @contextlib.contextmanager
