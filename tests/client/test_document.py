@@ -121,16 +121,11 @@ def test_a_result_that_is_not_there_yet(service: HelloWorldService, client: Remo
             ask()
     assert "running" in repr(call)
 
-    service.gate(7).set()
+    gevent.spawn_later(0.01, service.gate(7).set)
+    assert call.result(wait=True) == 7
     assert call.wait(LIMIT) is True
     assert (call.result(), call.error(), call.successful()) == (7, None, True)
     assert "finished" in repr(call)
-
-
-def test_a_result_can_be_waited_for(service: HelloWorldService, client: RemoteService) -> None:
-    call = client.methods.slow_method(7, __async=True)
-    gevent.spawn_later(0.01, service.gate(7).set)
-    assert [call.result(wait=True), call.result()] == [7, 7]
 
 
 def test_an_asynchronous_call_that_fails_raises_again(client: RemoteService) -> None:
@@ -196,41 +191,22 @@ def test_first_completed_gives_one_and_does_not_wait_for_the_others(
 
 @pytest.mark.parametrize("in_threads", [False, True])
 def test_make_callbacks(client: RemoteService, in_threads: bool) -> None:
+    threads: list[int] = []
     results: list[Any] = []
     errors: list[BaseException] = []
-    calls = [client.call_method_async("do_stuff", (number,)) for number in (1, -2, 3)]
 
-    gemstone.make_callbacks(calls, results.append, errors.append, run_in_threads=in_threads)
+    def on_result(value: int) -> None:
+        threads.append(threading.get_ident())
+        results.append(value)
+
+    calls = [client.call_method_async("do_stuff", (number,)) for number in (1, -2, 3)]
+    gemstone.make_callbacks(calls, on_result, errors.append, run_in_threads=in_threads)
 
     wait_until(lambda: len(results) + len(errors) == 3, "three callbacks")
     assert sorted(results) == [10, 30]
     assert [type(error) for error in errors] == [type(calls[1].error())]
     assert isinstance(errors[0], RemoteError)
-
-
-def test_callbacks_run_in_this_thread_one_after_another_or_in_others(
-    service: HelloWorldService, client: RemoteService
-) -> None:
-    def threads_of(count: int, **options: Any) -> list[int]:
-        calls = [client.call_method_async("do_stuff", (number,)) for number in range(count)]
-        seen: list[int] = []
-        gemstone.make_callbacks(
-            calls, lambda _: seen.append(threading.get_ident()), seen.append, **options
-        )
-        wait_until(lambda: len(seen) == count, "the callbacks")
-        return seen
-
-    here = threading.get_ident()
-    assert threads_of(3) == [here] * 3
-    assert here not in threads_of(3, run_in_threads=True)
-
-    # Those in background threads do not keep the caller.
-    call = client.call_method_async("slow_method", (1,))
-    results: list[Any] = []
-    gemstone.make_callbacks([call], results.append, results.append, True)
-    assert results == []
-    service.gate(1).set()
-    wait_until(lambda: results == [1], "the callback")
+    assert (threading.get_ident() in threads) is not in_threads
 
 
 # What else the document names

@@ -18,6 +18,7 @@ from gemstone_sync import (
     CircuitOpen,
     ConnectionFailed,
     ConnectionLost,
+    GemstoneError,
     MethodCall,
     MicroService,
     Notification,
@@ -27,7 +28,6 @@ from gemstone_sync import (
     exposed_method,
 )
 from gemstone_sync.client.retries import MAX_ATTEMPTS, CircuitBreaker, RetryBudget, backoff
-from gemstone_sync.errors import GemstoneError
 from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,
@@ -38,45 +38,31 @@ from tests.support.faulty_server import (
     forward,
     hang,
     html,
-    raw,
-    reset,
 )
 from tests.support.machine import free_port
 from tests.support.waiting import wait_until
 
-from .faults import BAD, HALF, LAG, LOST, SHORT, client_of, fault_of, hurried, unless_open
+from .faults import BAD, LAG, LATE, LOST, SHORT, client_of, fault_of, hurried, unless_open
 
 #: Faults after which an idempotent call is made again.
 PASSING: dict[str, Behaviour] = {
     **LOST,
-    "no answer": hang,
-    "half a body, then silence": raw(HALF, hang),
-    "half a head": raw("HTTP/1.1 200 OK\r\nContent-Ty", close),
-    "half a body": raw(HALF, close),
-    "half a body, then a reset": raw(HALF, reset),
-    "HTML 502": html("502 Bad Gateway"),
-    "HTML 504": html("504 Gateway Timeout"),
+    **{name: LATE[name] for name in ("no answer", "half a body, then silence")},
+    **{name: BAD[name][1] for name in ("one byte", "half a head", "a head only", "half a body")},
+    **{name: BAD[name][1] for name in ("half a body, then a reset", "half a chunked body")},
+    **{name: BAD[name][1] for name in ("HTML 502", "HTML 504")},
 }
 #: Faults that would be the same again.
 LASTING = {name: server for name, (_, server) in BAD.items() if name not in PASSING}
-del LASTING["one byte"], LASTING["a head only"], LASTING["half a chunked body"]
 
 #: The ways to say that a call may be made twice.
 IDEMPOTENT: dict[str, Callable[[RemoteService], Any]] = {
-    "client.idempotent": lambda client: client.idempotent.ping(),
-    "client.idempotent, in the background": lambda client: client.idempotent.ping.async_().result(
-        wait=True
-    ),
-    "call_method": lambda client: client.call_method("ping", idempotent=True).value(),
-    "call_method_async": lambda client: client.call_method_async("ping", idempotent=True).result(
-        wait=True
-    ),
-    "idempotent_methods": lambda client: client.with_options(
-        idempotent_methods=["ping"]
-    ).methods.ping(),
-    "a batch": lambda client: next(
-        result.value() for result in client.call_batch(MethodCall("ping"), idempotent=True)
-    ),
+    "idempotent": lambda c: c.idempotent.ping(),
+    "in the background": lambda c: c.idempotent.ping.async_().result(True),
+    "call_method": lambda c: c.call_method("ping", idempotent=True).value(),
+    "call_method_async": lambda c: c.call_method_async("ping", idempotent=True).result(True),
+    "idempotent_methods": lambda c: c.with_options(idempotent_methods=["ping"]).methods.ping(),
+    "a batch": lambda c: c.call_batch(MethodCall("ping"), idempotent=True).responses[0].value(),
 }
 
 
@@ -261,20 +247,11 @@ def in_seconds(seconds: float) -> str:
 @pytest.mark.parametrize(
     ("told", "least", "most"),
     [
-        ("0", 0, 0),
-        ("7", 7, 7),
-        ("120", 120, 120),
+        *[(str(seconds), seconds, seconds) for seconds in (0, 7, 120)],
         (timedelta(hours=1), 3400, 3600),
         (timedelta(hours=-1), 0, 0),
-        (None, 1, 1),
-        ("", 1, 1),
-        ("soon", 1, 1),
-        ("-5", 1, 1),
-        ("1.5", 1, 1),
-        ("9" * 400, 1, 1),
-        ("\xb2", 1, 1),
-        ("Mon, 99 Nov 2026 00:00:00 GMT", 1, 1),
-        ("Fri, 01 Jan 2100 00:00:00", 1, 1),
+        *[(told, 1, 1) for told in (None, "", "soon", "-5", "1.5", "9" * 400, "\xb2")],
+        *[(told, 1, 1) for told in ("Mon, 99 Nov 2026 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00")],
     ],
 )
 def test_an_overloaded_service_says_when_to_come_again(
@@ -297,9 +274,7 @@ def test_an_idempotent_call_waits_for_its_place() -> None:
         assert server.received["ping"] == 2
 
 
-@pytest.mark.parametrize(
-    "told", ["30", "999999999", in_seconds(3600)], ids=["30", "for ever", "a date"]
-)
+@pytest.mark.parametrize("told", ["30", "999999999"])
 def test_nobody_waits_beyond_the_deadline(told: str) -> None:
     with FaultyServer(busy(told), answer()) as server, client_of(server) as client:
         assert fault_of(client.idempotent.ping, ServerOverloaded).retry_after >= 30

@@ -66,8 +66,6 @@ CREDENTIALS: dict[str, Any] = {
     "requests' own": requests.auth.HTTPBasicAuth("ada", SECRET),
     "one's own": Custom(),
 }
-
-
 TOKENS = (HeaderToken, BearerToken, CookieToken)
 
 
@@ -278,11 +276,8 @@ def test_credentials_in_a_url_are_sent_and_not_shown(
     [
         f"ftp://ada:{SECRET}@127.0.0.1/",
         f"http://ada:{SECRET}@/",
-        f"http://ada:{SECRET}@127.0.0.1:99999/",
-        f"http://ada:{SECRET}@127.0.0.1:0/",
         f"http://ada:{SECRET}@127.0.0.1:port/",
         f"http://ada:{SECRET} x@127.0.0.1/",
-        f"http://ada:{SECRET}@127.0.0.1/a b",
         f"http://ada:{SECRET}@[::1/",
     ],
 )

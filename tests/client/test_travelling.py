@@ -100,8 +100,6 @@ def _in_a_batch(client: RemoteService, params: list[Any]) -> Any:
 #: How a link may call the next one.
 WAYS: dict[str, Any] = {
     "methods": lambda client, params: client.methods.relay(*params),
-    "idempotent": lambda client, params: client.idempotent.relay(*params),
-    "call_method": lambda client, params: client.call_method("relay", params).value(),
     "async_": lambda client, params: client.methods.relay.async_(*params).result(wait=True),
     "batch": _in_a_batch,
     "notification": lambda client, params: client.notifications.relay(*params),

@@ -48,7 +48,7 @@ for worker in workers:
 
 #: What each program does with the client; `url` is the service's.
 USE = """
-import threading
+import concurrent.futures, threading
 
 import gemstone_sync
 from gemstone_sync import (
@@ -70,12 +70,10 @@ def use(url):
     else:
         raise AssertionError
 
-    # in the background, at the same time
     calls = [client.methods.meet.async_("async", 10) for _ in range(10)]
     assert first_completed(*calls).result() is True
     assert [call.result() for call in as_completed(*calls)] == [True] * 10
 
-    # callbacks, here and in threads
     results = []
     doubled = [client.methods.double.async_(number) for number in range(5)]
     make_callbacks(doubled, results.append, results.append)
@@ -88,25 +86,8 @@ def use(url):
     make_callbacks(doubled, collect, collect, run_in_threads=True)
     assert all_called.wait(20)
 
-    # one client for many threads
-    failures = []
-    def run(first):
-        try:
-            assert client.methods.meet("threads", 20) is True
-            for number in range(first, first + 20):
-                assert client.methods.double(number) == 2 * number
-            handles = [client.methods.double.async_(number) for number in range(first, first + 20)]
-            for number, handle in zip(range(first, first + 20), handles):
-                assert handle.result(wait=True) == 2 * number
-        except BaseException as error:
-            failures.append(error)
-    threads = [threading.Thread(target=run, args=(first,)) for first in range(0, 20_000, 1000)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not failures, failures
-    assert not any(thread.is_alive() for thread in threads)
+    with concurrent.futures.ThreadPoolExecutor(20) as executor:
+        assert all(executor.map(lambda _: client.methods.meet("threads", 20), range(20)))
     client.close()
 """
 
