@@ -8,17 +8,13 @@ from gevent.event import Event
 
 import gemstone_sync
 from gemstone_sync import (
-    BadResponse,
     BatchResult,
-    InternalError,
-    InvalidParams,
-    InvalidRequest,
     MethodCall,
-    MethodNotFound,
     MicroService,
     Notification,
     RemoteService,
     Result,
+    errors,
 )
 from tests.support.faulty_server import FaultyServer, body
 from tests.support.waiting import LIMIT, wait_until
@@ -76,12 +72,12 @@ def test_calls_errors_and_notifications_in_one_request(
     assert [response.method_call for response in batch] == calls
     assert [response.result for response in batch] == [2, None, 4, None, None]
     nonsense, wrong, crash = (batch.responses[place].error for place in (1, 3, 4))
-    assert isinstance(nonsense, MethodNotFound)
-    assert isinstance(wrong, InvalidParams)
-    assert isinstance(crash, InternalError)
+    assert isinstance(nonsense, errors.MethodNotFound)
+    assert isinstance(wrong, errors.InvalidParams)
+    assert isinstance(crash, errors.InternalError)
     assert (nonsense.method, crash.method) == ("nonsense", "crash")
     assert nonsense.url == crash.url == client.url
-    with pytest.raises(MethodNotFound):
+    with pytest.raises(errors.MethodNotFound):
         batch.responses[1].value()
     assert batch.responses[2].value() == 4
     assert service.told == ["a"]
@@ -125,7 +121,7 @@ def test_a_batch_that_is_too_large_is_refused_as_a_whole(
     service: Numbers, client: RemoteService
 ) -> None:
     for item in (MethodCall, Notification):
-        with pytest.raises(InvalidRequest) as caught:
+        with pytest.raises(errors.InvalidRequest) as caught:
             client.call_batch(*[item("tell", [number]) for number in range(51)])
         assert caught.value.method is None
     assert service.told == []
@@ -181,7 +177,7 @@ CALLS = [MethodCall("double", [1], id=1), MethodCall("double", [2], id=2)]
 )
 def test_an_answer_that_does_not_match_the_batch(answer: str) -> None:
     with FaultyServer(body(answer)) as server, RemoteService(server.url) as client:
-        with pytest.raises(BadResponse):
+        with pytest.raises(errors.BadResponse):
             client.call_batch(*CALLS)
         assert server.received["double"] == 2
 

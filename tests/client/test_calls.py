@@ -8,20 +8,7 @@ from typing import Any
 
 import pytest
 
-from gemstone_sync import (
-    AccessDenied,
-    DeadlineExceeded,
-    InternalError,
-    InvalidParams,
-    MethodCall,
-    MethodNotFound,
-    Notification,
-    RemoteError,
-    RemoteService,
-    ResponseTooLarge,
-    RpcError,
-    Timeout,
-)
+from gemstone_sync import MethodCall, Notification, RemoteService, errors
 from gemstone_sync.testing import running_service
 from tests.support.faulty_server import FaultyServer, answer
 from tests.support.waiting import LIMIT, wait_until
@@ -56,7 +43,7 @@ def test_both_kinds_at_once_are_refused_before_sending(
 
 def test_a_parameter_may_have_any_name(client: RemoteService) -> None:
     assert client.methods.keywords(self_=1, name=2, args=3, kwargs=4) == [1, 2, 3, 4]
-    with pytest.raises(InvalidParams, match="keywords"):
+    with pytest.raises(errors.InvalidParams, match="keywords"):
         client.methods.keywords(self=1)  # sent, and refused by the service
 
 
@@ -110,7 +97,7 @@ def test_values_arrive_as_they_are_and_come_back_so(wire_format: str) -> None:
                 assert type(answer) is type(value)
         assert running.calls == [value for value in VALUES for _ in range(4)]  # type: ignore[attr-defined]
         # Errors, notifications and batches have forms of their own on this wire.
-        with pytest.raises(MethodNotFound):
+        with pytest.raises(errors.MethodNotFound):
             client.methods.nonsense()
         assert client.notifications.echo("told") is None
         assert client.notifications.nonsense() is None
@@ -118,7 +105,7 @@ def test_values_arrive_as_they_are_and_come_back_so(wire_format: str) -> None:
         good, bad = MethodCall("echo", ["x"]), MethodCall("nonsense")
         answers = client.call_batch(good, Notification("echo", [1]), bad)
         assert [answer.result for answer in answers] == ["x", None]
-        assert isinstance(list(answers)[1].error, MethodNotFound)
+        assert isinstance(list(answers)[1].error, errors.MethodNotFound)
 
 
 def test_no_parameters_are_no_parameters(client: RemoteService) -> None:
@@ -133,13 +120,13 @@ def test_call_method_tells_an_error_and_does_not_raise_it(client: RemoteService)
     assert repr(good) == f"Result(result='x', method_call=MethodCall('echo', ['x'], id={good.id}))"
 
     for method, params, error in [
-        ("nonsense", None, MethodNotFound),
-        ("echo", (1, 2, 3), InvalidParams),
-        ("private", None, AccessDenied),
-        ("crash", None, InternalError),
-        ("dawdle", None, DeadlineExceeded),
-        ("long_text", None, ResponseTooLarge),
-        ("fail", (-32000,), RemoteError),
+        ("nonsense", None, errors.MethodNotFound),
+        ("echo", (1, 2, 3), errors.InvalidParams),
+        ("private", None, errors.AccessDenied),
+        ("crash", None, errors.InternalError),
+        ("dawdle", None, errors.DeadlineExceeded),
+        ("long_text", None, errors.ResponseTooLarge),
+        ("fail", (-32000,), errors.RemoteError),
     ]:
         bad = client.call_method(method, params)
         assert bad.result is None
@@ -173,7 +160,7 @@ def test_options_hold_for_the_copy_only_which_shares_the_connections(
 ) -> None:
     short = [client.with_options(timeout=0.05), client.with_options(total_timeout=0.05)]
     for hurried in short:
-        with pytest.raises(Timeout):
+        with pytest.raises(errors.Timeout):
             hurried.methods.hold()
     service.go_on.set()
     assert client.methods.hold() == "held"
@@ -216,7 +203,7 @@ def test_a_url_is_a_text(url: Any) -> None:
         RemoteService(url)
 
 
-@pytest.mark.parametrize("errors", [[ValueError], [RpcError("an instance")], ["OutOfStock"]])
+@pytest.mark.parametrize("errors", [[ValueError], [errors.RpcError("an instance")], ["OutOfStock"]])
 def test_errors_are_classes(errors: Any) -> None:
     with pytest.raises(TypeError, match="subclasses of RpcError"):
         RemoteService("http://127.0.0.1:1/api", errors=errors)

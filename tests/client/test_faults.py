@@ -11,18 +11,7 @@ from typing import Any
 
 import pytest
 
-from gemstone_sync import (
-    BadResponse,
-    ConnectionFailed,
-    ConnectionLost,
-    ConnectTimeout,
-    GemstoneError,
-    MethodCall,
-    MethodNotFound,
-    RemoteError,
-    Timeout,
-    TransportError,
-)
+from gemstone_sync import MethodCall, errors
 from tests.support.faulty_server import (
     HTML,
     Behaviour,
@@ -44,15 +33,17 @@ from tests.support.waiting import LIMIT, gather
 from .faults import BAD, LATE, LOST, RESULT, SHORT, assert_clear, client_of, fault_of, whole
 
 
-def check_fault(behaviour: Behaviour, expected: type[TransportError], status: int | None) -> None:
+def check_fault(
+    behaviour: Behaviour, expected: type[errors.TransportError], status: int | None
+) -> None:
     """The fault is told, and the next call, on what is left of the client, is not disturbed."""
-    short = {"timeout": SHORT, "total_timeout": SHORT} if expected is Timeout else {}
+    short = {"timeout": SHORT, "total_timeout": SHORT} if expected is errors.Timeout else {}
     with FaultyServer(*[behaviour, answer()] * 2) as server, client_of(server) as client:
         for sent in (1, 3):  # on a new connection, and on one that is kept
             error = fault_of(client.with_options(**short).methods.ping)
 
             assert isinstance(error, expected), repr(error)
-            assert not isinstance(error, ConnectTimeout)
+            assert not isinstance(error, errors.ConnectTimeout)
             assert error.may_have_run is True
             assert_clear(error, server.url)
             assert status is None or error.status == status
@@ -64,14 +55,14 @@ def check_fault(behaviour: Behaviour, expected: type[TransportError], status: in
 @pytest.mark.parametrize("name", [*LOST, *BAD])
 def test_a_fault_after_sending(name: str) -> None:
     if name in LOST:
-        check_fault(LOST[name], ConnectionLost, None)
+        check_fault(LOST[name], errors.ConnectionLost, None)
     else:
         status, behaviour = BAD[name]
-        check_fault(behaviour, BadResponse, status)
+        check_fault(behaviour, errors.BadResponse, status)
 
 
 def test_an_answer_that_does_not_come_in_time() -> None:
-    gather([functools.partial(check_fault, each, Timeout, None) for each in LATE.values()])
+    gather([functools.partial(check_fault, each, errors.Timeout, None) for each in LATE.values()])
 
 
 BEFORE = ["refused", "backlog", "unknown name", "impossible name", "no TLS", "closed TLS"]
@@ -101,20 +92,20 @@ def test_a_fault_before_sending(kind: str) -> None:
         with client_of(url, timeout=(0.1 if hangs else LIMIT, LIMIT)) as client:
             error = fault_of(client.methods.ping)
 
-        assert type(error) is (ConnectTimeout if hangs else ConnectionFailed)
+        assert type(error) is (errors.ConnectTimeout if hangs else errors.ConnectionFailed)
         assert error.may_have_run is False
         assert_clear(error, url)
 
 
 def test_a_connect_time_out_is_both() -> None:
-    assert issubclass(ConnectTimeout, Timeout)
-    assert issubclass(ConnectTimeout, ConnectionFailed)
-    assert issubclass(TransportError, GemstoneError)
+    assert issubclass(errors.ConnectTimeout, errors.Timeout)
+    assert issubclass(errors.ConnectTimeout, errors.ConnectionFailed)
+    assert issubclass(errors.TransportError, errors.GemstoneError)
 
 
 def test_the_total_time_bounds_all_attempts_to_connect() -> None:
     with full_backlog() as url, client_of(url, total_timeout=0.1) as client:
-        error = fault_of(client.methods.ping, Timeout)
+        error = fault_of(client.methods.ping, errors.Timeout)
 
     assert error.may_have_run is False
 
@@ -122,7 +113,7 @@ def test_the_total_time_bounds_all_attempts_to_connect() -> None:
 def test_what_the_proxy_said_is_kept() -> None:
     replies = html("502 Bad Gateway"), html("500 Oops"), body("x" * 1_000_000, "500 Oops")
     with FaultyServer(*replies) as server, client_of(server) as client:
-        error = fault_of(client.methods.ping, BadResponse)
+        error = fault_of(client.methods.ping, errors.BadResponse)
         assert error.body == HTML.encode()
         assert "502" in str(error)
         assert "500" in str(fault_of(client.methods.ping))
@@ -183,7 +174,7 @@ def test_an_id_that_is_not_exactly_the_same_is_another_id(asked: Any, answered: 
     wrong = body(f'{{"jsonrpc":"2.0","result":1,"id":{answered}}}')
     call = MethodCall("ping", id=asked)
     with FaultyServer(wrong, answer()) as server, client_of(server) as client:
-        with pytest.raises(BadResponse, match="id"):
+        with pytest.raises(errors.BadResponse, match="id"):
             client.call_method(call)
         assert client.call_method(call).value() == "pong"
 
@@ -202,10 +193,10 @@ ERRORS: dict[str, Behaviour] = {
 @pytest.mark.parametrize("name", ERRORS)
 def test_an_error_object_is_the_services_answer(name: str) -> None:
     with FaultyServer(ERRORS[name]) as server, client_of(server) as client:
-        with pytest.raises(MethodNotFound, match="no such method") as caught:
+        with pytest.raises(errors.MethodNotFound, match="no such method") as caught:
             client.idempotent.ping()
 
-        assert isinstance(caught.value, RemoteError)
+        assert isinstance(caught.value, errors.RemoteError)
         assert (caught.value.code, caught.value.method) == (-32601, "ping")
         assert caught.value.url == server.url
         assert server.received["ping"] == 1

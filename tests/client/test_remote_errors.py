@@ -8,25 +8,7 @@ from typing import Any
 import pytest
 
 import gemstone_sync
-from gemstone_sync import (
-    UNSET,
-    AccessDenied,
-    BadResponse,
-    CircuitOpen,
-    ConnectionLost,
-    ConnectTimeout,
-    DeadlineExceeded,
-    InternalError,
-    InvalidParams,
-    MethodCall,
-    MethodNotFound,
-    MicroService,
-    RemoteError,
-    RemoteService,
-    ServerOverloaded,
-    Timeout,
-    TooManyHops,
-)
+from gemstone_sync import UNSET, MethodCall, MicroService, RemoteService, errors
 from gemstone_sync.testing import running_service
 from tests.support.waiting import wait_until
 
@@ -40,18 +22,18 @@ SERVICE = ShopService
 
 
 def test_a_method_that_is_not_there(client: RemoteService) -> None:
-    with pytest.raises(MethodNotFound) as caught:
+    with pytest.raises(errors.MethodNotFound) as caught:
         client.methods.users.logout()
 
     error = caught.value
-    assert isinstance(error, RemoteError)
+    assert isinstance(error, errors.RemoteError)
     assert (error.code, error.message) == (-32601, "Method not found")
     assert (error.method, error.url) == ("users.logout", client.url)
     assert str(error) == f"users.logout at {client.url}: Method not found (-32601)"
 
 
 def test_parameters_that_do_not_fit_are_named(client: RemoteService) -> None:
-    with pytest.raises(InvalidParams) as caught:
+    with pytest.raises(errors.InvalidParams) as caught:
         client.methods.buy(size="XXL")
 
     names = [parameter["name"] for parameter in caught.value.data["parameters"]]  # type: ignore[index]
@@ -61,11 +43,11 @@ def test_parameters_that_do_not_fit_are_named(client: RemoteService) -> None:
 def test_an_unexpected_exception_is_found_by_its_id(
     client: RemoteService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.ERROR), pytest.raises(InternalError) as caught:
+    with caplog.at_level(logging.ERROR), pytest.raises(errors.InternalError) as caught:
         client.methods.crash()
 
     error = caught.value
-    assert isinstance(error, RemoteError)
+    assert isinstance(error, errors.RemoteError)
     assert error.error_id
     assert error.error_id in caplog.text
     assert f"[error_id={error.error_id}]" in str(error)
@@ -73,9 +55,9 @@ def test_an_unexpected_exception_is_found_by_its_id(
 
 
 def test_the_time_of_the_method_is_over(client: RemoteService) -> None:
-    with pytest.raises(DeadlineExceeded) as caught:
+    with pytest.raises(errors.DeadlineExceeded) as caught:
         client.methods.dawdle()
-    assert isinstance(caught.value, RemoteError)
+    assert isinstance(caught.value, errors.RemoteError)
     assert caught.value.method == "dawdle"
 
 
@@ -86,14 +68,14 @@ def test_a_service_that_is_full() -> None:
         wait_until(lambda: full.calls == ["hold"], "the first call")
 
         for call in (client.methods.echo, client.notifications.echo):
-            with pytest.raises(ServerOverloaded) as caught:
+            with pytest.raises(errors.ServerOverloaded) as caught:
                 call(1)
-            assert isinstance(caught.value, RemoteError)
+            assert isinstance(caught.value, errors.RemoteError)
             assert caught.value.code == -32000
             assert caught.value.retry_after >= 1
         batch = client.call_batch(MethodCall("echo", [1]), MethodCall("echo", [2]))
         for told in (client.call_method("echo", [1]), *batch):
-            assert isinstance(told.error, ServerOverloaded)
+            assert isinstance(told.error, errors.ServerOverloaded)
 
         full.go_on.set()
         assert first.result(wait=True) == "held"
@@ -102,14 +84,14 @@ def test_a_service_that_is_full() -> None:
 
 
 def test_an_error_of_the_users_own_class(client: RemoteService) -> None:
-    with pytest.raises(RemoteError) as caught:
+    with pytest.raises(errors.RemoteError) as caught:
         client.methods.buy("card")
-    assert type(caught.value) is RemoteError  # nobody said which class has the code
+    assert type(caught.value) is errors.RemoteError  # nobody said which class has the code
 
     knowing = client.with_options(errors=[OutOfStock])
     with pytest.raises(OutOfStock) as known:
         knowing.methods.buy("card")
-    assert isinstance(known.value, RemoteError)
+    assert isinstance(known.value, errors.RemoteError)
     for error in (caught.value, known.value):
         assert (error.code, error.message) == (1001, "Out of stock")
         assert error.data == {"article": "card"}
@@ -126,7 +108,7 @@ def test_an_error_of_the_users_own_class(client: RemoteService) -> None:
 def test_any_other_code_is_a_remote_error(client: RemoteService, code: int, data: Any) -> None:
     error = client.call_method("fail", [code] if data is UNSET else [code, data]).error
 
-    assert type(error) is RemoteError
+    assert type(error) is errors.RemoteError
     assert (error.code, error.message, error.data) == (code, "as asked", data)
     # As with gemstone 0.10.1, whose errors were dicts.
     assert (error["code"], error["message"]) == (code, "as asked")
@@ -138,7 +120,13 @@ def test_any_other_code_is_a_remote_error(client: RemoteService, code: int, data
 
 
 def test_the_codes_of_the_framework_have_classes_whoever_raises_them(client: RemoteService) -> None:
-    for cls in (MethodNotFound, InvalidParams, AccessDenied, TooManyHops, DeadlineExceeded):
+    for cls in (
+        errors.MethodNotFound,
+        errors.InvalidParams,
+        errors.AccessDenied,
+        errors.TooManyHops,
+        errors.DeadlineExceeded,
+    ):
         with pytest.raises(cls):
             client.methods.fail(cls.code)
 
@@ -155,7 +143,7 @@ def test_an_error_further_down_reaches_the_outer_caller_masked(
 
     with running_service(Outer) as outer, RemoteService(outer.url) as client:
         for method in ("nonsense", "private", "crash"):
-            with pytest.raises(InternalError) as caught:
+            with pytest.raises(errors.InternalError) as caught:
                 client.methods.pass_on(method)
             assert caught.value.code == -32603
             assert caught.value.method == "pass_on"
@@ -170,7 +158,7 @@ def test_an_error_further_down_reaches_the_outer_caller_masked(
 
 def every_error(client: RemoteService) -> list[Exception]:
     url = client.url
-    overloaded = CircuitOpen(f"{url}: not now")
+    overloaded = errors.CircuitOpen(f"{url}: not now")
     overloaded.retry_after = 0.7
     knowing = client.with_options(errors=[OutOfStock])
     calls = [
@@ -182,10 +170,10 @@ def every_error(client: RemoteService) -> list[Exception]:
     ]
     return [
         *[knowing.call_method(method, params).error for method, params in calls],  # type: ignore[list-item]
-        BadResponse(f"{url}: odd", status=502, body=b"<html>"),
-        Timeout(f"{url}: late"),
-        ConnectTimeout(f"{url}: late"),
-        ConnectionLost(f"{url}: gone"),
+        errors.BadResponse(f"{url}: odd", status=502, body=b"<html>"),
+        errors.Timeout(f"{url}: late"),
+        errors.ConnectTimeout(f"{url}: late"),
+        errors.ConnectionLost(f"{url}: gone"),
         overloaded,
     ]
 

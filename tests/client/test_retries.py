@@ -15,16 +15,11 @@ from gevent.event import Event
 from requests.adapters import HTTPAdapter
 
 from gemstone_sync import (
-    CircuitOpen,
-    ConnectionFailed,
-    ConnectionLost,
-    GemstoneError,
     MethodCall,
     MicroService,
     Notification,
     RemoteService,
-    ServerOverloaded,
-    Timeout,
+    errors,
     exposed_method,
 )
 from gemstone_sync.client.retries import MAX_ATTEMPTS, CircuitBreaker, RetryBudget, backoff
@@ -86,7 +81,7 @@ def test_notifications_and_batches_are_never_sent_twice(name: str) -> None:
         ):
             server.script(fault, answer())
             server.requests.clear()
-            fault_of(send, GemstoneError)
+            fault_of(send, errors.GemstoneError)
 
             assert len(server.requests) == 1
 
@@ -109,7 +104,7 @@ def test_no_connection_with_requests_own_adapter() -> None:
             with client_of(place, adapter=HTTPAdapter(), **options) as client:
                 error = fault_of(client.methods.ping)
 
-            assert type(error) is ConnectionFailed
+            assert type(error) is errors.ConnectionFailed
             assert error.may_have_run is False
     assert "certificate does not verify" in str(error)
 
@@ -136,7 +131,7 @@ def test_each_way_to_say_that_a_call_may_be_made_again(way: str) -> None:
 @pytest.mark.parametrize("fault", [close, html("502 Bad Gateway"), busy("0")])
 def test_an_idempotent_call_is_made_three_times(fault: Behaviour) -> None:
     with FaultyServer(fault) as server, client_of(server) as client:
-        fault_of(client.idempotent.ping, GemstoneError)
+        fault_of(client.idempotent.ping, errors.GemstoneError)
         assert server.received["ping"] == MAX_ATTEMPTS
 
 
@@ -150,7 +145,7 @@ def test_what_would_be_the_same_again_is_not_asked_again(name: str) -> None:
 def test_the_total_time_bounds_all_attempts() -> None:
     with FaultyServer(hang) as server, client_of(server) as client:
         short = client.with_options(timeout=SHORT, total_timeout=1.5 * SHORT)
-        fault_of(short.idempotent.ping, Timeout)
+        fault_of(short.idempotent.ping, errors.Timeout)
 
         assert 1 <= server.received["ping"] <= 2
         deadlines = [int(request.headers.get("X-Gemstone-Deadline")) for request in server.requests]
@@ -223,7 +218,7 @@ def test_a_service_that_does_not_say_either(
     with FaultyServer(close) as server, client_of(server) as client:
         server.aside = {"get_service_specs": aside}
 
-        assert type(fault_of(client.methods.ping)) is ConnectionLost
+        assert type(fault_of(client.methods.ping)) is errors.ConnectionLost
         assert server.received["ping"] == 1
         assert len(server.asked_aside) <= MAX_ATTEMPTS
 
@@ -232,7 +227,9 @@ def test_a_service_that_hangs_as_a_whole() -> None:
     with FaultyServer(hang) as server, client_of(server) as client:
         server.aside = {}
         for _ in range(2):
-            fault_of(client.with_options(timeout=SHORT, total_timeout=SHORT).methods.ping, Timeout)
+            fault_of(
+                client.with_options(timeout=SHORT, total_timeout=SHORT).methods.ping, errors.Timeout
+            )
         assert server.received["ping"] == 2
 
 
@@ -261,7 +258,7 @@ def test_an_overloaded_service_says_when_to_come_again(
     if isinstance(told, timedelta):
         told = in_seconds(int(told.total_seconds()))
     with FaultyServer(busy(told), answer()) as server, client_of(server) as client:
-        assert least <= fault_of(client.methods.ping, ServerOverloaded).retry_after <= most
+        assert least <= fault_of(client.methods.ping, errors.ServerOverloaded).retry_after <= most
         assert server.received["ping"] == 1
 
 
@@ -277,7 +274,7 @@ def test_an_idempotent_call_waits_for_its_place() -> None:
 @pytest.mark.parametrize("told", ["30", "999999999"])
 def test_nobody_waits_beyond_the_deadline(told: str) -> None:
     with FaultyServer(busy(told), answer()) as server, client_of(server) as client:
-        assert fault_of(client.idempotent.ping, ServerOverloaded).retry_after >= 30
+        assert fault_of(client.idempotent.ping, errors.ServerOverloaded).retry_after >= 30
         assert server.received["ping"] == 1
 
 
@@ -326,7 +323,7 @@ def test_a_breaker_lets_one_through_after_its_pause(monkeypatch: pytest.MonkeyPa
 
     def fail(times: int) -> None:
         for _ in range(times):
-            breaker.failed(ConnectionFailed("refused"))
+            breaker.failed(errors.ConnectionFailed("refused"))
 
     fail(4)
     assert not is_open()
@@ -335,7 +332,9 @@ def test_a_breaker_lets_one_through_after_its_pause(monkeypatch: pytest.MonkeyPa
     assert not is_open()
     fail(1)
     assert is_open()
-    with pytest.raises(CircuitOpen, match=r"http://x: .* after 5 failures in a row .*refused"):
+    with pytest.raises(
+        errors.CircuitOpen, match=r"http://x: .* after 5 failures in a row .*refused"
+    ):
         breaker.check("http://x")
 
     now += CircuitBreaker.PAUSE

@@ -13,16 +13,13 @@ import pytest
 
 import gemstone_sync
 from gemstone_sync import (
-    DeadlineExceeded,
-    InternalError,
     JsonRpcHandler,
     MethodCall,
     MicroService,
     Notification,
-    RemoteError,
     RemoteService,
-    TooManyHops,
     as_completed,
+    errors,
     make_callbacks,
 )
 from gemstone_sync.testing import running_service
@@ -210,11 +207,14 @@ def test_greenlets_and_callbacks_keep_it_too(chain: list[Link]) -> None:
 def test_a_circle_ends(chain: list[Link], caplog: pytest.LogCaptureFixture) -> None:
     first, _, last = chain
     _connect(last, first)
-    with client_of(first) as client, pytest.raises(InternalError):  # each link masks the next's
+    with (
+        client_of(first) as client,
+        pytest.raises(errors.InternalError),
+    ):  # each link masks the next's
         client.methods.relay()
     last.client.close()
     assert sum(len(link.sent) for link in chain) == MicroService.max_hops + 1
-    assert TooManyHops.message in caplog.text
+    assert errors.TooManyHops.message in caplog.text
 
 
 # The time is over
@@ -224,7 +224,7 @@ def test_when_the_deadline_is_over_nothing_is_sent(chain: list[Link]) -> None:
     """A method that cleans up after its end does not bother the next service."""
     reply = call(chain[1].port, "cleanup_after_the_end", headers={"X-Gemstone-Deadline": "200"})
 
-    assert reply.json["error"]["code"] == DeadlineExceeded.code
+    assert reply.json["error"]["code"] == errors.DeadlineExceeded.code
     wait_until(lambda: chain[1].sent, "the end of the method")
     assert chain[1].sent == [{"error": "DeadlineExceeded"}]
     assert chain[2].sent == []
@@ -245,9 +245,9 @@ def test_every_kind_of_call_is_refused_when_the_deadline_is_over() -> None:
                 lambda: client.call_method("ping"),
                 lambda: client.methods.ping.async_().result(wait=True),
             ):
-                with pytest.raises(DeadlineExceeded) as caught:
+                with pytest.raises(errors.DeadlineExceeded) as caught:
                     send()
-                assert not isinstance(caught.value, RemoteError)
+                assert not isinstance(caught.value, errors.RemoteError)
         finally:
             current_call.reset(token)
         assert server.connections == 0
@@ -265,5 +265,5 @@ def test_a_service_that_does_not_know_deadlines_is_left_in_time(make_service: An
         running_service(make_service(wait_for_it)) as outer,
     ):
         reply = call(outer.port, "wait_for_it", headers={"X-Gemstone-Deadline": "500"})
-        assert reply.json["error"]["code"] == DeadlineExceeded.code
+        assert reply.json["error"]["code"] == errors.DeadlineExceeded.code
         assert server.received["ping"] == 1
