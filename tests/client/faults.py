@@ -23,6 +23,7 @@ from tests.support.faulty_server import (
     reset,
 )
 from tests.support.http import chunk, chunked
+from tests.support.machine import free_port
 from tests.support.waiting import LIMIT
 
 #: Seconds that a call has where the server does not answer in time.
@@ -137,6 +138,11 @@ BAD: dict[str, tuple[int | None, Behaviour]] = {
     for status, behaviours in _BAD.items()
     for name, behaviour in behaviours.items()
 }
+
+
+def dead_url() -> str:
+    """Where nobody listens."""
+    return f"http://127.0.0.1:{free_port()}/api"
 
 
 def client_of(place: Any, **options: Any) -> RemoteService:

@@ -20,10 +20,9 @@ from gemstone_sync import (
     RemoteService,
     as_completed,
 )
-from tests.support.machine import free_port
 from tests.support.waiting import LIMIT, wait_until
 
-from .faults import client_of
+from .faults import client_of, dead_url
 
 
 class Counting(MicroService):
@@ -148,7 +147,7 @@ def test_what_cannot_be_called_fails_at_once(client: RemoteService) -> None:
 
 
 def test_each_kind_of_failure_is_in_the_handle(client: RemoteService) -> None:
-    nobody = client_of(f"http://127.0.0.1:{free_port()}/api")
+    nobody = client_of(dead_url())
     for call, kind in (
         (client.methods.nonsense.async_(), MethodNotFound),
         (client.methods.double.async_(object()), TypeError),

@@ -16,10 +16,9 @@ from gemstone_sync.client import ServiceAdapter, balancing
 from gemstone_sync.client.balancing import EndpointSet, FixedEndpoints
 from gemstone_sync.client.endpoint import Endpoint
 from tests.support.faulty_server import FaultyServer, answer, body, reset, when
-from tests.support.machine import free_port
 from tests.support.waiting import LIMIT, gather, wait_until
 
-from .faults import client_of, fault_of
+from .faults import client_of, dead_url, fault_of
 
 #: As long as a test may take and longer: an endpoint that rests does so until the end.
 FOR_GOOD = 10 * LIMIT
@@ -27,10 +26,6 @@ FOR_GOOD = 10 * LIMIT
 
 def over(*places: FaultyServer | str) -> RemoteService:
     return client_of([getattr(place, "url", place) for place in places])
-
-
-def dead_url() -> str:
-    return f"http://127.0.0.1:{free_port()}/api"
 
 
 @pytest.fixture

@@ -4,13 +4,14 @@ A server may close an idle connection at any moment: that is seen before anythin
 call fails for it and none is sent twice.
 """
 
+import functools
 from typing import Any
 
 import gevent
 import pytest
 from gevent.event import Event
 
-from gemstone_sync import MicroService, Notification, Timeout, exposed_method
+from gemstone_sync import MethodCall, MicroService, Notification, Timeout, exposed_method
 from gemstone_sync.client import connections
 from gemstone_sync.client.connections import MAX_IDLE
 from gemstone_sync.testing import running_service
@@ -174,19 +175,23 @@ def test_connections_of_a_burst_do_not_stay(
         wait_until(lambda: server.open_connections <= 1, "the old ones to be closed")
 
 
-def test_a_hundred_greenlets_share_a_client() -> None:
+def test_a_hundred_greenlets_share_a_client_for_every_kind_of_call() -> None:
     def echo(exchange: Any) -> None:
-        answer(exchange.request.json["params"])(exchange)
+        answer(exchange.request.items[0]["params"])(exchange)
 
-    with FaultyServer(echo) as server, client_of(server) as client:
+    with FaultyServer(echo) as server, client_of(server, pool_size=20) as client:
 
-        def call_often(name: int) -> bool:
-            return all(client.methods.ping(name, n) == [name, n] for n in range(5))
+        def call_often(name: int) -> None:
+            handles = {n: client.methods.ping.async_(name, n) for n in range(5)}
+            for n in range(5):
+                assert client.methods.ping(name, n) == [name, n]
+                client.notifications.ping(name, n)
+                batch = client.call_batch(MethodCall("ping", [name, n]), Notification("ping"))
+                assert [response.result for response in batch] == [[name, n]]
+                assert handles[n].result(wait=True) == [name, n]
 
-        assert all(gather([lambda name=name: call_often(name) for name in range(100)]))
-        assert server.received["ping"] == 500
-        assert server.connections <= 100
-
+        gather([functools.partial(call_often, name) for name in range(100)])
+        assert server.received["ping"] == 2500
         client.close()
         wait_until(lambda: server.open_connections == 0, "all connections to be closed")
         assert client.methods.ping(1) == [1]  # it can be used again

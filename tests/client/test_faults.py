@@ -27,10 +27,20 @@ from tests.support.faulty_server import (
     raw,
 )
 from tests.support.http import chunked
-from tests.support.machine import free_port
 from tests.support.waiting import LIMIT, gather
 
-from .faults import BAD, LATE, LOST, RESULT, SHORT, assert_clear, client_of, fault_of, whole
+from .faults import (
+    BAD,
+    LATE,
+    LOST,
+    RESULT,
+    SHORT,
+    assert_clear,
+    client_of,
+    dead_url,
+    fault_of,
+    whole,
+)
 
 
 def check_fault(
@@ -79,7 +89,7 @@ def test_a_fault_before_sending(kind: str) -> None:
         full_backlog() as full,
     ):
         url = {
-            "refused": f"http://127.0.0.1:{free_port()}/api",
+            "refused": dead_url(),
             "backlog": full,
             "unknown name": "http://nobody.invalid:1/api",  # RFC 6761: no resolver knows it
             "impossible name": f"http://{'a' * 64}.invalid:1/api",

@@ -34,10 +34,9 @@ from tests.support.faulty_server import (
     hang,
     html,
 )
-from tests.support.machine import free_port
 from tests.support.waiting import wait_until
 
-from .faults import BAD, LAG, LATE, LOST, SHORT, client_of, fault_of, hurried, unless_open
+from .faults import BAD, LAG, LATE, LOST, SHORT, client_of, dead_url, fault_of, hurried, unless_open
 
 #: Faults after which an idempotent call is made again.
 PASSING: dict[str, Behaviour] = {
@@ -98,9 +97,8 @@ def test_never_twice_with_requests_own_adapter(name: str) -> None:
 
 
 def test_no_connection_with_requests_own_adapter() -> None:
-    url = f"http://127.0.0.1:{free_port()}/api"
     with FaultyServer(tls=True) as server:
-        for place, options in ((url, {}), (server.url, {"verify": True})):
+        for place, options in ((dead_url(), {}), (server, {"verify": True})):
             with client_of(place, adapter=HTTPAdapter(), **options) as client:
                 error = fault_of(client.methods.ping)
 
