@@ -162,10 +162,7 @@ class Signing(requests.auth.AuthBase):
 
 
 def test_an_authbase_that_signs_each_request() -> None:
-    with (
-        FaultyServer() as server,
-        RemoteService(server.url, authentication_method=Signing()) as client,
-    ):
+    with FaultyServer() as server, client_of(server, authentication_method=Signing()) as client:
         client.methods.first()
         client.methods.second(1)
         client.notifications.third()
@@ -184,7 +181,7 @@ def test_a_digest_challenge_is_answered() -> None:
     refuse = body("", "401 Unauthorized", WWW_Authenticate=challenge)
     with (
         FaultyServer(refuse, answer("in"), answer("in"), refuse) as server,
-        RemoteService(server.url, authentication_method=digest) as client,
+        client_of(server, authentication_method=digest) as client,
     ):
         assert client.methods.ping() == "in"
         assert client.methods.ping() == "in"  # now without a challenge
@@ -222,7 +219,7 @@ def test_each_works_with_plain_requests_too(authentication: Any) -> None:
         call = {"jsonrpc": "2.0", "method": "ping", "id": 1}
         reply = requests.post(server.url, json=call, auth=authentication, timeout=LIMIT)
         assert reply.json()["result"] == "pong"
-        with RemoteService(server.url, authentication_method=authentication) as client:
+        with client_of(server, authentication_method=authentication) as client:
             client.methods.ping()
 
         by_requests, by_client = server.requests

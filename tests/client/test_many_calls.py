@@ -6,25 +6,18 @@ import gc
 import os
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import gevent
 import pytest
 
 from gemstone_sync import RemoteService
-from tests.support.programs import Program, program
+from tests.support.programs import program
 from tests.support.waiting import gather, wait_until
 
-from . import faults
-
-# Endurance: tens of thousands of calls.
-pytestmark = pytest.mark.slow
+from .faults import client_of
 
 SERVICE = """
 import collections
-import gevent
 import gemstone_sync
 
 class Echo(gemstone_sync.MicroService):
@@ -38,11 +31,9 @@ class Echo(gemstone_sync.MicroService):
         print(self.url, flush=True)
 
     @gemstone_sync.exposed_method()
-    def echo(self, number, pause=0.0):
+    def echo(self, number):
         self.seen[number] += 1
-        if pause:
-            gevent.sleep(pause)
-        return {"number": number, "text": str(number) * 10}
+        return str(number) * 10
 
     @gemstone_sync.exposed_method()
     def counts(self):
@@ -52,20 +43,6 @@ class Echo(gemstone_sync.MicroService):
 if __name__ == "__main__":
     Echo().start()
 """
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """In a process of its own, so that what is open in this one is the client's."""
-    with program(SERVICE, tmp_path_factory.mktemp("service"), "--port", "0") as running:
-        running.wait_until_ready()
-        yield running
-        assert running.terminate() == 0
-        assert "Traceback" not in running.stderr
-
-
-def client_of(service: Program, **options: Any) -> RemoteService:
-    return faults.client_of(f"http://127.0.0.1:{service.port}/api", **options)
 
 
 def open_sockets() -> int:
@@ -83,10 +60,6 @@ def resident() -> int:
     return int(found[1])
 
 
-def expected(number: int) -> dict[str, Any]:
-    return {"number": number, "text": str(number) * 10}
-
-
 def make_calls(client: RemoteService) -> None:
     """A hundred greenlets' own hundred calls; each answer is the one to its call."""
 
@@ -94,7 +67,7 @@ def make_calls(client: RemoteService) -> None:
         numbers = range(first, first + 100)
         handles = [client.methods.echo.async_(number) for number in numbers]
         for number, handle in zip(numbers, handles, strict=True):
-            assert handle.result(wait=True) == expected(number)
+            assert handle.result(wait=True) == str(number) * 10
 
     gather([functools.partial(calls_from, first) for first in range(0, 10_000, 100)], limit=100)
 
@@ -110,43 +83,32 @@ def settle(client: RemoteService, sockets: int) -> None:
     gc.collect()
 
 
-def test_ten_thousand_asynchronous_calls(service: Program) -> None:
-    client = client_of(service)
-    before = open_sockets()
-    make_calls(client)  # imports, code and pools have their places in memory now
-    client.methods.counts()
-    settle(client, before)
-    objects = len(gc.get_objects())
-    growths: list[int] = []
-    # What the allocator keeps differs from run to run; what leaks leaks in each.
-    while not growths or (growths[-1] >= 5_000 and len(growths) < 5):
-        memory = resident()
-        make_calls(client)
-        assert client.methods.counts() == {"numbers": 10_000, "calls": 10_000}
-        assert 0 < open_sockets() - before <= 100  # pool_size
+@pytest.mark.slow  # tens of thousands of calls
+def test_ten_thousand_asynchronous_calls(tmp_path: Path) -> None:
+    """The service is in a process of its own, so that what is open in this one is the client's."""
+    with program(SERVICE, tmp_path, "--port", "0") as running:
+        client = client_of(f"http://127.0.0.1:{running.wait_until_ready()}/api")
+        before = open_sockets()
+        make_calls(client)  # imports, code and pools have their places in memory now
+        client.methods.counts()
         settle(client, before)
-        growths.append(resident() - memory)
+        objects = len(gc.get_objects())
+        growths: list[int] = []
+        # What the allocator keeps differs from run to run; what leaks leaks in each.
+        while not growths or (growths[-1] >= 5_000 and len(growths) < 5):
+            memory = resident()
+            make_calls(client)
+            assert client.methods.counts() == {"numbers": 10_000, "calls": 10_000}
+            assert 0 < open_sockets() - before <= 100  # pool_size
+            settle(client, before)
+            growths.append(resident() - memory)
 
-    assert growths[-1] < 5_000, growths  # half a kilobyte per call
+        assert growths[-1] < 5_000, growths  # half a kilobyte per call
 
-    def nothing_is_left() -> bool:
-        gc.collect()  # what the threads had goes some moments after their names
-        return len(gc.get_objects()) - objects < 1000  # of 10,000 calls: not one for each
+        def nothing_is_left() -> bool:
+            gc.collect()  # what the threads had goes some moments after their names
+            return len(gc.get_objects()) - objects < 1000  # of 10,000 calls: not one for each
 
-    wait_until(nothing_is_left, "what 10,000 calls have left")
-
-
-def test_killed_greenlets_leave_nothing_behind(service: Program) -> None:
-    before = open_sockets()
-    with client_of(service) as client:
-        for _ in range(5):
-            greenlets = [gevent.spawn(client.methods.echo, n, 1.0) for n in range(40)]
-            wait_until(lambda: open_sockets() - before >= 40, "the connections")
-            gevent.killall(greenlets)
-            assert open_sockets() - before == 0
-            # What the killed calls had asked for is not what the next ones get.
-            numbers = range(1000, 1040)
-            answers = gather([lambda n=n: client.methods.echo(n) for n in numbers])
-            assert answers == [expected(number) for number in numbers]
-            client.close()
-    assert open_sockets() == before
+        wait_until(nothing_is_left, "what 10,000 calls have left")
+        assert running.terminate() == 0
+        assert "Traceback" not in running.stderr

@@ -87,7 +87,7 @@ def test_a_redirect_takes_nothing_to_another_host(kind: str, status: str) -> Non
     with (
         FaultyServer(host="127.0.0.2") as thief,
         FaultyServer(redirect(thief.url, status)) as server,
-        RemoteService(server.url, authentication_method=CREDENTIALS[kind]) as client,
+        client_of(server, authentication_method=CREDENTIALS[kind]) as client,
     ):
         for call in (
             client.methods.ping,
@@ -108,7 +108,7 @@ def test_a_cookie_that_a_server_sets_is_not_kept() -> None:
     """A client is shared: what one caller was given is not the next one's."""
     with (
         FaultyServer(answer(Set_Cookie=f"session={SECRET}; Path=/")) as server,
-        RemoteService(server.url, authentication_method=CookieToken("mine")) as client,
+        client_of(server, authentication_method=CookieToken("mine")) as client,
     ):
         client.methods.ping()
         client.methods.ping()
@@ -137,7 +137,7 @@ def test_the_environment_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.Mo
         # That the environment is one that requests obeys:
         requests.post(server.url, json={"method": "plain"}, auth=None)
         assert proxy.received["plain"] == 1
-        with RemoteService(server.url, authentication_method=BearerToken("mine")) as client:
+        with client_of(server, authentication_method=BearerToken("mine")) as client:
             assert client.methods.ping() == "pong"
         with RemoteService(server.url) as client:
             assert client.methods.ping() == "pong"
@@ -182,10 +182,7 @@ def test_another_authentication_cannot_end_its_header_either(value: str) -> None
             request.headers["X-Token"] = SECRET + value
             return request
 
-    with (
-        FaultyServer() as server,
-        RemoteService(server.url, authentication_method=Evil()) as client,
-    ):
+    with FaultyServer() as server, client_of(server, authentication_method=Evil()) as client:
         with pytest.raises(ValueError, match="header") as caught:
             client.methods.ping()
 

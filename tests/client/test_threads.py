@@ -9,7 +9,7 @@ import pytest
 from gevent import monkey
 
 from gemstone_sync.client.connections import ConnectionPool
-from tests.support.faulty_server import CERTIFICATE, FaultyServer, answer
+from tests.support.faulty_server import FaultyServer, answer
 from tests.support.waiting import LIMIT, wait_until
 
 from .faults import client_of
@@ -68,44 +68,6 @@ def test_a_forked_child_has_connections_of_its_own(run_python: Any, patch: str) 
     with FaultyServer(who) as server:
         ended = run_python(FORKING.replace("{patch}", patch), server.url)
         assert (ended.stdout, ended.stderr) == ("well\n", "")
-
-
-THREADS = """
-import gevent.monkey
-import sys, threading
-from concurrent.futures import ThreadPoolExecutor
-from gemstone_sync import RemoteService
-
-assert not gevent.monkey.is_module_patched("socket")
-everybody = threading.Barrier(20)
-
-def call(client, name):
-    everybody.wait()
-    threads.add(threading.get_native_id())
-    return all(client.methods.echo(name, n) == [name, n] for n in range(20))
-
-threads = set()
-with ThreadPoolExecutor(20) as executor:
-    for url, pool_size in zip(sys.argv[2:], (7, 100)):
-        options = {"verify": sys.argv[1], "timeout": 20, "total_timeout": 25}
-        with RemoteService(url, pool_size=pool_size, **options) as client:
-            assert all(executor.map(call, [client] * 20, range(20)))
-            calls = [client.methods.echo.async_(number) for number in range(5)]
-            assert [each.result(wait=True) for each in calls] == [[n] for n in range(5)]
-print(len(threads))
-"""
-
-
-def test_real_threads_share_a_client(run_python: Any) -> None:
-    def echo(exchange: Any) -> None:
-        answer(exchange.request.json["params"])(exchange)
-
-    with FaultyServer(echo) as plain, FaultyServer(echo, tls=True) as secure:
-        ended = run_python(THREADS, CERTIFICATE, plain.url, secure.url, PYTHONWARNINGS="error")
-        assert (ended.stdout, ended.stderr) == ("20\n", "")
-        assert plain.received["echo"] == secure.received["echo"] == 405
-        servers = (plain, secure)
-        wait_until(lambda: not any(one.open_connections for one in servers), "all connections' end")
 
 
 def test_native_threads_of_a_patched_program_share_a_client() -> None:

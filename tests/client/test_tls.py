@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gemstone_sync import ConnectionFailed, RemoteService
-from tests.support.faulty_server import CERTIFICATE, FaultyServer, answer, drip, hang
+from tests.support.faulty_server import CERTIFICATE, FaultyServer, answer
 from tests.support.waiting import LIMIT
 
 from .faults import assert_clear, client_of, fault_of
@@ -124,42 +124,3 @@ def test_a_large_call_and_a_large_answer() -> None:
         server.script(answer("x" * 3_000_000))
         assert len(client.methods.ping("y" * 3_000_000)) == 3_000_000
         assert len(server.requests[0].body) > 3_000_000
-
-
-PLAIN = """
-import gevent.monkey
-import sys
-from gemstone_sync import ConnectionFailed, ConnectTimeout, RemoteService
-
-assert not gevent.monkey.is_module_patched("socket")
-good, silent, dripping, certificate = sys.argv[1:]
-with RemoteService(good, verify=certificate, timeout=20) as client:
-    print([client.methods.ping() for _ in range(3)])
-with RemoteService(good, timeout=20) as client:
-    try:
-        client.methods.ping()
-    except ConnectionFailed as error:
-        print(type(error).__name__, "does not verify" in str(error))
-for url in (silent, dripping):
-    with RemoteService(url, timeout=0.1, total_timeout=20) as client:
-        try:
-            client.methods.ping()
-        except ConnectTimeout as error:
-            print(type(error).__name__)
-"""
-
-
-def test_in_a_program_that_is_not_patched(run_python: Any) -> None:
-    dripping = drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 999, 0.01)
-    with (
-        FaultyServer(tls=True) as good,
-        FaultyServer(tls=True, greeting=hang) as silent,
-        FaultyServer(tls=True, greeting=dripping) as slow,
-    ):
-        urls = [server.url for server in (good, silent, slow)]
-        ended = run_python(PLAIN, *urls, CERTIFICATE, PYTHONWARNINGS="error")
-        assert good.connections == 1 + 3  # the second client tries three times
-
-    pongs, *faults = ended.stdout.splitlines()
-    assert (ended.stderr, pongs) == ("", "['pong', 'pong', 'pong']")
-    assert faults == ["ConnectionFailed True", "ConnectTimeout", "ConnectTimeout"]

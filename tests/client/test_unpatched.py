@@ -11,7 +11,8 @@ from gevent.event import Event
 
 import gemstone_sync
 from gemstone_sync import MicroService
-from tests.support.waiting import LIMIT
+from tests.support.faulty_server import CERTIFICATE, FaultyServer, answer, drip, hang
+from tests.support.waiting import LIMIT, wait_until
 
 
 class Meeting(MicroService):
@@ -105,14 +106,11 @@ assert threading.get_native_id() == threading.main_thread().native_id
 
 @pytest.fixture
 def run(run_python: Callable[..., Any], service: Meeting) -> Callable[..., str]:
-    """Run a program that gets the service's URL; what it prints when it ended well."""
+    """Run a program that gets the service's URL, or others; what it prints when it ended well."""
 
-    def run(source: str, **environment: str) -> str:
-        done = run_python(
-            f"import sys, warnings\nwarnings.simplefilter('error')\n{source}",
-            service.url,
-            **environment,
-        )
+    def run(source: str, *urls: str, **environment: str) -> str:
+        strict = f"import sys, warnings\nwarnings.simplefilter('error')\n{source}"
+        done = run_python(strict, *(urls or [service.url]), **environment)
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         return str(done.stdout)
 
@@ -152,6 +150,57 @@ def test_a_plain_threaded_program(run: Callable[..., str], opted_out: bool) -> N
         assert run(source, GEMSTONE_MONKEY_PATCH="0") == "8\n"
     else:
         assert run(PLAIN) == "8\n"
+
+
+OVER_TLS = f"""
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from gemstone_sync import ConnectionFailed, ConnectTimeout, RemoteService
+
+_, good, silent, dripping, certificate = sys.argv
+everybody = threading.Barrier(20)
+
+def call(name):
+    everybody.wait()
+    threads.add(threading.get_native_id())
+    return all(client.methods.echo(name, n) == [name, n] for n in range(20))
+
+threads = set()
+options = {{"verify": certificate, "timeout": 20, "total_timeout": 25, "pool_size": 7}}
+with ThreadPoolExecutor(20) as executor, RemoteService(good, **options) as client:
+    assert all(executor.map(call, range(20)))
+    calls = [client.methods.echo.async_(number) for number in range(5)]
+    assert [each.result(wait=True) for each in calls] == [[n] for n in range(5)]
+for url, seconds in ((good, 20), (silent, 0.1), (dripping, 0.1)):
+    with RemoteService(url, timeout=seconds, total_timeout=20) as client:
+        try:
+            client.methods.echo()
+        except ConnectionFailed as error:
+            print(type(error).__name__, "does not verify" in str(error))
+{NOTHING_IS_PATCHED}
+print(len(threads))
+"""
+
+
+def test_real_threads_share_a_client_over_tls(run: Callable[..., str]) -> None:
+    def echo(exchange: Any) -> None:
+        answer(exchange.request.json["params"])(exchange)
+
+    dripping = drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 999, 0.01)
+    with (
+        FaultyServer(echo, tls=True) as good,
+        FaultyServer(tls=True, greeting=hang) as silent,
+        FaultyServer(tls=True, greeting=dripping) as slow,
+    ):
+        said = run(OVER_TLS, good.url, silent.url, slow.url, CERTIFICATE).splitlines()
+        assert said == [
+            "ConnectionFailed True",
+            "ConnectTimeout False",
+            "ConnectTimeout False",
+            "20",
+        ]
+        assert good.received["echo"] == 405
+        wait_until(lambda: good.open_connections == 0, "all connections' end")
 
 
 def test_the_same_program_patched(run: Callable[..., str]) -> None:
