@@ -17,7 +17,7 @@ class OutOfStock(RpcError):
         super().__init__(data={"article": article})
 
 
-class ShopService(MicroService):
+class Shop(MicroService):
     name = "shop"
     max_response_size = 100_000
 

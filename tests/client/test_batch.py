@@ -53,9 +53,7 @@ class Numbers(MicroService):
 SERVICE = Numbers
 
 
-def test_calls_errors_and_notifications_in_one_request(
-    service: Numbers, client: RemoteService
-) -> None:
+def test_everything_there_is_in_one_request(service: Numbers, client: RemoteService) -> None:
     calls = [
         MethodCall("double", (1,)),
         MethodCall("nonsense"),
@@ -117,9 +115,7 @@ def test_an_empty_batch_is_not_sent() -> None:
         assert server.connections == 0
 
 
-def test_a_batch_that_is_too_large_is_refused_as_a_whole(
-    service: Numbers, client: RemoteService
-) -> None:
+def test_a_batch_that_is_too_large_is_refused(service: Numbers, client: RemoteService) -> None:
     for item in (MethodCall, Notification):
         with pytest.raises(errors.InvalidRequest) as caught:
             client.call_batch(*[item("tell", [number]) for number in range(51)])

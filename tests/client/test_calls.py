@@ -14,9 +14,9 @@ from tests.support.faulty_server import FaultyServer, answer
 from tests.support.waiting import LIMIT, wait_until
 
 from .faults import client_of
-from .shop import OutOfStock, ShopService
+from .shop import OutOfStock, Shop
 
-SERVICE = ShopService
+SERVICE = Shop
 
 
 # How a call is written
@@ -33,9 +33,7 @@ def test_dotted_names_and_both_kinds_of_parameters(client: RemoteService) -> Non
 
 
 @pytest.mark.parametrize("space", ["methods", "idempotent", "notifications"])
-def test_both_kinds_at_once_are_refused_before_sending(
-    service: ShopService, client: RemoteService, space: str
-) -> None:
+def test_both_kinds_at_once_are_refused(service: Shop, client: RemoteService, space: str) -> None:
     with pytest.raises(TypeError, match="positional or named, not both"):
         getattr(client, space).echo(1, value=2)
     assert service.calls == []
@@ -55,9 +53,7 @@ def test_a_method_can_be_kept_and_named(client: RemoteService) -> None:
     assert repr(client.notifications.users.login).startswith("<RemoteNotification 'users.login'")
 
 
-def test_the_attributes_that_python_looks_for_are_not_methods_of_the_service(
-    client: RemoteService,
-) -> None:
+def test_attributes_that_python_looks_for_are_not_methods(client: RemoteService) -> None:
     for thing in (client.methods, client.notifications, client.methods.a, client.notifications.a):
         for name in ("__wrapped__", "__len__", "__getstate_x__", "__fspath__"):
             assert not hasattr(thing, name)
@@ -84,7 +80,7 @@ VALUES = [
 
 @pytest.mark.parametrize("wire_format", ["jsonrpc", "gemstone"])
 def test_values_arrive_as_they_are_and_come_back_so(wire_format: str) -> None:
-    service = running_service(ShopService, wire_format=wire_format)
+    service = running_service(Shop, wire_format=wire_format)
     with service as running, RemoteService(running.url) as client:
         for value in VALUES:
             for answer in (
@@ -141,7 +137,7 @@ def test_call_method_tells_an_error_and_does_not_raise_it(client: RemoteService)
 # Options and properties
 
 
-def test_url_and_name(service: ShopService, client: RemoteService) -> None:
+def test_url_and_name(service: Shop, client: RemoteService) -> None:
     assert client.url == service.url
     assert client.name == "shop"
     assert repr(client) == f"<RemoteService {service.url}>"
@@ -155,9 +151,7 @@ def test_the_name_is_asked_once_and_only_when_wanted() -> None:
         assert server.received == {"get_service_specs": 1}
 
 
-def test_options_hold_for_the_copy_only_which_shares_the_connections(
-    service: ShopService, client: RemoteService
-) -> None:
+def test_options_hold_for_the_copy_only(service: Shop, client: RemoteService) -> None:
     short = [client.with_options(timeout=0.05), client.with_options(total_timeout=0.05)]
     for hurried in short:
         with pytest.raises(errors.Timeout):
@@ -233,7 +227,7 @@ CYCLE.append(CYCLE)
     ids=lambda value: type(value).__name__,
 )
 def test_what_is_no_json_is_not_sent(
-    service: ShopService, client: RemoteService, params: Any, error: Any
+    service: Shop, client: RemoteService, params: Any, error: Any
 ) -> None:
     for send in (
         lambda: client.call_method("echo", params),

@@ -37,9 +37,7 @@ def test_a_connection_is_tried_three_times_whatever_is_to_be_sent(way: str) -> N
         assert server.connections == MAX_ATTEMPTS
 
 
-def test_after_five_failures_in_a_row_nothing_is_tried_for_a_moment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_after_five_failures_in_a_row_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CircuitBreaker, "PAUSE", LIMIT)
     with FaultyServer(tls=True, greeting=close) as server, client_of(server) as client:
         for _ in range(5):

@@ -17,7 +17,7 @@ from gemstone_sync.testing import running_service
 from tests.support.waiting import LIMIT, wait_until
 
 
-class HelloWorldService(gemstone.MicroService):
+class Hello(gemstone.MicroService):
     name = "hello.world.service"
 
     def __init__(self) -> None:
@@ -47,14 +47,14 @@ class HelloWorldService(gemstone.MicroService):
         return self.gates.setdefault(number, Event())
 
 
-SERVICE = HelloWorldService
+SERVICE = Hello
 
 
 # "Through the gemstone.RemoteService class"
 
 
 def test_the_first_example(
-    service: HelloWorldService, client: RemoteService, capsys: pytest.CaptureFixture[str]
+    service: Hello, client: RemoteService, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print(client.name)  # "hello.world.service"
     print(client.methods.say_hello("world"))  # "hello world"
@@ -111,7 +111,7 @@ def test_the_asynchronous_example_inside_a_class(client: RemoteService) -> None:
     assert greeter.greet_and_wait(client) == "hello class"
 
 
-def test_a_result_that_is_not_there_yet(service: HelloWorldService, client: RemoteService) -> None:
+def test_a_result_that_is_not_there_yet(service: Hello, client: RemoteService) -> None:
     call = client.methods.slow_method(7, __async=True)
 
     assert not call.finished()
@@ -157,9 +157,7 @@ def test_as_completed_as_the_document_uses_it(
     )
 
 
-def test_as_completed_yields_the_first_to_finish_first(
-    service: HelloWorldService, client: RemoteService
-) -> None:
+def test_as_completed_yields_who_finishes_first(service: Hello, client: RemoteService) -> None:
     calls = [client.call_method_async("slow_method", (number,)) for number in range(4)]
     wanted = random.sample(range(4), 4)
     seen = []
@@ -173,9 +171,7 @@ def test_as_completed_yields_the_first_to_finish_first(
     assert seen == wanted
 
 
-def test_first_completed_gives_one_and_does_not_wait_for_the_others(
-    service: HelloWorldService, client: RemoteService
-) -> None:
+def test_first_completed_waits_for_no_other(service: Hello, client: RemoteService) -> None:
     calls = [client.call_method_async("slow_method", (number,)) for number in range(3)]
     service.gate(1).set()
 
@@ -221,7 +217,7 @@ def test_the_import_paths_of_the_document() -> None:
         assert getattr(structs, name) is getattr(gemstone, name)
 
 
-def test_the_forms_that_old_programs_use(service: HelloWorldService, client: RemoteService) -> None:
+def test_the_forms_that_old_programs_use(service: Hello, client: RemoteService) -> None:
     from gemstone_sync.client.structs import MethodCall, Notification
 
     for params in (("a",), ["a"], {"name": "a"}):
@@ -254,7 +250,7 @@ class RegistryService(gemstone.MicroService):
         return self.known.get(name)
 
 
-def test_get_service_by_name(service: HelloWorldService) -> None:
+def test_get_service_by_name(service: Hello) -> None:
     known = {"gone": [], "a": [service.url], "b": service.url, "c": [service.url, service.url]}
     with running_service(RegistryService, known=known) as registry:
         for name in "abc":

@@ -13,9 +13,9 @@ from gemstone_sync.testing import running_service
 from tests.support.waiting import wait_until
 
 from .faults import client_of
-from .shop import OutOfStock, ShopService
+from .shop import OutOfStock, Shop
 
-SERVICE = ShopService
+SERVICE = Shop
 
 
 # Errors by code
@@ -40,7 +40,7 @@ def test_parameters_that_do_not_fit_are_named(client: RemoteService) -> None:
     assert sorted(names) == ["article", "size"]
 
 
-def test_an_unexpected_exception_is_found_by_its_id(
+def test_a_crash_is_found_by_its_id(
     client: RemoteService, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR), pytest.raises(errors.InternalError) as caught:
@@ -63,7 +63,7 @@ def test_the_time_of_the_method_is_over(client: RemoteService) -> None:
 
 def test_a_service_that_is_full() -> None:
     limits = {"max_parallel_blocking_tasks": 1, "max_waiting_calls": 0}
-    with running_service(ShopService, **limits) as full, client_of(full) as client:
+    with running_service(Shop, **limits) as full, client_of(full) as client:
         first = client.methods.hold.async_()
         wait_until(lambda: full.calls == ["hold"], "the first call")
 
@@ -131,9 +131,7 @@ def test_the_codes_of_the_framework_have_classes_whoever_raises_them(client: Rem
             client.methods.fail(cls.code)
 
 
-def test_an_error_further_down_reaches_the_outer_caller_masked(
-    caplog: pytest.LogCaptureFixture, service: ShopService
-) -> None:
+def test_an_error_further_down_is_masked(caplog: pytest.LogCaptureFixture, service: Shop) -> None:
     class Outer(MicroService):
         name = "outer"
 

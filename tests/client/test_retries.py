@@ -249,7 +249,7 @@ def in_seconds(seconds: float) -> str:
         *[(told, 1, 1) for told in ("Mon, 99 Nov 2026 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00")],
     ],
 )
-def test_an_overloaded_service_says_when_to_come_again(
+def test_an_overloaded_service_says_when(
     told: str | timedelta | None, least: float, most: float
 ) -> None:
     """A time span stands for the date of that moment, counted from now."""
@@ -300,9 +300,7 @@ def test_a_budget_gives_ten_retries_and_then_one_for_ten_calls() -> None:
     assert sum(budget.take() for _ in range(100)) == 10
 
 
-def test_a_service_that_only_fails_is_not_buried_under_retries(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_service_that_only_fails_gets_few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gemstone_sync.client.retries._LONGEST_PAUSE", 0.0)
     with FaultyServer(html("502 Bad Gateway")) as server, client_of(server) as client:
         for _ in range(20):

@@ -209,9 +209,7 @@ def test_the_same_program_patched(run: Callable[..., str]) -> None:
     assert run(f"{patching}\n{USE}\n{check}\nuse(sys.argv[1])\nprint('fine')") == "fine\n"
 
 
-def test_a_client_that_was_made_and_used_before_the_process_was_patched(
-    run: Callable[..., str],
-) -> None:
+def test_a_client_that_was_used_before_the_process_was_patched(run: Callable[..., str]) -> None:
     source = f"""
 {USE}
 client = RemoteService(sys.argv[1], timeout=20, total_timeout=40)
