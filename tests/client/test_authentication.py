@@ -231,24 +231,23 @@ def test_each_works_with_plain_requests_too(authentication: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "make",
+    "made",
     [
-        lambda: HeaderToken(None),
-        lambda: BearerToken(None),
-        lambda: CookieToken(None),
-        lambda: BasicAuth(None, "x"),
-        lambda: BasicAuth("x", None),
-        lambda: HeaderToken(b"bytes"),
-        lambda: RemoteService("http://a/api", authentication_method=("ada", None)),
+        *[(cls, None) for cls in (HeaderToken, BearerToken, CookieToken)],
+        *[(BasicAuth, *pair) for pair in ((None, "x"), ("x", None))],
+        (HeaderToken, b"bytes"),
     ],
 )
-def test_a_token_that_is_not_there(make: Callable[[], Any]) -> None:
+def test_a_token_that_is_not_there(made: tuple[Any, ...]) -> None:
     """``HeaderToken(os.environ.get("TOKEN"))`` must not send the word None."""
+    kind, *arguments = made
     with pytest.raises(TypeError, match=r"is a str, not a (NoneType|bytes)"):
-        make()
+        kind(*arguments)
 
 
-@pytest.mark.parametrize("given", ["token", ["ada", "x"], ("ada",), {"X-Api-Token": "x"}, 7])
+@pytest.mark.parametrize("given", ["token", ["ada", "x"], ("ada",), {"X-Token": "x"}, 7])
 def test_what_is_no_authentication(given: Any) -> None:
     with pytest.raises(TypeError, match="authentication_method is HeaderToken"):
         RemoteService("http://127.0.0.1:1/api", authentication_method=given)
+    with pytest.raises(TypeError, match="is a str, not a NoneType"):
+        RemoteService("http://127.0.0.1:1/api", authentication_method=("ada", None))

@@ -17,7 +17,7 @@ from gemstone_sync import (
     errors,
 )
 from tests.support.faulty_server import FaultyServer, body
-from tests.support.waiting import LIMIT, wait_until
+from tests.support.waiting import wait_until
 
 
 class Numbers(MicroService):
@@ -27,7 +27,6 @@ class Numbers(MicroService):
     def __init__(self) -> None:
         super().__init__()
         self.told: list[Any] = []
-        self.inside = 0
         self.go_on = Event()
 
     @gemstone_sync.exposed_method()
@@ -41,13 +40,6 @@ class Numbers(MicroService):
     @gemstone_sync.exposed_method()
     def crash(self) -> None:
         raise ValueError("a secret")
-
-    @gemstone_sync.exposed_method()
-    def meet(self, others: int) -> bool:
-        self.inside += 1
-        if self.inside == others:
-            self.go_on.set()
-        return self.go_on.wait(LIMIT)
 
 
 SERVICE = Numbers
@@ -94,11 +86,6 @@ def test_the_answer_to_a_call_is_found_by_the_call(client: RemoteService) -> Non
     assert batch.get_response_for_call(MethodCall("double", [1])) is None
     assert [response.method_call for response in batch.responses] == sent
     assert [response.id for response in batch] == [call.id for call in sent]
-
-
-def test_the_service_runs_them_at_the_same_time(client: RemoteService) -> None:
-    calls = [MethodCall("meet", [10]) for _ in range(10)]
-    assert [response.result for response in client.call_batch(*calls)] == [True] * 10
 
 
 def test_a_batch_of_notifications_has_no_answers(service: Numbers, client: RemoteService) -> None:

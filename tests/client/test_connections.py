@@ -5,9 +5,7 @@ call fails for it and none is sent twice.
 """
 
 import functools
-import os
 from typing import Any
-from urllib.parse import urlsplit
 
 import gevent
 import pytest
@@ -16,7 +14,7 @@ from gevent.event import Event
 
 from gemstone_sync import MethodCall, MicroService, Notification, Timeout
 from gemstone_sync.client import connections
-from gemstone_sync.client.connections import MAX_IDLE, ConnectionPool
+from gemstone_sync.client.connections import MAX_IDLE
 from gemstone_sync.testing import running_service
 from tests.support.faulty_server import (
     Behaviour,
@@ -242,22 +240,6 @@ def test_a_call_killed_while_it_connects_leaves_nothing_open() -> None:
 
 
 # Threads and processes: each uses only sockets that are its own
-
-
-def test_a_child_does_not_use_its_parents_connections() -> None:
-    def who(exchange: Any) -> None:
-        answer(exchange.request.connection)(exchange)
-
-    with FaultyServer(who) as server, client_of(server) as client:
-        assert client.methods.ping() == 1
-        # The pool's own view, as in a child: a real fork is in the test below.
-        pool = ConnectionPool(urlsplit(server.url), size=1)
-        connection = pool.connect(server.url, LIMIT)
-        pool.give_back(connection)
-        pool._pid = os.getpid() + 1
-        assert pool.take() is None
-        assert connection.sock.fileno() == -1
-        assert client.methods.ping() == 1
 
 
 FORKING = """
