@@ -148,9 +148,6 @@ def test_a_token_with_every_letter(running_service: Callable[..., Guarded]) -> N
         assert service.seen.pop() == seen
 
 
-# Any AuthBase of requests
-
-
 class Signing(requests.auth.AuthBase):
     """Signs the body, so that it is different for each request."""
 
@@ -225,9 +222,6 @@ def test_each_works_with_plain_requests_too(authentication: Any) -> None:
         by_requests, by_client = server.requests
         for name in ("X-Api-Token", "Cookie", "Authorization"):
             assert by_client.headers.get(name) == by_requests.headers.get(name)
-
-
-# What cannot be sent
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,11 @@ from gemstone_sync import (
     RemoteService,
     as_completed,
 )
+from tests.support.faulty_server import FaultyServer, answer, when
 from tests.support.programs import program
 from tests.support.waiting import LIMIT, gather, wait_until
 
-from .faults import client_of, dead_url
+from .faults import SHORT, client_of, dead_url
 
 
 class Counting(MicroService):
@@ -71,23 +72,24 @@ def test_pool_size_bounds_the_calls_that_run_at_once(service: Counting) -> None:
         assert service.most == 4
 
 
-def test_a_call_does_not_wait_for_a_place_at_the_expense_of_its_time(service: Counting) -> None:
+def test_a_call_does_not_wait_for_a_place_at_the_expense_of_its_time() -> None:
     """``total_timeout`` starts when the call does."""
-    with client_of(service, pool_size=1) as client:
-        first = client.methods.hold.async_(1)
-        wait_until(lambda: service.running == 1, "the first call")
-        second = client.with_options(timeout=5, total_timeout=5).methods.double.async_(2)
-        assert second.wait(0.05) is False
-        service.go_on.set()
-        assert (first.result(wait=True), second.result(wait=True)) == (1, 4)
+    go_on = Event()
+    with (
+        FaultyServer(when(go_on, answer())) as server,
+        client_of(server, pool_size=1) as client,
+    ):
+        client.methods.ping.async_()
+        wait_until(lambda: server.received["ping"] == 1, "the first call")
+        second = client.with_options(total_timeout=SHORT).methods.ping.async_()
+        assert second.wait(1.5 * SHORT) is False
+        go_on.set()
+        wait_until(lambda: server.received["ping"] == 2, "the second call")
 
 
 def test_hundreds_as_they_finish(client: RemoteService) -> None:
     calls = [client.methods.double.async_(number) for number in range(500)]
     assert sorted(call.result() for call in as_completed(*calls)) == list(range(0, 1000, 2))
-
-
-# Closing
 
 
 def test_close_lets_what_has_begun_finish(service: Counting) -> None:
@@ -119,9 +121,6 @@ def test_close_ends_the_threads_and_the_client_can_be_used_again(service: Counti
         wait_until(lambda: not threads() - before, "the threads' end")
 
 
-# What a call keeps
-
-
 def test_a_call_keeps_its_callers_context(service: Counting) -> None:
     mark: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="none")
     seen = []
@@ -141,9 +140,6 @@ def test_a_call_keeps_its_callers_context(service: Counting) -> None:
         calls = [contextvars.copy_context().run(call, text) for text in texts]
         assert [c.result(wait=True) for c in calls] == [2] * 20
     assert sorted(seen) == sorted(texts)
-
-
-# Handles
 
 
 def test_what_cannot_be_called_fails_at_once(client: RemoteService) -> None:
@@ -195,8 +191,6 @@ def test_a_handle_names_its_call(client: RemoteService) -> None:
     assert handle.result(wait=True) == 8
     assert repr(handle) == "<AsyncMethodCall 'double' finished>"
 
-
-# Ten thousand: nothing lost, mixed up or left behind
 
 ECHO = """
 import collections

@@ -20,18 +20,17 @@ from tests.support.waiting import LIMIT, gather, wait_until
 
 from .faults import client_of, dead_url, fault_of
 
-#: As long as a test may take and longer: an endpoint that rests does so until the end.
-FOR_GOOD = 10 * LIMIT
-
 
 def over(*places: FaultyServer | str) -> RemoteService:
     return client_of([getattr(place, "url", place) for place in places])
 
 
 @pytest.fixture
-def long_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(balancing, "_FIRST_REST", FOR_GOOD)
-    monkeypatch.setattr(balancing, "_LONGEST_REST", FOR_GOOD)
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The time that the set of endpoints goes by: it stands still, so one that rests does so."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(balancing, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
 
 
 # Which one takes a call
@@ -107,36 +106,23 @@ def test_with_nine_of_ten_dead_every_call_works_and_is_sent_once() -> None:
         assert len({request.id for request in alive.requests}) == len(alive.requests) == 30
 
 
-def test_it_is_left_alone_for_a_while(long_rest: None) -> None:
-    with FaultyServer() as server, FaultyServer() as other, over(server, other) as client:
-        server.stop()
-        gather([client.methods.ping] * 20)
-        with FaultyServer(port=server.port) as again:
-            for _ in range(50):
-                client.methods.ping()
-
-            assert again.connections == 0
-        assert other.received["ping"] == 70
-
-
-def test_it_is_used_again_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(balancing, "_FIRST_REST", 0.01)
-    monkeypatch.setattr(balancing, "_LONGEST_REST", 0.01)
+def test_it_is_left_alone_for_a_while(clock: SimpleNamespace) -> None:
     with FaultyServer() as server, FaultyServer() as other, over(server, other) as client:
         server.stop()
         for _ in range(20):
             client.methods.ping()
-        assert other.received["ping"] == 20
         with FaultyServer(port=server.port) as again:
-
-            def comes_back() -> int:
+            for _ in range(50):
                 client.methods.ping()
-                return again.received["ping"]
 
-            wait_until(comes_back, "a call at the endpoint that is back")
+            assert (again.connections, other.received["ping"]) == (0, 70)
+            clock.now += 60
+            for _ in range(50):
+                client.methods.ping()
+            assert again.received["ping"] > 0
 
 
-def test_all_of_them_dead_and_then_one_is_back(long_rest: None) -> None:
+def test_all_of_them_dead_and_then_one_is_back(clock: SimpleNamespace) -> None:
     """Where all of them rest, they are tried all the same."""
     with FaultyServer() as server, over(dead_url(), server, dead_url()) as client:
         server.stop()
@@ -151,7 +137,9 @@ def test_all_of_them_dead_and_then_one_is_back(long_rest: None) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_was_lost_is_not_sent_again_and_its_endpoint_rests(way: str, long_rest: None) -> None:
+def test_what_was_lost_is_not_sent_again_and_its_place_rests(
+    way: str, clock: SimpleNamespace
+) -> None:
     """Only an idempotent call goes to another endpoint then."""
     with FaultyServer(reset) as breaking, FaultyServer() as other, over(breaking, other) as client:
         lost = []
@@ -184,14 +172,6 @@ def test_an_idempotent_call_does_not_wait_for_one_that_is_overloaded() -> None:
 
 
 # How long one is left alone
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The time that the set of endpoints goes by."""
-    clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(balancing, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    return clock
 
 
 def endpoint_set(source: Any) -> EndpointSet:

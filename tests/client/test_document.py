@@ -50,9 +50,6 @@ class Hello(gemstone.MicroService):
 SERVICE = Hello
 
 
-# "Through the gemstone.RemoteService class"
-
-
 def test_the_first_example(
     service: Hello, client: RemoteService, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,9 +136,6 @@ def test_an_asynchronous_call_that_fails_raises_again(client: RemoteService) -> 
             call.result()
 
 
-# Helper functions
-
-
 def test_as_completed_as_the_document_uses_it(
     client: RemoteService, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,9 +197,6 @@ def test_make_callbacks(client: RemoteService, in_threads: bool) -> None:
     assert [type(error) for error in errors] == [type(calls[1].error())]
     assert isinstance(errors[0], RemoteError)
     assert (threading.get_ident() in threads) is not in_threads
-
-
-# What else the document names
 
 
 def test_the_import_paths_of_the_document() -> None:

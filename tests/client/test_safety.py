@@ -74,9 +74,6 @@ def carries_the_secret(text: str) -> bool:
     return any(shape in text for shape in SHAPES)
 
 
-# Redirects
-
-
 @pytest.mark.parametrize(
     ("kind", "status"),
     [
@@ -117,9 +114,6 @@ def test_a_cookie_that_a_server_sets_is_not_kept() -> None:
         assert [r.headers.get("Cookie") for r in server.requests] == ["AuthToken=mine"] * 2
 
 
-# The environment
-
-
 def test_the_environment_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login eve password evil\ndefault login eve password evil\n")
@@ -147,9 +141,6 @@ def test_the_environment_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.Mo
         assert "Authorization" not in server.requests[1].headers
         assert "Proxy-Authorization" not in server.requests[1].headers
         assert proxy.received["ping"] == 0
-
-
-# Headers that end early
 
 
 BREAKS = ["a\r\nX-Evil: 1", "a\nX-Evil: 1", "a\rX-Evil: 1", "a\0b", "a\r\n\r\nPOST /evil"]
@@ -197,9 +188,6 @@ def test_a_method_name_stays_in_the_body() -> None:
         client.methods[name]()
         assert server.requests[0].methods == [name]
         assert "X-Evil" not in server.requests[0].headers
-
-
-# Secrets
 
 
 FAULTS: dict[str, Behaviour] = {
@@ -262,7 +250,7 @@ def test_credentials_in_a_url_are_sent_and_not_shown(
     token = base64.b64encode(CREDENTIAL_URLS[written].encode()).decode()
     assert sent.headers.get("Authorization") == f"Basic {token}"
     assert sent.headers.get("Host") == f"127.0.0.1:{server.port}"
-    assert sent.line == "POST /api HTTP/1.1"
+    assert sent.head.startswith(b"POST /api HTTP/1.1\r\n")
     assert client.url == server.url
     assert isinstance(client.authentication_method, BasicAuth)
     assert not [text for text in [*shown, *traces] if SECRET in text]
@@ -281,9 +269,6 @@ def test_credentials_do_not_show_what_they_hold(kind: str) -> None:
     assert "***" in repr(credentials)
     assert not carries_the_secret(f"{credentials!r} {credentials}")
     assert repr(copy.copy(credentials)) == repr(credentials)
-
-
-# Waits
 
 
 @pytest.mark.parametrize("seconds", [0, -1, -0.0, None, math.nan, math.inf, "1", [1], (1, None)])

@@ -208,9 +208,6 @@ def test_a_circle_ends(chain: list[Link], caplog: pytest.LogCaptureFixture) -> N
     assert errors.TooManyHops.message in caplog.text
 
 
-# The time is over
-
-
 def test_when_the_deadline_is_over_nothing_is_sent(chain: list[Link]) -> None:
     """A method that cleans up after its end does not bother the next service."""
     reply = call(chain[1].port, "cleanup_after_the_end", headers={"X-Gemstone-Deadline": "200"})

@@ -43,10 +43,6 @@ class Request(NamedTuple):
     connection: int
 
     @property
-    def line(self) -> str:
-        return self.head.partition(b"\r\n")[0].decode("latin-1")
-
-    @property
     def headers(self) -> Headers:
         lines = self.head.decode("latin-1").split("\r\n")[1:]
         pairs = [line.partition(":") for line in lines]
