@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from gemstone_sync import CircuitOpen, GemstoneError, RemoteService, TransportError
+from gemstone_sync import (
+    CircuitOpen,
+    GemstoneError,
+    MethodCall,
+    Notification,
+    RemoteService,
+    TransportError,
+)
 from tests.support.faulty_server import (
     CERTIFICATE,
     Behaviour,
@@ -137,6 +144,16 @@ BAD: dict[str, tuple[int | None, Behaviour]] = {
     name: (status, behaviour)
     for status, behaviours in _BAD.items()
     for name, behaviour in behaviours.items()
+}
+
+
+#: The ways to call.
+WAYS: dict[str, Callable[[RemoteService], Any]] = {
+    "a call": lambda client: client.methods.ping(),
+    "an idempotent call": lambda client: client.idempotent.ping(),
+    "a call in the background": lambda client: client.methods.ping.async_().result(wait=True),
+    "a notification": lambda client: client.notifications.ping(),
+    "a batch": lambda client: client.call_batch(MethodCall("ping"), Notification("told")),
 }
 
 

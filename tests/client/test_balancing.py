@@ -3,7 +3,7 @@
 What arrives is counted by the servers themselves.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +18,7 @@ from gemstone_sync.client.endpoint import Endpoint
 from tests.support.faulty_server import FaultyServer, answer, body, reset, when
 from tests.support.waiting import LIMIT, gather, wait_until
 
-from .faults import client_of, dead_url, fault_of
+from .faults import WAYS, client_of, dead_url, fault_of
 
 
 def over(*places: FaultyServer | str) -> RemoteService:
@@ -80,14 +80,6 @@ def test_the_one_with_fewer_calls_in_flight_is_preferred() -> None:
 
 
 # One that cannot be reached
-
-WAYS: dict[str, Callable[[RemoteService], Any]] = {
-    "a call": lambda client: client.methods.ping(),
-    "an idempotent call": lambda client: client.idempotent.ping(),
-    "a call in the background": lambda client: client.methods.ping.async_().result(wait=True),
-    "a notification": lambda client: client.notifications.ping(),
-    "a batch": lambda client: client.call_batch(MethodCall("ping")).responses[0].value(),
-}
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -2,26 +2,18 @@
 
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from gemstone_sync import CircuitOpen, ConnectionFailed, MethodCall, Notification, RemoteService
+from gemstone_sync import CircuitOpen, ConnectionFailed
 from gemstone_sync.client.retries import MAX_ATTEMPTS, CircuitBreaker
 from tests.support.faulty_server import FaultyServer, close, hang, html, in_turn, keep, reset
 from tests.support.machine import free_port
 from tests.support.programs import hanging_look_ups, program
 from tests.support.waiting import LIMIT, wait_until
 
-from .faults import client_of, fault_of, unless_open
-
-WAYS: dict[str, Callable[[RemoteService], Any]] = {
-    "a call": lambda client: client.methods.ping(),
-    "a notification": lambda client: client.notifications.ping(),
-    "a batch": lambda client: client.call_batch(MethodCall("ping"), Notification("ping")),
-}
+from .faults import WAYS, client_of, fault_of, unless_open
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -230,20 +230,13 @@ def test_the_forms_that_old_programs_use(service: Hello, client: RemoteService) 
     assert sorted(service.said[2:]) == ["f", "g"]
 
 
-class RegistryService(gemstone.MicroService):
-    """What the document asks of a registry, and what others answer."""
-
-    name = "registry"
-    known: Any = []
-
-    @gemstone.exposed_method()
-    def locate_service(self, name: str) -> Any:
-        return self.known.get(name)
-
-
-def test_get_service_by_name(service: Hello) -> None:
+def test_get_service_by_name(service: Hello, make_service: Any) -> None:
     known = {"gone": [], "a": [service.url], "b": service.url, "c": [service.url, service.url]}
-    with running_service(RegistryService, known=known) as registry:
+
+    def locate_service(self: Any, name: str) -> Any:
+        return known.get(name)
+
+    with running_service(make_service(locate_service)) as registry:
         for name in "abc":
             with RemoteService.get_service_by_name(registry.url, name, timeout=LIMIT) as found:
                 assert found.url == service.url
