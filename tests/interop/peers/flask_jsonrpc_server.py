@@ -1,41 +1,16 @@
 """A server of flask-jsonrpc, as its README shows one, on werkzeug."""
 
-from typing import Any
-
 from flask import Flask
 from flask_jsonrpc import JSONRPC
 from flask_jsonrpc.exceptions import JSONRPCError
+from offered import METHODS
 from werkzeug.serving import make_server
-
-NOTED: list[str] = []
 
 app = Flask("peer")
 jsonrpc = JSONRPC(app, "/api")
 
-
-@jsonrpc.method("subtract")
-def subtract(minuend: int, subtrahend: int) -> int:
-    return minuend - subtrahend
-
-
-@jsonrpc.method("echo")
-def echo(value: Any) -> Any:
-    return value
-
-
-@jsonrpc.method("nothing")
-def nothing() -> None:
-    return None
-
-
-@jsonrpc.method("note")
-def note(word: str) -> None:
-    NOTED.append(word)
-
-
-@jsonrpc.method("noted")
-def noted() -> list[str]:
-    return NOTED
+for method in METHODS:
+    jsonrpc.method(method.__name__)(method)
 
 
 @jsonrpc.method("fail")

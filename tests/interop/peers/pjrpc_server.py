@@ -4,37 +4,13 @@ import socket
 
 import pjrpc.server
 from aiohttp import web
+from offered import METHODS
 from pjrpc.server.exceptions import JsonRpcError
 from pjrpc.server.integration import aiohttp
 
-NOTED = []
-
 methods = pjrpc.server.MethodRegistry()
-
-
-@methods.add()
-async def subtract(minuend: int, subtrahend: int) -> int:
-    return minuend - subtrahend
-
-
-@methods.add()
-async def echo(value):
-    return value
-
-
-@methods.add()
-async def nothing():
-    return None
-
-
-@methods.add()
-async def note(word: str) -> None:
-    NOTED.append(word)
-
-
-@methods.add()
-async def noted():
-    return NOTED
+for method in METHODS:
+    methods.add()(method)
 
 
 @methods.add()
