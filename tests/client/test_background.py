@@ -20,7 +20,6 @@ import gemstone_sync
 from gemstone_sync import (
     AsyncMethodCall,
     ConnectionFailed,
-    MethodCall,
     MethodNotFound,
     MicroService,
     RemoteService,
@@ -142,13 +141,6 @@ def test_a_call_keeps_its_callers_context(service: Counting) -> None:
     assert sorted(seen) == sorted(texts)
 
 
-def test_what_cannot_be_called_fails_at_once(client: RemoteService) -> None:
-    with pytest.raises(TypeError, match="not both"):
-        client.methods.double.async_(1, number=2)
-    with pytest.raises(TypeError, match="not both"):
-        client.methods.double(1, number=2, __async=True)
-
-
 def test_each_kind_of_failure_is_in_the_handle(client: RemoteService) -> None:
     nobody = client_of(dead_url())
     for call, kind in (
@@ -182,14 +174,6 @@ def test_a_handle_is_a_future_for_who_wants_one(service: Counting) -> None:
         assert first.result(wait=True) == 1
         wait_until(lambda: seen == [1], "the callback")
         assert service.most == 1
-
-
-def test_a_handle_names_its_call(client: RemoteService) -> None:
-    call = MethodCall("double", [4])
-    handle = client.call_method_async(call)
-    assert handle.request is call
-    assert handle.result(wait=True) == 8
-    assert repr(handle) == "<AsyncMethodCall 'double' finished>"
 
 
 ECHO = """

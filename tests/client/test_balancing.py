@@ -33,9 +33,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return clock
 
 
-# Which one takes a call
-
-
 def test_calls_are_spread_evenly() -> None:
     with FaultyServer() as a, FaultyServer() as b, FaultyServer() as c, over(a, b, c) as client:
         for _ in range(300):
@@ -79,9 +76,6 @@ def test_the_one_with_fewer_calls_in_flight_is_preferred() -> None:
         assert slow.received["ping"] > 1
 
 
-# One that cannot be reached
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_another_one_takes_the_call_at_once(way: str) -> None:
     with FaultyServer() as alive, over(dead_url(), alive) as client:
@@ -123,9 +117,6 @@ def test_all_of_them_dead_and_then_one_is_back(clock: SimpleNamespace) -> None:
         assert any(url in str(error) for url in client.urls)
         with FaultyServer(port=server.port):
             assert client.methods.ping() == "pong"
-
-
-# One that is lost in the middle of a call
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -295,9 +286,6 @@ def test_a_source_that_knows_none() -> None:
 def test_an_endpoint_that_is_named_twice_counts_once() -> None:
     with over("http://a/api", "http://b/api", "http://a/api") as client:
         assert client.urls == ["http://a/api", "http://b/api"]
-
-
-# What is refused
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,6 @@ from .shop import OutOfStock, Shop
 SERVICE = Shop
 
 
-# How a call is written
-
-
 def test_dotted_names_and_both_kinds_of_parameters(client: RemoteService) -> None:
     assert client.methods.users.login("ada") == "ada:secret"
     assert client.methods.users.login("ada", "engine") == "ada:engine"
@@ -33,10 +30,13 @@ def test_dotted_names_and_both_kinds_of_parameters(client: RemoteService) -> Non
     assert client.methods.users.login.async_(name="ada").result(wait=True) == "ada:secret"
 
 
-@pytest.mark.parametrize("space", ["methods", "idempotent", "notifications"])
-def test_both_kinds_at_once_are_refused(service: Shop, client: RemoteService, space: str) -> None:
+def test_both_kinds_at_once_are_refused(service: Shop, client: RemoteService) -> None:
+    calls = [getattr(client, space).echo for space in ("methods", "idempotent", "notifications")]
+    for call in (*calls, client.methods.echo.async_):
+        with pytest.raises(TypeError, match="positional or named, not both"):
+            call(1, value=2)
     with pytest.raises(TypeError, match="positional or named, not both"):
-        getattr(client, space).echo(1, value=2)
+        client.methods.echo(1, value=2, __async=True)
     assert service.calls == []
 
 
@@ -59,8 +59,6 @@ def test_attributes_that_python_looks_for_are_not_methods(client: RemoteService)
         for name in ("__wrapped__", "__len__", "__getstate_x__", "__fspath__"):
             assert not hasattr(thing, name)
 
-
-# What comes back
 
 VALUES = [
     None,
@@ -134,9 +132,6 @@ def test_call_method_tells_an_error_and_does_not_raise_it(client: RemoteService)
         assert "result=" not in repr(bad)
 
 
-# Options and properties
-
-
 def test_url_and_name(service: Shop, client: RemoteService) -> None:
     assert client.url == service.url
     assert client.name == "shop"
@@ -193,8 +188,6 @@ def test_errors_are_classes(errors: Any) -> None:
     with pytest.raises(TypeError, match="subclasses of RpcError"):
         RemoteService("http://127.0.0.1:1/api", errors=errors)
 
-
-# What cannot be sent
 
 CYCLE: list[Any] = []
 CYCLE.append(CYCLE)

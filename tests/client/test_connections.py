@@ -30,7 +30,7 @@ from tests.support.faulty_server import (
 )
 from tests.support.waiting import LIMIT, gather, wait_until
 
-from .faults import SHORT, client_of, fault_of
+from .faults import RESULT, SHORT, client_of, fault_of
 
 pytestmark = pytest.mark.usefixtures("no_sockets_left")
 
@@ -61,17 +61,12 @@ def test_errors_do_not_end_a_connection() -> None:
         assert server.connections == 1
 
 
-PONG = b'{"jsonrpc":"2.0","result":"pong","id":ID}'
-
 ENDED_BY_THE_REPLY: dict[str, Behaviour] = {
     "Connection: close": answer(Connection="close"),
     "HTTP/1.0": lambda exchange: exchange.send(
-        b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%b"
-        % (len(PONG) - 2 + len(exchange.request.id), PONG)
+        f"HTTP/1.0 200 OK\r\nContent-Length: {len(exchange.filled(RESULT))}\r\n\r\n{RESULT}"
     ),
-    "the end of the connection": raw(
-        'HTTP/1.1 200 OK\r\n\r\n{"jsonrpc":"2.0","result":"pong","id":ID}', close
-    ),
+    "the end of the connection": raw(f"HTTP/1.1 200 OK\r\n\r\n{RESULT}", close),
 }
 
 

@@ -216,7 +216,10 @@ def test_the_forms_that_old_programs_use(service: Hello, client: RemoteService) 
         assert client.call_method("say_hello", params=params).result == "hello a"
     assert client.call_method(MethodCall("say_hello", ("b",), 7)).id == 7
     assert client.call_method_async("say_hello", ("c",)).result(wait=True) == "hello c"
-    assert client.call_method_async(MethodCall("say_hello", ["c"])).result(True) == "hello c"
+    call = MethodCall("say_hello", ["c"])
+    handle = client.call_method_async(call)
+    assert (handle.request, handle.result(True)) == (call, "hello c")
+    assert repr(handle) == "<AsyncMethodCall 'say_hello' finished>"
     service.said.clear()
     assert client.notify("say_hello", ("d",)) is None
     assert client.notify(Notification("say_hello", {"name": "e"})) is None

@@ -234,11 +234,6 @@ def test_a_service_that_hangs_as_a_whole() -> None:
 # No place for the call
 
 
-def in_seconds(seconds: float) -> str:
-    now = datetime.now(timezone.utc)
-    return email.utils.format_datetime(now + timedelta(seconds=seconds), usegmt=True)
-
-
 @pytest.mark.parametrize(
     ("told", "least", "most"),
     [
@@ -254,7 +249,7 @@ def test_an_overloaded_service_says_when(
 ) -> None:
     """A time span stands for the date of that moment, counted from now."""
     if isinstance(told, timedelta):
-        told = in_seconds(int(told.total_seconds()))
+        told = email.utils.format_datetime(datetime.now(timezone.utc) + told, usegmt=True)
     with FaultyServer(busy(told), answer()) as server, client_of(server) as client:
         assert least <= fault_of(client.methods.ping, errors.ServerOverloaded).retry_after <= most
         assert server.received["ping"] == 1
@@ -274,9 +269,6 @@ def test_nobody_waits_beyond_the_deadline(told: str) -> None:
     with FaultyServer(busy(told), answer()) as server, client_of(server) as client:
         assert fault_of(client.idempotent.ping, errors.ServerOverloaded).retry_after >= 30
         assert server.received["ping"] == 1
-
-
-# How long and how often
 
 
 def test_pauses_have_full_jitter() -> None:
