@@ -165,8 +165,8 @@ def test_a_hundred_greenlets_share_a_client_for_every_kind_of_call() -> None:
     with FaultyServer(echo) as server, client_of(server, pool_size=20) as client:
 
         def call_often(name: int) -> None:
-            handles = {n: client.methods.ping.async_(name, n) for n in range(5)}
-            for n in range(5):
+            handles = {n: client.methods.ping.async_(name, n) for n in range(3)}
+            for n in range(3):
                 assert client.methods.ping(name, n) == [name, n]
                 client.notifications.ping(name, n)
                 batch = client.call_batch(MethodCall("ping", [name, n]), Notification("ping"))
@@ -174,7 +174,7 @@ def test_a_hundred_greenlets_share_a_client_for_every_kind_of_call() -> None:
                 assert handles[n].result(wait=True) == [name, n]
 
         gather([functools.partial(call_often, name) for name in range(100)])
-        assert server.received["ping"] == 2500
+        assert server.received["ping"] == 1500
         client.close()
         wait_until(lambda: server.open_connections == 0, "all connections to be closed")
         assert client.methods.ping(1) == [1]  # it can be used again

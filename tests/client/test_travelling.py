@@ -3,6 +3,7 @@
 Three services in a chain; what each was sent is told by the one that got it.
 """
 
+import functools
 import itertools
 import time
 from collections.abc import Iterator
@@ -22,12 +23,14 @@ from gemstone_sync import (
     errors,
     make_callbacks,
 )
+from gemstone_sync.concurrency import Call, current_call
 from gemstone_sync.testing import running_service
 from tests.support.faulty_server import FaultyServer, answer, hang
 from tests.support.http import call, result_of
 from tests.support.waiting import LIMIT, wait_until
 
-from .faults import LAG, client_of
+from .faults import LAG, client_of, fault_of
+from .faults import WAYS as EVERY_WAY
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -122,13 +125,8 @@ def _connect(link: Any, following: MicroService) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_everything_goes_along_the_chain(chain: list[Link], way: str) -> None:
-    sent = {
-        "X-Gemstone-Deadline": "9000",
-        "X-Gemstone-Hops": "2",
-        "X-Request-Id": "outer-7",
-        "traceparent": TRACE,
-    }
-    call(chain[0].port, "relay", way, 0.05, headers=sent)
+    sent = {"X-Gemstone-Deadline": "9000", "X-Gemstone-Hops": "2", "X-Request-Id": "outer-7"}
+    call(chain[0].port, "relay", way, 0.05, headers={**sent, "traceparent": TRACE})
 
     wait_until(lambda: chain[2].sent, "the last link")
     for hops, link in enumerate(chain, 2):
@@ -198,11 +196,8 @@ def test_greenlets_and_callbacks_keep_it_too(chain: list[Link]) -> None:
 def test_a_circle_ends(chain: list[Link], caplog: pytest.LogCaptureFixture) -> None:
     first, _, last = chain
     _connect(last, first)
-    with (
-        client_of(first) as client,
-        pytest.raises(errors.InternalError),
-    ):  # each link masks the next's
-        client.methods.relay()
+    with client_of(first) as client:
+        fault_of(client.methods.relay, errors.InternalError)  # each link masks the next one's
     last.client.close()
     assert sum(len(link.sent) for link in chain) == MicroService.max_hops + 1
     assert errors.TooManyHops.message in caplog.text
@@ -219,23 +214,12 @@ def test_when_the_deadline_is_over_nothing_is_sent(chain: list[Link]) -> None:
 
 
 def test_every_kind_of_call_is_refused_when_the_deadline_is_over() -> None:
-    from gemstone_sync.concurrency import Call, current_call
-
-    over = Call(deadline=time.monotonic() - 1)
-    with FaultyServer() as server, RemoteService(server.url) as client:
-        token = current_call.set(over)
+    with FaultyServer() as server, client_of(server) as client:
+        token = current_call.set(Call(deadline=time.monotonic() - 1))
         try:
-            for send in (
-                client.methods.ping,
-                client.idempotent.ping,
-                client.notifications.ping,
-                lambda: client.call_batch(MethodCall("ping")),
-                lambda: client.call_method("ping"),
-                lambda: client.methods.ping.async_().result(wait=True),
-            ):
-                with pytest.raises(errors.DeadlineExceeded) as caught:
-                    send()
-                assert not isinstance(caught.value, errors.RemoteError)
+            for way in EVERY_WAY.values():
+                error = fault_of(functools.partial(way, client), errors.DeadlineExceeded)
+                assert not isinstance(error, errors.RemoteError)
         finally:
             current_call.reset(token)
         assert server.connections == 0
@@ -246,12 +230,10 @@ def test_a_service_that_does_not_know_deadlines_is_left_in_time(make_service: An
     """The next one hangs: the caller's deadline ends the waiting, and says so."""
 
     def wait_for_it(self: Any) -> Any:
-        return RemoteService(server.url, timeout=LIMIT).methods.ping()
+        return client_of(server).methods.ping()
 
-    with (
-        FaultyServer(hang, answer()) as server,
-        running_service(make_service(wait_for_it)) as outer,
-    ):
+    service = make_service(wait_for_it)
+    with FaultyServer(hang, answer()) as server, running_service(service) as outer:
         reply = call(outer.port, "wait_for_it", headers={"X-Gemstone-Deadline": "500"})
         assert reply.json["error"]["code"] == errors.DeadlineExceeded.code
         assert server.received["ping"] == 1

@@ -114,12 +114,6 @@ PLAIN = f"""
 import requests, urllib3, ssl, concurrent.futures, gc
 before = (ssl.SSLContext, requests.adapters.HTTPAdapter.send, urllib3.connection.HTTPConnection,
           urllib3.PoolManager.urlopen)
-from gemstone_sync import (
-    AsyncMethodCall, BasicAuth, BatchResult, BearerToken, CookieToken, HeaderToken, JsonRpcRequest,
-    JsonRpcResponse, MethodCall, Notification, RemoteService, Result, RpcError, Timeout,
-    as_completed, first_completed, make_callbacks,
-)
-import gemstone_sync.client.remote_service, gemstone_sync.client.structs
 {USE}
 use(sys.argv[1])
 call = {{"jsonrpc": "2.0", "method": "double", "params": [4], "id": 1}}
