@@ -310,7 +310,9 @@ def test_a_breaker_lets_one_through_after_its_pause(monkeypatch: pytest.MonkeyPa
         return unless_open(lambda: breaker.check("http://x") or "closed") is None
 
     def fail(times: int) -> None:
+        nonlocal now
         for _ in range(times):
+            now += 0.1
             breaker.failed(errors.ConnectionFailed("refused"))
 
     fail(4)
@@ -320,12 +322,14 @@ def test_a_breaker_lets_one_through_after_its_pause(monkeypatch: pytest.MonkeyPa
     assert not is_open()
     fail(1)
     assert is_open()
-    with pytest.raises(
-        errors.CircuitOpen, match=r"http://x: .* after 5 failures in a row .*refused"
-    ):
-        breaker.check("http://x")
-
-    now += 1.0
+    broken = now
+    error = fault_of(lambda: breaker.check("http://x"), errors.CircuitOpen)
+    assert str(error).startswith("http://x: not tried again yet after 5 failures in a row")
+    assert str(error).endswith("(the last: refused)")
+    assert error.retry_after == pytest.approx(1.0)
+    now = broken + 0.95
+    assert is_open()
+    now = broken + 1.0
     assert [is_open() for _ in range(3)] == [False, True, True]
     fail(1)
     now += 0.9
