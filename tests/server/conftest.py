@@ -6,12 +6,14 @@ import pytest
 
 from tests.support.http import Connection
 
-from .echo import Echo
+from .echo import Echo, flask_requests
 
 
 @pytest.fixture(params=["by itself", "through Flask"])
 def start(request, running_service):
-    """Start the service, with attributes."""
+    """Start the service with attributes: it answers calls by itself, or through Flask, as it does
+    when the user has a function that wants to see every request. Clients see no difference."""
+    paths = []
 
     def start(**attributes):
         service = Echo()
@@ -19,9 +21,12 @@ def start(request, running_service):
             setattr(service, name, value)
         if request.param == "through Flask":
             service.app.after_request(lambda response: response)
+        else:
+            paths.append(flask_requests(service.app))
         return running_service(service)
 
-    return start
+    yield start
+    assert not any("/api" in seen for seen in paths)
 
 
 @pytest.fixture

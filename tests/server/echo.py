@@ -1,21 +1,33 @@
-"""A service for the tests of the endpoint, and how they talk to it."""
+"""The service that most tests of this folder talk to, and how they talk to it."""
 
+import flask
 from gevent.event import Event
 
 import gemstone_sync
 from tests.support.http import JSON, call_body, chunked, message
+from tests.support.waiting import LIMIT
 
 BODY_LIMIT = 1000
 
 
 class Echo(gemstone_sync.MicroService):
+    """Counts what it executes, and keeps what happened in `events`."""
+
     name = "echo"
+    port = 0
     max_body_size = BODY_LIMIT
 
-    def on_service_start(self):
-        self.executed = 0
-        self.holding = 0
+    def __init__(self):
+        super().__init__()
+        self.executed = self.holding = 0
         self.release = Event()
+        self.events = []
+
+    def on_service_start(self):
+        self.events.append("start")
+
+    def on_service_stop(self):
+        self.events.append("stop")
 
     @gemstone_sync.exposed_method()
     def echo(self, value="nothing"):
@@ -25,8 +37,13 @@ class Echo(gemstone_sync.MicroService):
     @gemstone_sync.exposed_method()
     def hold(self):
         self.holding += 1
-        self.release.wait()
+        assert self.release.wait(LIMIT)
+        self.events.append("held")
         return "held"
+
+    @gemstone_sync.exposed_method()
+    def long_text(self, length):
+        return "x" * length
 
     @gemstone_sync.route("/two-pieces")
     def two_pieces(self):
@@ -41,17 +58,14 @@ def post(body, **headers):
 
 def filler(size):
     """A call of exactly so many bytes."""
-    bare = call_body("echo", "")
-    return call_body("echo", "x" * (size - len(bare)))
+    return call_body("echo", "x" * (size - len(call_body("echo", ""))))
 
 
 def assert_refused(reply, status):
     """A fault of the transport: HTTP's own code, a JSON-RPC error as body."""
-    assert reply.status == status
+    assert reply.status == status, reply
     assert reply.headers.get("Content-Type") == "application/json"
-    assert reply.json["jsonrpc"] == "2.0"
-    assert reply.json["error"]["code"] == -32600
-    assert reply.json["id"] is None
+    assert (reply.json["error"]["code"], reply.json["id"]) == (-32600, None)
 
 
 def assert_ends_cleanly(connection, reply):
@@ -63,7 +77,19 @@ def assert_ends_cleanly(connection, reply):
 def framed(body, framing):
     if framing == "Content-Length":
         return post(body)
-    pieces = (
-        [body] if framing == "one chunk" else [body[i : i + 97] for i in range(0, len(body), 97)]
-    )
+    size = len(body) if framing == "one chunk" else 97
+    pieces = [body[i : i + size] for i in range(0, len(body), size)]
     return post(chunked(*pieces), Transfer_Encoding="chunked")
+
+
+def flask_requests(app):
+    """A list that gets the path of each request that Flask makes a request object of."""
+    paths = []
+
+    class Recorded(flask.Request):
+        def __init__(self, environ, *args, **kwargs):
+            paths.append(environ["PATH_INFO"])
+            super().__init__(environ, *args, **kwargs)
+
+    app.request_class = Recorded
+    return paths

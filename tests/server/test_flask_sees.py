@@ -1,4 +1,4 @@
-"""A user's Flask function sees the endpoint's requests too, one test per kind.
+"""A user's Flask function sees the endpoint's requests too, whatever kind it is.
 
 The endpoint answers without Flask where nobody needs it: that must not be seen.
 """
@@ -7,16 +7,13 @@ import flask
 import pytest
 
 import gemstone_sync
-from tests.support.http import JSON, call, exchange, message, result_of
+from gemstone_sync.testing import ServiceClient
+from tests.support.http import JSON, Connection, call, call_body, exchange, message, result_of
+
+from .echo import BODY_LIMIT, Echo, flask_requests, post
 
 
-class Adder(gemstone_sync.MicroService):
-    name = "adder"
-
-    @gemstone_sync.exposed_method()
-    def add(self, a: int, b: int) -> int:
-        return a + b
-
+class Agent(Echo):
     @gemstone_sync.exposed_method(requires_handler_reference=True)
     def agent(self, handler) -> str:
         return handler.headers["User-Agent"]
@@ -28,144 +25,166 @@ def seen():
 
 
 @pytest.fixture
-def adder():
-    return Adder()
+def service():
+    return Echo()
 
 
 def assert_seen(running_service, service, seen, expected):
     """The call works, and was seen, once."""
     running = running_service(service)
 
-    assert result_of(call(running.port, "add", 1, 2)) == 3
+    assert result_of(call(running.port, "echo", 3)) == 3
     assert seen == [expected]
 
 
-def test_before_request(running_service, adder, seen):
-    @adder.app.before_request
-    def before():
-        seen.append(flask.request.path)
+def of_blueprint(register):
+    """Have a blueprint register it, for the whole app."""
 
-    assert_seen(running_service, adder, seen, "/api")
+    def add(app, see):
+        pages = flask.Blueprint("pages", __name__)
+        register(pages, see)
+        app.register_blueprint(pages)
+
+    return add
 
 
-def test_before_request_may_answer_itself(running_service, adder):
-    @adder.app.before_request
+def by_middleware(app, see):
+    inner = app.wsgi_app
+
+    def middleware(environ, start_response):
+        see(environ["PATH_INFO"])
+        return inner(environ, start_response)
+
+    app.wsgi_app = middleware
+
+
+def see_status(see):
+    def after(response):
+        see(response.status_code)
+        return response
+
+    return after
+
+
+KINDS = {
+    "before_request": (
+        lambda app, see: app.before_request(lambda: see(flask.request.path)),
+        "/api",
+    ),
+    "before_request_reads_the_body": (
+        lambda app, see: app.before_request(lambda: see(flask.request.get_json()["method"])),
+        "echo",
+    ),
+    "after_request": (lambda app, see: app.after_request(see_status(see)), 200),
+    "teardown_request": (lambda app, see: app.teardown_request(see), None),
+    "teardown_appcontext": (lambda app, see: app.teardown_appcontext(see), None),
+    "url_value_preprocessor": (
+        lambda app, see: app.url_value_preprocessor(lambda endpoint, values: see(endpoint)),
+        "jsonrpc",
+    ),
+    "before_app_request": (
+        of_blueprint(lambda pages, see: pages.before_app_request(lambda: see("before"))),
+        "before",
+    ),
+    "after_app_request": (
+        of_blueprint(lambda pages, see: pages.after_app_request(see_status(see))),
+        200,
+    ),
+    "teardown_app_request": (
+        of_blueprint(lambda pages, see: pages.teardown_app_request(see)),
+        None,
+    ),
+    "app_url_value_preprocessor": (
+        of_blueprint(
+            lambda pages, see: pages.app_url_value_preprocessor(lambda name, values: see(name))
+        ),
+        "jsonrpc",
+    ),
+    "wsgi_middleware": (by_middleware, "/api"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_function_of_each_kind(running_service, service, seen, kind):
+    register, expected = KINDS[kind]
+    register(service.app, seen.append)
+
+    assert_seen(running_service, service, seen, expected)
+
+
+def test_before_request_may_answer_itself_and_after_request_adds_to_the_answer(
+    running_service, service
+):
+    @service.app.before_request
     def before():
         if "X-Pass" not in flask.request.headers:
             return "not today", 418
         return None
 
-    service = running_service(adder)
-
-    assert call(service.port, "add", 1, 2).status == 418
-    assert result_of(call(service.port, "add", 1, 2, headers={"X-Pass": "yes"})) == 3
-
-
-def test_before_request_may_read_the_body(running_service, adder, seen):
-    @adder.app.before_request
-    def before():
-        seen.append(flask.request.get_json()["method"])
-
-    assert_seen(running_service, adder, seen, "add")
-
-
-def test_before_request_reads_no_more_than_the_limit(running_service, adder, seen):
-    adder.max_body_size = 100
-
-    @adder.app.before_request
-    def before():
-        seen.append(len(flask.request.get_data()))
-
-    service = running_service(adder)
-
-    assert result_of(call(service.port, "add", 1, 2)) == 3
-    for framing in ({}, {"Transfer-Encoding": "chunked"}):
-        body = b"x" * 101 if not framing else b"65\r\n" + b"x" * 101 + b"\r\n0\r\n\r\n"
-        reply = exchange(service.port, message("POST", "/api", {**JSON, **framing}, body))
-
-        assert reply.status == 413
-    assert len(seen) == 1
-
-
-def test_before_app_request_of_a_blueprint(running_service, adder, seen):
-    pages = flask.Blueprint("pages", __name__)
-    pages.before_app_request(lambda: seen.append(flask.request.path))
-    adder.blueprints = [pages]
-
-    assert_seen(running_service, adder, seen, "/api")
-
-
-def test_after_request(running_service, adder, seen):
-    @adder.app.after_request
+    @service.app.after_request
     def after(response):
-        seen.append(response.status_code)
         response.headers["X-Seen"] = "yes"
         return response
 
-    assert_seen(running_service, adder, seen, 200)
-    assert call(adder.port, "add", 1, 2).headers.get_all("X-Seen") == ["yes"]
+    service = running_service(service)
+
+    assert call(service.port, "echo", 3).status == 418
+    passed = call(service.port, "echo", 3, headers={"X-Pass": "yes"})
+    assert result_of(passed) == 3
+    assert passed.headers.get_all("X-Seen") == ["yes"]
 
 
-def test_teardown_request(running_service, adder, seen):
-    adder.app.teardown_request(seen.append)
+def test_before_request_reads_no_more_than_the_limit(running_service, service, seen):
+    service.app.before_request(lambda: seen.append(len(flask.request.get_data())))
+    service = running_service(service)
 
-    assert_seen(running_service, adder, seen, None)
-
-
-def test_teardown_appcontext(running_service, adder, seen):
-    adder.app.teardown_appcontext(seen.append)
-
-    assert_seen(running_service, adder, seen, None)
-
-
-def test_url_value_preprocessor(running_service, adder, seen):
-    @adder.app.url_value_preprocessor
-    def preprocess(endpoint, values):
-        seen.append(endpoint)
-
-    assert_seen(running_service, adder, seen, "jsonrpc")
+    assert result_of(call(service.port, "echo", 3)) == 3
+    body = b"x" * (BODY_LIMIT + 1)
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    for sent in (post(body), post(chunks, Transfer_Encoding="chunked")):
+        assert exchange(service.port, sent).status == 413
+    assert len(seen) == 1
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "request_started",
-        "request_finished",
-        "request_tearing_down",
-        "appcontext_pushed",
-        "appcontext_popped",
-        "appcontext_tearing_down",
-    ],
-)
-def test_signal_receiver(running_service, adder, seen, name):
+SIGNALS = [
+    "request_started",
+    "request_finished",
+    "request_tearing_down",
+    "appcontext_pushed",
+    "appcontext_popped",
+    "appcontext_tearing_down",
+]
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("every_sender", [False, True])
+def test_signal_receiver(running_service, service, seen, name, every_sender):
     def receive(sender, **kwargs):
         seen.append(sender)
 
     signal = getattr(flask.signals, name)
-    with signal.connected_to(receive, adder.app):
-        assert_seen(running_service, adder, seen, adder.app)
+    with signal.connected_to(receive, *([] if every_sender else [service.app])):
+        assert_seen(running_service, service, seen, service.app)
 
 
-def test_signal_receiver_of_every_sender(running_service, adder, seen):
-    def receive(sender, **kwargs):
-        seen.append(sender)
-
-    with flask.signals.request_started.connected_to(receive):
-        assert_seen(running_service, adder, seen, adder.app)
-
-
-def test_signal_receiver_that_comes_later(running_service, adder, seen):
+def test_a_receiver_or_function_that_comes_later(running_service, service, seen):
     """Whether Flask is needed is decided for each request."""
-    service = running_service(adder)
-    assert result_of(call(service.port, "add", 1, 2)) == 3
+    port = running_service(service).port
+    assert result_of(call(port, "echo", 3)) == 3
 
     def receive(sender, **kwargs):
-        seen.append(flask.request.path)
+        seen.append("receiver")
 
-    with flask.signals.request_started.connected_to(receive, adder.app):
-        assert result_of(call(service.port, "add", 1, 2)) == 3
-    assert result_of(call(service.port, "add", 1, 2)) == 3
-    assert seen == ["/api"]
+    with flask.signals.request_started.connected_to(receive, service.app):
+        assert result_of(call(port, "echo", 3)) == 3
+    assert result_of(call(port, "echo", 3)) == 3
+    assert seen == ["receiver"]
+
+    other = running_service(Echo())
+    assert result_of(call(other.port, "echo", 3)) == 3
+    other.app.before_request(lambda: seen.append("function"))
+    assert result_of(call(other.port, "echo", 3)) == 3
+    assert seen == ["receiver", "function"]
 
 
 @pytest.mark.parametrize(
@@ -173,39 +192,41 @@ def test_signal_receiver_that_comes_later(running_service, adder, seen):
     [
         (405, message("GET", "/api"), 405),
         (415, message("POST", "/api", {"Content-Type": "text/plain"}, b"x"), 415),
-        (413, message("POST", "/api", JSON, b"x" * 201), 413),
+        (413, message("POST", "/api", JSON, b"x" * (BODY_LIMIT + 1)), 413),
         (Exception, message("GET", "/api"), 405),
     ],
 )
-def test_error_handler(running_service, adder, seen, handled, sent, status):
-    adder.max_body_size = 200
-
-    @adder.app.errorhandler(handled)
+@pytest.mark.parametrize("by_blueprint", [False, True])
+def test_error_handler(running_service, service, seen, handled, sent, status, by_blueprint):
     def handle(error):
         seen.append(error.code)
         return "mine", error.code
 
-    service = running_service(adder)
+    if by_blueprint:
+        of_blueprint(lambda pages, see: pages.app_errorhandler(handled)(handle))(service.app, None)
+    else:
+        service.app.errorhandler(handled)(handle)
+    running_service(service)
     reply = exchange(service.port, sent)
 
     assert (reply.status, reply.body) == (status, b"mine")
     assert seen == [status]
-    assert result_of(call(service.port, "add", 1, 2)) == 3
+    assert result_of(call(service.port, "echo", 3)) == 3
 
 
-def test_error_handler_of_503(running_service, adder, seen):
-    adder.max_parallel_blocking_tasks = 1
-    adder.max_waiting_calls = 0
+def test_error_handler_of_503(running_service, service, seen):
+    service.max_parallel_blocking_tasks = 1
+    service.max_waiting_calls = 0
 
-    @adder.app.errorhandler(503)
+    @service.app.errorhandler(503)
     def handle(error):
         seen.append(error.code)
         return error
 
-    service = running_service(adder)
+    running_service(service)
     service.dispatcher.slots.acquire()  # the one place
     try:
-        reply = call(service.port, "add", 1, 2)
+        reply = call(service.port, "echo", 3)
     finally:
         service.dispatcher.slots.release()
 
@@ -215,24 +236,63 @@ def test_error_handler_of_503(running_service, adder, seen):
     assert seen == [503]
 
 
-def test_wsgi_middleware_of_the_user(running_service, adder, seen):
-    inner = adder.app.wsgi_app
-
-    def middleware(environ, start_response):
-        seen.append(environ["PATH_INFO"])
-        return inner(environ, start_response)
-
-    adder.app.wsgi_app = middleware
-
-    assert_seen(running_service, adder, seen, "/api")
+# Where nobody needs it
 
 
-def test_the_handler_sees_the_request_with_and_without_flask(running_service, adder):
+def test_calls_and_refusals_need_no_flask(running_service, service):
+    paths = flask_requests(service.app)
+    assert ServiceClient(service).call("echo", 3) == 3
+    running_service(service)
+    notification = b'{"jsonrpc":"2.0","method":"echo","params":[1]}'
+    batch = b"[%b]" % call_body("echo", 1)
+    with Connection(service.port) as connection:
+        assert result_of(connection.call("echo", 3)) == 3
+        for sent in (
+            *(post(body) for body in (notification, batch, b"{", b"[]")),
+            message("GET", "/api"),
+            message("OPTIONS", "/api"),
+            message("GET", "/health/ready"),
+        ):
+            assert not connection.exchange(sent).closes
+    exchange(service.port, message("POST", "/api", {"Content-Type": "text/plain"}, b"x"))
+
+    assert service.executed == 4
+    assert paths == []
+
+
+def test_what_is_registered_for_other_pages_or_another_service_needs_no_flask(running_service):
+    """What one app's user registers is no concern of another app in the same process."""
+    pages = flask.Blueprint("pages", __name__)
+    pages.before_request(lambda: None)
+    pages.after_request(lambda response: response)
+    pages.teardown_request(lambda error: None)
+    pages.errorhandler(404)(lambda error: ("mine", 404))
+    first, second = Echo(), Echo()
+    first.blueprints = [pages]
+    second.app.before_request(lambda: None)
+    paths = [flask_requests(service.app) for service in (first, second)]
+
+    for service in (first, second):
+        assert result_of(call(running_service(service).port, "echo", 3)) == 3
+    assert paths == [[], ["/api"]]
+
+
+def test_a_receiver_of_got_request_exception_needs_flask(running_service, service):
+    """It is there for what other functions raise; with one, Flask is in charge."""
+    paths = flask_requests(service.app)
+    receive = lambda sender, **kwargs: None  # noqa: E731  # signals hold their receivers weakly
+    running_service(service)
+
+    with flask.signals.got_request_exception.connected_to(receive, service.app):
+        assert result_of(call(service.port, "echo", 3)) == 3
+    assert paths == ["/api"]
+
+
+@pytest.mark.parametrize("with_flask", [False, True])
+def test_the_handler_sees_the_request_with_and_without_flask(running_service, with_flask):
+    service = Agent()
+    if with_flask:
+        service.app.before_request(lambda: None)
+
     agent = {"User-Agent": "the test"}
-    service = running_service(adder)
-    assert result_of(call(service.port, "agent", headers=agent)) == "the test"
-
-    other = Adder()
-    other.app.before_request(lambda: None)
-    service = running_service(other)
-    assert result_of(call(service.port, "agent", headers=agent)) == "the test"
+    assert result_of(call(running_service(service).port, "agent", headers=agent)) == "the test"

@@ -1,12 +1,13 @@
 """Which hosts and origins may: a web page must not reach a service on the developer's machine."""
 
-import contextlib
 import socket
 
 import pytest
 
 import gemstone_sync
-from tests.support.http import JSON, Connection, Reply, call_body, exchange, message
+from tests.support.http import JSON, Connection, call_body, exchange, message
+
+from .echo import assert_refused
 
 
 class Greeter(gemstone_sync.MicroService):
@@ -32,77 +33,90 @@ def greeter(running_service):
     return running_service(Greeter)
 
 
-def greet(service, headers, verb="POST", host="127.0.0.1") -> Reply:
+def greet(service, headers, verb="POST"):
     sent = message(verb, "/api", {**JSON, **headers}, call_body("greet", "you"))
-    with Connection(service.port, host=host) as connection:
+    with Connection(service.port, host=service.host.replace("0.0.0.0", "127.0.0.1")) as connection:
         return connection.exchange(sent)
 
 
-def assert_refused(service, reply):
+def assert_turned_away(service, reply):
     """403 with a JSON-RPC error body, and nothing executed."""
-    assert reply.status == 403
-    assert reply.headers.get("Content-Type") == "application/json"
-    assert reply.json["error"]["code"] == -32600
-    assert reply.json["id"] is None
+    assert_refused(reply, 403)
     assert "Access-Control-Allow-Origin" not in reply.headers
+    assert "Access-Control-Allow-Methods" not in reply.headers
     assert service.greeted == []
 
 
 def assert_greeted(service, reply):
-    assert reply.status == 200
-    assert reply.json["result"] == "hello you"
+    assert (reply.status, reply.json["result"]) == (200, "hello you")
     assert service.greeted == ["you"]
+    service.greeted.clear()
 
 
 # Hosts
 
-LOOPBACK_NAMES = [
-    "127.0.0.1",
-    "127.0.0.1:{port}",
-    "127.0.0.1:1",
-    "127.8.9.10",
-    "localhost",
-    "localhost:{port}",
-    "LocalHost:{port}",
-    "localhost.",
-    "api.localhost",
-    "[::1]",
-    "[::1]:{port}",
-]
-
-FOREIGN_NAMES = [
-    "evil.example",
-    "evil.example:{port}",
-    "127.0.0.1.evil.example",
-    "localhost.evil.example",
-    "notlocalhost",
-    "192.168.0.1",
-    "10.0.0.1:{port}",
-    "0.0.0.0",  # reaches loopback from a browser, and is no loopback address
-    "2130706433",  # 127.0.0.1 as one number
-    "0x7f.1",
-    "[::2]:{port}",
-    "[::ffff:192.168.0.1]",
-    "",
-]
-
-
-@pytest.mark.parametrize("host", LOOPBACK_NAMES)
-def test_on_loopback_the_loopback_names_are_accepted(greeter, host):
-    reply = greet(greeter, {"Host": host.format(port=greeter.port)})
-
-    assert_greeted(greeter, reply)
-
-
-@pytest.mark.parametrize("host", FOREIGN_NAMES)
-def test_on_loopback_a_foreign_host_is_refused(greeter, host):
-    reply = greet(greeter, {"Host": host.format(port=greeter.port)})
-
-    assert_refused(greeter, reply)
+LISTED = {"allowed_hosts": ["api.example.org", "*.Services.example.org", "2001:db8::1"]}
+LISTED_NAMES = """
+    api.example.org api.example.org:8443 API.Example.ORG api.example.org. [2001:db8::1]:8000
+    users.services.example.org a.b.services.example.org:80
+"""
+# The pattern is for names below; and the list replaces the default.
+NOT_LISTED_NAMES = """
+    services.example.org xservices.example.org services.example.org.evil.example example.org
+    www.api.example.org 127.0.0.1 localhost
+"""
+LOOPBACK_NAMES = """
+    127.0.0.1 127.0.0.1:{port} 127.0.0.1:1 127.8.9.10 localhost localhost:{port} LocalHost:{port}
+    localhost. api.localhost [::1] [::1]:{port}
+"""
+# 0.0.0.0 reaches loopback from a browser; 2130706433 is 127.0.0.1 as one number.
+FOREIGN_NAMES = """
+    evil.example evil.example:{port} 127.0.0.1.evil.example localhost.evil.example notlocalhost
+    192.168.0.1 10.0.0.1:{port} 0.0.0.0 2130706433 0x7f.1 [::2]:{port} [::ffff:192.168.0.1]
+"""
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example:127.0.0.1", "127.0.0.1@evil.example", "127.0.0.1/", "a b"]
+    ("attributes", "accepted", "refused"),
+    [
+        ({}, LOOPBACK_NAMES, FOREIGN_NAMES),
+        ({"host": "localhost"}, "localhost:{port}", "evil.example"),
+        ({"host": "::1"}, "[::1]:{port}", "[::2]:{port}"),
+        ({"host": "0.0.0.0"}, "evil.example service.example.org:80 127.0.0.1 [::2]", ""),
+        (LISTED, LISTED_NAMES, NOT_LISTED_NAMES),
+        ({"host": "0.0.0.0", **LISTED}, LISTED_NAMES, NOT_LISTED_NAMES),
+        ({"allowed_hosts": ["*"]}, "whatever.example", ""),
+    ],
+    ids=["loopback", "localhost", "IPv6", "everywhere", "listed", "listed everywhere", "all"],
+)
+def test_hosts(running_service, attributes, accepted, refused):
+    """On loopback its names, elsewhere every name, or those of `allowed_hosts`: one that was
+    accepted does not open the door for the next."""
+    if attributes.get("host") == "::1" and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    service = running_service(Greeter, **attributes)
+    if service.host == "::1":
+        assert service.url == f"http://[::1]:{service.port}/api"
+    refusals = [host.format(port=service.port) for host in refused.split()]
+    for host in accepted.split():
+        assert_greeted(service, greet(service, {"Host": host.format(port=service.port)}))
+        for other in refusals[:1]:
+            assert_turned_away(service, greet(service, {"Host": other}))
+    for host in refusals:
+        assert_turned_away(service, greet(service, {"Host": host}))
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "host", ["", "evil.example:127.0.0.1", "127.0.0.1@evil.example", "127.0.0.1/", "a b"]
 )
 def test_a_malformed_host_is_refused(greeter, host):
     """400 as RFC 9112, section 3.2 has it, or 403: not executed, whichever layer sees it first."""
@@ -114,143 +128,37 @@ def test_a_malformed_host_is_refused(greeter, host):
 
 @pytest.mark.parametrize("verb", ["GET", "HEAD", "OPTIONS", "POST"])
 @pytest.mark.parametrize("path", ["/page", "/api", "/nothing-here"])
-def test_a_foreign_host_is_refused_on_every_path(greeter, verb, path):
-    reply = exchange(greeter.port, message(verb, path, {"Host": "evil.example"}))
+@pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "https://evil.example"}])
+def test_foreigners_are_refused_on_every_path(greeter, verb, path, headers):
+    reply = exchange(greeter.port, message(verb, path, headers))
 
     assert reply.status == 403
     assert greeter.greeted == []
 
 
-def test_an_accepted_host_does_not_open_the_door_for_others(greeter):
-    for _ in range(3):
-        assert greet(greeter, {"Host": "localhost"}).status == 200
-        assert greet(greeter, {"Host": "evil.example"}).status == 403
-
-
 def test_many_host_names_do_not_change_who_may(greeter):
     """What the service remembers of hosts is bounded, and being beyond it decides nothing."""
-    for number in range(600):
-        assert exchange(greeter.port, message("GET", "/page", {"Host": f"n{number}.localhost"}))
+    with Connection(greeter.port) as connection:
+        for number in range(600):
+            assert connection.call("greet", "", headers={"Host": f"n{number}.localhost"})
+    greeter.greeted.clear()
 
-    assert greet(greeter, {"Host": "one-more.localhost"}).status == 200
-    assert greet(greeter, {"Host": "evil.example"}).status == 403
-
-
-def test_the_bound_name_is_accepted(running_service):
-    service = running_service(Greeter, host="localhost")
-
-    assert_greeted(service, greet(service, {"Host": f"localhost:{service.port}"}))
-
-
-def test_a_service_on_ipv6_loopback(running_service):
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::1", 0))
-        probe.close()
-        service = running_service(Greeter, host="::1")
-
-        assert service.url == f"http://[::1]:{service.port}/api"
-        reply = greet(service, {"Host": f"[::1]:{service.port}"}, host="::1")
-        assert_greeted(service, reply)
-        assert greet(service, {"Host": f"[::2]:{service.port}"}, host="::1").status == 403
-        return
-    pytest.skip("this machine has no IPv6")
-
-
-@pytest.mark.parametrize("host", ["evil.example", "service.example.org:80", "127.0.0.1", "[::2]"])
-def test_bound_to_every_address_every_host_is_accepted(running_service, host):
-    service = running_service(Greeter, host="0.0.0.0")
-
-    assert_greeted(service, greet(service, {"Host": host}))
-
-
-ALLOWED = ["api.example.org", "*.Services.example.org", "2001:db8::1"]
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        "api.example.org",
-        "api.example.org:8443",
-        "API.Example.ORG",
-        "api.example.org.",
-        "users.services.example.org",
-        "a.b.services.example.org:80",
-        "[2001:db8::1]:8000",
-    ],
-)
-@pytest.mark.parametrize("bound", ["127.0.0.1", "0.0.0.0"])
-def test_listed_hosts_are_accepted(running_service, host, bound):
-    service = running_service(Greeter, host=bound, allowed_hosts=ALLOWED)
-
-    assert_greeted(service, greet(service, {"Host": host}))
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        "services.example.org",  # the pattern is for names below
-        "xservices.example.org",
-        "services.example.org.evil.example",
-        "example.org",
-        "www.api.example.org",
-        "127.0.0.1",  # the list replaces the default
-        "localhost",
-    ],
-)
-@pytest.mark.parametrize("bound", ["127.0.0.1", "0.0.0.0"])
-def test_hosts_that_are_not_listed_are_refused(running_service, host, bound):
-    service = running_service(Greeter, host=bound, allowed_hosts=ALLOWED)
-
-    assert_refused(service, greet(service, {"Host": host}))
-
-
-def test_a_star_accepts_every_host(running_service):
-    service = running_service(Greeter, allowed_hosts=["*"])
-
-    assert_greeted(service, greet(service, {"Host": "whatever.example"}))
+    assert_greeted(greeter, greet(greeter, {"Host": "one-more.localhost"}))
+    assert_turned_away(greeter, greet(greeter, {"Host": "evil.example"}))
 
 
 # Origins
 
-
-@pytest.mark.parametrize(
-    "origin",
-    [
-        "https://evil.example",
-        "http://127.0.0.1:1",  # another port is another origin
-        "http://localhost:{port}",  # and so is another name for the same machine
-        "http://127.0.0.1:{port}.evil.example",
-        "null",  # a sandboxed frame, a file
-        "",
-        "127.0.0.1:{port}",  # no origin at all
-    ],
-)
-def test_a_foreign_origin_is_refused(greeter, origin):
-    headers = {
-        "Host": f"127.0.0.1:{greeter.port}",
-        "Origin": origin.format(port=greeter.port),
-    }
-
-    assert_refused(greeter, greet(greeter, headers))
-
-
-def test_a_foreign_origin_is_refused_on_other_routes_too(greeter):
-    headers = {"Origin": "https://evil.example"}
-
-    assert exchange(greeter.port, message("GET", "/page", headers)).status == 403
-    assert greeter.greeted == []
-
-
-def test_the_service_may_be_called_by_its_own_pages(greeter):
-    host = f"127.0.0.1:{greeter.port}"
-
-    reply = greet(greeter, {"Host": host, "Origin": f"http://{host}"})
-
-    assert_greeted(greeter, reply)
-    assert "Access-Control-Allow-Origin" not in reply.headers
-
-
 ORIGINS = ["https://app.example.org", "http://localhost:3000"]
+
+# Another port is another origin, and so are another name for the same machine and another scheme;
+# "null" is a sandboxed frame, or a file; the last is no origin at all.
+FOREIGN_ORIGINS = """
+    https://evil.example http://127.0.0.1:1 http://localhost:{port} null
+    http://127.0.0.1:{port}.evil.example https://app.example.org.evil.example
+    https://evilapp.example.org http://app.example.org https://app.example.org:444
+    https://sub.app.example.org 127.0.0.1:{port}
+"""
 
 
 @pytest.fixture
@@ -258,54 +166,47 @@ def web_greeter(running_service):
     return running_service(Greeter, allowed_origins=ORIGINS)
 
 
-@pytest.mark.parametrize("origin", ORIGINS)
-def test_an_allowed_origin_gets_cors_headers(web_greeter, origin):
-    reply = greet(web_greeter, {"Origin": origin})
+@pytest.mark.parametrize("allowed", [[], ORIGINS])
+def test_origins(running_service, allowed):
+    """The service's own pages may call it, and those of `allowed_origins`; no page else."""
+    service = running_service(Greeter, allowed_origins=allowed)
+    host = f"127.0.0.1:{service.port}"
 
-    assert_greeted(web_greeter, reply)
-    assert reply.headers.get_all("Access-Control-Allow-Origin") == [origin]
-    assert "origin" in reply.headers.get("Vary").lower()
-
-
-@pytest.mark.parametrize(
-    "origin",
-    [
-        "https://app.example.org.evil.example",
-        "https://evil.example",
-        "https://evilapp.example.org",
-        "http://app.example.org",  # the scheme belongs to it
-        "https://app.example.org:444",
-        "https://sub.app.example.org",
-        "null",
-    ],
-)
-def test_an_origin_that_is_not_listed_is_refused(web_greeter, origin):
-    assert_refused(web_greeter, greet(web_greeter, {"Origin": origin}))
+    reply = greet(service, {"Host": host, "Origin": f"http://{host}"})
+    assert_greeted(service, reply)
+    assert "Access-Control-Allow-Origin" not in reply.headers
+    for origin in ["", *FOREIGN_ORIGINS.format(port=service.port).split()]:
+        assert_turned_away(service, greet(service, {"Host": host, "Origin": origin}))
+    for origin in allowed:
+        reply = greet(service, {"Host": host, "Origin": origin})
+        assert_greeted(service, reply)
+        assert reply.headers.get_all("Access-Control-Allow-Origin") == [origin]
+        assert "origin" in reply.headers.get("Vary").lower()
+    # An allowed origin does not make up for a foreign host.
+    for origin in allowed:
+        reply = greet(service, {"Host": f"evil.example:{service.port}", "Origin": origin})
+        assert_turned_away(service, reply)
 
 
 @pytest.mark.parametrize(
-    ("headers", "body", "status"),
+    ("verb", "path", "headers", "body", "status"),
     [
-        ({"Content-Type": "text/plain"}, call_body("greet", "you"), 415),
-        (JSON, b"no json", 200),
-        (JSON, call_body("nothing"), 200),
+        ("POST", "/api", {"Content-Type": "text/plain"}, call_body("greet", "you"), 415),
+        ("POST", "/api", JSON, b"no json", 200),
+        ("POST", "/api", JSON, call_body("nothing"), 200),
+        ("GET", "/page", {}, None, 200),
     ],
 )
-def test_an_allowed_page_may_read_errors_too(web_greeter, headers, body, status):
-    sent = message("POST", "/api", {**headers, "Origin": ORIGINS[0]}, body)
+def test_an_allowed_page_may_read_errors_and_extra_routes_too(
+    web_greeter, verb, path, headers, body, status
+):
+    sent = message(verb, path, {**headers, "Origin": ORIGINS[0]}, body)
 
     reply = exchange(web_greeter.port, sent)
 
     assert reply.status == status
     assert reply.headers.get("Access-Control-Allow-Origin") == ORIGINS[0]
-    assert reply.json["error"]
-
-
-def test_extra_routes_have_cors_headers_too(web_greeter):
-    reply = exchange(web_greeter.port, message("GET", "/page", {"Origin": ORIGINS[0]}))
-
-    assert reply.body == b"a page"
-    assert reply.headers.get("Access-Control-Allow-Origin") == ORIGINS[0]
+    assert reply.body == b"a page" if path == "/page" else reply.json["error"]
 
 
 def test_any_origin(running_service):
@@ -324,16 +225,12 @@ PREFLIGHT = {
 }
 
 
-def preflight(service, origin) -> Reply:
-    return exchange(service.port, message("OPTIONS", "/api", {**PREFLIGHT, "Origin": origin}))
-
-
 def test_preflight_of_an_allowed_origin(web_greeter):
+    headers = {**PREFLIGHT, "Origin": ORIGINS[0]}
     with Connection(web_greeter.port) as connection:
-        headers = {**PREFLIGHT, "Origin": ORIGINS[0]}
         reply = connection.exchange(message("OPTIONS", "/api", headers))
-        # The page's own request follows on the same connection.
-        answer = connection.call("greet", "you", headers={"Origin": ORIGINS[0]})
+        # The page's own request follows on the same connection: a call, whatever headers it has.
+        answer = connection.call("greet", "you", headers=headers)
 
     assert reply.status in (200, 204)
     assert reply.headers.get("Access-Control-Allow-Origin") == ORIGINS[0]
@@ -345,21 +242,12 @@ def test_preflight_of_an_allowed_origin(web_greeter):
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])
 def test_preflight_of_a_foreign_origin_is_refused(web_greeter, greeter, origin):
+    sent = message("OPTIONS", "/api", {**PREFLIGHT, "Origin": origin})
     for service in (web_greeter, greeter):
-        reply = preflight(service, origin)
-
-        assert_refused(service, reply)
-        assert "Access-Control-Allow-Methods" not in reply.headers
+        assert_turned_away(service, exchange(service.port, sent))
 
 
-def test_only_options_is_a_preflight(web_greeter):
-    """A POST is a call, whatever headers it carries."""
-    reply = greet(web_greeter, {**PREFLIGHT, "Origin": ORIGINS[0]})
-
-    assert_greeted(web_greeter, reply)
-
-
-# The attack that all of this is for
+# The attacks that all of this is for
 
 
 @pytest.mark.parametrize("verb", ["POST", "GET", "OPTIONS"])
@@ -369,21 +257,15 @@ def test_dns_rebinding(greeter, verb):
     To the browser it is the same origin: no preflight, and the reply may be read.
     """
     own = f"evil.example:{greeter.port}"
-    for headers in ({"Host": own}, {"Host": own, "Origin": f"http://{own}"}):
-        assert_refused(greeter, greet(greeter, headers, verb))
-        assert exchange(greeter.port, message("GET", "/page", headers)).status == 403
-    assert greeter.greeted == []
+    headers = {"Host": own, "Origin": f"http://{own}"}
+    assert_turned_away(greeter, greet(greeter, headers, verb))
+    assert_turned_away(greeter, exchange(greeter.port, message("GET", "/page", headers)))
 
 
-def test_dns_rebinding_with_the_page_as_allowed_origin_of_another_service(web_greeter):
-    """An allowed origin does not make up for a foreign host."""
-    headers = {"Host": f"evil.example:{web_greeter.port}", "Origin": ORIGINS[0]}
-
-    assert_refused(web_greeter, greet(web_greeter, headers))
-
-
-def test_a_form_of_a_foreign_page_is_not_executed(greeter):
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+)
+def test_a_form_of_a_foreign_page_is_not_executed(greeter, kind):
     """No Origin (old browsers), a content type that needs no preflight."""
-    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
-        assert greet(greeter, {"Content-Type": kind}).status == 415
+    assert greet(greeter, {"Content-Type": kind}).status == 415
     assert greeter.greeted == []

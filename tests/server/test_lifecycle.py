@@ -1,254 +1,183 @@
 """Starting and stopping services within this process; test_programs.py has those in their own."""
 
-import json
 import re
 import socket
 
 import gevent
 import pytest
-from gevent.event import Event
 
 import gemstone_sync
-from tests.support.http import (
-    Connection,
-    call,
-    call_message,
-    refuses_connections,
-    result_of,
-)
+from tests.support.http import Connection, call, call_message, refuses_connections, result_of
 from tests.support.waiting import LIMIT, wait_until
 
-
-class Local(gemstone_sync.MicroService):
-    name = "local"
-    port = 0
-
-    def __init__(self):
-        super().__init__()
-        self.events = []
-        self.holding = 0
-        self.release = Event()
-
-    def on_service_start(self):
-        self.events.append("start")
-
-    def on_service_stop(self):
-        self.events.append("stop")
-
-    @gemstone_sync.exposed_method()
-    def add(self, a: int, b: int) -> int:
-        return a + b
-
-    @gemstone_sync.exposed_method()
-    def hold(self):
-        self.holding += 1
-        assert self.release.wait(LIMIT)
-        self.events.append("held")
-        return "held"
-
-    @gemstone_sync.exposed_method()
-    def stop_yourself(self):
-        self.stop()
-        return "stopping"
+from .echo import Echo
 
 
 @pytest.fixture
-def local():
-    service = Local()
+def echo():
+    service = Echo()
     yield service
     service.release.set()
     service.stop()
 
 
-def test_start_and_stop(local):
-    local.start(block=False)
-    port = local.port
-    assert port > 0
-    assert local.url == f"http://127.0.0.1:{port}/api"
-    assert result_of(call(port, "add", 1, 2)) == 3
-
-    local.stop()
-
-    assert refuses_connections(port)
-    assert local.events == ["start", "stop"]
+def assert_serves(service):
+    assert result_of(call(service.port, "echo", service.port)) == service.port
 
 
-def test_the_port_is_known_to_the_start_hook():
-    class Knowing(Local):
-        def on_service_start(self):
-            self.events.append((self.port, self.url, self.accessible_at))
-
-    service = Knowing()
-    service.start(block=False)
-    service.stop()
-
-    url = f"http://127.0.0.1:{service.port}/api"
-    assert service.events[0] == (service.port, url, url)
-
-
-def test_stopping_twice_or_before_the_start_does_nothing(local):
-    local.stop()
-    local.start(block=False)
-    local.stop()
-    local.stop()
-
-    assert local.events == ["start", "stop"]
-
-
-def test_starting_twice_is_refused(local):
-    local.start(block=False)
-    with pytest.raises(gemstone_sync.ServiceConfigurationError, match="running"):
-        local.start(block=False)
-
-    assert result_of(call(local.port, "add", 1, 2)) == 3
-
-
-def test_a_second_start_after_stop(local):
+def test_start_and_stop_again_and_again(echo):
+    """Stopping twice or before the start does nothing."""
+    echo.stop()
     for _ in range(3):
-        local.start(block=False)
-        assert result_of(call(local.port, "add", 1, 2)) == 3
-        local.stop()
-        assert refuses_connections(local.port)
+        echo.start(block=False)
+        assert echo.url == f"http://127.0.0.1:{echo.port}/api"
+        assert_serves(echo)
+        for _ in range(2):
+            echo.stop()
+        assert refuses_connections(echo.port)
 
-    assert local.events == ["start", "stop"] * 3
-
-
-def test_run_refuses_a_service_that_wants_workers(local):
-    local.workers = 2
-    with pytest.raises(gemstone_sync.ServiceConfigurationError, match="local wants 2 workers"):
-        gemstone_sync.run(local)
+    assert echo.events == ["start", "stop"] * 3
 
 
-def test_a_second_start_on_another_port(local):
-    local.start(block=False)
-    first = local.port
+def test_starting_twice_is_refused(echo):
+    echo.start(block=False)
+    with pytest.raises(gemstone_sync.ServiceConfigurationError, match="running"):
+        echo.start(block=False)
+
+    assert_serves(echo)
+
+
+def test_run_refuses_a_service_that_wants_workers(echo):
+    echo.workers = 2
+    with pytest.raises(gemstone_sync.ServiceConfigurationError, match="echo wants 2 workers"):
+        gemstone_sync.run(echo)
+
+
+def test_a_second_start_on_another_port(echo):
+    echo.start(block=False)
+    first = echo.port
     with socket.socket() as held:  # so that the second cannot get the same port
-        local.stop()
+        echo.stop()
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(("127.0.0.1", first))
-        local.port = 0
-        local.start(block=False)
+        echo.port = 0
+        echo.start(block=False)
 
-        assert local.port != first
-        assert local.accessible_at == f"http://127.0.0.1:{local.port}/api"
-        specs = result_of(call(local.port, "get_service_specs"))
-        assert specs["port"] == local.port
-        assert specs["accessible_at"] == local.accessible_at
-
-
-def test_a_port_in_use_is_an_error_of_its_own(local, taken):
-    local.port = taken
-    with pytest.raises(gemstone_sync.ServiceStartError, match=f"127.0.0.1:{taken}.*in use"):
-        local.start(block=False)
-    assert local.events == []
-
-    local.port = 0  # and may be mended
-    local.start(block=False)
-    assert result_of(call(local.port, "add", 1, 2)) == 3
+        assert echo.port != first
+        assert echo.accessible_at == f"http://127.0.0.1:{echo.port}/api"
+        specs = result_of(call(echo.port, "get_service_specs"))
+        assert (specs["port"], specs["accessible_at"]) == (echo.port, echo.accessible_at)
 
 
-def test_a_start_hook_that_fails():
-    class Failing(Local):
-        fails = True
+@pytest.mark.parametrize(
+    "host",
+    ["192.0.2.1", "a..b", "x" * 70, "not a host", "127.0.0.1"],  # the first is nobody's: RFC 5737
+)
+def test_an_address_that_cannot_be_bound_is_an_error_of_one_line_and_may_be_mended(
+    echo, taken, host
+):
+    echo.host, echo.port = host, taken
+    reason = f"127.0.0.1:{taken}.*in use" if host == "127.0.0.1" else host
+    with pytest.raises(gemstone_sync.ServiceStartError, match=f"^.*{reason}.*$") as caught:
+        echo.start(block=False)
+    assert "\n" not in str(caught.value)
+    assert echo.events == []
 
-        def on_service_start(self):
-            self.events.append("start")
-            if self.fails:
-                raise RuntimeError("the database is away")
-
-    service = Failing()
-    with pytest.raises(RuntimeError, match="the database is away"):
-        service.start(block=False)
-    assert refuses_connections(service.port)
-    assert service.events == ["start"]
-
-    service.fails = False  # the database is back
-    service.start(block=False)
-    assert result_of(call(service.port, "add", 1, 2)) == 3
-    service.stop()
+    echo.host, echo.port = "127.0.0.1", 0
+    echo.start(block=False)
+    assert_serves(echo)
 
 
-def test_stop_waits_for_calls_and_then_calls_the_hooks(local):
+def test_a_start_hook_that_fails(echo):
+    def fail():
+        raise RuntimeError("the database is away")
+
+    echo.on_service_start = fail
+    for start in (echo.start, lambda: echo.start(block=False)):
+        with pytest.raises(RuntimeError, match="the database is away"):
+            start()
+        assert refuses_connections(echo.port)
+        assert echo.events == []
+
+    del echo.on_service_start  # the database is back
+    echo.start(block=False)
+    assert_serves(echo)
+
+
+@pytest.mark.parametrize("trouble", ["a port in use", "a start hook"])
+def test_run_stops_the_services_that_had_started_when_one_cannot(echo, taken, capsys, trouble):
+    other = Echo()
+    if trouble == "a port in use":
+        other.port = taken
+        with pytest.raises(SystemExit) as ended:
+            gemstone_sync.run(echo, other)
+        assert ended.value.code == 1
+        assert capsys.readouterr().err.count(f"127.0.0.1:{taken}") == 1
+    else:
+        other.on_service_start = lambda: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            gemstone_sync.run(echo, other)
+
+    assert (echo.events, other.events) == (["start", "stop"], [])
+    assert refuses_connections(echo.port)
+
+
+def test_stop_waits_for_calls_and_then_calls_the_hooks(echo):
+    """Connections that are open are answered and told to end, new ones refused."""
+
     class Watch(gemstone_sync.BasePlugin):
         name = "watch"
 
         def on_service_start(self):
-            local.events.append("plugin start")
+            echo.events.append("plugin start")
 
         def on_service_stop(self):
-            local.events.append("plugin stop")
+            echo.events.append("plugin stop")
 
-    local.register_plugin(Watch())
-    local.start(block=False)
-    with Connection(local.port) as connection:
-        connection.send(call_message("hold"))
-        wait_until(lambda: local.holding, "the call")
-        stop = gevent.spawn(local.stop)
-        wait_until(lambda: refuses_connections(local.port), "the port to be closed")
-        assert "stop" not in local.events
+    echo.register_plugin(Watch())
+    echo.start(block=False)
+    with Connection(echo.port) as busy, Connection(echo.port) as idle:
+        assert result_of(idle.call("echo", 1)) == 1
+        busy.send(call_message("hold"))
+        wait_until(lambda: echo.holding, "the call")
+        stop = gevent.spawn(echo.stop, grace=LIMIT)
+        wait_until(lambda: refuses_connections(echo.port), "the port to be closed")
+        last = idle.call("echo", 2)
+        assert "stop" not in echo.events
 
-        local.release.set()
-        assert result_of(connection.read_reply()) == "held"
+        echo.release.set()
+        held = busy.read_reply()
+        assert (result_of(last), result_of(held)) == (2, "held")
+        assert last.closes
+        assert held.closes
         stop.get(timeout=LIMIT)
 
-    assert local.events == ["plugin start", "start", "held", "stop", "plugin stop"]
+    assert echo.events == ["plugin start", "start", "held", "stop", "plugin stop"]
 
 
-def test_calls_that_take_longer_than_stop_timeout_are_cut_off(local, caplog):
-    local.stop_timeout = 0.2
-    local.start(block=False)
-    with Connection(local.port) as connection:
+def test_calls_that_take_longer_than_stop_timeout_are_cut_off(echo, caplog):
+    echo.stop_timeout = 0.2
+    echo.start(block=False)
+    with Connection(echo.port) as connection:
         connection.send(call_message("hold"))
-        wait_until(lambda: local.holding, "the call")
+        wait_until(lambda: echo.holding, "the call")
 
-        local.stop()
+        echo.stop()
 
         assert connection.is_ended()
-    assert local.events == ["start", "stop"]
+    assert echo.events == ["start", "stop"]
     assert "cut off" in caplog.text
 
 
-def test_a_stop_hook_that_fails_is_logged(caplog):
-    class Failing(Local):
-        def on_service_stop(self):
-            raise RuntimeError("a stop hook failed")
+def test_several_services_in_this_process(running_service):
+    services = [running_service(Echo) for _ in range(5)]
 
-    service = Failing()
-    service.start(block=False)
-    service.stop()
-
-    assert "a stop hook failed" in caplog.text
-    assert refuses_connections(service.port)
-
-
-def test_a_method_may_stop_its_service(local):
-    local.start(block=False)
-
-    reply = call(local.port, "stop_yourself")
-
-    assert result_of(reply) == "stopping"
-    wait_until(lambda: local.events == ["start", "stop"], "the stop hook")
-    assert refuses_connections(local.port)
-
-
-def test_several_services_in_this_process():
-    services = [Local() for _ in range(5)]
-    for service in services:
-        service.start(block=False)
-    ports = [service.port for service in services]
-
-    assert len(set(ports)) == 5
+    assert len({service.port for service in services}) == 5
     services[0].stop()
-    assert refuses_connections(ports[0])
-    assert [result_of(call(port, "add", port, 1)) for port in ports[1:]] == [
-        port + 1 for port in ports[1:]
-    ]
+    assert refuses_connections(services[0].port)
     for service in services[1:]:
-        service.stop()
-    assert all(service.events == ["start", "stop"] for service in services)
-
-
-# Where others find it
+        assert_serves(service)
+    assert [service.events for service in services] == [["start", "stop"], *[["start"]] * 4]
 
 
 @pytest.mark.parametrize(
@@ -260,11 +189,19 @@ def test_several_services_in_this_process():
         ({"host": "0.0.0.0"}, rf"http://{re.escape(socket.gethostname())}:{{port}}/api"),
         ({"accessible_at": "https://x.example/api"}, r"https://x\.example/api"),
     ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_accessible_at(running_service, attributes, pattern):
-    service = running_service(Local, **attributes)
+def test_where_others_find_it(running_service, attributes, pattern):
+    """Known to the start hook already."""
+
+    class Knowing(Echo):
+        def on_service_start(self):
+            self.events.append(self.accessible_at)
+
+    service = running_service(Knowing, **attributes)
 
     assert re.fullmatch(pattern.format(port=service.port), service.accessible_at)
-    reply = call(service.port, "get_service_specs") if "endpoint" not in attributes else None
-    if reply is not None:
-        assert json.loads(reply.body)["result"]["accessible_at"] == service.accessible_at
+    assert service.events == [service.accessible_at]
+    if "endpoint" not in attributes:
+        specs = result_of(call(service.port, "get_service_specs"))
+        assert specs["accessible_at"] == service.accessible_at
