@@ -1,198 +1,285 @@
-"""The same class under the real ``gunicorn -k gevent``."""
+"""The same class under gunicorn: with its own gevent worker, and with ``GunicornWorker``, which has
+our server in gunicorn's processes.
+
+That both serve, drain and replace their workers is in test_workers.py.
+"""
 
 import contextlib
-import os
+import re
 import signal
+import socket
+import ssl
+import sys
 from pathlib import Path
 
 import gevent
 import pytest
 
-import gemstone_sync
-from tests.support.http import (
-    JSON,
-    Connection,
-    call,
-    call_body,
-    exchange,
-    message,
-    result_of,
-)
-from tests.support.programs import gunicorn
-from tests.support.waiting import gather, wait_until
+from tests.support.http import Connection, call, call_message, exchange, message, result_of
+from tests.support.programs import Program, gunicorn
+from tests.support.waiting import LIMIT, gather, wait_until
 
-HERE = Path(__file__).parent
+from .processes import OURS, SERVICE, Processes, calls_in_flight, start
 
+pytestmark = pytest.mark.slow  # each worker imports the framework
 
-class Diary:
-    """What the workers wrote of their lives."""
+CERTIFICATE = Path(__file__).resolve().parents[1] / "data" / "localhost.pem"
+TLS = ("--certfile", str(CERTIFICATE), "--keyfile", str(CERTIFICATE))
 
-    def __init__(self, path):
-        self.path = path
+both_kinds = pytest.mark.parametrize("under", [OURS, "gevent"], ids=["GunicornWorker", "gevent"])
 
-    def pids(self, what):
-        text = self.path.read_text() if self.path.exists() else ""
-        notes = [line.split() for line in text.splitlines()]
-        return [int(pid) for said, pid in notes if said == what]
+# Starting
 
 
-@pytest.fixture(params=[[], ["--preload"]], ids=["plain", "preload"])
-def served(request, tmp_path):
-    """Two workers, started, before any request: the program and its diary."""
-    with workers(tmp_path, 2, *request.param) as both:
-        yield both
-
-
-@contextlib.contextmanager
-def workers(folder, count, *options, **environment):
-    diary = Diary(folder / "diary.txt")
-    arguments = ["-w", str(count), "--pythonpath", str(HERE), "--timeout", "77", *options]
-    variables = {"DIARY": str(diary.path), **environment}
-    application = "gunicorn_service:service"
-    with gunicorn(application, folder, *arguments, environment=variables) as running:
-        yield running, diary
-
-
-def wait_for_starts(running, diary, count):
-    running.wait_until(lambda: len(diary.pids("start")) >= count, f"{count} start hooks")
-
-
-def test_every_worker_serves(served):
-    running, diary = served
-    port = running.wait_until_ready()
-    seen = set()
-
-    def both_seen():
-        seen.update(gather([lambda: result_of(call(port, "pid"))] * 20))
-        return len(seen) == 2
-
-    running.wait_until(both_seen, "calls in both workers")
-    assert seen == set(diary.pids("start"))
-    assert running.process.pid not in seen
-    assert result_of(call(port, "add", 1, 2)) == 3
-
-
-def test_the_hooks_run_in_each_worker(served):
-    """The start hook without waiting for a request, the stop hook at the end."""
-    running, diary = served
-    wait_for_starts(running, diary, 2)
-    started = diary.pids("start")
-    assert len(set(started)) == 2
-    assert running.process.pid not in started
-    running.wait_until_ready()
-
-    assert running.terminate() == 0
-
-    assert diary.pids("start") == started
-    assert sorted(diary.pids("stop")) == sorted(started)
-    assert running.stderr.count(" INFO worker stopped\n") == 2
-    assert "Traceback" not in running.stderr
-    assert "Warning" not in running.stderr
-
-
-def test_gunicorns_command_line_is_not_the_services(served):
-    running, _ = served
-    port = running.wait_until_ready()
-
-    assert "--timeout" in result_of(call(port, "argv"))
-    assert result_of(call(port, "configured")) == ["unset", gemstone_sync.MicroService.port]
-
-
-@pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["plain", "preload"])
-def test_environment_and_files_apply_under_gunicorn(preload, tmp_path):
+@pytest.mark.parametrize("options", [[], ["--preload"]], ids=["plain", "preload"])
+def test_environment_and_files_apply(tmp_path, monkeypatch, options):
     (tmp_path / "worker.toml").write_text("timeout = 'from the file'\nport = 1\n")
-    with workers(tmp_path, 1, *preload, GEMSTONE_PORT="1234") as (running, _):
-        port = running.wait_until_ready()
-        assert result_of(call(port, "configured")) == ["from the file", 1234]
+    monkeypatch.setenv("GEMSTONE_PORT", "1234")
+    with start(tmp_path, *options, under="gevent", skip_configuration=False) as service:
+        assert result_of(call(service.port, "configured"))[:2] == ["from the file", 1234]
 
 
+@both_kinds
 @pytest.mark.parametrize(
-    ("setting", "line"),
+    ("name", "value", "line"),
     [
-        ({"GEMSTONE_MAX_HOPS": "x"}, "worker: GEMSTONE_MAX_HOPS: must be a whole number, not 'x'"),
-        ({"GEMSTONE_TEMPLATE_DIR": "/absent"}, "Worker: no directory /absent"),
+        ("GEMSTONE_MAX_HOPS", "x", "worker: GEMSTONE_MAX_HOPS: must be a whole number, not 'x'"),
+        ("GEMSTONE_TEMPLATE_DIR", "/absent", "Worker: no directory /absent"),
     ],
     ids=["not read", "not usable"],
 )
-@pytest.mark.parametrize("kind", ["gevent", "gemstone_sync.server.GunicornWorker"])
-def test_a_wrong_setting_ends_gunicorn_with_one_line(kind, setting, line, tmp_path):
+def test_a_wrong_setting_ends_it_with_one_line(tmp_path, monkeypatch, under, name, value, line):
     """And does not have it start one worker after another."""
-    with workers(tmp_path, 1, "-k", kind, **setting) as (running, diary):
-        assert running.wait() == 3
-        assert running.stderr.count(line) == 1
-        assert "Traceback" not in running.stderr
-        assert not diary.pids("start")
+    monkeypatch.setenv(name, value)
+    with start(tmp_path, under=under, ready=None, skip_configuration=False) as service:
+        assert service.program.wait() == 3
+        assert service.program.stderr.count(line) == 1
+        assert "Traceback" not in service.program.stderr
+        assert not service.notes("started")
 
 
-def test_a_worker_that_dies_is_replaced(served):
-    running, diary = served
-    wait_for_starts(running, diary, 2)
-    victim = diary.pids("start")[0]
-    # gunicorn's master sleeps for up to 0.1 s after it forked, and sees every signal then. What
-    # counts is what it sees afterwards, for which there is no event.
-    gevent.sleep(0.3)
-
-    os.kill(victim, signal.SIGKILL)
-
-    wait_for_starts(running, diary, 3)
-    assert len(set(diary.pids("start"))) == 3
-    assert result_of(call(running.wait_until_ready(), "add", 1, 2)) == 3
-
-
-def test_reload(tmp_path):
-    """SIGHUP: new workers start, the old ones stop."""
-    with workers(tmp_path, 1) as (running, diary):
-        wait_for_starts(running, diary, 1)
-        running.wait_until_ready()
-
-        running.send_signal(signal.SIGHUP)
-
-        wait_for_starts(running, diary, 2)
-        running.wait_until(lambda: diary.pids("stop"), "the old worker's stop hook")
-        first, second = diary.pids("start")
-        assert diary.pids("stop") == [first] != [second]
-        assert result_of(call(running.port, "add", 1, 2)) == 3
-
-
-def test_every_host_is_accepted(tmp_path):
-    """The service does not know where gunicorn listens."""
-    with workers(tmp_path, 1) as (running, _):
-        port = running.wait_until_ready()
-        for host in ("service.example.org", "10.0.0.7:80"):
-            sent = message("POST", "/api", {**JSON, "Host": host}, call_body("add", 1, 2))
-            assert result_of(exchange(port, sent)) == 3
-        foreign = {**JSON, "Origin": "https://evil.example"}
-        sent = message("POST", "/api", foreign, call_body("add", 1, 2))
-        assert exchange(port, sent).status == 403
-
-
-def test_keep_alive_and_errors(tmp_path):
-    with workers(tmp_path, 1) as (running, _):
-        port = running.wait_until_ready()
-        with Connection(port) as connection:
-            assert connection.exchange(message("GET", "/api")).status == 405
-            assert connection.exchange(message("POST", "/api", JSON, b"{")).status == 200
-            assert [result_of(connection.call("add", n, 1)) for n in range(50)] == [
-                n + 1 for n in range(50)
-            ]
-
-
-def test_a_start_hook_that_fails_is_seen_in_health(tmp_path):
+@both_kinds
+def test_a_start_hook_that_fails_is_seen_in_health(tmp_path, under):
     """The worker stays, since gunicorn would start it again for ever; it is neither live nor
     ready, and refuses calls."""
-    with workers(tmp_path, 1, FAIL="1") as (running, _):
+    with start(tmp_path, under=under, ready=None, fails_in="start") as service:
         live = message("GET", "/health/live")
-        wait_until(lambda: answers(running.port, live), "an answer")
+        wait_until(lambda: answer_of(service.port, live), "an answer")
         for path in ("/health/live", "/health/ready"):
-            reply = exchange(running.port, message("GET", path))
+            reply = exchange(service.port, message("GET", path))
             assert reply.status == 503
             assert b"failed" in reply.body
-        assert call(running.port, "add", 1, 2).status == 503
-        assert "the database is away" in running.stderr
+        assert call(service.port, "add", 1, 2).status == 503
+        assert "the database is not there" in service.program.stderr
 
 
-def answers(port, sent):
+def answer_of(port, sent):
     try:
         return exchange(port, sent)
     except (OSError, AssertionError):
         return None
+
+
+def test_preload_with_a_configuration_file(tmp_path):
+    """The service is made in gunicorn's master, which may be patched by then."""
+    text = "from gemstone_sync.concurrency import patch\npatch()\n"
+    (tmp_path / "gunicorn.conf.py").write_text(text)
+    with start(tmp_path, "--preload", under=OURS, workers=2) as service:
+        assert service.wait_for_workers(2) == service.pids("started")
+        assert service.program.terminate() == 0
+        assert "Traceback" not in service.program.stderr
+
+
+def test_several_addresses(tmp_path):
+    """gunicorn binds as many as it is told to; each is served, and drained."""
+    paths = [tmp_path / "one.socket", tmp_path / "two.socket"]
+    command = [sys.executable, "-m", "gunicorn", "-k", OURS, "--no-control-socket"]
+    command += ["--pythonpath", str(SERVICE.parent), "service:service"]
+    started = Program([*command, *(f"-bunix:{path}" for path in paths)], tmp_path)
+    try:
+        Processes(started, tmp_path).wait_for_notes("started", 1)
+        for path in paths:
+            with socket.socket(socket.AF_UNIX) as local:
+                local.settimeout(LIMIT)
+                local.connect(str(path))
+                local.sendall(message("GET", "/health/live"))
+                assert local.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert started.terminate() == 0
+        assert "Traceback" not in started.stderr
+    finally:
+        started.kill()
+
+
+def test_sigterm_while_the_application_is_loaded(tmp_path):
+    """A slow import: gunicorn's own workers take note, and stop when it is done."""
+    text = SERVICE.read_text() + "\nPath('loading').touch()\ntime.sleep(1.0)\n"
+    (tmp_path / "module.py").write_text(text)
+    with gunicorn("module:service", tmp_path, "-k", OURS) as started:
+        started.wait_until((tmp_path / "loading").exists, "the import")
+
+        assert started.terminate() == 0
+    assert "Traceback" not in started.stderr
+
+
+PLAIN = """
+import os
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/stream":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return iter([b"one", b"two"])
+    if environ["PATH_INFO"] == "/pid":
+        body = str(os.getpid()).encode()
+    else:
+        body = environ["wsgi.input"].read() + b" " + environ["REQUEST_METHOD"].encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def test_our_worker_serves_any_wsgi_application(tmp_path):
+    (tmp_path / "plain.py").write_text(PLAIN)
+    with gunicorn("plain:application", tmp_path, "-k", OURS, "-w", "2") as started:
+        pids = set()
+
+        def both_answer():
+            replies = gather([lambda: answer_of(started.port, message("GET", "/pid"))] * 20)
+            pids.update(reply.body for reply in replies if reply is not None)
+            return len(pids) == 2
+
+        started.wait_until(both_answer, "both workers")
+        with Connection(started.port) as connection:
+            assert connection.exchange(message("POST", "/", {}, b"a body")).body == b"a body POST"
+            assert connection.exchange(message("GET", "/stream")).body == b"onetwo"
+            assert connection.exchange(message("POST", "/", {}, b"more")).body == b"more POST"
+        assert started.terminate() == 0
+        assert "Traceback" not in started.stderr
+
+
+# Serving with our worker
+
+
+def test_our_worker_is_our_server(tmp_path):
+    """Its refusals are JSON-RPC errors, its limits the service's own; what outlasts gunicorn's
+    graceful timeout is cut off; it logs no access unless asked."""
+    with start(tmp_path, "--graceful-timeout", "1", under=OURS) as service:
+        malformed = message("POST", "/api", {"Content-Length": "+5"}, b"12345")
+        reply = exchange(service.port, malformed)
+        assert (reply.status, reply.json["error"]["code"]) == (400, -32600)
+        with Connection(service.port) as connection:
+            connection.send(message("POST", "/api", {"Content-Length": "100000000"}, None))
+            assert connection.read_reply().status in (413, 415)
+
+        assert result_of(call(service.port, "pid", headers={"User-Agent": "the test"}))
+        with Connection(service.port) as connection:
+            connection.send(call_message("hold"))
+            service.wait_for_notes("holding", 1)
+            assert service.program.terminate() == 0
+            assert connection.is_ended()
+        assert "the test" not in service.program.stderr + service.program.stdout
+
+
+COMBINED = re.compile(
+    r"127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "
+    r'"POST /api HTTP/1\.1" 200 \d+ "-" "the test"'
+)
+
+
+def test_access_log(tmp_path):
+    log = tmp_path / "access.log"
+    with start(tmp_path, "--access-logfile", str(log), under=OURS, workers=2) as service:
+        assert result_of(call(service.port, "pid", headers={"User-Agent": "the test"}))
+
+        wait_until(lambda: log.exists() and "the test" in log.read_text(), "a line in the log")
+        (line,) = [line for line in log.read_text().splitlines() if "the test" in line]
+        assert COMBINED.fullmatch(line), line
+
+
+def test_max_requests_restarts_a_worker(tmp_path):
+    """No call is lost over it."""
+    with start(tmp_path, "--max-requests", "200", under=OURS, workers=2) as service:
+        before = service.wait_for_workers(2)
+
+        def keep_calling():
+            answered = 0
+            while answered < 100:
+                with Connection(service.port) as connection:
+                    for _ in range(10):
+                        reply = connection.call("pid")
+                        answered += bool(result_of(reply))
+                        if reply.closes:
+                            break
+            return answered
+
+        assert sum(gather([keep_calling] * 8)) >= 800
+        service.wait_for_workers(2, but=before)
+        assert "Autorestarting worker" in service.program.stderr
+        assert service.program.terminate() == 0
+
+
+def test_gunicorns_timeout(tmp_path):
+    """A worker whose calls wait for longer is not stuck; one that hangs is killed."""
+    with start(tmp_path, "-t", "4", under=OURS) as service:
+        (before,) = service.wait_for_workers(1)
+        assert result_of(call(service.port, "hold", 7.0)) == before
+        with Connection(service.port) as connection:
+            connection.send(call_message("burn", "never"))
+            service.wait_for_notes("burning", 1)
+
+            # gunicorn interrupts it by SIGABRT first: an error is answered, or nothing.
+            assert b'"result"' not in connection.socket.recv(4096)
+        assert service.wait_for_workers(1, but=[before])
+        assert service.program.terminate() == 0
+
+
+@both_kinds
+def test_hup_loads_the_application_again(tmp_path, under):
+    """New workers start; calls in flight are answered by the old ones, which stop."""
+    with start(tmp_path, under=under) as service:
+        (before,) = service.wait_for_workers(1)
+        with Connection(service.port) as connection:
+            connection.send(call_message("hold"))
+            answer = gevent.spawn(connection.read_reply)
+            service.wait_for_notes("holding", 1)
+            service.program.send_signal(signal.SIGHUP)
+            (after,) = service.wait_for_workers(1, but=[before])
+            service.release()
+            assert result_of(answer.get(timeout=LIMIT)) == before
+
+        service.wait_for_notes("stopped", 1)
+        assert service.pids("stopped") == {before}
+        assert service.pids("started") == {before, after}
+        assert service.program.terminate() == 0
+
+
+class TlsConnection(Connection):
+    """Speaks TLS, and knows the test's certificate."""
+
+    def __init__(self, port):
+        super().__init__(port)
+        context = ssl.create_default_context(cafile=CERTIFICATE)
+        self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
+
+
+def is_ready_by_tls(port):
+    with contextlib.suppress(OSError, AssertionError), TlsConnection(port) as connection:
+        return connection.exchange(message("GET", "/health/ready")).status == 200
+    return False
+
+
+def test_tls_by_gunicorns_certfile(tmp_path):
+    """Served, not in the clear, and drained."""
+    with start(tmp_path, *TLS, under=OURS, ready=is_ready_by_tls) as service:
+        with Connection(service.port) as plain:
+            plain.send(message("GET", "/health/live"))
+            assert plain.is_ended()
+        with TlsConnection(service.port) as idle:
+            assert idle.socket.version() == "TLSv1.3"
+            assert [result_of(idle.call("pid")) for _ in range(2)] == [*service.workers()] * 2
+            with calls_in_flight(service, TlsConnection) as busy:
+                service.program.send_signal(signal.SIGTERM)
+                service.release()
+                assert all(result_of(connection.read_reply()) for connection in busy)
+            assert idle.is_ended()
+        assert service.program.wait() == 0
+        assert "Traceback" not in service.program.stderr
