@@ -6,9 +6,6 @@ The registries are in this process.
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,175 +13,97 @@ from gemstone_sync import RemoteService
 from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.testing import running_service
 from tests.discovery.support import FullRegistry
-from tests.support.programs import Program, gunicorn, program
 from tests.support.waiting import wait_until
 
-USERS = """
-import os
-import uuid
+from .processes import is_alive, start
 
-import gemstone_sync
+URL = "https://shop.example/users/api"
 
-class Users(gemstone_sync.MicroService):
-    name = os.environ["NAME"]
-    host = "127.0.0.1"
-    port = 0
-    skip_configuration = True
-    accessible_at = os.environ.get("ACCESSIBLE_AT")
-    service_registry_urls = os.environ["REGISTRIES"].split()
-    service_registry_ping_interval = 0.2
-
-    def on_service_start(self):
-        # Short lines are written in one piece.
-        os.write(1, f"{self.url}\\npid {os.getpid()}\\n".encode())
-
-    @gemstone_sync.exposed_method()
-    def double(self, n: int) -> int:
-        return 2 * n
-"""
-WITH_WORKERS = USERS + "\nUsers().start(workers=2)\n"
-MODULE = USERS + "\nservice = Users()\n"
+every_kind = pytest.mark.parametrize(
+    ("under", "options"),
+    [
+        (None, []),
+        pytest.param("gevent", [], marks=pytest.mark.slow),
+        pytest.param("gevent", ["--preload"], marks=pytest.mark.slow),
+    ],
+    ids=["start", "gunicorn", "gunicorn-preload"],
+)
 
 
 @pytest.fixture
-def name(tmp_path: Path) -> str:
+def name(tmp_path):
     """A name of the test's own: the lock of an instance is the machine's."""
     return f"users.{tmp_path.name}.{os.getpid()}"
 
 
-@pytest.fixture
-def registry() -> Iterator[ServiceRegistry]:
-    with running_service(ServiceRegistry) as started:
-        yield started
-
-
-def pids(started: Program) -> list[int]:
-    """The processes that have called the start hook."""
-    lines = started.stdout.splitlines()
-    return [int(line.split()[1]) for line in lines if line.startswith("pid ")]
-
-
 @contextlib.contextmanager
-def two_workers(folder: Path, name: str, *registries: Any) -> Iterator[Program]:
-    environment = {"NAME": name, "REGISTRIES": " ".join(r.url for r in registries)}
-    with program(WITH_WORKERS, folder, environment=environment) as started:
-        started.wait_until(lambda: len(pids(started)) == 2, "both workers")
-        started.wait_until_ready()
-        yield started
+def two_workers(folder, name, registry, *options, under=None, **attributes):
+    """Two workers that ping, and where they say that they are."""
+    attributes |= {"service_registry_urls": [registry.url], "service_registry_ping_interval": 0.2}
+    if under is not None:
+        attributes.setdefault("accessible_at", URL)
+    with start(folder, *options, under=under, workers=2, name=name, **attributes) as service:
+        yield service, URL if under else f"http://127.0.0.1:{service.port}/api"
 
 
-def is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def test_the_workers_of_a_service_are_one_instance(tmp_path: Path, name: str) -> None:
-    with running_service(FullRegistry) as registry, two_workers(tmp_path, name, registry) as users:
-        url = f"http://127.0.0.1:{users.port}/api"
+@every_kind
+def test_the_workers_of_a_service_are_one_instance(tmp_path, name, under, options):
+    with (
+        running_service(FullRegistry) as registry,
+        two_workers(tmp_path, name, registry, *options, under=under) as (service, url),
+    ):
         wait_until(lambda: len(registry.told) >= 8, "pings")
         assert len(set(registry.told)) == 1, "more than one of them pings"
         assert registry.told[0][:3] == ("ping", name, url)
-        assert users.terminate() == 0
+        assert service.program.terminate() == 0
 
-        last = registry.told[-1]
-        assert last[:3] == ("goodbye", name, url)
+        assert registry.told[-1][:3] == ("goodbye", name, url)
         assert [told[0] for told in registry.told].count("goodbye") == 1
 
 
-def test_sigterm_takes_the_service_out(
-    tmp_path: Path, name: str, registry: ServiceRegistry
-) -> None:
-    with two_workers(tmp_path, name, registry) as users:
-        url = f"http://127.0.0.1:{users.port}/api"
-        wait_until(lambda: registry.directory.locate(name) == [url], "the registration")
-        with RemoteService.get_service_by_name(registry.url, name) as client:
-            assert client.methods.double(4) == 8
-        assert users.terminate() == 0
-
-        assert registry.directory.locate(name) == []
-
-
+@every_kind
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
 def test_another_worker_goes_on_when_the_one_that_pings_ends(
-    tmp_path: Path, name: str, registry: ServiceRegistry, number: signal.Signals
-) -> None:
-    """Also after it has said goodbye: the others still serve."""
-    with two_workers(tmp_path, name, registry) as users:
-        url = f"http://127.0.0.1:{users.port}/api"
-        (first,) = wait_until(lambda: registry.directory.registrations(), "the registration")
-        for pid in pids(users):
+    tmp_path, name, under, options, number
+):
+    """Also after it has said goodbye: the others still serve. In the end the service is out."""
+    with (
+        running_service(ServiceRegistry) as registry,
+        two_workers(tmp_path, name, registry, *options, under=under) as (service, url),
+    ):
+        directory = registry.directory
+        (first,) = wait_until(directory.registrations, "the registration")
+        assert directory.locate(name) == [url]
+        if under is None:
+            with RemoteService.get_service_by_name(registry.url, name) as client:
+                assert client.methods.add(4, 4) == 8
+        for pid in service.workers():
             os.kill(pid, number)
-            users.wait_until(lambda pid=pid: is_gone(pid), "the worker's end")
-
-        def another_pings() -> bool:
-            found = registry.directory.registrations()
-            return any(entry.instance != first.instance for entry in found)
-
-        users.wait_until(another_pings, "the pings of another one")
-        assert registry.directory.locate(name) == [url]
-
-
-# gunicorn
+            service.program.wait_until(lambda pid=pid: not is_alive(pid), "the worker's end")
+        service.program.wait_until(
+            lambda: any(each.instance != first.instance for each in directory.registrations()),
+            "the pings of another one",
+        )
+        assert directory.locate(name) == [url]
+        service.wait_for_workers(2)
+        assert service.program.terminate() == 0
+        assert number == signal.SIGKILL or directory.locate(name) == []
 
 
-@contextlib.contextmanager
-def under_gunicorn(
-    folder: Path, name: str, registry: Any, *options: str, **environment: str
-) -> Iterator[Program]:
-    (folder / "module.py").write_text(MODULE)
-    variables = {"NAME": name, "REGISTRIES": registry.url, **environment}
-    options = ("-w", "2", *options)
-    with gunicorn("module:service", folder, *options, environment=variables) as started:
-        started.wait_until(lambda: len(pids(started)) == 2, "both workers")
-        started.wait_until_ready()
-        yield started
-
-
-@pytest.fixture(params=[[], ["--preload"]], ids=["plain", "preload"])
-def options(request: pytest.FixtureRequest) -> list[str]:
-    chosen: list[str] = request.param
-    return chosen
-
-
-URL = "https://shop.example/users/api"
-
-
-def test_under_gunicorn_the_workers_are_one_instance(
-    tmp_path: Path, name: str, options: list[str]
-) -> None:
-    with running_service(FullRegistry) as registry:
-        with under_gunicorn(tmp_path, name, registry, *options, ACCESSIBLE_AT=URL) as users:
-            wait_until(lambda: len(registry.told) >= 8, "pings")
-            assert len(set(registry.told)) == 1, "more than one of them pings"
-            assert registry.told[0][:3] == ("ping", name, URL)
-            assert users.terminate() == 0
-
-        assert registry.told[-1][:3] == ("goodbye", name, URL)
-
-
-def test_under_gunicorn_another_worker_goes_on(
-    tmp_path: Path, name: str, registry: ServiceRegistry, options: list[str]
-) -> None:
-    """As when gunicorn renews its workers after ``max_requests``."""
-    with under_gunicorn(tmp_path, name, registry, *options, ACCESSIBLE_AT=URL) as users:
-        for pid in pids(users):
-            wait_until(lambda: registry.directory.locate(name), "the registration")
-            os.kill(pid, signal.SIGTERM)
-            users.wait_until(lambda pid=pid: is_gone(pid), "the worker's end")
-        wait_until(lambda: registry.directory.locate(name) == [URL], "the next registration")
-
-
-def test_under_gunicorn_the_url_must_be_given(
-    tmp_path: Path, name: str, registry: ServiceRegistry, options: list[str]
-) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["--preload"]], ids=["plain", "preload"])
+def test_under_gunicorn_the_url_must_be_given(tmp_path, name, options):
     """gunicorn's address need not be the one where others reach it."""
-    with under_gunicorn(tmp_path, name, registry, *options) as users:
+    with (
+        running_service(ServiceRegistry) as registry,
+        two_workers(tmp_path, name, registry, *options, under="gevent", accessible_at=None) as (
+            service,
+            _,
+        ),
+    ):
         warning = f"{name} is not registered: set accessible_at"
-        users.wait_until(lambda: warning in users.stderr, "the warning")
-        assert users.stderr.count(warning) == 1
-        assert users.terminate() == 0
+        service.program.wait_until(lambda: warning in service.program.stderr, "the warning")
+        assert service.program.stderr.count(warning) == 1
+        assert service.program.terminate() == 0
 
         assert registry.directory.locate("*") == []
