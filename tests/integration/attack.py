@@ -1,12 +1,12 @@
 """The attackers: a program that opens many connections which do not behave.
 
-    attack.py PORT KIND=COUNT … [--seconds S]
+    attack.py PORT KIND=COUNT … [--until ENDED]
 
 Kinds: ``silent`` (says nothing), ``head`` (sends a head byte by byte), ``idle`` (makes one call,
 keeps the connection), ``body`` (announces a body, sends it byte by byte), ``huge`` (announces a
 body of 100 MB and waits for what is said to that). One process, standard library, 127.0.0.1 only.
-It prints a line (JSON) when all are open, one when the server has ended them all or the seconds are
-over, and stops then. A closed standard input stops it at once.
+It prints a line (JSON) when all are open, one when the server has ended them all, or as many as it
+is told, and stops then; or at once when its standard input is closed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import selectors
 import socket
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 #: Seconds between two bytes of those that drip.
@@ -38,109 +37,83 @@ KINDS: dict[str, tuple[bytes, bytes]] = {
 
 @dataclass
 class Attacker:
-    """One connection. `answered` and `ended`: when the server did so, in seconds since `opened`."""
+    """One connection."""
 
     kind: str
     socket: socket.socket
-    opened: float
     drip: bytes
     received: bytes = b""
-    answered: float | None = None
-    ended: float | None = None
+    ended: bool = False
 
+    def read(self) -> None:
+        """Take what the server says; the end of the connection ends the attacker."""
+        try:
+            received = self.socket.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            received = b""
+        self.received += received
+        self.ended = not received
 
-def tell(**message: object) -> None:
-    print(json.dumps(message), flush=True)
+    def send_next(self) -> None:
+        try:
+            self.socket.send(self.drip[:1])
+            self.drip = self.drip[1:]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.ended = True
 
 
 def open_all(port: int, counts: dict[str, int]) -> list[Attacker]:
     """Open the connections, the kinds mixed, and send what each sends at once."""
-    turns = [
-        kind
-        for number in range(max(counts.values()))
-        for kind, count in counts.items()
-        if number < count
-    ]
+    turns = [kind for n in range(max(counts.values())) for kind in counts if n < counts[kind]]
     attackers = []
     for kind in turns:
         connection = socket.create_connection(("127.0.0.1", port), timeout=20)
         first, drip = KINDS[kind]
         connection.sendall(first)
         connection.setblocking(False)
-        attackers.append(Attacker(kind, connection, time.monotonic(), drip))
+        attackers.append(Attacker(kind, connection, drip))
     return attackers
 
 
-def end(attacker: Attacker, selector: selectors.BaseSelector) -> None:
-    attacker.ended = time.monotonic() - attacker.opened
-    selector.unregister(attacker.socket)
-    attacker.socket.close()
-
-
-def read(attacker: Attacker, selector: selectors.BaseSelector) -> None:
-    """Take what the server says; the end of the connection ends the attacker."""
-    try:
-        received = attacker.socket.recv(65536)
-    except BlockingIOError:
-        return
-    except OSError:
-        received = b""
-    if received:
-        if attacker.answered is None:
-            attacker.answered = time.monotonic() - attacker.opened
-        attacker.received += received
-    else:
-        end(attacker, selector)
-
-
-def send_next(attacker: Attacker, selector: selectors.BaseSelector) -> None:
-    try:
-        attacker.socket.send(attacker.drip[:1])
-        attacker.drip = attacker.drip[1:]
-    except BlockingIOError:
-        pass
-    except OSError:
-        end(attacker, selector)
-
-
-def attack(attackers: list[Attacker], seconds: float, told_to_stop: Callable[[], bool]) -> None:
-    """Drip and listen until the server has ended them all, or the time is over."""
-    finish = time.monotonic() + seconds
+def attack(attackers: list[Attacker], until: int) -> None:
+    """Drip and listen until the server has ended so many, or standard input is closed."""
     due = time.monotonic()
     with selectors.DefaultSelector() as selector:
+        selector.register(sys.stdin, selectors.EVENT_READ)
         for attacker in attackers:
             selector.register(attacker.socket, selectors.EVENT_READ, attacker)
-        selector.register(sys.stdin, selectors.EVENT_READ)
-        while len(selector.get_map()) > 1 and time.monotonic() < finish:
-            for key, _ in selector.select(max(0.0, min(due, finish) - time.monotonic())):
-                if key.data is None:
-                    if told_to_stop():
-                        return
-                else:
-                    read(key.data, selector)
+        while len(attackers) - (len(selector.get_map()) - 1) < until:
+            touched = [key.data for key, _ in selector.select(max(0.0, due - time.monotonic()))]
+            if None in touched:
+                return
+            for attacker in touched:
+                attacker.read()
             if time.monotonic() >= due:
                 due += DRIP
-                for attacker in attackers:
-                    if attacker.ended is None and attacker.drip:
-                        send_next(attacker, selector)
+                touched = [key.data for key in selector.get_map().values() if key.data is not None]
+                for attacker in touched:
+                    if attacker.drip and not attacker.ended:
+                        attacker.send_next()
+            for attacker in touched:
+                if attacker.ended:
+                    selector.unregister(attacker.socket)
+                    attacker.socket.close()
 
 
 def summary(attackers: list[Attacker]) -> dict[str, dict[str, object]]:
-    """By kind: how many, how many the server ended; the slowest answer; the statuses."""
-    found: dict[str, dict[str, object]] = {}
-    for kind in KINDS:
+    """By kind: how many, how many the server ended, the statuses."""
+    found = {}
+    for kind in sorted({attacker.kind for attacker in attackers}):
         mine = [attacker for attacker in attackers if attacker.kind == kind]
-        if mine:
-            ends = [attacker.ended for attacker in mine if attacker.ended is not None]
-            statuses = sorted({attacker.received[9:12].decode() for attacker in mine})
-            found[kind] = {
-                "opened": len(mine),
-                "ended": len(ends),
-                "answered": max((a.answered for a in mine if a.answered is not None), default=None),
-                "first": min(ends, default=None),
-                "last": max(ends, default=None),
-                "statuses": statuses,
-            }
+        found[kind] = {
+            "opened": len(mine),
+            "ended": sum(attacker.ended for attacker in mine),
+            "statuses": sorted({attacker.received[9:12].decode() for attacker in mine}),
+        }
     return found
 
 
@@ -148,19 +121,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("kinds", nargs="+", metavar="KIND=COUNT")
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--until", type=int)
     options = parser.parse_args()
-    counts = {
-        kind: int(count) for kind, _, count in (word.partition("=") for word in options.kinds)
-    }
+    counts = {kind: int(n) for kind, _, n in (word.partition("=") for word in options.kinds)}
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    needed = sum(counts.values()) + 50
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(needed, hard), hard))
-    began = time.monotonic()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(sum(counts.values()) + 50, hard), hard))
     attackers = open_all(options.port, counts)
-    tell(opened=len(attackers), seconds=time.monotonic() - began)
-    attack(attackers, options.seconds, lambda: not sys.stdin.readline())
-    tell(kinds=summary(attackers), seconds=time.monotonic() - began)
+    print(json.dumps({"opened": len(attackers)}), flush=True)
+    attack(attackers, options.until or len(attackers))
+    print(json.dumps({"kinds": summary(attackers)}), flush=True)
 
 
 if __name__ == "__main__":

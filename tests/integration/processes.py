@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from tests.support.programs import gunicorn, program
 from tests.support.waiting import gather
 
 SERVICE = Path(__file__).with_name("service.py")
+
+CERTIFICATE = str(SERVICE.parents[1] / "data" / "localhost.pem")
 
 #: gunicorn's processes, our server in them.
 OURS = "gemstone_sync.server.GunicornWorker"
@@ -139,6 +142,15 @@ def is_alive(pid):
     except OSError:
         return False
     return state != "Z"
+
+
+class TlsConnection(Connection):
+    """Speaks TLS, and knows the test's certificate."""
+
+    def __init__(self, port):
+        super().__init__(port)
+        context = ssl.create_default_context(cafile=CERTIFICATE)
+        self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
 
 
 @contextlib.contextmanager

@@ -8,9 +8,7 @@ import contextlib
 import re
 import signal
 import socket
-import ssl
 import sys
-from pathlib import Path
 
 import gevent
 import pytest
@@ -19,12 +17,11 @@ from tests.support.http import Connection, call, call_message, exchange, message
 from tests.support.programs import Program, gunicorn
 from tests.support.waiting import LIMIT, gather, wait_until
 
-from .processes import OURS, SERVICE, Processes, calls_in_flight, start
+from .processes import CERTIFICATE, OURS, SERVICE, Processes, TlsConnection, calls_in_flight, start
 
 pytestmark = pytest.mark.slow  # each worker imports the framework
 
-CERTIFICATE = Path(__file__).resolve().parents[1] / "data" / "localhost.pem"
-TLS = ("--certfile", str(CERTIFICATE), "--keyfile", str(CERTIFICATE))
+TLS = ("--certfile", CERTIFICATE, "--keyfile", CERTIFICATE)
 
 both_kinds = pytest.mark.parametrize("under", [OURS, "gevent"], ids=["GunicornWorker", "gevent"])
 
@@ -250,15 +247,6 @@ def test_hup_loads_the_application_again(tmp_path, under):
         assert service.pids("stopped") == {before}
         assert service.pids("started") == {before, after}
         assert service.program.terminate() == 0
-
-
-class TlsConnection(Connection):
-    """Speaks TLS, and knows the test's certificate."""
-
-    def __init__(self, port):
-        super().__init__(port)
-        context = ssl.create_default_context(cafile=CERTIFICATE)
-        self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
 
 
 def is_ready_by_tls(port):
