@@ -1,9 +1,4 @@
-"""A worker that registers itself and a caller that finds workers; one of them a process.
-
-::
-
-    python discovery_services.py worker
-    python discovery_services.py caller
+"""A worker that registers itself, or a caller that finds workers: ``worker`` or ``caller``.
 
 Attributes come from the environment: ``ATTRIBUTES`` is a JSON object of them; ``REDIS_PREFIX``
 means the machine's Redis beside the registries.
@@ -25,9 +20,8 @@ PAUSE = 0.02
 
 
 class Registered(gemstone_sync.MicroService):
-    """What both have: told by the environment where others are."""
+    """What both have."""
 
-    host = "127.0.0.1"
     port = 0
     service_registry_ping_interval = 1.0
     skip_configuration = True
@@ -91,8 +85,8 @@ class Caller(Registered):
                 gevent.sleep(max(0, at - time.monotonic()))
 
     def call_once(self, method):
-        record = {"method": method, "began": time.monotonic(), "ended": None}
-        record |= {"pid": None, "error": None, "may_have_run": None}
+        record = dict.fromkeys(["ended", "pid", "error", "may_have_run"])
+        record |= {"method": method, "began": time.monotonic()}
         self.records.append(record)
         try:
             record["pid"] = self.found.call_method(method).value()

@@ -9,18 +9,17 @@ All processes read the same monotonic clock, so "a call that began after the kil
 
 import contextlib
 import json
-import random
 import signal
-import socket
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from gevent.server import StreamServer
 
+from tests.support.faulty_server import FaultyServer, close
 from tests.support.http import call, is_ready, result_of
+from tests.support.machine import free_port
 from tests.support.programs import Program, program
 from tests.support.redis import shared_redis
 from tests.support.waiting import gather, wait_until
@@ -45,12 +44,6 @@ class Cluster:
         self.registry_ports = []
         self.caller = None
 
-    # Starting
-
-    def start_registries(self, count):
-        self.registry_ports = [port_for_restarts() for _ in range(count)]
-        return gather([lambda p=port: self.start_registry(p) for port in self.registry_ports])
-
     def start_registry(self, port):
         """Start an empty registry on a port, and wait until it answers."""
         command = [sys.executable, "-m", "gemstone_sync.registry"]
@@ -63,9 +56,6 @@ class Cluster:
     def start_worker(self, **attributes):
         return self._start("worker", attributes)
 
-    def start_workers(self, count, **attributes):
-        return gather([lambda: self.start_worker(**attributes) for _ in range(count)])
-
     def _start(self, which, attributes):
         attributes["service_registry_urls"] = [
             f"http://127.0.0.1:{port}/api" for port in self.registry_ports
@@ -76,32 +66,30 @@ class Cluster:
         started.wait_until_ready()
         return started
 
-    # Registries
-
     def listed(self, port):
         """The number of instances that a registry knows, by name."""
         listing = result_of(call(port, "list_services"))
         return {name: len(places) for name, places in listing.items()}
 
     def wait_until_listed(self, port, name, count):
-        """Wait until a registry knows so many instances; the seconds that it took."""
-        began = time.monotonic()
+        """Wait until a registry knows so many instances."""
         wait_until(
             lambda: self.listed(port).get(name) == count,
             f"{count} x {name} in a registry",
             INTERVAL_LIMIT,
         )
-        return time.monotonic() - began
 
-    # Calling
-
-    def begin_calls(self, workers, name="test.worker"):
-        """Start the caller, and wait until all the workers are being called."""
+    def begin(self, registries, workers, **attributes):
+        """Start so many of each and the caller, and wait until all the workers are being called."""
+        self.registry_ports = [free_port() for _ in range(registries)]
+        known = gather([lambda p=port: self.start_registry(p) for port in self.registry_ports])
+        started = gather([lambda: self.start_worker(**attributes)] * workers)
         self.caller = self._start("caller", {})
         for port in self.registry_ports:
-            self.wait_until_listed(port, name, len(workers))
-        result_of(call(self.caller.port, "begin", name))
-        self.wait_for_share(*workers)
+            self.wait_until_listed(port, "test.worker", workers)
+        result_of(call(self.caller.port, "begin", "test.worker"))
+        self.wait_for_share(*started)
+        return known, started
 
     def records(self, first=0):
         """Every call from number `first` on, also those that are running."""
@@ -141,17 +129,6 @@ def cluster(tmp_path):
         yield Cluster(tmp_path, stack)
 
 
-def port_for_restarts():
-    """A free port that the system gives to nobody while its registry is down.
-
-    It is below those that Linux takes for outgoing connections (net.ipv4.ip_local_port_range).
-    """
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-
-
 def pid_of(worker):
     return worker.process.pid
 
@@ -178,27 +155,16 @@ def assert_only_calls_on_it_failed(records, killed):
     if failed:
         first = min(record["ended"] for record in failed)
         assert max(record["began"] for record in failed) <= first
-    return failed
 
 
 # A worker goes, or comes
 
 
-def test_kill_9_of_a_worker(cluster):
-    cluster.start_registries(2)
-    check_kill_9_of_a_worker(cluster)
-
-
-def test_kill_9_of_a_worker_that_redis_knows(cluster):
-    with shared_redis() as prefix, contextlib.ExitStack() as processes:
-        cluster.stack = processes  # they end before the keys are taken out
-        cluster.environment["REDIS_PREFIX"] = prefix
-        check_kill_9_of_a_worker(cluster)
-
-
-def check_kill_9_of_a_worker(cluster):
-    workers = cluster.start_workers(3)
-    cluster.begin_calls(workers)
+@pytest.mark.parametrize("known_to", ["registries", "redis"])
+def test_kill_9_of_a_worker(cluster, known_to):
+    if known_to == "redis":  # the processes end before the keys are taken out
+        cluster.environment["REDIS_PREFIX"] = cluster.stack.enter_context(shared_redis())
+    _, workers = cluster.begin(registries=2 if known_to == "registries" else 0, workers=3)
     before = cluster.calls_from_now()
     assert_shared_by(before, *workers)
 
@@ -208,15 +174,12 @@ def check_kill_9_of_a_worker(cluster):
     # For 3 s or more those who know of the worker still name it: the caller must know better.
     after = cluster.calls_from_now(3 * MANY)
     assert_shared_by(after, *workers[1:])
-    failed = assert_only_calls_on_it_failed(cluster.records(), killed)
-    print(f"{len(failed)} calls failed, which were on the worker")
+    assert_only_calls_on_it_failed(cluster.records(), killed)
 
 
 def test_calls_in_flight_on_a_worker_that_is_killed(cluster):
     """It hangs first, so that there are some for certain."""
-    cluster.start_registries(2)
-    workers = cluster.start_workers(3)
-    cluster.begin_calls(workers)
+    _, workers = cluster.begin(registries=2, workers=3)
 
     workers[0].send_signal(signal.SIGSTOP)
     result_of(call(cluster.caller.port, "burst", 15))
@@ -239,43 +202,23 @@ def test_calls_in_flight_on_a_worker_that_is_killed(cluster):
 
 def test_the_place_of_a_dead_worker_is_left_alone(cluster):
     """Not only do its calls go elsewhere: it is not tried with each of them."""
-    registries = cluster.start_registries(1)
-    workers = cluster.start_workers(2)
-    cluster.begin_calls(workers)
+    registries, workers = cluster.begin(registries=1, workers=2)
 
     registries[0].kill()  # nobody takes the worker off the list
     cluster.kill_worker(workers[0])
-    with counting_listener(workers[0].port) as connections:
+    # Somebody who takes connections and ends them.
+    with FaultyServer(greeting=close, port=workers[0].port) as server:
         calls = cluster.calls_from_now(2 * MANY)
 
     # Alone for 0.5 s at least, and twice as long each time: of 4 s there are three times to try.
-    assert len(connections) < len(calls) / 10
+    assert server.connections < len(calls) / 10
     answered = [r for r in calls if r["error"] is None]
     assert {r["pid"] for r in answered} == {pid_of(workers[1])}
-    assert len(calls) - len(answered) <= len(connections)
-
-
-@contextlib.contextmanager
-def counting_listener(port):
-    """Somebody who takes connections and ends them; a list with an item for each."""
-    connections = []
-
-    def end(connection, address):
-        connections.append(address)
-        connection.close()
-
-    server = StreamServer(("127.0.0.1", port), end)
-    server.start()
-    try:
-        yield connections
-    finally:
-        server.stop()
+    assert len(calls) - len(answered) <= server.connections
 
 
 def test_a_worker_that_is_stopped_and_a_new_one(cluster):
-    cluster.start_registries(2)
-    workers = cluster.start_workers(3)
-    cluster.begin_calls(workers)
+    _, workers = cluster.begin(registries=2, workers=3)
 
     assert workers[0].terminate() == 0
     assert_shared_by(cluster.calls_from_now(), *workers[1:])
@@ -292,16 +235,13 @@ def test_a_worker_that_is_stopped_and_a_new_one(cluster):
 
 
 def test_kill_9_of_one_registry_after_the_other(cluster):
-    first, second = cluster.start_registries(2)
-    workers = cluster.start_workers(3)
-    cluster.begin_calls(workers)
+    (first, second), workers = cluster.begin(registries=2, workers=3)
 
     first.kill()
     assert_shared_by(cluster.calls_from_now(), *workers)
 
     cluster.start_registry(first.port)
-    took = cluster.wait_until_listed(first.port, "test.worker", 3)
-    print(f"the registry knew all services {took:.2f} s after its restart")
+    cluster.wait_until_listed(first.port, "test.worker", 3)
 
     second.kill()
     other = cluster.start_worker(name="test.other")
@@ -312,9 +252,7 @@ def test_kill_9_of_one_registry_after_the_other(cluster):
 
 
 def test_kill_9_of_all_registries(cluster):
-    registries = cluster.start_registries(2)
-    workers = cluster.start_workers(3)
-    cluster.begin_calls(workers)
+    registries, workers = cluster.begin(registries=2, workers=3)
 
     for registry in registries:
         registry.kill()
@@ -328,9 +266,7 @@ def test_kill_9_of_all_registries(cluster):
 
 
 def test_two_of_three_registries_lost(cluster):
-    *lost, left = cluster.start_registries(3)
-    workers = cluster.start_workers(2)
-    cluster.begin_calls(workers)
+    (*lost, left), workers = cluster.begin(registries=3, workers=2)
 
     for registry in lost:
         registry.kill()
@@ -347,10 +283,8 @@ def test_two_of_three_registries_lost(cluster):
 
 def test_a_registry_that_knows_nobody_any_more(cluster):
     """Its answers, which are right and empty, do not take away what still works."""
-    (registry,) = cluster.start_registries(1)
     # Told once, at the start: after its restart the registry is told of none of them again.
-    workers = cluster.start_workers(2, service_registry_ping_interval=300)
-    cluster.begin_calls(workers)
+    (registry,), workers = cluster.begin(1, 2, service_registry_ping_interval=300)
 
     registry.kill()
     cluster.start_registry(registry.port)

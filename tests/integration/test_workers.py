@@ -24,14 +24,7 @@ from tests.support.http import (
 )
 from tests.support.waiting import gather, wait_until
 
-from .processes import (
-    OURS,
-    calls_in_flight,
-    connections_to,
-    is_alive,
-    pids_of_replies,
-    start,
-)
+from .processes import OURS, calls_in_flight, connections_to, is_alive, pids_of_replies, start
 
 slow = pytest.mark.slow
 

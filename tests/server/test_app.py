@@ -9,15 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import gemstone_sync
-from tests.support.http import (
-    JSON,
-    Connection,
-    call,
-    call_body,
-    exchange,
-    message,
-    result_of,
-)
+from tests.support.http import JSON, Connection, call, call_body, exchange, message, result_of
 from tests.support.waiting import LIMIT, gather
 
 
