@@ -208,7 +208,8 @@ def test_a_job_that_kills_its_process_becomes_a_dead_letter_and_no_other_does(ma
 
     def dead_letters():
         if workers[-1].process.poll() is not None:
-            workers.append(cluster.start_worker(**poisonous))
+            # It may die before it says that it is ready.
+            workers.append(cluster.start_worker(ready=False, **poisonous))
         return deadletters.list(cluster.transport)
 
     letters = wait_until(dead_letters, "a dead letter", PATIENCE)
