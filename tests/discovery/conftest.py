@@ -7,9 +7,7 @@ import pytest
 
 from gemstone_sync.discovery import locator
 from gemstone_sync.discovery.locator import Locator
-from tests.support.redis import shared_redis
-
-from .locating import LONG
+from tests.support.redis import RedisServer, private_redis, shared_redis
 
 
 @pytest.fixture
@@ -19,12 +17,18 @@ def prefix() -> Iterator[str]:
         yield prefix
 
 
+@pytest.fixture(scope="module")
+def one_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with private_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
 @pytest.fixture
 def locating() -> Iterator[Callable[..., Locator]]:
     """``locating(strategy, …, time_to_live=…)``: a locator that is closed in the end."""
     made: list[Locator] = []
 
-    def make(*strategies: Any, time_to_live: float = LONG) -> Locator:
+    def make(*strategies: Any, time_to_live: float = 1000.0) -> Locator:
         made.append(Locator(strategies, time_to_live=time_to_live))
         return made[-1]
 

@@ -1,28 +1,29 @@
-"""What the tests of discovery stand on: registries of each kind, and Redis servers.
+"""What the tests of discovery stand on: registries and strategies that are told and asked."""
 
-Only what is asked and told belongs here; what a strategy makes of it is in the test files.
-"""
-
+import contextlib
 import fnmatch
 import json
+from collections.abc import Iterator
 from typing import Any
 
+from gevent.event import Event
+
 from gemstone_sync import MicroService, exposed_method
+from gemstone_sync.concurrency import current_call
 from gemstone_sync.discovery.http import HttpDiscoveryStrategy
 from gemstone_sync.discovery.redis_strategy import RedisDiscoveryStrategy
+from gemstone_sync.testing import running_service
 from tests.support.faulty_server import Behaviour, FaultyServer, body
 from tests.support.waiting import LIMIT
 
 LOGGER = "gemstone_sync.discovery"
-
-# Registries
+A, B = "http://10.0.0.1:8000/api", "http://10.0.0.2:8000/api"
 
 
 class Registry(MicroService):
     """A registry that records how it was told.
 
     :ivar entries: (name, place) -> the instances there; a place is what `locate_service` gives.
-    :ivar told: the method and the parameters of each call that it took.
     """
 
     name = "test.registry"
@@ -99,5 +100,92 @@ def patient_http(url: str, **options: Any) -> HttpDiscoveryStrategy:
 
 
 def patient_redis(url: str, **options: Any) -> RedisDiscoveryStrategy:
-    """One whose time-outs do not strike on a machine that is busy."""
     return RedisDiscoveryStrategy(url, **{"timeout": LIMIT, "total_timeout": LIMIT, **options})
+
+
+@contextlib.contextmanager
+def asking(
+    *script: Behaviour, **options: Any
+) -> Iterator[tuple[FaultyServer, HttpDiscoveryStrategy]]:
+    """A registry that answers like that, and a strategy that asks it."""
+    with (
+        FaultyServer(*script) as server,
+        contextlib.closing(patient_http(server.url, **options)) as strategy,
+    ):
+        yield server, strategy
+
+
+@contextlib.contextmanager
+def telling(
+    registry: type[Registry], **options: Any
+) -> Iterator[tuple[Any, HttpDiscoveryStrategy]]:
+    """A registry of that kind, and a strategy that tells it."""
+    with (
+        running_service(registry) as service,
+        contextlib.closing(patient_http(service.url, **options)) as strategy,
+    ):
+        yield service, strategy
+
+
+class Strategy:
+    """Records what it is asked and told, and answers as a test tells it to.
+
+    :ivar found: URLs, or an exception: what it answers with.
+    :ivar fault: raised by pings from now on; `farewell_fault` by goodbyes.
+    :ivar asked: the names that it was asked for; `calls`, in which calls.
+    :ivar told: ``ping`` and ``goodbye``, when they end; `given`, with what, when they begin.
+    :ivar may_answer: cleared, it hangs.
+    """
+
+    def __init__(self, found: Any = (), fault: BaseException | None = None) -> None:
+        self.found = found
+        self.fault = fault
+        self.farewell_fault: BaseException | None = None
+        self.asked: list[str] = []
+        self.calls: list[Any] = []
+        self.told: list[str] = []
+        self.given: list[Any] = []
+        self.begun = 0
+        self.closed = 0
+        self.may_answer = Event()
+        self.may_answer.set()
+
+    def locate(self, name: str) -> Any:
+        self.asked.append(name)
+        self.calls.append(current_call.get())
+        assert self.may_answer.wait(LIMIT), "a test did not set its event"
+        if isinstance(self.found, BaseException):
+            raise self.found
+        return self.found
+
+    def ping(self, name: str, location: str, **kwargs: Any) -> None:
+        self.begun += 1
+        self.given.append((name, location, kwargs))
+        assert self.may_answer.wait(LIMIT), "a test did not set its event"
+        if self.fault is not None:
+            raise self.fault
+        self.told.append("ping")
+
+    def goodbye(self, name: str, location: str, **kwargs: Any) -> None:
+        self.given.append((name, location, kwargs))
+        if self.farewell_fault is not None:
+            raise self.farewell_fault
+        self.told.append("goodbye")
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def __str__(self) -> str:
+        return "the strategy"
+
+
+class OtherStrategy(Strategy):
+    """Of another class: asked after or before, never beside."""
+
+    def __str__(self) -> str:
+        return "the other one"
+
+
+class Stuck(Strategy):
+    def close(self) -> None:
+        raise OSError("it is stuck")

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from gemstone_sync.discovery.directory import (
+    DEFAULT_INTERVAL,
     SWEEP_SECONDS,
     TOMBSTONE_SECONDS,
     Directory,
@@ -18,8 +19,7 @@ A, B, C = "http://a:1/api", "http://b:2/api", "http://c:3/api"
 class Clock:
     """Time that the test moves."""
 
-    def __init__(self):
-        self.now = 1000.0
+    now = 1000.0
 
     def __call__(self):
         return self.now
@@ -41,38 +41,25 @@ def directory(clock):
 # Finding
 
 
-def test_what_was_pinged_is_found(directory):
-    assert directory.add("users", A)
+def test_what_was_pinged_is_found_once(directory):
+    for _ in range(3):
+        assert directory.add("users", A, "one")
     directory.add("users", B)
     directory.add("orders", C)
 
     assert directory.locate("users") == [A, B]
     assert directory.locate("orders") == [C]
-    assert directory.locate("Users") == []
-    assert directory.locate("") == []
-
-
-def test_a_second_ping_is_no_second_entry(directory):
-    for _ in range(3):
-        directory.add("users", A, "one")
-
-    assert directory.locate("users") == [A]
-    assert len(directory) == 1
+    assert directory.locate("Users") == directory.locate("") == []
+    assert len(directory) == 3
 
 
 @pytest.mark.parametrize(
     ("pattern", "found"),
     [
-        ("shop.workers.*", ["shop.workers.01", "shop.workers.02"]),
-        ("shop.workers.0?", ["shop.workers.01", "shop.workers.02"]),
         ("shop.*", ["shop.Users", "shop.workers.01", "shop.workers.02"]),
         ("*", ["shop.Users", "shop.workers.01", "shop.workers.02"]),
         ("*.workers.0[2-9]", ["shop.workers.02"]),
-        ("shop.workers.0[!2]", ["shop.workers.01"]),
         ("shop.[a-z]*", ["shop.workers.01", "shop.workers.02"]),
-        ("SHOP.*", []),
-        ("shop", []),
-        ("shop.", []),
         ("?", []),
         ("[", []),
         ("shop.[", []),
@@ -92,11 +79,10 @@ def test_patterns(directory, pattern, found):
 
 
 def test_a_pattern_made_to_be_slow_is_not(directory):
+    """As a plain regular expression it would take longer than anybody can wait."""
     directory.add("a" * 120, A)
 
-    started = time.monotonic()
     assert directory.locate("*a" * 60 + "*b") == []
-    assert time.monotonic() - started < 10
 
 
 def test_a_pattern_sees_names_that_came_and_went_since(directory):
@@ -119,55 +105,34 @@ def test_a_url_under_several_names_is_found_once(directory):
 # Expiry
 
 
-def test_an_entry_goes_after_three_missed_pings(directory, clock):
-    directory.add("users", A, "one", interval=10)
-    clock.move(29.9)
-    assert directory.locate("users") == directory.locate("u*") == [A]
+@pytest.mark.parametrize(
+    ("ttl", "interval", "life"),
+    [
+        pytest.param(None, 10, 30, id="three missed pings"),
+        pytest.param(None, 30, 90, id="of the default interval"),
+        pytest.param(None, 0.001, 0.3, id="the least"),
+        pytest.param(None, 1e9, 3 * 3600, id="the most"),
+        pytest.param(5, 100, 5, id="the directory's own"),
+    ],
+)
+def test_how_long_an_entry_lives(clock, ttl, interval, life):
+    directory = Directory(ttl=ttl, clock=clock)
+    options = {} if interval == DEFAULT_INTERVAL else {"interval": interval}
+    for _ in range(3):  # a ping begins a new life
+        directory.add("users", A, "one", **options)
+        clock.move(life * 0.99)
+        assert directory.locate("users") == directory.locate("u*") == [A]
 
-    clock.move(0.2)
+    clock.move(life * 0.02)
 
     assert directory.locate("users") == directory.locate("u*") == []
     assert directory.listing() == {}
-
-
-def test_a_ping_begins_a_new_life(directory, clock):
-    for _ in range(10):
-        directory.add("users", A, "one", interval=10)
-        clock.move(29)
-
-    assert directory.locate("users") == [A]
-
-
-def test_the_default_interval_is_that_of_a_service(directory, clock):
-    directory.add("users", A)
-    clock.move(89)
-    assert directory.locate("users") == [A]
-    clock.move(2)
-    assert directory.locate("users") == []
-
-
-@pytest.mark.parametrize(("interval", "life"), [(0.001, 0.3), (1e9, 3 * 3600)])
-def test_intervals_have_bounds(directory, clock, interval, life):
-    directory.add("users", A, interval=interval)
-    clock.move(life * 0.99)
-    assert directory.locate("users") == [A]
-    clock.move(life * 0.02)
-    assert directory.locate("users") == []
 
 
 @pytest.mark.parametrize("interval", [0, -1, float("nan"), float("inf")])
 def test_an_interval_that_is_none_is_refused(directory, interval):
     with pytest.raises(ValueError, match="seconds above 0"):
         directory.add("users", A, interval=interval)
-    assert directory.locate("users") == []
-
-
-def test_a_time_to_live_of_its_own(clock):
-    directory = Directory(ttl=5, clock=clock)
-    directory.add("users", A, interval=100)
-    clock.move(4.9)
-    assert directory.locate("users") == [A]
-    clock.move(0.2)
     assert directory.locate("users") == []
 
 
@@ -206,7 +171,7 @@ def test_an_entry_that_comes_back_is_a_new_one(directory, clock):
     clock.move(4)
     directory.add("users", A, "one", interval=1)
 
-    (listed,) = directory.listing()["users"]
+    [listed] = directory.listing()["users"]
     assert (listed.age, listed.instances) == (0, 1)
 
 
@@ -273,27 +238,17 @@ def test_goodbye_of_what_is_not_there(directory):
 def test_a_late_ping_does_not_undo_a_goodbye(directory, clock):
     directory.add("users", A, "one")
     directory.remove("users", A, "one")
+    directory.remove("users", B, "one")  # it is not known: the registry was started again since
 
     assert not directory.add("users", A, "one")
     clock.move(TOMBSTONE_SECONDS - 1)
     assert not directory.add("users", A, "one")
+    assert not directory.add("users", B, "one")
     assert directory.locate("users") == []
     assert directory.add("users", A, "two"), "another instance at the same URL"
     assert directory.add("orders", A, "one"), "another name"
-
-
-def test_a_goodbye_counts_when_the_entry_is_not_known(directory):
-    """A registry that was restarted between the ping and the goodbye."""
-    directory.remove("users", A, "one")
-
-    assert not directory.add("users", A, "one")
-
-
-def test_a_goodbye_is_forgotten_in_the_end(directory, clock):
-    directory.remove("users", A, "one")
-    clock.move(TOMBSTONE_SECONDS)
-
-    assert directory.add("users", A, "one")
+    clock.move(1)
+    assert directory.add("users", A, "one"), "a goodbye is forgotten in the end"
 
 
 def test_the_oldest_goodbyes_are_forgotten_first(clock):
@@ -301,11 +256,8 @@ def test_the_oldest_goodbyes_are_forgotten_first(clock):
     for instance in ("one", "two", "one", "three"):
         directory.remove("users", A, instance)
 
-    assert [directory.add("users", A, each) for each in ("one", "two", "three")] == [
-        False,
-        True,
-        False,
-    ]
+    taken = [directory.add("users", A, each) for each in ("one", "two", "three")]
+    assert taken == [False, True, False]
 
 
 # Limits

@@ -4,8 +4,6 @@ What they answer is in test_http_answers.py, what all strategies do in test_cont
 """
 
 import logging
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -21,22 +19,26 @@ from gemstone_sync import (
 )
 from gemstone_sync.discovery.http import HttpDiscoveryStrategy
 from gemstone_sync.testing import running_service
-from tests.support.faulty_server import Behaviour, FaultyServer, answer, close, html
+from tests.support.faulty_server import FaultyServer, answer, close, html
 
 from .support import (
     LOGGER,
     FullRegistry,
     HostRegistry,
     OddRegistry,
-    Registry,
     UrlRegistry,
+    asking,
     params_sent,
     patient_http,
     refusal,
+    telling,
 )
+from .support import A as URL
 
-URL = "http://10.0.0.1:8000/api"
 TOLD = {"instance": "host:1", "interval": 30}
+PLAIN = {"name": "users", "url": URL}
+FULL = {**PLAIN, **TOLD}
+BY_HOST = {"name": "users", "host": "10.0.0.1", "port": 8000}
 
 
 # The forms
@@ -51,44 +53,26 @@ TOLD = {"instance": "host:1", "interval": 30}
         (OddRegistry, ("users", URL)),
     ],
 )
-def test_each_registry_is_told_in_its_own_form(
-    registry: type[Registry], told: tuple[Any, ...]
-) -> None:
-    with running_service(registry) as service:
-        strategy = patient_http(service.url)
-
+def test_each_registry_is_told_in_its_own_form(registry, told):
+    with telling(registry) as (service, strategy):
         strategy.ping("users", URL, **TOLD)
         strategy.ping("users", URL, **TOLD)
 
         assert service.told == [("ping", *told)] * 2
-        strategy.close()
 
 
-@pytest.mark.parametrize(
-    ("location", "host", "port"),
-    [
-        ("http://10.0.0.1:8000/api", "10.0.0.1", 8000),
-        ("http://users.internal/api", "users.internal", 80),
-        ("https://users.internal/api", "users.internal", 443),
-        ("http://[2001:db8::1]:8000/api", "2001:db8::1", 8000),
-    ],
-)
-def test_a_registry_of_hosts_and_ports(location: str, host: str, port: int) -> None:
-    with running_service(HostRegistry) as service:
-        strategy = patient_http(service.url)
+def test_a_registry_of_hosts_and_ports():
+    with telling(HostRegistry) as (service, strategy):
+        strategy.ping("users", "http://users.internal/api", **TOLD)
+        strategy.ping("users", "https://users.internal/api", **TOLD)
+        strategy.ping("users", "http://[2001:db8::1]:8000/api", **TOLD)
 
-        strategy.ping("users", location, **TOLD)
-
-        assert list(service.entries) == [("users", (host, port))]
-        strategy.close()
+        places = [("users.internal", 80), ("users.internal", 443), ("2001:db8::1", 8000)]
+        assert list(service.entries) == [("users", place) for place in places]
 
 
-def test_what_a_registry_of_hosts_cannot_know_is_told_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with running_service(HostRegistry) as service, caplog.at_level(logging.WARNING, LOGGER):
-        strategy = patient_http(service.url)
-
+def test_what_a_registry_of_hosts_cannot_know_is_told_once(caplog):
+    with telling(HostRegistry) as (_, strategy), caplog.at_level(logging.WARNING, LOGGER):
         strategy.ping("users", URL)
         assert not caplog.records
 
@@ -98,33 +82,26 @@ def test_what_a_registry_of_hosts_cannot_know_is_told_once(
         [record] = caplog.records
         assert "http://10.0.0.1:8000/v2/api" in record.getMessage()
         assert "http://10.0.0.1:8000/api" in record.getMessage()
-        strategy.close()
 
 
-def test_the_form_that_was_taken_is_remembered() -> None:
+def test_the_form_that_was_taken_is_remembered():
     refuse = refusal(-32602)
-    with FaultyServer(refuse, answer(None)) as server:
-        strategy = patient_http(server.url)
+    with asking(refuse, answer(None)) as (server, strategy):
         strategy.ping("users", URL, **TOLD)
         strategy.ping("users", URL, **TOLD)
-
-        full = {"name": "users", "url": URL, **TOLD}
-        plain = {"name": "users", "url": URL}
-        assert params_sent(server) == [full, plain, plain]
+        assert params_sent(server) == [FULL, PLAIN, PLAIN]
 
         # It was replaced by one that keeps hosts and ports.
         server.script(refuse, refuse, answer(None))
         strategy.ping("users", URL, **TOLD)
-
-        by_host = {"name": "users", "host": "10.0.0.1", "port": 8000}
-        assert params_sent(server)[3:] == [plain, full, by_host]
-        strategy.close()
+        assert params_sent(server)[3:] == [PLAIN, FULL, BY_HOST]
 
 
-@pytest.mark.parametrize("fault", [close, html("502 Bad Gateway"), refusal(-32000)])
-def test_after_a_failure_the_full_form_is_tried_again(fault: Behaviour) -> None:
-    with FaultyServer(refusal(-32602), answer(None)) as server:
-        strategy = patient_http(server.url)
+@pytest.mark.parametrize(
+    "fault", [close, html("502 Bad Gateway"), refusal(-32000)], ids=["close", "html", "refusal"]
+)
+def test_after_a_failure_the_full_form_is_tried_again(fault):
+    with asking(refusal(-32602), answer(None)) as (server, strategy):
         strategy.ping("users", URL, **TOLD)
         server.script(fault)
         with pytest.raises((TransportError, RpcError)):
@@ -133,14 +110,11 @@ def test_after_a_failure_the_full_form_is_tried_again(fault: Behaviour) -> None:
         server.script(answer(None))
         strategy.ping("users", URL, **TOLD)
 
-        assert params_sent(server)[-1] == {"name": "users", "url": URL, **TOLD}
-        strategy.close()
+        assert params_sent(server)[-1] == FULL
 
 
-def test_now_and_then_the_full_form_is_tried_again() -> None:
-    with FaultyServer(refusal(-32602), answer(None)) as server:
-        strategy = patient_http(server.url)
-
+def test_now_and_then_the_full_form_is_tried_again():
+    with asking(refusal(-32602), answer(None)) as (server, strategy):
         for _ in range(50):
             strategy.ping("users", URL, **TOLD)
 
@@ -148,79 +122,54 @@ def test_now_and_then_the_full_form_is_tried_again() -> None:
         full = ["instance" in params for params in params_sent(server)]
         assert full[:10] == [True] + [False] * 9
         assert full[-10:] == [True] * 10
-        strategy.close()
 
 
-def test_a_registry_that_takes_no_form() -> None:
-    with FaultyServer(refusal(-32602, "first"), refusal(-32602, "later")) as server:
-        strategy = patient_http(server.url)
-
+def test_a_registry_that_takes_no_form():
+    with asking(refusal(-32602, "first"), refusal(-32602, "later")) as (server, strategy):
         with pytest.raises(InvalidParams, match="first"):
             strategy.ping("users", URL, **TOLD)
 
-        assert params_sent(server)[-1] == ["users", URL]
-        assert len(server.requests) == 4
-        strategy.close()
+        assert params_sent(server) == [FULL, PLAIN, BY_HOST, ["users", URL]]
 
 
-def test_a_value_that_is_refused_is_not_told_in_other_forms() -> None:
-    data = {"parameters": [{"name": "url", "reason": "not an address of ours"}]}
-    with FaultyServer(refusal(-32602, "Invalid params", data=data)) as server:
-        strategy = patient_http(server.url)
-
-        with pytest.raises(InvalidParams):
-            strategy.ping("users", URL, **TOLD)
-
-        assert len(server.requests) == 1
-        strategy.close()
+VALUE_AT_FAULT = {"parameters": [{"name": "url", "reason": "not an address of ours"}]}
 
 
-@pytest.mark.parametrize("code", [-32601, -32001, 1001])
-def test_any_other_refusal_is_the_answer(code: int) -> None:
-    with FaultyServer(refusal(code, "go away")) as server:
-        strategy = patient_http(server.url)
-
+@pytest.mark.parametrize(
+    ("code", "members"),
+    [(-32602, {"data": VALUE_AT_FAULT}), (-32601, {}), (-32001, {}), (1001, {})],
+)
+def test_any_other_refusal_is_the_answer(code, members):
+    with asking(refusal(code, "go away", **members)) as (server, strategy):
         with pytest.raises(RpcError, match="go away") as caught:
             strategy.ping("users", URL, **TOLD)
 
         assert caught.value.code == code
         assert server.url in str(caught.value)
         assert len(server.requests) == 1
-        strategy.close()
 
 
 # Goodbye
 
 
-def test_goodbye_names_the_instance() -> None:
-    with running_service(FullRegistry) as service:
-        strategy = patient_http(service.url)
+def test_goodbye_names_the_instance():
+    with telling(FullRegistry) as (service, strategy):
         strategy.ping("users", URL, **TOLD)
-
         strategy.goodbye("users", URL, instance="host:1")
 
         assert service.told[-1] == ("goodbye", "users", URL, "host:1")
         assert not service.entries
-        strategy.close()
 
 
-def test_goodbye_to_a_registry_that_knows_no_instances() -> None:
-    with FaultyServer(refusal(-32602), answer(None)) as server:
-        strategy = patient_http(server.url)
-
+def test_goodbye_to_a_registry_that_knows_no_instances():
+    with asking(refusal(-32602), answer(None)) as (server, strategy):
         strategy.goodbye("users", URL, instance="host:1")
 
-        assert params_sent(server) == [
-            {"name": "users", "url": URL, "instance": "host:1"},
-            {"name": "users", "url": URL},
-        ]
-        strategy.close()
+        assert params_sent(server) == [{**PLAIN, "instance": "host:1"}, PLAIN]
 
 
-def test_a_registry_that_knows_no_goodbye_is_asked_once() -> None:
-    with FaultyServer(refusal(-32601)) as server:
-        strategy = patient_http(server.url)
-
+def test_a_registry_that_knows_no_goodbye_is_asked_once():
+    with asking(refusal(-32601)) as (server, strategy):
         strategy.goodbye("users", URL, instance="1")
         strategy.goodbye("orders", URL, instance="2")
         assert server.received["goodbye"] == 1
@@ -230,7 +179,6 @@ def test_a_registry_that_knows_no_goodbye_is_asked_once() -> None:
             strategy.ping("users", URL)
         strategy.goodbye("users", URL, instance="1")
         assert server.received["goodbye"] == 2
-        strategy.close()
 
 
 # Who asks
@@ -241,32 +189,31 @@ class GuardedRegistry(FullRegistry):
     def ping(self, name: str, url: str, instance: str = "", interval: float = 30) -> None:
         self.enter(name, url, instance)
 
-    def authenticate_request(self, handler: Any) -> bool:
+    def authenticate_request(self, handler):
         return handler.api_token == "hunter2"
 
 
-def test_a_token() -> None:
-    with running_service(GuardedRegistry) as service:
-        for options in ({"token": "hunter2"}, {"authentication_method": HeaderToken("hunter2")}):
-            strategy = patient_http(service.url, **options)
-            strategy.ping("users", URL, **TOLD)
-            assert strategy.locate("users") == [URL]
-            assert "hunter2" not in repr(strategy)
-            strategy.close()
-            service.entries.clear()
+@pytest.mark.parametrize(
+    "options",
+    [{"token": "hunter2"}, {"authentication_method": HeaderToken("hunter2")}],
+    ids=["token", "authentication_method"],
+)
+def test_a_token(options):
+    with telling(GuardedRegistry, **options) as (_, strategy):
+        strategy.ping("users", URL, **TOLD)
+
+        assert strategy.locate("users") == [URL]
+        assert "hunter2" not in repr(strategy)
 
 
-@pytest.mark.parametrize("options", [{}, {"token": "hunter3"}])
-def test_a_wrong_token(options: dict[str, str]) -> None:
-    with running_service(GuardedRegistry) as service:
-        strategy = patient_http(service.url, **options)
-
+@pytest.mark.parametrize("options", [{}, {"token": "hunter3"}], ids=["none", "wrong"])
+def test_a_wrong_token(options):
+    with telling(GuardedRegistry, **options) as (service, strategy):
         with pytest.raises(AccessDenied) as caught:
             strategy.ping("users", URL, **TOLD)
 
         assert "hunter" not in str(caught.value)
         assert not service.entries
-        strategy.close()
 
 
 @pytest.mark.parametrize(
@@ -288,29 +235,22 @@ def test_a_wrong_token(options: dict[str, str]) -> None:
         (URL, {"total_timeout": None}),
     ],
 )
-def test_what_cannot_be_used_is_said_at_once(url: Any, options: dict[str, Any]) -> None:
+def test_what_cannot_be_used_is_said_at_once(url, options):
     with pytest.raises(ServiceConfigurationError) as caught:
         HttpDiscoveryStrategy(url, **options)
 
     assert "hunter2" not in f"{caught.value}"
 
 
-def test_a_password_in_the_url_is_sent_and_not_shown() -> None:
+def test_a_password_in_the_url_is_sent_and_not_shown():
     with FaultyServer(answer([])) as server:
         strategy = patient_http(server.url.replace("//", "//user:hunter2@"))
-
+        assert server.connections == 0, "it connects when it is made"
         assert strategy.locate("users") == []
 
         assert server.requests[0].headers.get("Authorization") == "Basic dXNlcjpodW50ZXIy"
         assert repr(strategy) == f"HttpDiscoveryStrategy('{server.url}')"
         strategy.close()
-
-
-def test_it_connects_to_nobody_when_it_is_made() -> None:
-    with FaultyServer() as server:
-        HttpDiscoveryStrategy(server.url).close()
-
-        assert server.connections == 0
 
 
 THREADED = """
@@ -348,7 +288,7 @@ assert not monkey.is_module_patched("socket")
 """
 
 
-def test_a_plain_program_with_threads(run_python: Callable[..., Any]) -> None:
+def test_a_plain_program_with_threads(run_python):
     with running_service(FullRegistry) as service:
         ended = run_python(THREADED, service.url)
 

@@ -4,27 +4,30 @@ while they know an endpoint that answers.
 How the first endpoints are found is in test_locator.py.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import gevent
 import pytest
 
 from gemstone_sync import ConnectionFailed
+from gemstone_sync.client import sending
 from gemstone_sync.client.background import BackgroundCalls
 from gemstone_sync.concurrency import Call, current_call
-from gemstone_sync.discovery import HttpDiscoveryStrategy, MemoryDiscoveryStrategy, locator
-from gemstone_sync.discovery.locator import LocatedService, Locator
+from gemstone_sync.discovery import MemoryDiscoveryStrategy, locator
+from gemstone_sync.discovery.locator import LocatedService
 from tests.support.faulty_server import FaultyServer, answer
 from tests.support.machine import free_port
 from tests.support.waiting import LIMIT, gather, wait_until
 
-from .locating import LONG, A, B, Strategy
+from .support import A, B, Strategy, patient_http
+
+
+def dead_url():
+    return f"http://127.0.0.1:{free_port()}/api"
+
 
 # Asked again, never in a caller's way
 
 
-def test_an_answer_is_used_for_as_long_as_it_lives(locating: Callable[..., Locator]) -> None:
+def test_an_answer_is_used_for_as_long_as_it_lives(locating):
     with FaultyServer() as server:
         strategy = Strategy([server.url])
         found_by = locating(strategy)
@@ -34,9 +37,7 @@ def test_an_answer_is_used_for_as_long_as_it_lives(locating: Callable[..., Locat
     assert strategy.asked == ["users"]
 
 
-def test_what_is_old_is_renewed_beside_the_calls(
-    locating: Callable[..., Locator], eager: None
-) -> None:
+def test_what_is_old_is_renewed_beside_the_calls(locating, eager):
     """Calls go on while the question hangs; the answer is used once it is there."""
     with FaultyServer() as old, FaultyServer() as new:
         strategy = Strategy([old.url])
@@ -55,9 +56,7 @@ def test_what_is_old_is_renewed_beside_the_calls(
         assert new.received["ping"] == 1
 
 
-def test_a_client_that_is_kept_follows_those_that_come_and_go(
-    locating: Callable[..., Locator], eager: None
-) -> None:
+def test_a_client_that_is_kept_follows_those_that_come_and_go(locating, eager):
     memory = MemoryDiscoveryStrategy()
     memory.ping("users", A)
     client = locating(memory, time_to_live=0.001).client_of("users")
@@ -74,15 +73,13 @@ def test_a_client_that_is_kept_follows_those_that_come_and_go(
     [[], None, OSError("it is down"), 7, ["javascript:1"]],
     ids=["empty", "None", "it fails", "a number", "no URL"],
 )
-def test_endpoints_outlive_a_registry_that_knows_nobody(
-    locating: Callable[..., Locator], eager: None, answer_now: Any
-) -> None:
+def test_endpoints_outlive_a_registry_that_knows_nobody(locating, eager, answer_now):
     """One that was just started again, or is down."""
     strategy = Strategy([A])
     client = locating(strategy, time_to_live=0.001).client_of("users")
     strategy.found = answer_now
 
-    def asked_again() -> bool:
+    def asked_again():
         assert client.urls == [A]
         return len(strategy.asked) >= 3
 
@@ -94,14 +91,12 @@ def test_endpoints_outlive_a_registry_that_knows_nobody(
 SEVEN = [f"http://10.0.0.{number}:8000/api" for number in range(1, 8)]
 
 
-def test_a_registry_that_has_heard_of_few_so_far_does_not_wipe_the_others(
-    locating: Callable[..., Locator], eager: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_registry_that_has_heard_of_few_so_far_keeps_the_others(locating, eager, monkeypatch):
     """One that was just started again: the first instances must not get everybody's calls."""
     strategy = Strategy(SEVEN)
     client = locating(strategy, time_to_live=0.001).client_of("users")
 
-    def asked_again() -> bool:
+    def asked_again():
         assert sorted(client.urls) == SEVEN
         return len(strategy.asked) >= asked + 3
 
@@ -117,28 +112,24 @@ def test_a_registry_that_has_heard_of_few_so_far_does_not_wipe_the_others(
     wait_until(lambda: client.urls == SEVEN[:1], "the others to be given up")
 
 
-def test_what_an_answer_lacks_and_does_not_answer_is_given_up_at_once(
-    locating: Callable[..., Locator], eager: None
-) -> None:
+def test_what_an_answer_lacks_and_does_not_answer_is_given_up_at_once(locating, eager):
     with FaultyServer() as server:
-        dead = [f"http://127.0.0.1:{free_port()}/api" for _ in range(2)]
+        dead = [dead_url() for _ in range(2)]
         strategy = Strategy([server.url, *dead])
         client = locating(strategy, time_to_live=0.001).client_of("users")
         strategy.found = [server.url]
 
-        def called() -> bool:
+        def called():
             assert client.methods.ping() == "pong"
             return client.urls == [server.url]
 
         wait_until(called, "the dead ones to be given up")
 
 
-def test_a_call_that_fails_asks_for_the_successor(
-    locating: Callable[..., Locator], eager: None
-) -> None:
+def test_a_call_that_fails_asks_for_the_successor(locating, eager):
     """However long the answer would have been good for; the call itself goes there."""
     with FaultyServer() as successor:
-        strategy = Strategy([f"http://127.0.0.1:{free_port()}/api"])
+        strategy = Strategy([dead_url()])
         client = locating(strategy).client_of("users")
         strategy.found = [successor.url]
 
@@ -146,11 +137,9 @@ def test_a_call_that_fails_asks_for_the_successor(
         assert successor.received["ping"] == 1
 
 
-def test_a_service_that_moves_is_followed_without_a_lost_call(
-    locating: Callable[..., Locator],
-) -> None:
+def test_a_service_that_moves_is_followed_without_a_lost_call(locating):
     """However soon after the last question, and however often."""
-    strategy = Strategy([f"http://127.0.0.1:{free_port()}/api"])
+    strategy = Strategy([dead_url()])
     client = locating(strategy).client_of("users")
     for _ in range(5):
         with FaultyServer() as place:
@@ -160,11 +149,9 @@ def test_a_service_that_moves_is_followed_without_a_lost_call(
     assert len(strategy.asked) == 6
 
 
-def test_a_service_that_is_gone_is_not_asked_about_with_each_call(
-    locating: Callable[..., Locator], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(locator, "_LEAST_INTERVAL", LONG)
-    strategy = Strategy([f"http://127.0.0.1:{free_port()}/api"])
+def test_a_service_that_is_gone_is_not_asked_about_with_each_call(locating, monkeypatch):
+    monkeypatch.setattr(locator, "_LEAST_INTERVAL", 1000.0)
+    strategy = Strategy([dead_url()])
     client = locating(strategy).client_of("users")
     for _ in range(5):
         with pytest.raises(ConnectionFailed):
@@ -173,27 +160,23 @@ def test_a_service_that_is_gone_is_not_asked_about_with_each_call(
     assert len(strategy.asked) == 2
 
 
-def test_one_that_fails_is_asked_about_while_others_answer(
-    locating: Callable[..., Locator],
-) -> None:
+def test_one_that_fails_is_asked_about_while_others_answer(locating):
     with FaultyServer() as alive:
-        strategy = Strategy([alive.url, f"http://127.0.0.1:{free_port()}/api"])
+        strategy = Strategy([alive.url, dead_url()])
         client = locating(strategy).client_of("users")
         strategy.found = [alive.url]
 
-        def is_forgotten() -> bool:
+        def is_forgotten():
             assert client.methods.ping() == "pong"
             return client.urls == [alive.url]
 
         wait_until(is_forgotten, "that the dead one is forgotten")
 
 
-def test_what_fails_just_after_a_question_is_asked_about_later(
-    locating: Callable[..., Locator],
-) -> None:
+def test_what_fails_just_after_a_question_is_asked_about_later(locating):
     """With one of the next calls, not when the answer has become old."""
     strategy = Strategy([A, B])
-    located = LocatedService("users", locating(strategy), BackgroundCalls(1), LONG)
+    located = LocatedService("users", locating(strategy), BackgroundCalls(1), 1000.0)
     located.ask_first()
     located.unreachable(A)
     located.renew(LIMIT)
@@ -204,22 +187,19 @@ def test_what_fails_just_after_a_question_is_asked_about_later(
     wait_until(lambda: located.urls() == (A,), "that the dead one is forgotten")
 
 
-def test_with_all_registries_down_what_is_known_goes_on_serving(
-    locating: Callable[..., Locator], eager: None
-) -> None:
+def test_with_all_registries_down_what_is_known_goes_on_serving(locating, eager):
     with FaultyServer() as server, FaultyServer(answer([server.url])) as registry:
-        found_by = locating(HttpDiscoveryStrategy(registry.url), time_to_live=0.001)
+        found_by = locating(patient_http(registry.url), time_to_live=0.001)
         client = found_by.client_of("users")
         registry.stop()
         for _ in range(50):
             assert client.methods.ping() == "pong"
 
 
-def test_all_of_a_services_endpoints_gone_and_a_registry_that_hangs(
-    locating: Callable[..., Locator], eager: None
-) -> None:
+def test_all_of_a_services_endpoints_gone_and_a_registry_that_hangs(locating, eager, monkeypatch):
     """The call waits for the registry no longer than a moment."""
-    strategy = Strategy([f"http://127.0.0.1:{free_port()}/api"])
+    monkeypatch.setattr(sending, "_ASKING", 0.05)
+    strategy = Strategy([dead_url()])
     client = locating(strategy).client_of("users")
     strategy.may_answer.clear()
     failing = gevent.spawn(client.methods.ping)
@@ -230,32 +210,18 @@ def test_all_of_a_services_endpoints_gone_and_a_registry_that_hangs(
     strategy.may_answer.set()
 
 
-def test_a_renewal_does_not_have_the_callers_deadline(
-    locating: Callable[..., Locator], eager: None
-) -> None:
-    """It serves those who come later, too."""
-    strategy = Strategy([A])
-    found_by = locating(strategy, time_to_live=0.001)
+def test_the_first_question_has_the_callers_deadline_and_a_renewal_has_not(locating, eager):
+    """A renewal serves those who come later, too."""
+    strategy, *several = Strategy([A]), Strategy([A]), Strategy([A])
     call = Call()
 
-    def serve() -> None:
+    def serve():
         current_call.set(call)
-        client = found_by.client_of("users")
+        locating(*several).client_of("users")
+        client = locating(strategy, time_to_live=0.001).client_of("users")
         wait_until(lambda: client.urls and len(strategy.asked) >= 2, "a renewal")
 
     gather([serve])
 
+    assert all(one.calls == [call] for one in several)
     assert strategy.calls[:2] == [call, None]
-
-
-def test_the_first_question_has_the_callers_deadline(locating: Callable[..., Locator]) -> None:
-    strategies = Strategy([A]), Strategy([A])
-    call = Call()
-
-    def serve() -> None:
-        current_call.set(call)
-        locating(*strategies).client_of("users")
-
-    gather([serve])
-
-    assert all(strategy.calls == [call] for strategy in strategies)

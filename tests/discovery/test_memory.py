@@ -1,29 +1,9 @@
-"""The strategy for one process keeps the contract of all strategies."""
+"""The strategy for one process; what all strategies do is in test_contract.py."""
 
-from gemstone_sync.discovery.base import BaseDiscoveryStrategy
 from gemstone_sync.discovery.directory import Directory
 from gemstone_sync.discovery.memory import MemoryDiscoveryStrategy
 
-A, B = "http://a:1/api", "http://b:2/api"
-
-
-def test_ping_locate_goodbye():
-    strategy = MemoryDiscoveryStrategy()
-    strategy.ping("users", A, instance="one", interval=5.0)
-    strategy.ping("users", B)
-    assert strategy.locate("users") == strategy.locate("us*") == [A, B]
-
-    strategy.goodbye("users", A, instance="one")
-    strategy.ping("users", A, instance="one", interval=5.0)
-    assert strategy.locate("users") == [B]
-
-    strategy.goodbye("users", B)
-    assert strategy.locate("*") == []
-    strategy.close()
-
-
-def test_it_is_a_strategy():
-    assert isinstance(MemoryDiscoveryStrategy(), BaseDiscoveryStrategy)
+from .support import A, B
 
 
 def test_strategies_that_share_a_directory_find_each_other():

@@ -1,57 +1,52 @@
 """RedisDiscoveryStrategy: its keys and their expiry, and how it is made.
 
 A Redis that is away is in test_redis_faults.py, what all strategies do in test_contract.py. Most
-of these use the machine's own Redis, under a prefix of their own; what looks at the server as a
-whole has one to itself.
+of these use the machine's own Redis, under a prefix of their own.
 """
 
 import logging
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+import sys
 
 import pytest
 import redis
 
-from gemstone_sync import (
-    BadResponse,
-    ServiceConfigurationError,
-    Timeout,
-)
+from gemstone_sync import BadResponse, ServiceConfigurationError, Timeout
+from gemstone_sync.discovery import redis_strategy
 from gemstone_sync.discovery.redis_strategy import RedisDiscoveryStrategy
 from tests.support.faulty_server import FaultyServer
-from tests.support.redis import REDIS_URL, private_redis
+from tests.support.redis import REDIS_URL
 from tests.support.waiting import LIMIT, wait_until
 
-from .support import patient_redis
-
-URL = "http://10.0.0.1:8000/api"
-OTHER = "http://10.0.0.2:8000/api"
+from .support import LOGGER, patient_redis
+from .support import A as URL
+from .support import B as OTHER
 
 
 @pytest.fixture
-def strategy(prefix: str) -> Iterator[RedisDiscoveryStrategy]:
+def strategy(prefix):
     made = patient_redis(REDIS_URL, prefix=prefix)
     yield made
     made.close()
 
 
 @pytest.fixture
-def client() -> Iterator[redis.Redis]:
+def client():
     with redis.Redis.from_url(REDIS_URL, socket_timeout=5) as client:
         yield client
 
 
-def entries_of(client: redis.Redis, prefix: str) -> list[bytes]:
-    keys = client.scan_iter(match=f"{prefix}*", count=1000)
-    return [key for key in keys if client.type(key) == b"string"]
+def keys_of(client, prefix):
+    """The keys of entries, and the one of the index."""
+    keys = list(client.scan_iter(match=f"{prefix}*", count=1000))
+    assert all(client.ttl(key) > 0 for key in keys), "a key that never expires"
+    index = [key for key in keys if key.endswith(b":instances")]
+    return [key for key in keys if key not in index], index
 
 
 # Keys and expiry
 
 
-def test_an_entry_expires(prefix: str) -> None:
+def test_an_entry_expires(prefix):
     strategy = patient_redis(REDIS_URL, prefix=prefix, time_to_live=0.2)
     strategy.ping("users", URL, instance="1")
     strategy.ping("users", OTHER, instance="2", interval=30)
@@ -66,55 +61,39 @@ def test_an_entry_expires(prefix: str) -> None:
     ("time_to_live", "interval", "seconds"),
     [(180, 30, 180), (180, 60, 180), (180, 100, 300), (10, 30, 90), (10, None, 10)],
 )
-def test_how_long_an_entry_lives(
-    prefix: str, client: redis.Redis, time_to_live: float, interval: float | None, seconds: int
-) -> None:
+def test_how_long_an_entry_lives(prefix, client, time_to_live, interval, seconds):
     strategy = patient_redis(REDIS_URL, prefix=prefix, time_to_live=time_to_live)
 
     strategy.ping("users", URL, instance="1", interval=interval)
 
-    [key] = entries_of(client, prefix)
+    [key], _ = keys_of(client, prefix)
     assert seconds - LIMIT / 2 < client.ttl(key) <= seconds
     strategy.close()
 
 
-def test_a_ping_renews_the_entry(prefix: str, client: redis.Redis) -> None:
+def test_a_ping_renews_the_entry_and_goodbye_leaves_no_key(prefix, client, strategy):
     patient_redis(REDIS_URL, prefix=prefix, time_to_live=5).ping("users", URL, instance="1")
-    patient_redis(REDIS_URL, prefix=prefix).ping("users", OTHER, instance="1")
+    strategy.ping("users", OTHER, instance="1")
 
-    [key] = entries_of(client, prefix)  # the same instance, elsewhere
+    [key], _ = keys_of(client, prefix)  # the same instance, elsewhere
     assert client.ttl(key) > 100
     assert client.get(key) == OTHER.encode()
+    strategy.goodbye("users", OTHER, instance="1")
+    assert keys_of(client, prefix) == ([], [])
 
 
-def test_every_key_expires(
-    prefix: str, client: redis.Redis, strategy: RedisDiscoveryStrategy
-) -> None:
-    strategy.ping("users", URL, instance="1", interval=30)
-
-    keys = list(client.scan_iter(match=f"{prefix}*", count=1000))
-    assert keys
-    assert all(client.ttl(key) > 0 for key in keys)
-
-    strategy.goodbye("users", URL, instance="1")
-    assert not list(client.scan_iter(match=f"{prefix}*", count=1000))
-
-
-def test_what_crashed_instances_leave_is_sorted_out(prefix: str, client: redis.Redis) -> None:
-    strategy = patient_redis(REDIS_URL, prefix=prefix)
+def test_what_crashed_instances_leave_is_sorted_out(prefix, client, strategy):
     brief = patient_redis(REDIS_URL, prefix=prefix, time_to_live=0.001)
     for number in range(20):
         brief.ping("users", URL, instance=str(number))
-    strategy.ping("users", OTHER, instance="alive")
-    [index] = [key for key in client.scan_iter(match=f"{prefix}*") if key.endswith(b"instances")]
 
-    def only_one_is_left() -> bool:
+    def only_one_is_left():
         strategy.ping("users", OTHER, instance="alive")
+        _, [index] = keys_of(client, prefix)
         return client.scard(index) == 1
 
     wait_until(only_one_is_left, "an index without those that are gone")
     assert strategy.locate("users") == [OTHER]
-    strategy.close()
     brief.close()
 
 
@@ -136,7 +115,7 @@ ODD_NAMES = [
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_odd_names(strategy: RedisDiscoveryStrategy, name: str) -> None:
+def test_odd_names(strategy, name):
     strategy.ping(name, URL, instance="1:2\n3", interval=30)
     strategy.ping(f"{name}.other", OTHER, instance="1:2\n3", interval=30)
 
@@ -166,15 +145,13 @@ def test_odd_names(strategy: RedisDiscoveryStrategy, name: str) -> None:
         ("**", True),
     ],
 )
-def test_wildcards_are_of_characters(
-    strategy: RedisDiscoveryStrategy, pattern: str, found: bool
-) -> None:
+def test_wildcards_are_of_characters(strategy, pattern, found):
     strategy.ping("用户", URL, instance="1", interval=30)
 
     assert strategy.locate(pattern) == ([URL] if found else [])
 
 
-def test_a_prefix_is_no_pattern(prefix: str) -> None:
+def test_a_prefix_is_no_pattern(prefix):
     one, other = (patient_redis(REDIS_URL, prefix=f"{prefix}{last}") for last in ("[ab]*:", "axx:"))
     other.ping("users", OTHER)
     assert one.locate("*") == []
@@ -184,69 +161,60 @@ def test_a_prefix_is_no_pattern(prefix: str) -> None:
     assert other.locate("*") == [OTHER]
 
 
-def test_many_instances_among_many_other_keys(
-    prefix: str, client: redis.Redis, strategy: RedisDiscoveryStrategy
-) -> None:
-    urls = [f"http://10.0.{number // 250}.{number % 250}:8000/api" for number in range(2500)]
-    with client.pipeline(transaction=False) as pipeline:
-        for number in range(5000):
-            pipeline.set(f"{prefix[:-1]}-of-others:{number}", "x", ex=60)
-        pipeline.execute()
+def test_many_instances_among_many_other_keys(prefix, client, strategy, monkeypatch):
+    """More than Redis looks at, and sends, at a time."""
+    monkeypatch.setattr(redis_strategy, "_PAGE", 100)
+    urls = [f"http://10.0.0.{number}:8000/api" for number in range(250)]
+    client.mset({f"{prefix}of-others:{number}": "x" for number in range(500)})
     for number, url in enumerate(urls):
         strategy.ping(f"crowd.{number % 2}", url, instance=url, interval=30)
 
     assert strategy.locate("crowd.?") == sorted(urls)
     assert strategy.locate("crowd.1") == sorted(urls[1::2])
-    for key in client.scan_iter(match=f"{prefix[:-1]}-of-others:*", count=1000):
-        client.delete(key)
 
 
-def test_neither_keys_nor_a_search_for_an_exact_name(tmp_path: Path) -> None:
-    with private_redis(tmp_path) as server:
-        strategy = patient_redis(server.url)
-        strategy.ping("users", URL, instance="1", interval=30)
+def test_neither_keys_nor_a_search_for_an_exact_name(one_redis):
+    strategy = patient_redis(one_redis.url)
+    strategy.ping("users", URL, instance="1", interval=30)
 
-        def times_used() -> dict[str, int]:
-            with redis.Redis.from_url(server.url) as client:
-                used = client.info("commandstats")
+    with redis.Redis.from_url(one_redis.url) as client:
+
+        def times_used():
+            used = client.info("commandstats")
             return {name.partition("_")[2]: one["calls"] for name, one in used.items()}
 
+        client.config_resetstat()
         assert strategy.locate("users") == [URL]
         assert "scan" not in times_used()
         assert strategy.locate("user*") == [URL]
         assert times_used()["scan"] == 1
         assert "keys" not in times_used()
-        strategy.close()
+        client.flushall()
+    strategy.close()
 
 
-def test_a_search_has_the_total_time(tmp_path: Path) -> None:
-    with private_redis(tmp_path) as server:
-        with redis.Redis.from_url(server.url) as client:
-            client.mset({f"of others {number}": "x" for number in range(5000)})
-        strategy = RedisDiscoveryStrategy(server.url, timeout=LIMIT, total_timeout=1e-6)
-        strategy.ping("users", URL)
+def test_a_search_has_the_total_time(prefix, client, monkeypatch):
+    monkeypatch.setattr(redis_strategy, "_PAGE", 10)
+    client.mset({f"{prefix}of-others:{number}": "x" for number in range(500)})
+    strategy = RedisDiscoveryStrategy(REDIS_URL, prefix=prefix, timeout=LIMIT, total_timeout=1e-6)
+    strategy.ping("users", URL)
 
-        with pytest.raises(Timeout, match="database of their own"):
-            strategy.locate("user*")
+    with pytest.raises(Timeout, match="database of their own"):
+        strategy.locate("user*")
 
-        assert strategy.locate("users") == [URL]
-        strategy.close()
+    assert strategy.locate("users") == [URL]
+    strategy.close()
 
 
-def test_what_others_wrote_is_dropped_and_told_once(
-    prefix: str,
-    client: redis.Redis,
-    strategy: RedisDiscoveryStrategy,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_what_others_wrote_is_dropped_and_told_once(prefix, client, strategy, caplog):
     strategy.ping("users", "javascript:alert(1)", instance="1")
     strategy.ping("users", "http://user:hunter2@a/api", instance="2")
     strategy.ping("users", URL, instance="3")
-    [index] = [key for key in client.scan_iter(match=f"{prefix}*") if key.endswith(b"instances")]
+    _, [index] = keys_of(client, prefix)
     client.sadd(index, b"\xff\xfe", b"../../x")
     client.hset(f"{prefix}users:{'0' * 32}", "a", "b")
 
-    with caplog.at_level(logging.WARNING, "gemstone_sync.discovery"):
+    with caplog.at_level(logging.WARNING, LOGGER):
         assert strategy.locate("users") == [URL]
         assert strategy.locate("user*") == [URL]
 
@@ -255,9 +223,7 @@ def test_what_others_wrote_is_dropped_and_told_once(
     assert "hunter2" not in record.getMessage()
 
 
-def test_a_key_of_another_kind_is_a_clear_error(
-    prefix: str, client: redis.Redis, strategy: RedisDiscoveryStrategy
-) -> None:
+def test_a_key_of_another_kind_is_a_clear_error(prefix, client, strategy):
     client.set(f"{prefix}users:instances", "x", ex=60)
 
     for ask in (strategy.locate, lambda name: strategy.ping(name, URL)):
@@ -268,7 +234,7 @@ def test_a_key_of_another_kind_is_a_clear_error(
 # How it is made
 
 
-def test_it_connects_to_nobody_when_it_is_made() -> None:
+def test_it_connects_to_nobody_when_it_is_made():
     with FaultyServer() as server:
         RedisDiscoveryStrategy(f"redis://127.0.0.1:{server.port}/0").close()
 
@@ -293,7 +259,7 @@ def test_it_connects_to_nobody_when_it_is_made() -> None:
         "redis://user:hunter2@[::1",
     ],
 )
-def test_a_url_that_cannot_be_used(url: Any) -> None:
+def test_a_url_that_cannot_be_used(url):
     with pytest.raises(ServiceConfigurationError) as caught:
         RedisDiscoveryStrategy(url)
 
@@ -311,31 +277,19 @@ def test_a_url_that_cannot_be_used(url: Any) -> None:
         {"total_timeout": -1},
     ],
 )
-def test_a_number_that_cannot_be_used(options: dict[str, Any]) -> None:
+def test_a_number_that_cannot_be_used(options):
     with pytest.raises(ServiceConfigurationError, match="above 0"):
         RedisDiscoveryStrategy(REDIS_URL, **options)
 
 
-def test_without_redis_py(run_python: Callable[..., "subprocess.CompletedProcess[str]"]) -> None:
-    ended = run_python(
-        """
-import sys
+def test_without_redis_py(monkeypatch):
+    monkeypatch.setitem(sys.modules, "redis", None)  # as if it were not installed
 
-sys.modules["redis"] = None  # as if it were not installed
-from gemstone_sync import ServiceConfigurationError
-from gemstone_sync.discovery.redis_strategy import RedisDiscoveryStrategy
-
-try:
-    RedisDiscoveryStrategy("redis://127.0.0.1:6379/0")
-except ServiceConfigurationError as error:
-    print(error)
-"""
-    )
-
-    assert "pip install 'gemstone_sync[redis]'" in ended.stdout, ended.stderr
+    with pytest.raises(ServiceConfigurationError, match=r"pip install 'gemstone_sync\[redis\]'"):
+        RedisDiscoveryStrategy(REDIS_URL)
 
 
-THREADED = """
+PROGRAM = """
 import sys, threading
 
 from gemstone_sync.discovery.redis_strategy import RedisDiscoveryStrategy
@@ -357,52 +311,29 @@ def live(number):
         failures.append(error)
 
 
-threads = [threading.Thread(target=live, args=[number]) for number in range(30)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-assert not failures, failures
-print(len(strategy.locate("plain.*")))
-strategy.close()
+def thirty_at_once():
+    threads = [threading.Thread(target=live, args=[number]) for number in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+    print(len(strategy.locate("plain.*")))
+
 
 from gevent import monkey
 
+thirty_at_once()
 assert not monkey.is_module_patched("socket")
+from gemstone_sync import MicroService  # patches
+
+assert monkey.is_module_patched("socket")
+thirty_at_once()
+strategy.close()
 """
 
 
-def test_a_plain_program_with_threads(
-    prefix: str, run_python: Callable[..., "subprocess.CompletedProcess[str]"]
-) -> None:
-    ended = run_python(THREADED, prefix)
+def test_a_plain_program_with_threads_that_patches_later(prefix, run_python):
+    ended = run_python(PROGRAM, prefix)
 
-    assert (ended.returncode, ended.stdout) == (0, "15\n"), ended.stderr
-
-
-def test_a_program_that_patches_after_making_it(
-    prefix: str, run_python: Callable[..., "subprocess.CompletedProcess[str]"]
-) -> None:
-    ended = run_python(
-        """
-import sys
-
-from gemstone_sync.discovery.redis_strategy import RedisDiscoveryStrategy
-
-strategy = RedisDiscoveryStrategy("redis://127.0.0.1:6379/0", prefix=sys.argv[1])
-
-import gevent
-from gemstone_sync import MicroService  # patches
-from gevent import monkey
-
-assert monkey.is_module_patched("socket")
-strategy.ping("users", "http://a/api", instance="1")
-found = [gevent.spawn(strategy.locate, "users") for _ in range(30)]
-assert all(greenlet.get() == ["http://a/api"] for greenlet in found)
-strategy.close()
-print("fine")
-""",
-        prefix,
-    )
-
-    assert ended.stdout == "fine\n", ended.stderr
+    assert (ended.returncode, ended.stdout) == (0, "15\n15\n"), ended.stderr
