@@ -121,21 +121,8 @@ BAD_URLS = [
 ]
 
 BAD_HOSTS = [
-    "",
-    " ",
-    "a/b",
-    "a:80",
-    "user@a",
-    "a#",
-    "a?",
-    "[::1]",
-    "fe80::1",
-    "169.254.169.254",
-    "0xA9FEA9FE",
-    "metadata.google.internal",
-    "0.0.0.0",
-    "a" * 3000,
-    "a\nb",
+    *("", " ", "a/b", "a:80", "user@a", "a#", "a?", "a\nb", "a" * 3000, "[::1]", "fe80::1"),
+    *("169.254.169.254", "0xA9FEA9FE", "metadata.google.internal", "0.0.0.0"),
 ]
 
 
@@ -152,7 +139,9 @@ def test_an_address_that_is_refused(url, reason):
 
 
 def test_every_refused_address_is_refused_over_http(run_registry):
+    """With a code of its own, not -32602: to that, clients try the other form of ping."""
     client = run_registry()[1]
+    assert not -32768 <= RegistrationRefused.code <= -32000
     for url, _ in BAD_URLS:
         with pytest.raises(RemoteError) as caught:
             client.methods.ping("users", url)
@@ -161,16 +150,13 @@ def test_every_refused_address_is_refused_over_http(run_registry):
     assert client.methods.list_services() == {}
 
 
-@pytest.mark.parametrize("host", BAD_HOSTS)
-def test_a_host_that_is_refused(host):
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [*((host, 8000) for host in BAD_HOSTS), *(("a", port) for port in (0, -1, 65536, 10**30))],
+)
+def test_a_host_or_port_that_is_refused(host, port):
     with pytest.raises(RegistrationRefused):
-        url_of(host, 8000)
-
-
-@pytest.mark.parametrize("port", [0, -1, 65536, 10**30])
-def test_a_port_that_is_refused(port):
-    with pytest.raises(RegistrationRefused, match="port"):
-        url_of("localhost", port)
+        url_of(host, port)
 
 
 @pytest.mark.parametrize("host", ["localhost", "10.0.0.1", "::1", "users.example.org"])

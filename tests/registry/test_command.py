@@ -1,33 +1,46 @@
 """``python -m gemstone_sync.registry``: its options, its end, and what it tells of the token."""
 
-import os
 import signal
-import subprocess
+import socket
 import sys
 
 import pytest
 
 from gemstone_sync import AccessDenied, HeaderToken, RemoteService
+from gemstone_sync.registry import ServiceRegistry
+from gemstone_sync.registry.command import main
 from tests.support.http import refuses_connections
 
 A = "http://a:1/api"
 VARIABLE = "GEMSTONE_REGISTRY_TOKEN"
 
 
-def run(*arguments, **environment):
-    """Run one that ends by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "gemstone_sync.registry", *arguments],
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """``run("--port", "x")``: the exit code, and what one that ends by itself has written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["registry"])
+
+    def run_main(*arguments):
+        code = 0
+        try:
+            main(arguments)
+        except SystemExit as ended:
+            code = ended.code
+        return code, *capsys.readouterr()
+
+    return run_main
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_runs_until_a_signal(start_program, number):
+def assert_one_line(ended, code, named):
+    """The command ended with this code, and a line with that in it; the token is not shown."""
+    assert ended[:2] == (code, "")
+    (line,) = ended[2].splitlines()
+    assert named in line
+    assert "sesame" not in line
+
+
+def test_an_open_one_runs_until_sigterm(start_program):
     program = start_program()
     with RemoteService(f"http://127.0.0.1:{program.port}/api") as client:
         client.methods.ping("users", A)
@@ -35,59 +48,47 @@ def test_it_runs_until_a_signal(start_program, number):
         specs = client.methods.get_service_specs()
         assert (specs["name"], specs["host"]) == ("registry", "127.0.0.1")
 
-    program.send_signal(number)
-
-    assert program.wait() == 0
+    assert program.terminate() == 0
     assert program.stdout == ""
     assert "Traceback" not in program.stderr
+    assert program.stderr.count("has no token") == 1
     assert refuses_connections(program.port)
 
 
-def test_it_says_once_that_it_is_open(start_program):
-    program = start_program()
-    assert program.terminate() == 0
-
-    assert program.stderr.count("has no token") == 1
-
-
-def assert_that_the_token_counts(program, token):
+def test_one_with_a_token_runs_until_ctrl_c(start_program):
+    program = start_program(**{VARIABLE: "secret-1"})
     url = f"http://127.0.0.1:{program.port}/api"
     with RemoteService(url) as anyone, pytest.raises(AccessDenied):
         anyone.methods.ping("users", A)
-    with RemoteService(url, authentication_method=HeaderToken(token)) as service:
+    with RemoteService(url, authentication_method=HeaderToken("secret-1")) as service:
         service.methods.ping("users", A)
-        assert token not in str(service.methods.get_service_specs())
-    assert program.terminate() == 0
+        assert "secret-1" not in str(service.methods.get_service_specs())
+    program.send_signal(signal.SIGINT)
+
+    assert program.wait() == 0
     assert "has no token" not in program.stderr
-    assert token not in program.stderr + program.stdout
+    assert "Traceback" not in program.stderr
+    assert "secret-1" not in program.stderr + program.stdout
 
 
-def test_the_token_from_the_environment(start_program):
-    assert_that_the_token_counts(start_program(**{VARIABLE: "secret-1"}), "secret-1")
+@pytest.mark.parametrize(("given", "token"), [("secret-2", "secret-2"), ("none", None)])
+def test_the_token_of_the_command_line_goes_first(monkeypatch, tmp_path, given, token):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, "secret-1")
+    registry = ServiceRegistry()
+    registry.configure(["--token", given])
+
+    assert registry.token == token
 
 
-def test_the_token_of_the_command_line_goes_first(start_program):
-    program = start_program("--token", "secret-2", **{VARIABLE: "secret-1"})
-    assert_that_the_token_counts(program, "secret-2")
+def test_help_names_every_option(run):
+    code, out, err = run("--help")
 
-
-def test_none_leaves_it_open_whatever_the_environment_says(start_program):
-    program = start_program("--token", "none", **{VARIABLE: "secret-1"})
-    with RemoteService(f"http://127.0.0.1:{program.port}/api") as anyone:
-        anyone.methods.ping("users", A)
-    assert program.terminate() == 0
-
-    assert "has no token" in program.stderr
-
-
-def test_help_names_every_option():
-    done = run("--help")
-
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: python -m gemstone_sync.registry [OPTIONS]\n\n")
+    assert (code, err) == (0, "")
+    assert out.startswith("usage: python -m gemstone_sync.registry [OPTIONS]\n\n")
     for word in ("--host", "--port", "8090", "--token", "--state", VARIABLE, "127.0.0.1"):
-        assert word in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 100
+        assert word in out
+    assert max(map(len, out.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(
@@ -109,39 +110,26 @@ def test_help_names_every_option():
         (["--port", "0", "--outbox", "outbox.db"], "outbox is set: it needs event_transports"),
     ],
 )
-def test_a_wrong_command_line_is_one_line(arguments, named):
-    done = run(*arguments)
-
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert named in line
-    assert "sesame" not in line
+def test_a_wrong_command_line_is_one_line(run, arguments, named):
+    assert_one_line(run(*arguments), 2, named)
 
 
 @pytest.mark.parametrize("token", ["", "sesame with spaces"])
-def test_a_wrong_token_in_the_environment_is_one_line(token):
-    done = run("--port", "0", **{VARIABLE: token})
+def test_a_wrong_token_in_the_environment_is_one_line(run, monkeypatch, token):
+    monkeypatch.setenv(VARIABLE, token)
 
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert VARIABLE in line
-    assert "sesame" not in line
+    assert_one_line(run("--port", "0"), 2, VARIABLE)
 
 
-def test_an_address_in_use_is_one_line(start_program):
-    done = run("--port", str(start_program().port))
-
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert "in use" in line
+def test_an_address_in_use_is_one_line(run):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert_one_line(run("--port", str(taken.getsockname()[1])), 1, "in use")
 
 
-def test_a_state_file_that_cannot_be_used_is_one_line(tmp_path):
-    done = run("--port", "0", "--state", str(tmp_path / "absent" / "state.db"))
+def test_a_state_file_that_cannot_be_used_is_one_line(run):
+    ended = run("--port", "0", "--state", "absent/state.db")
 
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert "state.db cannot be used: there is no folder" in line
+    assert_one_line(ended, 1, "state.db cannot be used: there is no folder")
 
 
 IN_A_PROGRAM_OF_ONES_OWN = """
@@ -161,7 +149,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_program_of_ones_own_has_the_same_options(run_python, tmp_path):
+def test_a_program_of_ones_own_has_the_same_options(run_python):
     options = ["--port", "0", "--token", "sesame", "--state", "state.db"]
     done = run_python(IN_A_PROGRAM_OF_ONES_OWN, *options)
 
@@ -169,10 +157,17 @@ def test_a_program_of_ones_own_has_the_same_options(run_python, tmp_path):
     assert done.returncode == 7
 
 
-def test_a_wrong_token_for_a_program_of_ones_own_is_not_shown(run_python):
-    done = run_python(IN_A_PROGRAM_OF_ONES_OWN, "--token", "sesame with spaces")
+SEVERAL_WORKERS = """
+from gemstone_sync.registry import ServiceRegistry
 
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert "--token" in line
-    assert "sesame" not in line
+if __name__ == "__main__":
+    ServiceRegistry().start(workers=2)
+"""
+
+
+def test_several_workers_are_refused(run_python):
+    done = run_python(SEVERAL_WORKERS, "--port", "0")
+
+    assert done.returncode == 1
+    assert "one process" in done.stderr
+    assert "Traceback" not in done.stderr

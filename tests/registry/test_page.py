@@ -1,7 +1,6 @@
 """The page of a registry: what it says, what it refuses to run, and how a real browser sees it."""
 
 import html.parser
-import os
 import re
 import shutil
 import subprocess
@@ -10,7 +9,8 @@ import pytest
 
 from gemstone_sync.discovery.directory import Listed
 from gemstone_sync.registry import page
-from tests.support.http import Connection, message
+from tests.support.http import exchange, message
+from tests.support.machine import absent
 
 A, B = "http://10.0.0.1:8000/api", "https://users.example.org/api"
 
@@ -43,78 +43,51 @@ class Text(html.parser.HTMLParser):
             self.words.setdefault(self.open[-1], []).append(" ".join(data.split()))
 
 
-@pytest.fixture
-def show(run_registry):
-    """``show(registry, path)``: the page as it comes over HTTP."""
-
-    def get(registry, path="/"):
-        with Connection(registry.port) as connection:
-            return connection.exchange(message("GET", path))
-
-    return get
+def shown(registry, path="/"):
+    """The page as it comes over HTTP."""
+    return exchange(registry.port, message("GET", path))
 
 
-def test_what_is_registered_is_shown(run_registry, show):
+def test_what_is_registered_is_shown(run_registry):
     registry, client = run_registry()
     client.methods.ping("shop.users", A, "one")
     client.methods.ping("shop.users", A, "two")
     client.methods.ping("orders", B)
 
-    reply = show(registry)
-
-    assert reply.status == 200
-    assert reply.headers.get("Content-Type") == "text/html; charset=utf-8"
-    seen = Text(reply.body.decode()).words
+    seen = Text(shown(registry).body.decode()).words
     assert seen["h2"] == ["orders", "shop.users"]
     assert [word for word in seen["td"] if "://" in word] == [B, A]
     assert seen["b"] == ["2", "3", "2", "0"]  # services, instances, fresh, late
     assert seen["span"] == ["fresh", "fresh"]
     assert seen["title"] == ["2 services - registry"]
 
+    seen = Text(shown(registry, "/?name=shop*").body.decode()).words
+    assert seen["h2"] == ["shop.users"]
+    assert seen["code"] == ["shop*"]
+    reply = shown(registry, "/?name=%22%3E%3Cscript%3Ealert(1)%3C/script%3E")
+    assert Text(reply.body.decode()).words["p"][-1] == "No service matches."
+    assert b"<script" not in reply.body
 
-def test_an_empty_registry_says_so(run_registry, show):
-    reply = show(run_registry()[0])
+
+def test_an_empty_page_loads_itself_again_and_nothing_else(run_registry):
+    reply = shown(run_registry()[0])
+    text = reply.body.decode()
+    seen = Text(text).words
 
     assert reply.status == 200
-    seen = Text(reply.body.decode()).words
     assert "No service has registered yet" in seen["p"][0]
     assert seen["title"] == ["0 services - registry"]
-
-
-def test_it_loads_itself_again_and_nothing_else(run_registry, show):
-    reply = show(run_registry()[0])
-    text = reply.body.decode()
-
     assert '<meta http-equiv="refresh" content="10">' in text
-    assert "<script" not in text
     assert not [link for link in re.findall(r'(?:src|href)="([^"]*)"', text) if link != "data:,"]
-    assert "url(" not in text
-    assert "@import" not in text
-
-
-def test_the_security_headers(run_registry, show):
-    headers = show(run_registry()[0]).headers
-
-    policy = headers.get("Content-Security-Policy")
+    assert not [word for word in ("<script", "url(", "@import") if word in text]
+    assert reply.headers.get("Content-Type") == "text/html; charset=utf-8"
+    policy = reply.headers.get("Content-Security-Policy")
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
-    assert headers.get("X-Content-Type-Options") == "nosniff"
-    assert headers.get("Cache-Control") == "no-store"
-    assert headers.get("Referrer-Policy") == "no-referrer"
-
-
-def test_only_some_services(run_registry, show):
-    registry, client = run_registry()
-    client.methods.ping("users", A)
-    client.methods.ping("orders", B)
-
-    seen = Text(show(registry, "/?name=u*").body.decode()).words
-    assert seen["h2"] == ["users"]
-    assert seen["code"] == ["u*"]
-    reply = show(registry, "/?name=%22%3E%3Cscript%3Ealert(1)%3C/script%3E")
-    assert Text(reply.body.decode()).words["p"][-1] == "No service matches."
-    assert b"<script" not in reply.body
+    assert reply.headers.get("X-Content-Type-Options") == "nosniff"
+    assert reply.headers.get("Cache-Control") == "no-store"
+    assert reply.headers.get("Referrer-Policy") == "no-referrer"
 
 
 def test_everything_is_escaped():
@@ -146,73 +119,51 @@ def test_a_page_is_made_once_for_all_who_look_at_the_same_time():
     assert asked == ["*", "a*"]
 
 
-def many(services, urls):
-    return {
-        f"service.{number:04}": [
-            Listed(f"http://10.0.{number % 250}.{n}:8000/api", 1, n, n, False) for n in range(urls)
-        ]
-        for number in range(services)
-    }
+@pytest.mark.parametrize(
+    ("services", "urls", "told"),
+    [(10, 5, []), (13, 6, ["and 1 more"] * 10 + ["and 3 more services. Add"])],
+    ids=["all", "too much"],
+)
+def test_what_is_too_much_for_a_page_is_counted(monkeypatch, services, urls, told):
+    monkeypatch.setattr(page, "MOST_SERVICES", 10)
+    monkeypatch.setattr(page, "MOST_URLS", 5)
+    places = [Listed(f"http://10.0.0.{n}/api", 1, n, n, False) for n in range(urls)]
+    listing = {f"service.{number:02}": places for number in range(services)}
+    seen = Text(page.Page(lambda _: listing).html("*")).words
 
-
-def test_1000_services_are_shown():
-    text = page.Page(lambda _: many(1000, 2)).html("*")
-
-    assert len(Text(text).words["h2"]) == 1000
-    assert "more services" not in text
-
-
-def test_what_is_too_much_for_a_page_is_counted():
-    seen = Text(page.Page(lambda _: many(1003, 51)).html("*")).words
-
-    assert len(seen["h2"]) == 1000
-    assert seen["b"] == ["1003", str(1003 * 51), str(1003 * 51), "0"]
-    assert seen["p"].count("and 1 more") == 1000
-    assert "and 3 more services. Add" in seen["p"]
+    assert len(seen["h2"]) == 10
+    assert seen["b"] == [str(services), str(services * urls), str(services * urls), "0"]
+    assert [words for words in seen.get("p", []) if " more" in words] == told
 
 
 # A real browser
 
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --enable-logging=stderr "
+    "--disable-background-networking --disable-component-update --disable-sync --log-level=0"
 )
 
 
-@pytest.fixture
-def browse(tmp_path):
-    """``browse(url)``: the page as Chromium has it, and what it complained about."""
+@pytest.mark.slow  # a browser takes some seconds to start
+def test_chromium_shows_the_page_with_its_style(run_registry, tmp_path):
     chromium = shutil.which("chromium")
     if chromium is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("chromium is not installed")
-        pytest.skip("chromium is not installed")
-
-    def run(url, *more):
-        command = [
-            chromium,
-            *FLAGS.split(),
-            f"--user-data-dir={tmp_path}",
-            "--enable-logging=stderr",
-        ]
-        done = subprocess.run(
-            [*command, "--log-level=0", *more, url], capture_output=True, text=True, timeout=90
-        )
-        return done.stdout, done.stderr
-
-    return run
-
-
-def test_chromium_shows_the_page_with_its_style(run_registry, browse, tmp_path):
+        absent("chromium is not installed")
     registry, client = run_registry()
     client.methods.ping("shop.users", A)
-    url = f"http://127.0.0.1:{registry.port}/"
+    picture = tmp_path / "page.png"
+    done = subprocess.run(
+        [
+            *(chromium, *FLAGS.split(), f"--user-data-dir={tmp_path}", "--window-size=400,800"),
+            *("--dump-dom", f"--screenshot={picture}", f"http://127.0.0.1:{registry.port}/"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
 
-    dom, complaints = browse(url, "--dump-dom")
-    assert "shop.users" in dom
-    assert A in dom
-    assert dom.count("<tr>") == 2
-    assert "Content Security Policy" not in complaints, "its own style was refused"
-
-    browse(url, f"--screenshot={tmp_path / 'page.png'}", "--window-size=400,800")
-    assert (tmp_path / "page.png").stat().st_size > 1000
+    assert "shop.users" in done.stdout
+    assert A in done.stdout
+    assert done.stdout.count("<tr>") == 2
+    assert "Content Security Policy" not in done.stderr, "its own style was refused"
+    assert picture.stat().st_size > 1000

@@ -44,17 +44,13 @@ def test_what_pings_is_located(client):
     assert client.locate_service("nobody") == client.locate_service("") == []
 
 
-def test_an_ipv6_address_in_the_second_form(client):
-    client.ping("users", "2001:db8::1", 8000)
-
-    assert client.locate_service("users") == ["http://[2001:db8::1]:8000/api"]
-
-
 def test_all_four_by_position(client):
     client.ping("users", A, "one", 0.5)
     client.ping("users", "10.0.0.2", 8001, 60)
+    client.ping("users", "2001:db8::1", 8000)
 
-    assert client.locate_service("users") == [A, "http://10.0.0.2:8001/api"]
+    found = [A, "http://10.0.0.2:8001/api", "http://[2001:db8::1]:8000/api"]
+    assert client.locate_service("users") == found
 
 
 @pytest.mark.parametrize(
@@ -89,15 +85,6 @@ def test_parameters_that_do_not_fit_are_named(client, method, params, at_fault):
 
     assert at_fault in [fault["name"] for fault in caught.value.data["parameters"]]
     assert client.locate_service("*") == []
-
-
-def test_a_refused_registration_has_a_code_of_its_own(client):
-    """Not -32602: to that, clients try the other form of ping."""
-    with pytest.raises(RemoteError, match="javascript") as caught:
-        client.ping("users", "javascript:alert(1)")
-
-    assert caught.value.code == RegistrationRefused.code
-    assert not -32768 <= caught.value.code <= -32000
 
 
 @pytest.mark.parametrize("interval", [0, -1, -0.5])
@@ -146,27 +133,8 @@ def test_goodbye_in_both_forms(client):
     assert client.goodbye("users", "10.0.0.2", 8001) is True
     assert client.goodbye(name="users", host="10.0.0.3", port=8001) is True
 
-    assert client.locate_service("users") == []
     assert client.goodbye("users", A, "one") is False
-
-
-def test_a_late_ping_does_not_bring_back_who_said_goodbye(client):
-    client.ping("users", A, "one")
-    client.goodbye("users", A, "one")
-
-    assert client.ping("users", A, "one") is False
-    assert client.locate_service("users") == []
-
-
-def test_instances_at_one_url(client):
-    client.ping("users", A, "one")
-    client.ping("users", A, "two")
-    client.goodbye("users", A, "one")
-    assert client.locate_service("users") == [A]
-    assert client.list_services()["users"][0]["instances"] == 1
-
-    client.goodbye("users", A, "two")
-
+    assert client.ping("users", A, "one") is False, "a late ping brings it back"
     assert client.locate_service("users") == []
 
 
@@ -176,12 +144,15 @@ def test_instances_at_one_url(client):
 def test_the_list(client):
     assert client.list_services() == {}
     client.ping("users", A, "one")
+    client.ping("users", A, "two")
+    client.ping("users", A, "three")
+    client.goodbye("users", A, "three")
     client.ping("orders", B)
 
     listing = client.list_services()
     assert list(listing) == ["orders", "users"]
     (users,) = listing["users"]
-    assert (users["url"], users["instances"], users["status"]) == (A, 1, "fresh")
+    assert (users["url"], users["instances"], users["status"]) == (A, 2, "fresh")
     assert 0 <= users["last_ping_seconds_ago"] <= users["registered_seconds_ago"] < 60
     assert list(client.list_services("u*")) == ["users"]
 
@@ -275,43 +246,25 @@ def test_the_token_is_not_told_to_anyone(run_registry, caplog):
     assert not [text for text in said if TOKEN in text]
 
 
-@pytest.mark.parametrize("token", ["", "a b", "tok\xe9n", "a\n", "x" * 1001, b"bytes", 5])
-def test_a_token_that_no_header_carries_is_refused(token):
-    with (
-        pytest.raises(ServiceConfigurationError, match="token") as caught,
-        running_service(ServiceRegistry(), token=token),
-    ):
-        pass
-    assert str(token) not in str(caught.value) or token == ""
-
-
 # As a service
 
 
-SEVERAL_WORKERS = """
-from gemstone_sync.registry import ServiceRegistry
-
-if __name__ == "__main__":
-    ServiceRegistry().start(workers=2)
-"""
-
-
-def test_several_workers_are_refused(run_python):
-    done = run_python(SEVERAL_WORKERS, "--port", "0")
-
-    assert done.returncode == 1
-    assert "one process" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("attributes", [{"state": 5}, {"ttl": 0}, {"ttl": -1}])
-def test_wrong_attributes_are_named(attributes):
-    (name,) = attributes
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("state", 5),
+        ("ttl", 0),
+        ("ttl", -1),
+        *(("token", token) for token in ("", "a b", "tok\xe9n", "a\n", "x" * 1001, b"bytes", 5)),
+    ],
+)
+def test_wrong_attributes_are_named(name, value):
     with (
-        pytest.raises(ServiceConfigurationError, match=name),
-        running_service(ServiceRegistry(), **attributes),
+        pytest.raises(ServiceConfigurationError, match=name) as caught,
+        running_service(ServiceRegistry(), **{name: value}),
     ):
         pass
+    assert name != "token" or not value or str(value) not in str(caught.value)
 
 
 def test_in_process_without_a_start():
