@@ -8,39 +8,39 @@ import gevent
 from gemstone_sync.concurrency import Call, current_call, outgoing_headers, spawn
 
 
-def in_call(call: Call) -> dict[str, str]:
-    def run() -> dict[str, str]:
+def in_call(call):
+    def run():
         current_call.set(call)
         return outgoing_headers()
 
     return contextvars.copy_context().run(run)
 
 
-def test_outside_a_call_there_is_nothing_to_hand_on() -> None:
+def test_outside_a_call_there_is_nothing_to_hand_on():
     assert current_call.get() is None
     assert outgoing_headers() == {}
 
 
-def test_every_call_hands_on_an_id_and_one_hop_more() -> None:
+def test_every_call_hands_on_an_id_and_one_hop_more():
     assert in_call(Call(hops=0, request_id="r")) == {"X-Request-Id": "r", "X-Gemstone-Hops": "1"}
     assert in_call(Call(hops=7, request_id="r"))["X-Gemstone-Hops"] == "8"
 
 
-def test_a_request_id_is_made_up_once() -> None:
+def test_a_request_id_is_made_up_once():
     call = Call()
 
     assert in_call(call)["X-Request-Id"] == in_call(call)["X-Request-Id"] == call.request_id
     assert Call().request_id != call.request_id
 
 
-def test_the_trace_context_is_handed_on_as_it_came() -> None:
+def test_the_trace_context_is_handed_on_as_it_came():
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
     assert in_call(Call(traceparent=trace))["traceparent"] == trace
     assert "traceparent" not in in_call(Call())
 
 
-def test_the_deadline_is_handed_on_as_milliseconds_left() -> None:
+def test_the_deadline_is_handed_on_as_milliseconds_left():
     left = int(in_call(Call(deadline=time.monotonic() + 100))["X-Gemstone-Deadline"])
 
     assert 50_000 < left <= 100_000
@@ -48,29 +48,24 @@ def test_the_deadline_is_handed_on_as_milliseconds_left() -> None:
     assert "X-Gemstone-Deadline" not in in_call(Call())
 
 
-def test_seconds_left_are_never_below_zero() -> None:
+def test_seconds_left_are_never_below_zero():
     assert Call().seconds_left() is None
     assert Call(time.monotonic() - 1).seconds_left() == 0.0
 
 
-COLOR: contextvars.ContextVar[str] = contextvars.ContextVar("COLOR", default="none")
+COLOR = contextvars.ContextVar("COLOR", default="none")
 
 
-def test_spawn_keeps_the_context_and_a_plain_spawn_loses_it() -> None:
-    def run() -> tuple[str, str]:
+def test_spawn_keeps_the_context_and_a_plain_spawn_loses_it():
+    def run():
         COLOR.set("red")
-        return spawn(COLOR.get).get(), gevent.spawn(COLOR.get).get()
+        spawn(COLOR.set, "blue").get()  # stays its own
+        return COLOR.get(), spawn(COLOR.get).get(), gevent.spawn(COLOR.get).get()
 
-    assert contextvars.copy_context().run(run) == ("red", "none")
-
-
-def test_what_a_spawned_greenlet_sets_stays_its_own() -> None:
-    spawn(COLOR.set, "blue").get()
-
-    assert COLOR.get() == "none"
+    assert contextvars.copy_context().run(run) == ("red", "red", "none")
 
 
-def test_spawn_passes_arguments_and_gives_back_result_or_error() -> None:
+def test_spawn_passes_arguments_and_gives_back_result_or_error():
     assert spawn(lambda a, *, b: a + b, 1, b=2).get() == 3
     failed = spawn(int, "x")
     failed.join()

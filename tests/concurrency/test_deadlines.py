@@ -1,24 +1,22 @@
 """One timer for all deadlines: each is thrown into its own call, at its time, and once."""
 
+import contextlib
 import time
-from collections.abc import Callable
-from typing import Any
 
 import gevent
 import pytest
 from gevent.event import Event
 
 from gemstone_sync.concurrency import Call, DeadlineReached, Deadlines
+from tests.support.waiting import LIMIT
 
-LIMIT = 10
 
-
-def guarded(seconds: float, work: Callable[[], Any]) -> tuple[Any, bool]:
+def guarded(seconds, work):
     """As `guarded_until`, so many seconds from now."""
     return guarded_until(time.monotonic() + seconds, work)
 
 
-def guarded_until(moment: float, work: Callable[[], Any]) -> tuple[Any, bool]:
+def guarded_until(moment, work):
     """Run `work` under a deadline: its result or "interrupted", and whether it was reached."""
     deadlines = Deadlines.of_this_hub()
     call = Call(moment)
@@ -34,29 +32,30 @@ def guarded_until(moment: float, work: Callable[[], Any]) -> tuple[Any, bool]:
     return outcome, reached
 
 
-def wait_for_ever() -> None:
+def wait_for_ever():
     Event().wait(LIMIT)
 
 
-def test_a_call_that_waits_is_interrupted_at_its_deadline() -> None:
+def test_a_call_that_waits_is_interrupted_at_its_deadline():
     started = time.monotonic()
 
     assert guarded(0.05, wait_for_ever) == ("interrupted", True)
-    assert 0.045 < time.monotonic() - started < LIMIT / 2
+    assert time.monotonic() - started > 0.045
 
 
-def test_a_call_that_ends_in_time_is_not_disturbed_later() -> None:
+def test_a_call_that_ends_in_time_is_not_disturbed_later():
     assert guarded(0.01, lambda: "done") == ("done", False)
+    assert not Deadlines.of_this_hub()._calls
     gevent.sleep(0.03)  # past the deadline: nothing is thrown into this greenlet
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_many_deadlines_are_reached_in_their_order(order: int) -> None:
-    def numbers_reached() -> list[int]:
-        reached: list[int] = []
+def test_many_deadlines_are_reached_in_their_order(order) -> None:
+    def numbers_reached():
+        reached = []
         began = time.monotonic()
 
-        def run(number: int) -> None:
+        def run(number):
             guarded_until(began + 0.01 * number, wait_for_ever)
             reached.append(number)
 
@@ -69,42 +68,30 @@ def test_many_deadlines_are_reached_in_their_order(order: int) -> None:
     assert any(numbers_reached() == list(range(1, 11)) for _ in range(3))
 
 
-def test_an_earlier_deadline_that_comes_later_is_not_kept_waiting() -> None:
-    started = time.monotonic()
+def test_an_earlier_deadline_that_comes_later_is_not_kept_waiting():
     late = gevent.spawn(guarded, LIMIT, wait_for_ever)
     gevent.sleep(0)
 
     assert guarded(0.02, wait_for_ever) == ("interrupted", True)
-    assert time.monotonic() - started < LIMIT / 2
+    assert not late.ready()
     late.kill()
 
 
-def test_a_deadline_in_the_past_is_reached_at_the_first_wait() -> None:
+def test_a_deadline_in_the_past_is_reached_at_the_first_wait():
     assert guarded(-1, wait_for_ever) == ("interrupted", True)
 
 
-def test_hundreds_of_calls_with_one_deadline_are_all_interrupted() -> None:
+def test_hundreds_of_calls_with_one_deadline_are_all_interrupted():
     calls = [gevent.spawn(guarded, 0.05, wait_for_ever) for _ in range(500)]
     gevent.joinall(calls, timeout=LIMIT)
 
     assert {call.value for call in calls} == {("interrupted", True)}
 
 
-def test_a_method_that_swallows_it_is_known_to_have_reached_it() -> None:
-    def stubborn() -> str:
-        try:
-            wait_for_ever()
-        except BaseException:
-            return "swallowed"
-        return "not reached"
-
-    assert guarded(0.01, stubborn) == ("swallowed", True)
-
-
-def test_except_exception_does_not_swallow_it_and_finally_runs() -> None:
+def test_except_exception_does_not_swallow_it_and_finally_runs():
     log = []
 
-    def method() -> None:
+    def method():
         try:
             wait_for_ever()
         except Exception:
@@ -116,10 +103,19 @@ def test_except_exception_does_not_swallow_it_and_finally_runs() -> None:
     assert log == ["finally"]
 
 
-def test_one_that_takes_long_to_clean_up_does_not_keep_the_others_waiting() -> None:
+def test_a_method_that_swallows_it_is_known_to_have_reached_it():
+    def stubborn():
+        with contextlib.suppress(BaseException):
+            wait_for_ever()
+        return "swallowed"
+
+    assert guarded(0.01, stubborn) == ("swallowed", True)
+
+
+def test_one_that_takes_long_to_clean_up_does_not_keep_the_others_waiting():
     cleaning, may_end = Event(), Event()
 
-    def slow_to_end() -> None:
+    def slow_to_end():
         try:
             wait_for_ever()
         finally:
@@ -133,17 +129,17 @@ def test_one_that_takes_long_to_clean_up_does_not_keep_the_others_waiting() -> N
     assert slow.get(timeout=LIMIT) == ("interrupted", True)
 
 
-def test_the_inner_of_two_nested_calls_is_interrupted_alone() -> None:
-    def outer() -> tuple[Any, bool]:
+def test_the_inner_of_two_nested_calls_is_interrupted_alone():
+    def outer():
         return guarded(0.01, wait_for_ever)
 
     assert guarded(LIMIT, outer) == (("interrupted", True), False)
 
 
-def test_the_outer_of_two_nested_calls_interrupts_the_inner_too() -> None:
+def test_the_outer_of_two_nested_calls_interrupts_the_inner_too():
     inner_reached = []
 
-    def outer() -> None:
+    def outer():
         deadlines = Deadlines.of_this_hub()
         inner = Call(time.monotonic() + LIMIT)
         deadlines.enter(inner)
@@ -156,11 +152,11 @@ def test_the_outer_of_two_nested_calls_interrupts_the_inner_too() -> None:
     assert inner_reached == [False]
 
 
-def test_two_nested_calls_with_the_same_deadline_both_end() -> None:
+def test_two_nested_calls_with_the_same_deadline_both_end():
     """The inner one ends first; what is thrown for the outer one does not get lost."""
     at = time.monotonic() + 0.02
 
-    def outer() -> str:
+    def outer():
         guarded_until(at, wait_for_ever)
         wait_for_ever()
         return "never"
@@ -168,18 +164,8 @@ def test_two_nested_calls_with_the_same_deadline_both_end() -> None:
     assert guarded_until(at, outer) == ("interrupted", True)
 
 
-def test_a_finished_guard_leaves_nothing_behind() -> None:
-    hub = gevent.get_hub()
-    guarded(LIMIT, lambda: None)
-    deadlines = Deadlines.of_this_hub()
-
-    assert Deadlines.of_this_hub() is deadlines
-    assert not deadlines._calls
-    assert hub is gevent.get_hub()
-
-
-def test_each_thread_has_deadlines_of_its_own_hub() -> None:
-    def in_thread() -> tuple[Any, Any]:
+def test_each_thread_has_deadlines_of_its_own_hub():
+    def in_thread():
         return Deadlines.of_this_hub(), guarded(0.01, lambda: gevent.sleep(LIMIT))
 
     of_thread, outcome = gevent.get_hub().threadpool.spawn(in_thread).get(timeout=LIMIT)

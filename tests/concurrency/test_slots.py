@@ -1,28 +1,25 @@
 """Places for calls: never more than the limit, none lost, whatever happens to those who wait."""
 
+import contextlib
 import time
-from collections.abc import Callable
-from typing import Any
 
 import gevent
 import pytest
 from gevent.event import Event
 
 from gemstone_sync.concurrency import CallSlots, NoSlot
-
-#: Seconds for what should happen at once, on a machine that is busy.
-LIMIT = 10
+from tests.support.waiting import LIMIT
 
 
 class Place:
     """A greenlet that takes a place and keeps it until told to leave."""
 
-    def __init__(self, slots: CallSlots, log: list[Any] | None = None, name: Any = None) -> None:
+    def __init__(self, slots, log=None, name=None):
         self.got_it, self.leave = Event(), Event()
         self.greenlet = gevent.spawn(self._stay, slots, log if log is not None else [], name)
         gevent.sleep(0)  # let it come to its wait
 
-    def _stay(self, slots: CallSlots, log: list[Any], name: Any) -> str:
+    def _stay(self, slots, log, name):
         try:
             slots.acquire()
         except NoSlot:
@@ -35,12 +32,12 @@ class Place:
             slots.release()
         return "served"
 
-    def end(self) -> str:
+    def end(self):
         self.leave.set()
-        return str(self.greenlet.get(timeout=LIMIT))
+        return self.greenlet.get(timeout=LIMIT)
 
 
-def assert_all_free(slots: CallSlots) -> None:
+def assert_all_free(slots):
     assert (slots.in_use, slots.waiting) == (0, 0)
     for _ in range(slots.limit):
         slots.acquire()
@@ -49,7 +46,7 @@ def assert_all_free(slots: CallSlots) -> None:
         slots.release()
 
 
-def test_so_many_places_and_no_more() -> None:
+def test_so_many_places_and_no_more():
     slots = CallSlots(2, 10, LIMIT)
     first, second, third = Place(slots), Place(slots), Place(slots)
 
@@ -64,9 +61,9 @@ def test_so_many_places_and_no_more() -> None:
     assert_all_free(slots)
 
 
-def test_first_come_first_served() -> None:
+def test_first_come_first_served():
     slots = CallSlots(1, 10, LIMIT)
-    log: list[int] = []
+    log = []
     places = [Place(slots, log, number) for number in range(5)]
     for place in places:
         place.end()
@@ -75,10 +72,10 @@ def test_first_come_first_served() -> None:
     assert_all_free(slots)
 
 
-def test_a_newcomer_does_not_overtake_who_was_handed_a_place() -> None:
+def test_a_newcomer_does_not_overtake_who_was_handed_a_place():
     slots = CallSlots(1, 10, LIMIT)
     slots.acquire()
-    log: list[str] = []
+    log = []
     waiting = Place(slots, log, "waiting")
     slots.release()  # handed over, but the one who waits has not run yet
     newcomer = Place(slots, log, "newcomer")
@@ -90,7 +87,7 @@ def test_a_newcomer_does_not_overtake_who_was_handed_a_place() -> None:
     assert_all_free(slots)
 
 
-def test_a_full_waiting_room_refuses_at_once() -> None:
+def test_a_full_waiting_room_refuses_at_once():
     slots = CallSlots(1, 1, LIMIT)
     inside, waiting, refused = Place(slots), Place(slots), Place(slots)
 
@@ -99,19 +96,11 @@ def test_a_full_waiting_room_refuses_at_once() -> None:
     assert_all_free(slots)
 
 
-def test_without_a_waiting_room_nobody_waits() -> None:
-    slots = CallSlots(1, 0, LIMIT)
-    slots.acquire()
-
-    with pytest.raises(NoSlot):
-        slots.acquire()
-    slots.release()
-    assert_all_free(slots)
-
-
-@pytest.mark.parametrize("seconds", [0, 0.01])
-def test_who_waits_too_long_is_refused_and_leaves_no_trace(seconds: float) -> None:
-    slots = CallSlots(1, 10, seconds)
+@pytest.mark.parametrize(
+    ("most_waiting", "seconds"), [(0, LIMIT), (10, 0), (10, 0.01)], ids=["no room", "none", "some"]
+)
+def test_who_may_not_wait_or_waits_too_long_is_refused_and_leaves_no_trace(most_waiting, seconds):
+    slots = CallSlots(1, most_waiting, seconds)
     slots.acquire()
 
     with pytest.raises(NoSlot):
@@ -121,7 +110,7 @@ def test_who_waits_too_long_is_refused_and_leaves_no_trace(seconds: float) -> No
     assert_all_free(slots)
 
 
-def test_one_who_gave_up_is_passed_over() -> None:
+def test_one_who_gave_up_is_passed_over():
     slots = CallSlots(1, 10, LIMIT)
     slots.acquire()
     killed, next_one = Place(slots), Place(slots)
@@ -136,8 +125,8 @@ def test_one_who_gave_up_is_passed_over() -> None:
 
 @pytest.mark.parametrize("killed_first", [True, False])
 def test_a_place_handed_to_one_who_is_killed_in_that_moment_goes_on_to_the_next(
-    killed_first: bool,
-) -> None:
+    killed_first,
+):
     slots = CallSlots(1, 10, LIMIT)
     slots.acquire()
     killed, next_one = Place(slots), Place(slots)
@@ -153,34 +142,21 @@ def test_a_place_handed_to_one_who_is_killed_in_that_moment_goes_on_to_the_next(
     assert_all_free(slots)
 
 
-def test_a_place_and_the_time_out_in_the_same_moment_lose_no_place() -> None:
+def test_a_place_and_the_time_out_in_the_same_moment_lose_no_place():
     slots = CallSlots(1, 10, 0.01)
     slots.acquire()
-    outcomes = []
-
-    def wait() -> None:
-        try:
-            slots.acquire()
-        except NoSlot:
-            outcomes.append("refused")
-        else:
-            outcomes.append("served")
-            slots.release()
-
-    waiting = gevent.spawn(wait)
-    gevent.sleep(0)
+    waiting = Place(slots)
     # Let the time pass without letting the event loop run: both are due in its next round.
     end = time.monotonic() + 0.02
     while time.monotonic() < end:
         pass
     slots.release()
-    waiting.join(LIMIT)
 
-    assert len(outcomes) == 1
+    assert waiting.end() in ("served", "refused")
     assert_all_free(slots)
 
 
-def test_a_time_out_of_the_callers_own_stays_the_callers() -> None:
+def test_a_time_out_of_the_callers_own_stays_the_callers():
     slots = CallSlots(1, 10, LIMIT)
     slots.acquire()
     mine = gevent.Timeout(0.01)
@@ -193,30 +169,23 @@ def test_a_time_out_of_the_callers_own_stays_the_callers() -> None:
     assert_all_free(slots)
 
 
-def crowd(slots: CallSlots, seen: list[int]) -> Callable[[int], None]:
-    def visit(number: int) -> None:
-        try:
-            slots.acquire()
-        except NoSlot:
-            return
-        try:
-            seen.append(slots.in_use)
-            gevent.sleep(0.001 * (number % 3))
-        finally:
-            slots.release()
-
-    return visit
-
-
-def test_a_crowd_with_time_outs_and_kills_leaves_every_place_free() -> None:
+def test_a_crowd_with_time_outs_and_kills_leaves_every_place_free():
     slots = CallSlots(3, 50, 0.005)
-    seen: list[int] = []
-    visit = crowd(slots, seen)
+    seen = []
+
+    def visit(number):
+        with contextlib.suppress(NoSlot):
+            slots.acquire()
+            try:
+                seen.append(slots.in_use)
+                gevent.sleep(0.001 * (number % 3))
+            finally:
+                slots.release()
+
     visitors = [gevent.spawn(visit, number) for number in range(300)]
-    for number, visitor in enumerate(visitors):
-        if number % 7 == 0:
-            gevent.sleep(0)
-            visitor.kill(block=False)
+    for visitor in visitors[::7]:
+        gevent.sleep(0)
+        visitor.kill(block=False)
     gevent.joinall(visitors, timeout=LIMIT)
 
     assert max(seen) == 3

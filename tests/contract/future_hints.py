@@ -19,3 +19,14 @@ def register(self: object, day: date, box: Box, count: int = 0) -> None: ...
 
 
 def half_known(unknown: OnlyForTypeChecking, count: int) -> None: ...
+
+
+def with_a_name_around_it():
+    @dataclass
+    class Local:
+        size: int
+
+    def method(value: Local) -> Local:
+        return Local(value.size)
+
+    return Local, method

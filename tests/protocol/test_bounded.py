@@ -2,7 +2,6 @@
 
 import dataclasses
 import tracemalloc
-from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +18,7 @@ LEAVES = st.none() | st.integers() | st.text(st.characters(codec="utf-8"), max_s
 KEYS = st.text(st.characters(codec="utf-8"), max_size=5) | st.integers()
 
 
-def containers(entries: Any) -> Any:
+def containers(entries):
     """Lists and dicts on both sides of the lengths at which they are encoded in parts."""
     repeated = st.tuples(st.sampled_from([0, 1, 63, 65, 257]), entries)
     lists = repeated.map(lambda drawn: [drawn[1]] * drawn[0] + [drawn[1], 0])
@@ -29,7 +28,7 @@ def containers(entries: Any) -> Any:
 
 @settings(deadline=None, max_examples=50)
 @given(containers(LEAVES | containers(LEAVES) | st.lists(containers(LEAVES), max_size=2)))
-def test_the_text_is_the_same_as_without_a_limit(value: Any) -> None:
+def test_the_text_is_the_same_as_without_a_limit(value):
     assert encode_bounded(value, NO_LIMIT) == encode_json(value)
 
 
@@ -46,7 +45,7 @@ def test_the_text_is_the_same_as_without_a_limit(value: Any) -> None:
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_a_text_of_exactly_the_limit_passes_and_one_byte_less_refuses_it(value: Any) -> None:
+def test_a_text_of_exactly_the_limit_passes_and_one_byte_less_refuses_it(value):
     size = len(encode_json(value))
 
     assert len(encode_bounded(value, size)) == size
@@ -56,11 +55,11 @@ def test_a_text_of_exactly_the_limit_passes_and_one_byte_less_refuses_it(value: 
 
 @dataclasses.dataclass
 class Page:
-    rows: Any
+    rows: object
 
 
 class Sheet(msgspec.Struct):
-    rows: Any
+    rows: object
 
 
 LIMIT = 100_000
@@ -69,24 +68,23 @@ ALLOWED = 2_000_000
 TEXT = "x" * 10_000
 
 
-def nested(value: Any, width: int, depth: int) -> Any:
+def nested(value, width, depth):
     for _ in range(depth):
         value = [value] * width
     return value
 
 
 SPIKES = {
+    "one long string": "x" * 5_000_000,
+    "a short list of long strings": ["x" * 1_000_000] * 5,
+    "a short dict of long strings": dict.fromkeys("abcde", "x" * 1_000_000),
     "a long list of one string": [TEXT] * 5000,
     "a list just short of long": [TEXT] * 1000,
     "small entries, then large ones": [1] * 3000 + [TEXT] * 3000,
-    "in a list": [[TEXT] * 5000],
-    "in a dict": {"rows": [TEXT] * 5000},
-    "in a dict in a dict": {"page": {"rows": [TEXT] * 5000}},
     "deep down": {"a": [{"b": [{"c": [{"d": [TEXT] * 5000}]}]}]},
     "in tuples": ((TEXT,) * 5000,),
     "in dicts with many members": [{str(i): TEXT for i in range(1000)}] * 10,
     "one row many times": [{"row": [TEXT] * 50}] * 1000,
-    "a dict many times": [{"text": TEXT}] * 5000,
     "a tree of small lists": nested("x" * 100, 10, 6),
     "in a dataclass": Page([TEXT] * 5000),
     "in a struct": {"sheet": Sheet([TEXT] * 5000)},
@@ -96,7 +94,7 @@ SPIKES = {
 
 
 @pytest.mark.parametrize("name", SPIKES)
-def test_a_result_that_is_too_large_does_not_fill_the_memory(name: str) -> None:
+def test_a_result_that_is_too_large_does_not_fill_the_memory(name):
     """A small graph can have a huge text: one string referenced many times."""
     tracemalloc.start()
     try:
@@ -110,7 +108,7 @@ def test_a_result_that_is_too_large_does_not_fill_the_memory(name: str) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 100, 5000])
-def test_what_cannot_be_encoded_raises_wherever_it_stands(length: int) -> None:
+def test_what_cannot_be_encoded_raises_wherever_it_stands(length):
     with pytest.raises(TypeError):
         encode_bounded([0] * (length - 1) + [object()], NO_LIMIT)
     with pytest.raises(TypeError):
@@ -118,8 +116,8 @@ def test_what_cannot_be_encoded_raises_wherever_it_stands(length: int) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 100])
-def test_a_list_in_itself_raises_and_does_not_hang(width: int) -> None:
-    endless: list[Any] = [0] * width
+def test_a_list_in_itself_raises_and_does_not_hang(width):
+    endless = [0] * width
     endless[0] = endless
     with pytest.raises((RecursionError, ValueError, ResponseTooLarge)):
         encode_bounded(endless, NO_LIMIT)

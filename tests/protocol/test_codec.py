@@ -5,12 +5,11 @@ import datetime
 import decimal
 import enum
 import uuid
-from typing import Any
 
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemstone_sync.errors import ParseError
@@ -26,8 +25,9 @@ JSON_VALUES = st.recursive(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(JSON_VALUES)
-def test_what_is_written_is_read_back(value: Any) -> None:
+def test_what_is_written_is_read_back(value):
     again = decode_json(encode_json(value))
 
     assert again == value
@@ -37,63 +37,28 @@ def test_what_is_written_is_read_back(value: Any) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        b"",
-        b" ",
-        b"{",
-        b'{"a":1',
-        b"nul",
-        b"NaN",
-        b"Infinity",
-        b"-Infinity",
-        b"[1e999]",
-        b"[-1e999]",
-        b"01",
-        b"+1",
-        b"1.",
-        b".5",
-        b"0x10",
-        b"'a'",
-        b"{a:1}",
-        b"[1,]",
-        b'{"a":1,}',
-        b"// comment\n1",
-        b"1 2",
-        b'"\x01"',
-        b'"\\x41"',
-        b'"\xff"',
-        b'"\\ud800"',
-        b'"\\udc00\\ud800"',
-        b"\xef\xbb\xbf1",
-        "1".encode("utf-16"),
-        "1".encode("utf-32"),
-        b"[" * 100_000,
-        b'{"a":' * 100_000,
-        b"1" * 4301,
+        *(b"", b" ", b"{", b'{"a":1', b"nul", b"1 2", b"// comment\n1"),
+        *(b"NaN", b"Infinity", b"-Infinity", b"[1e999]", b"[-1e999]", b"1" * 4301),
+        *(b"01", b"+1", b"1.", b".5", b"0x10", b"'a'", b"{a:1}", b"[1,]", b'{"a":1,}'),
+        *(b'"\x01"', b'"\\x41"', b'"\xff"', b'"\\ud800"', b'"\\udc00\\ud800"'),
+        *(b"\xef\xbb\xbf1", "1".encode("utf-16"), "1".encode("utf-32")),
+        *(b"[" * 100_000, b'{"a":' * 100_000),
     ],
     ids=lambda text: repr(text[:20]),
 )
-def test_what_is_no_json_text_in_utf_8_is_a_parse_error(text: bytes) -> None:
+def test_what_is_no_json_text_in_utf_8_is_a_parse_error(text):
     with pytest.raises(ParseError):
         decode_json(text)
 
 
-def test_big_ints_are_exact() -> None:
-    number = 10**4299 + 7
+def test_big_ints_are_exact():
+    numbers = [2**64, -(2**70), 10**4299 + 7]
 
-    assert decode_json(encode_json([2**64, -(2**70), number])) == [2**64, -(2**70), number]
+    assert decode_json(encode_json(numbers)) == numbers
 
 
-def test_of_duplicate_keys_the_last_wins() -> None:
+def test_of_duplicate_keys_the_last_wins():
     assert decode_json(b'{"a": 1, "b": 2, "a": 3}') == {"a": 3, "b": 2}
-
-
-def test_any_unicode_is_written_as_utf_8() -> None:
-    assert encode_json("é😀\u2028") == '"é😀\u2028"'.encode()
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-def test_numbers_that_json_lacks_become_null(number: float) -> None:
-    assert encode_json({"x": [number]}) == b'{"x":[null]}'
 
 
 @dataclasses.dataclass
@@ -122,7 +87,9 @@ class User(pydantic.BaseModel):
         (Color.RED, '"red"'),
         (Box(3), '{"size":3}'),
         (User(name="a", born=datetime.date(2000, 1, 2)), '{"name":"a","born":"2000-01-02"}'),
-        ({"u": [User(name="a", born=datetime.date(2000, 1, 2))]}, None),
+        ([User(name="a", born=datetime.date(1, 1, 1))], '[{"name":"a","born":"0001-01-01"}]'),
+        ("é😀\u2028", '"é😀\u2028"'),
+        ({"x": [float("nan"), float("inf"), -float("inf")]}, '{"x":[null,null,null]}'),
         ((1, 2), "[1,2]"),
         ({3}, "[3]"),
         (b"ab", '"YWI="'),
@@ -132,15 +99,12 @@ class User(pydantic.BaseModel):
         ({1: "a"}, '{"1":"a"}'),
     ],
 )
-def test_values_beyond_json_that_a_method_may_return(value: Any, text: str | None) -> None:
-    encoded = encode_json(value)
-
-    assert text is None or encoded.decode() == text
-    decode_json(encoded)
+def test_what_a_method_may_return_is_written_as_json(value, text):
+    assert encode_json(value).decode() == text
 
 
-def endless() -> list[Any]:
-    value: list[Any] = []
+def endless():
+    value = []
     value.append(value)
     return value
 
@@ -148,6 +112,6 @@ def endless() -> list[Any]:
 @pytest.mark.parametrize(
     "value", [object(), print, {"a": object()}, "\ud800", {(1, 2): 3}, 1j, endless()]
 )
-def test_what_cannot_be_represented_raises_and_does_not_crash(value: Any) -> None:
+def test_what_cannot_be_represented_raises_and_does_not_crash(value):
     with pytest.raises((TypeError, ValueError, RecursionError)):
         encode_json(value)

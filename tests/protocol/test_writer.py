@@ -1,7 +1,6 @@
 """Messages -> bytes, byte for byte, in both wire formats."""
 
 import json
-from typing import Any
 
 import pytest
 
@@ -14,15 +13,17 @@ STRICT = WIRE_FORMATS["jsonrpc"]
 GEMSTONE = WIRE_FORMATS["gemstone"]
 
 
-def result(value: Any, request_id: Any = 1) -> JsonRpcResponse:
+def result(value, request_id=1):
     return JsonRpcResponse(result=value, id=request_id)
 
 
-def error(data: Any = UNSET) -> JsonRpcResponse:
+def error(data=UNSET):
     return JsonRpcResponse(error=ErrorObject(-32601, "Method not found", data), id="a")
 
 
 # JSON-RPC 2.0
+
+ERROR = '{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method not found"'
 
 
 @pytest.mark.parametrize(
@@ -35,29 +36,16 @@ def error(data: Any = UNSET) -> JsonRpcResponse:
         (result({}, None), '{"jsonrpc":"2.0","result":{},"id":null}'),
         (result(0, 1.5), '{"jsonrpc":"2.0","result":0,"id":1.5}'),
         (result(1, 2**70), f'{{"jsonrpc":"2.0","result":1,"id":{2**70}}}'),
-        (
-            error(),
-            '{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method not found"},"id":"a"}',
-        ),
-        (
-            error(None),
-            '{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method not found","data":null},'
-            '"id":"a"}',
-        ),
-        (
-            error(0),
-            '{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method not found","data":0},'
-            '"id":"a"}',
-        ),
+        (error(), f'{ERROR}}},"id":"a"}}'),
+        (error(None), f'{ERROR},"data":null}},"id":"a"}}'),
+        (error(0), f'{ERROR},"data":0}},"id":"a"}}'),
     ],
 )
-def test_strict_responses_have_a_result_or_an_error_and_no_blanks(
-    response: JsonRpcResponse, text: str
-) -> None:
+def test_strict_responses_have_a_result_or_an_error_and_no_blanks(response, text):
     assert STRICT.write_response(response, LIMIT).decode() == text
 
 
-def test_strict_batches_are_lists_and_notifications_have_no_reply() -> None:
+def test_strict_batches_are_lists_and_notifications_have_no_reply():
     assert STRICT.write_batch([b"1", b"2"]) == b"[1,2]"
     assert STRICT.notification_reply is None
     assert STRICT.empty_batch_reply is None
@@ -69,10 +57,7 @@ def test_strict_batches_are_lists_and_notifications_have_no_reply() -> None:
 @pytest.mark.parametrize(
     ("response", "text"),
     [
-        (
-            result("hello world"),
-            '{"result": "hello world", "error": null, "jsonrpc": "2.0", "id": 1}',
-        ),
+        (result("hello"), '{"result": "hello", "error": null, "jsonrpc": "2.0", "id": 1}'),
         (result(None, 0), '{"result": null, "error": null, "jsonrpc": "2.0", "id": 0}'),
         (
             result({"a": [1, {"b": ",:"}], "c": []}),
@@ -86,13 +71,11 @@ def test_strict_batches_are_lists_and_notifications_have_no_reply() -> None:
         ),
     ],
 )
-def test_gemstone_responses_have_both_members_and_blanks(
-    response: JsonRpcResponse, text: str
-) -> None:
+def test_gemstone_responses_have_both_members_and_blanks(response, text):
     assert GEMSTONE.write_response(response, LIMIT).decode() == text
 
 
-def test_gemstone_batches_are_lists_and_notifications_have_a_reply() -> None:
+def test_gemstone_batches_are_lists_and_notifications_have_a_reply():
     assert GEMSTONE.write_batch([b"1", b"2"]) == b"[1, 2]"
     assert GEMSTONE.notification_reply == b'{"result": null, "error": null, "jsonrpc": "2.0"}'
     assert GEMSTONE.empty_batch_reply == b"[]"
@@ -101,7 +84,7 @@ def test_gemstone_batches_are_lists_and_notifications_have_a_reply() -> None:
 @pytest.mark.parametrize(
     "value", ['é\\"\n', 10**400, 1e300, -0.0, [[]], {"": {}}, list(range(300)), "x:,{ }[ ]"]
 )
-def test_gemstone_blanks_change_no_value(value: Any) -> None:
+def test_gemstone_blanks_change_no_value(value):
     """As `json.dumps` would write it, which is what the old library used."""
     written = GEMSTONE.write_response(result(value), LIMIT).decode()
 
@@ -114,21 +97,13 @@ def test_gemstone_blanks_change_no_value(value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", WIRE_FORMATS)
-@pytest.mark.parametrize("response", [result("x" * 1000), error("x" * 1000)])
-def test_a_response_over_the_limit_is_refused(name: str, response: JsonRpcResponse) -> None:
-    with pytest.raises(ResponseTooLarge):
-        WIRE_FORMATS[name].write_response(response, 1000)
+def test_a_response_over_the_limit_or_that_cannot_be_encoded_raises(name):
+    write = WIRE_FORMATS[name].write_response
 
-
-@pytest.mark.parametrize("name", WIRE_FORMATS)
-def test_a_long_response_is_written_whole(name: str) -> None:
-    value = [{"n": n, "text": "x" * 20} for n in range(3000)]
-    written = WIRE_FORMATS[name].write_response(result(value), 10_000_000)
-
-    assert json.loads(written)["result"] == value
-
-
-@pytest.mark.parametrize("name", WIRE_FORMATS)
-def test_what_cannot_be_encoded_raises(name: str) -> None:
+    for response in (result("x" * 1000), error("x" * 1000)):
+        with pytest.raises(ResponseTooLarge):
+            write(response, 1000)
     with pytest.raises(TypeError):
-        WIRE_FORMATS[name].write_response(result(object()), LIMIT)
+        write(result(object()), LIMIT)
+    value = [{"n": n, "text": "x" * 20} for n in range(3000)]
+    assert json.loads(write(result(value), 10_000_000))["result"] == value
