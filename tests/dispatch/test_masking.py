@@ -1,96 +1,85 @@
 """What the caller hears of an unexpected exception: an id, which finds everything in the log."""
 
 import sys
-from typing import Any
 
 import gevent
 import pytest
 from gevent.event import Event
 
 from gemstone_sync.dispatch import CallContext
-from gemstone_sync.errors import RpcError
+from gemstone_sync.errors import RemoteError, RpcError
 
 from .support import ask, call, dispatcher, method, request
 
 SECRET = "password=hunter2"
 
 
-def fail() -> None:
+def fail():
     raise KeyError(SECRET)
 
 
-def test_the_caller_gets_an_id_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
-    error = call(dispatcher(fail), "fail")
-
-    assert set(error) == {"code", "message", "data"}
-    assert (error["code"], error["message"], list(error["data"])) == (
-        -32603,
-        "Internal error",
-        ["error_id"],
-    )
-    assert "hunter2" not in str(error)
-
-
-def test_the_log_has_the_id_the_request_id_the_method_and_the_traceback(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_the_caller_gets_an_id_and_the_log_everything(caplog):
     error = call(dispatcher(fail), "fail", context=CallContext(request_id="r-17"))
 
+    error_id = error["data"]["error_id"]
+    data = {"error_id": error_id}
+    assert error == {"code": -32603, "message": "Internal error", "data": data}
     (record,) = caplog.records
     assert record.levelname == "ERROR"
-    for text in (error["data"]["error_id"], "r-17", "fail"):
-        assert text in record.getMessage()
+    assert record.getMessage() == f"fail failed [error_id={error_id} request_id=r-17]"
     assert "Traceback" in caplog.text
     assert SECRET in caplog.text
 
 
-def test_every_failure_has_an_id_of_its_own() -> None:
+def test_every_failure_has_an_id_of_its_own():
     offered = dispatcher(fail)
     ids = {call(offered, "fail")["data"]["error_id"] for _ in range(50)}
 
     assert len(ids) == 50
 
 
-def test_debug_adds_class_and_text() -> None:
+def test_debug_adds_class_and_text():
     data = call(dispatcher(fail, debug=True), "fail")["data"]
 
-    assert data["class"] == "KeyError"
-    assert SECRET in data["info"]
-    assert data["error_id"]
+    assert data == {"error_id": data["error_id"], "class": "KeyError", "info": f"'{SECRET}'"}
 
 
-def test_debug_survives_an_exception_that_cannot_be_printed() -> None:
+def test_debug_survives_an_exception_that_cannot_be_printed():
     class Unprintable(Exception):
-        def __str__(self) -> str:
+        def __str__(self):
             raise RuntimeError
 
-    def fail_oddly() -> None:
+    def fail_oddly():
         raise Unprintable
 
-    assert call(dispatcher(fail_oddly, debug=True), "fail_oddly")["data"]["class"] == "Unprintable"
+    data = call(dispatcher(fail_oddly, debug=True), "fail_oddly")["data"]
+    assert (data["class"], data["info"]) == ("Unprintable", "(its text cannot be made)")
 
 
-def leave() -> None:
+def leave():
     sys.exit("bye")
 
 
-def own_time_out() -> None:
+def own_time_out():
     with gevent.Timeout(0.01):
         Event().wait(10)
 
 
-def recurse() -> None:
+def recurse():
     recurse()
 
 
-def stop() -> None:
+def stop():
     raise StopIteration
 
 
-@pytest.mark.parametrize("function", [leave, own_time_out, recurse, stop])
-def test_whatever_a_method_raises_is_its_own_fault_and_the_next_call_is_fine(
-    function: Any,
-) -> None:
+def pass_on():
+    """What another service says of a method of its own is not what this one says."""
+    raise RemoteError("Method not found", code=-32601)
+
+
+@pytest.mark.parametrize("function", [leave, own_time_out, recurse, stop, pass_on])
+def test_whatever_a_method_raises_is_its_own_fault_and_the_next_call_is_fine(function):
     """sys.exit() and a gevent.Timeout are no Exceptions; neither may end the process."""
 
     def ok() -> str:
@@ -106,7 +95,7 @@ def test_whatever_a_method_raises_is_its_own_fault_and_the_next_call_is_fine(
     assert answers[1]["result"] == "ok"
 
 
-def test_an_exception_while_authenticating_is_masked_and_denies() -> None:
+def test_an_exception_while_authenticating_is_masked_and_denies():
     ran = []
 
     class BrokenUser:
@@ -125,48 +114,39 @@ def test_an_exception_while_authenticating_is_masked_and_denies() -> None:
 
 
 @pytest.mark.parametrize("value", [object(), "\ud800", {(1, 2): 3}, print])
-def test_a_result_that_cannot_be_encoded_fails_its_own_item_only(
-    value: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    def give(good: bool) -> Any:
-        return 1 if good else value
-
-    offered = dispatcher(give)
+def test_a_result_that_cannot_be_encoded_fails_its_own_item_only(value, caplog):
+    offered = dispatcher(method(lambda good: 1 if good else value, name="give"))
     answers = ask(offered, [request("give", [good], n) for n, good in enumerate([True, False])])
 
     assert answers[0]["result"] == 1
     assert (answers[1]["error"]["code"], answers[1]["id"]) == (-32603, 1)
-    assert answers[1]["error"]["data"]["error_id"] in caplog.text
+    (record,) = caplog.records
+    error_id = answers[1]["error"]["data"]["error_id"]
+    said = f"encoding the result of give failed [error_id={error_id} "
+    assert record.getMessage().startswith(said)
+    assert "Traceback" in caplog.text
 
 
-def test_an_error_whose_data_cannot_be_encoded_is_masked() -> None:
-    def fail_badly() -> None:
-        raise RpcError("no", data=object())
+def fail_with(data):
+    def fail_badly():
+        raise RpcError("no", data=data)
 
-    assert call(dispatcher(fail_badly), "fail_badly")["code"] == -32603
+    return call(dispatcher(fail_badly, max_response_size=1000), "fail_badly")["code"]
 
 
-def test_numbers_that_json_lacks_become_null() -> None:
-    def odd() -> list[float]:
-        return [float("nan"), float("inf"), 1.5]
+def test_an_error_whose_data_cannot_be_sent():
+    assert fail_with(object()) == -32603
+    assert fail_with("x" * 1000) == -32004
+
+
+def test_numbers_that_json_lacks_become_null():
+    odd = method(lambda: [float("nan"), float("inf"), 1.5], name="odd")
 
     assert call(dispatcher(odd), "odd") == [None, None, 1.5]
 
 
-def test_a_result_over_the_limit_is_an_error_and_not_a_cut_answer() -> None:
-    def text(size: int) -> str:
-        return "x" * size
-
-    offered = dispatcher(text, max_response_size=1000)
+def test_a_result_over_the_limit_is_an_error_and_not_a_cut_answer():
+    offered = dispatcher(method(lambda size: "x" * size, name="text"), max_response_size=1000)
 
     assert call(offered, "text", 100) == "x" * 100
     assert call(offered, "text", 1000) == {"code": -32004, "message": "Response too large"}
-
-
-def test_error_data_over_the_limit_is_an_error_too() -> None:
-    def fail_at_length() -> None:
-        raise RpcError("no", data="x" * 1000)
-
-    offered = dispatcher(fail_at_length, max_response_size=1000)
-
-    assert call(offered, "fail_at_length")["code"] == -32004

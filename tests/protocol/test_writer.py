@@ -103,7 +103,7 @@ def test_a_response_over_the_limit_or_that_cannot_be_encoded_raises(name):
     for response in (result("x" * 1000), error("x" * 1000)):
         with pytest.raises(ResponseTooLarge):
             write(response, 1000)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"^an instance of object cannot be represented as JSON$"):
         write(result(object()), LIMIT)
     value = [{"n": n, "text": "x" * 20} for n in range(3000)]
     assert json.loads(write(result(value), 10_000_000))["result"] == value
