@@ -189,3 +189,46 @@ class OtherStrategy(Strategy):
 class Stuck(Strategy):
     def close(self) -> None:
         raise OSError("it is stuck")
+
+
+#: MADE is a call that makes a strategy, up to its time-outs.
+THREADED = """
+import sys, threading
+
+from gevent import monkey
+from gemstone_sync.discovery import http, redis_strategy
+
+strategy = MADE, timeout=20, total_timeout=20)
+failures = []
+
+
+def live(number):
+    try:
+        url = f"http://10.0.0.{number}:8000/api"
+        instance = f"{number}-{monkey.is_module_patched('socket')}"
+        strategy.ping(f"plain.{number}", url, instance=instance, interval=30)
+        assert strategy.locate(f"plain.{number}") == [url]
+        if number % 2:
+            strategy.goodbye(f"plain.{number}", url, instance=instance)
+    except BaseException as error:
+        failures.append(error)
+
+
+def ten_at_once():
+    threads = [threading.Thread(target=live, args=[number]) for number in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+    print(len(strategy.locate("plain.*")))
+
+
+ten_at_once()
+assert not monkey.is_module_patched("socket")
+from gemstone_sync import MicroService  # patches
+
+assert monkey.is_module_patched("socket")
+ten_at_once()
+strategy.close()
+"""
