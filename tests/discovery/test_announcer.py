@@ -7,13 +7,12 @@ import logging
 
 import gevent
 import pytest
-from gevent.event import Event
 
 from gemstone_sync.concurrency import Call, current_call
 from gemstone_sync.discovery import HttpDiscoveryStrategy, MemoryDiscoveryStrategy, announcer
 from gemstone_sync.discovery.announcer import Announcer
 from gemstone_sync.errors import CircuitOpen
-from tests.support.faulty_server import FaultyServer, answer, hang, when
+from tests.support.faulty_server import FaultyServer, hang
 from tests.support.machine import free_port
 from tests.support.waiting import LIMIT, wait_until
 
@@ -241,41 +240,20 @@ def test_one_that_hangs_does_not_keep_the_others_from_their_goodbye(announce):
     assert "ping" not in hanging.told, "a ping ended after the goodbye"
 
 
-def test_the_last_request_that_a_registry_gets_is_the_goodbye(announce):
-    go_on = Event()
-    with FaultyServer(when(go_on, answer())) as registry:
-        announced = announce(patient_http(registry.url))
-        wait_until(lambda: registry.received["ping"], "a ping")
-        stopping = gevent.spawn(announced.stop, LIMIT)
-        gevent.sleep(0)
-        go_on.set()
-        stopping.get(timeout=LIMIT)
-
-        assert [r.methods for r in registry.requests] == [["ping"], ["goodbye"]]
-
-
-def test_the_end_of_a_service_that_could_never_be_announced_is_quiet(announce, caplog):
+def test_a_goodbye_that_fails_is_told_of_unless_a_failure_was(announce, caplog):
     """A registry that is down costs one line."""
-    strategy = Strategy(fault=OSError("it is down"))
-    strategy.farewell_fault = OSError("it is down")
-    announced = announce(strategy)
-    has_begun(strategy, 3)
-    announced.stop()
-
-    assert len(told_in_log(caplog, logging.WARNING)) == 1
-
-
-def test_a_goodbye_that_fails_is_told_of(announce, caplog):
-    strategy, other = Strategy(), Strategy()
-    strategy.farewell_fault = OSError("it broke")
-    announced = announce(strategy, other)
-    has_begun(strategy, 1)
+    down, broken, well = Strategy(fault=OSError("it is down")), Strategy(), Strategy()
+    down.farewell_fault = broken.farewell_fault = OSError("it broke")
+    announced = announce(down, broken, well)
+    has_begun(down, 3)
+    has_begun(broken, 1)
     announced.stop()
 
     assert told_in_log(caplog, logging.WARNING) == [
-        "the strategy was not told that users has ended; its entry will expire: it broke"
+        "the strategy cannot be told of users; it is tried again: it is down",
+        "the strategy was not told that users has ended; its entry will expire: it broke",
     ]
-    assert other.told[-1] == "goodbye"
+    assert well.told[-1] == "goodbye"
 
 
 def test_a_strategy_that_cannot_be_closed_keeps_no_other_open(announce):

@@ -165,13 +165,6 @@ def test_the_limit_of_a_response_is_for_all_items_together(mode):
     assert ids(answers) == list(range(10))
 
 
-def test_the_budget_starts_anew_with_each_body():
-    offered = dispatcher(echo, max_response_size=1000)
-
-    for _ in range(3):
-        assert call(offered, "echo", "x" * 900) == "x" * 900
-
-
 @IN_BOTH_MODES
 def test_a_batch_inside_a_call_ends_even_at_the_bound(mode):
     """A method that sends its own service a batch, with one place: refused, not stuck."""

@@ -31,13 +31,6 @@ def test_the_caller_gets_an_id_and_the_log_everything(caplog):
     assert SECRET in caplog.text
 
 
-def test_every_failure_has_an_id_of_its_own():
-    offered = dispatcher(fail)
-    ids = {call(offered, "fail")["data"]["error_id"] for _ in range(50)}
-
-    assert len(ids) == 50
-
-
 def test_debug_adds_class_and_text():
     data = call(dispatcher(fail, debug=True), "fail")["data"]
 
@@ -139,14 +132,9 @@ def test_an_error_whose_data_cannot_be_sent():
     assert fail_with("x" * 1000) == -32004
 
 
-def test_numbers_that_json_lacks_become_null():
-    odd = method(lambda: [float("nan"), float("inf"), 1.5], name="odd")
-
-    assert call(dispatcher(odd), "odd") == [None, None, 1.5]
-
-
 def test_a_result_over_the_limit_is_an_error_and_not_a_cut_answer():
     offered = dispatcher(method(lambda size: "x" * size, name="text"), max_response_size=1000)
 
-    assert call(offered, "text", 100) == "x" * 100
+    for _ in range(3):  # the budget starts anew with each body
+        assert call(offered, "text", 900) == "x" * 900
     assert call(offered, "text", 1000) == {"code": -32004, "message": "Response too large"}
