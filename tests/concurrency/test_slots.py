@@ -46,6 +46,15 @@ def assert_all_free(slots):
         slots.release()
 
 
+@pytest.fixture
+def slots():
+    """One place, which is taken; in the end it is free."""
+    slots = CallSlots(1, 10, LIMIT)
+    slots.acquire()
+    yield slots
+    assert_all_free(slots)
+
+
 def test_so_many_places_and_no_more():
     slots = CallSlots(2, 10, LIMIT)
     first, second, third = Place(slots), Place(slots), Place(slots)
@@ -61,30 +70,16 @@ def test_so_many_places_and_no_more():
     assert_all_free(slots)
 
 
-def test_first_come_first_served():
-    slots = CallSlots(1, 10, LIMIT)
+def test_first_come_first_served_also_when_the_first_has_not_run_yet(slots):
     log = []
-    places = [Place(slots, log, number) for number in range(5)]
+    places = [Place(slots, log, number) for number in range(4)]
+    slots.release()  # handed over to the first of them
+    places.append(Place(slots, log, "newcomer"))
+    assert log == [0]
     for place in places:
         place.end()
 
-    assert log == [0, 1, 2, 3, 4]
-    assert_all_free(slots)
-
-
-def test_a_newcomer_does_not_overtake_who_was_handed_a_place():
-    slots = CallSlots(1, 10, LIMIT)
-    slots.acquire()
-    log = []
-    waiting = Place(slots, log, "waiting")
-    slots.release()  # handed over, but the one who waits has not run yet
-    newcomer = Place(slots, log, "newcomer")
-
-    assert log == ["waiting"]
-    waiting.end()
-    newcomer.end()
-    assert log == ["waiting", "newcomer"]
-    assert_all_free(slots)
+    assert log == [0, 1, 2, 3, "newcomer"]
 
 
 def test_a_full_waiting_room_refuses_at_once():
@@ -110,9 +105,7 @@ def test_who_may_not_wait_or_waits_too_long_is_refused_and_leaves_no_trace(most_
     assert_all_free(slots)
 
 
-def test_one_who_gave_up_is_passed_over():
-    slots = CallSlots(1, 10, LIMIT)
-    slots.acquire()
+def test_one_who_gave_up_is_passed_over(slots):
     killed, next_one = Place(slots), Place(slots)
     killed.greenlet.kill()
 
@@ -120,15 +113,12 @@ def test_one_who_gave_up_is_passed_over():
     slots.release()
     assert next_one.got_it.wait(LIMIT)
     next_one.end()
-    assert_all_free(slots)
 
 
 @pytest.mark.parametrize("killed_first", [True, False])
 def test_a_place_handed_to_one_who_is_killed_in_that_moment_goes_on_to_the_next(
-    killed_first,
+    slots, killed_first
 ):
-    slots = CallSlots(1, 10, LIMIT)
-    slots.acquire()
     killed, next_one = Place(slots), Place(slots)
     if killed_first:
         killed.greenlet.kill(block=False)
@@ -139,7 +129,6 @@ def test_a_place_handed_to_one_who_is_killed_in_that_moment_goes_on_to_the_next(
     assert next_one.got_it.wait(LIMIT)
     next_one.end()
     gevent.sleep(0)
-    assert_all_free(slots)
 
 
 def test_a_place_and_the_time_out_in_the_same_moment_lose_no_place():
@@ -156,17 +145,11 @@ def test_a_place_and_the_time_out_in_the_same_moment_lose_no_place():
     assert_all_free(slots)
 
 
-def test_a_time_out_of_the_callers_own_stays_the_callers():
-    slots = CallSlots(1, 10, LIMIT)
-    slots.acquire()
-    mine = gevent.Timeout(0.01)
-    mine.start()
-
-    with pytest.raises(gevent.Timeout) as caught:
+def test_a_time_out_of_the_callers_own_stays_the_callers(slots):
+    with pytest.raises(gevent.Timeout) as caught, gevent.Timeout(0.01) as mine:
         slots.acquire()
     assert caught.value is mine
     slots.release()
-    assert_all_free(slots)
 
 
 def test_a_crowd_with_time_outs_and_kills_leaves_every_place_free():

@@ -112,20 +112,6 @@ def test_a_registry_that_has_heard_of_few_so_far_keeps_the_others(locating, eage
     wait_until(lambda: client.urls == SEVEN[:1], "the others to be given up")
 
 
-def test_what_an_answer_lacks_and_does_not_answer_is_given_up_at_once(locating, eager):
-    with FaultyServer() as server:
-        dead = [dead_url() for _ in range(2)]
-        strategy = Strategy([server.url, *dead])
-        client = locating(strategy, time_to_live=0.001).client_of("users")
-        strategy.found = [server.url]
-
-        def called():
-            assert client.methods.ping() == "pong"
-            return client.urls == [server.url]
-
-        wait_until(called, "the dead ones to be given up")
-
-
 def test_a_service_that_moves_is_followed_without_a_lost_call(locating):
     """However soon after the last question, and however long its answer would have been good."""
     strategy = Strategy([dead_url()])
@@ -149,17 +135,21 @@ def test_a_service_that_is_gone_is_not_asked_about_with_each_call(locating, monk
     assert len(strategy.asked) == 2
 
 
-def test_one_that_fails_is_asked_about_while_others_answer(locating):
+@pytest.mark.parametrize(("dead", "time_to_live"), [(1, 1000.0), (2, 0.001)])
+def test_one_that_fails_is_asked_about_and_given_up_while_others_answer(
+    locating, eager, dead, time_to_live
+):
+    """Also when an answer lacks so many that it would not be believed of those that answer."""
     with FaultyServer() as alive:
-        strategy = Strategy([alive.url, dead_url()])
-        client = locating(strategy).client_of("users")
+        strategy = Strategy([alive.url, *(dead_url() for _ in range(dead))])
+        client = locating(strategy, time_to_live=time_to_live).client_of("users")
         strategy.found = [alive.url]
 
         def is_forgotten():
             assert client.methods.ping() == "pong"
             return client.urls == [alive.url]
 
-        wait_until(is_forgotten, "that the dead one is forgotten")
+        wait_until(is_forgotten, "that the dead are forgotten")
 
 
 def test_what_fails_just_after_a_question_is_asked_about_later(locating):

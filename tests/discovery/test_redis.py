@@ -46,17 +46,6 @@ def keys_of(client, prefix):
 # Keys and expiry
 
 
-def test_an_entry_expires(prefix):
-    strategy = patient_redis(REDIS_URL, prefix=prefix, time_to_live=0.2)
-    strategy.ping("users", URL, instance="1")
-    strategy.ping("users", OTHER, instance="2", interval=30)
-
-    wait_until(lambda: strategy.locate("users") == [OTHER], "the expiry of one")
-
-    assert strategy.locate("user*") == [OTHER]
-    strategy.close()
-
-
 @pytest.mark.parametrize(
     ("time_to_live", "interval", "seconds"),
     [(180, 30, 180), (180, 60, 180), (180, 100, 300), (10, 30, 90), (10, None, 10)],

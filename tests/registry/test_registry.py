@@ -87,23 +87,22 @@ def test_parameters_that_do_not_fit_are_named(client, method, params, at_fault):
     assert client.locate_service("*") == []
 
 
-@pytest.mark.parametrize("interval", [0, -1, -0.5])
-def test_an_interval_that_is_none(client, interval):
-    with pytest.raises(RemoteError, match="seconds above 0"):
-        client.ping(name="users", url=A, interval=interval)
-
-
-@pytest.mark.parametrize("instance", ["", "a b", "x" * 129, "é", "a\nb"])
-def test_an_instance_that_is_none(client, instance):
-    for method in (client.ping, client.goodbye):
-        with pytest.raises(RemoteError, match="instance"):
-            method(name="users", url=A, instance=instance)
-
-
-def test_long_questions_are_refused(client):
-    for method in (client.locate_service, client.list_services):
-        with pytest.raises(RemoteError, match="128"):
-            method("*" * 129)
+@pytest.mark.parametrize(
+    ("method", "params", "why"),
+    [
+        *(("ping", {"url": A, "interval": each}, "seconds above 0") for each in (0, -1, -0.5)),
+        *(
+            (method, {"url": A, "instance": instance}, "instance")
+            for method in ("ping", "goodbye")
+            for instance in ("", "a b", "x" * 129, "é", "a\nb")
+        ),
+        ("locate_service", {"name": "*" * 129}, "128"),
+        ("list_services", {"name": "*" * 129}, "128"),
+    ],
+)
+def test_what_is_refused_is_told_why(client, method, params, why):
+    with pytest.raises(RemoteError, match=why):
+        getattr(client, method)(**{"name": "users", **params})
 
 
 def test_a_name_of_1_mb(run_registry):
