@@ -1,34 +1,31 @@
 """Fixtures for the tests of discovery."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import pytest
 
 from gemstone_sync.discovery import locator
 from gemstone_sync.discovery.locator import Locator
-from tests.support.redis import RedisServer, private_redis, shared_redis
+from tests.support.redis import private_redis, shared_redis
 
 
 @pytest.fixture
-def prefix() -> Iterator[str]:
+def prefix():
     """A prefix of the test's own in the machine's Redis."""
     with shared_redis() as prefix:
         yield prefix
 
 
 @pytest.fixture(scope="module")
-def one_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def one_redis(tmp_path_factory):
     with private_redis(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
 
 @pytest.fixture
-def locating() -> Iterator[Callable[..., Locator]]:
+def locating():
     """``locating(strategy, …, time_to_live=…)``: a locator that is closed in the end."""
-    made: list[Locator] = []
+    made = []
 
-    def make(*strategies: Any, time_to_live: float = 1000.0) -> Locator:
+    def make(*strategies, time_to_live=1000.0):
         made.append(Locator(strategies, time_to_live=time_to_live))
         return made[-1]
 
@@ -38,6 +35,6 @@ def locating() -> Iterator[Callable[..., Locator]]:
 
 
 @pytest.fixture
-def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+def eager(monkeypatch):
     """No time need pass between two questions."""
     monkeypatch.setattr(locator, "_LEAST_INTERVAL", 0.0)

@@ -3,7 +3,6 @@
 import contextlib
 import fnmatch
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from gevent.event import Event
@@ -104,27 +103,21 @@ def patient_redis(url: str, **options: Any) -> RedisDiscoveryStrategy:
 
 
 @contextlib.contextmanager
-def asking(
-    *script: Behaviour, **options: Any
-) -> Iterator[tuple[FaultyServer, HttpDiscoveryStrategy]]:
+def asking(*script, **options):
     """A registry that answers like that, and a strategy that asks it."""
-    with (
-        FaultyServer(*script) as server,
-        contextlib.closing(patient_http(server.url, **options)) as strategy,
-    ):
+    with FaultyServer(*script) as server:
+        strategy = patient_http(server.url, **options)
         yield server, strategy
+        strategy.close()
 
 
 @contextlib.contextmanager
-def telling(
-    registry: type[Registry], **options: Any
-) -> Iterator[tuple[Any, HttpDiscoveryStrategy]]:
+def telling(registry, **options):
     """A registry of that kind, and a strategy that tells it."""
-    with (
-        running_service(registry) as service,
-        contextlib.closing(patient_http(service.url, **options)) as strategy,
-    ):
+    with running_service(registry) as service:
+        strategy = patient_http(service.url, **options)
         yield service, strategy
+        strategy.close()
 
 
 class Strategy:
@@ -137,16 +130,10 @@ class Strategy:
     :ivar may_answer: cleared, it hangs.
     """
 
-    def __init__(self, found: Any = (), fault: BaseException | None = None) -> None:
-        self.found = found
-        self.fault = fault
-        self.farewell_fault: BaseException | None = None
-        self.asked: list[str] = []
-        self.calls: list[Any] = []
-        self.told: list[str] = []
-        self.given: list[Any] = []
-        self.begun = 0
-        self.closed = 0
+    def __init__(self, found=(), fault=None):
+        self.found, self.fault, self.farewell_fault = found, fault, None
+        self.asked, self.calls, self.told, self.given = [], [], [], []
+        self.begun = self.closed = 0
         self.may_answer = Event()
         self.may_answer.set()
 

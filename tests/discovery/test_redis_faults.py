@@ -4,7 +4,6 @@ Its keys are in test_redis.py, what all strategies do is in test_contract.py.
 """
 
 import contextlib
-import socket
 
 import gevent
 import pytest
@@ -12,16 +11,9 @@ import redis
 
 from gemstone_sync import BadResponse, ConnectionFailed, Timeout, TransportError
 from gemstone_sync.discovery.redis_strategy import RedisDiscoveryStrategy
-from tests.support.faulty_server import (
-    FaultyServer,
-    both,
-    close,
-    full_backlog,
-    hang,
-    in_turn,
-    raw,
-)
+from tests.support.faulty_server import FaultyServer, close, full_backlog, hang, raw
 from tests.support.machine import free_port
+from tests.support.proxy import Proxy
 from tests.support.waiting import LIMIT, gather, wait_until
 
 from .support import A as URL
@@ -128,37 +120,16 @@ def test_a_redis_that_is_killed_and_started_again(one_redis):
     strategy.close()
 
 
-def relay(exchange):
-    """Pass everything on to the machine's Redis and back."""
-
-    def pump(source, target):
-        while data := source.recv(1 << 16):
-            target.sendall(data)
-
-    with socket.create_connection(("127.0.0.1", 6379), timeout=LIMIT) as server:
-        pumps = [
-            gevent.spawn(pump, exchange.socket, server),
-            gevent.spawn(pump, server, exchange.socket),
-        ]
-        try:
-            gevent.wait(pumps, count=1)
-        finally:
-            gevent.killall(pumps)
-
-
-def break_off(exchange):
-    """Take a command, and end the connection."""
-    exchange.socket.recv(1 << 16)
-
-
 @EACH
-def test_a_connection_that_breaks_once_costs_no_call(prefix, ask):
-    with FaultyServer(greeting=in_turn(both(break_off, close), both(relay, close))) as server:
-        strategy = patient_redis(f"redis://127.0.0.1:{server.port}/0", prefix=prefix)
+def test_a_connection_that_breaks_once_costs_no_call(one_redis, ask):
+    with Proxy(one_redis.port) as proxy:
+        strategy = patient_redis(f"redis://127.0.0.1:{proxy.port}/0")
+        ask(strategy)
+        proxy.cut_after(1)
 
         ask(strategy)
 
-        assert server.connections == 2
+        assert proxy.accepted == 2
         strategy.close()
 
 

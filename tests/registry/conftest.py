@@ -3,9 +3,6 @@
 import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,11 +13,11 @@ from tests.support.programs import Program
 
 
 @pytest.fixture
-def run_registry() -> Iterator[Callable[..., tuple[ServiceRegistry, RemoteService]]]:
+def run_registry():
     """``run_registry(token="x")``: a registry on a socket, and a client of it without a token."""
     with contextlib.ExitStack() as stack:
 
-        def run(**attributes: Any) -> tuple[ServiceRegistry, RemoteService]:
+        def run(**attributes):
             registry = stack.enter_context(running_service(ServiceRegistry(), **attributes))
             return registry, stack.enter_context(RemoteService(registry.url))
 
@@ -28,14 +25,14 @@ def run_registry() -> Iterator[Callable[..., tuple[ServiceRegistry, RemoteServic
 
 
 @pytest.fixture
-def start_program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+def start_program(tmp_path):
     """``start_program("--token", "x")``: ``python -m gemstone_sync.registry``, once it answers.
 
     With ``code``, a program that does the same.
     """
     started = []
 
-    def start(*arguments: str, code: str | None = None, **environment: str) -> Program:
+    def start(*arguments, code=None, **environment):
         source = ["-m", "gemstone_sync.registry"] if code is None else ["-c", code]
         command = [sys.executable, *source, "--port", "0", *arguments]
         program = Program(command, tmp_path, environment=environment)
