@@ -1,40 +1,7 @@
 """A program that imported things before gevent patched the process works all the same."""
 
-import ssl
-
-import pytest
-from gevent.event import Event
-from gevent.pywsgi import WSGIServer
-
-from tests.support.faulty_server import CERTIFICATE
-from tests.support.waiting import LIMIT
-
-
-class Together:
-    """A WSGI application that answers once three requests are there at the same time."""
-
-    def __init__(self):
-        self._inside = 0
-        self._all_here = Event()
-
-    def __call__(self, environ, start_response):
-        self._inside += 1
-        if self._inside == 3:
-            self._all_here.set()
-        overlapped = self._all_here.wait(LIMIT / 2)
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [b"overlapped" if overlapped else b"alone"]
-
-
-@pytest.fixture
-def tls_server():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE)
-    server = WSGIServer(("127.0.0.1", 0), Together(), log=None, ssl_context=context)
-    server.start()
-    yield f"https://localhost:{server.server_port}/"
-    server.stop()
-
+from tests.support.faulty_server import CERTIFICATE, FaultyServer
+from tests.support.waiting import wait_until
 
 IMPORTED_FIRST = """
 import sys
@@ -66,7 +33,7 @@ gevent.joinall([sleeper, other])
 print(*seen, sep=", ")
 
 def call():
-    return requests.get(sys.argv[1], verify=sys.argv[2], timeout=20).text
+    return requests.post(sys.argv[1], json={}, verify=sys.argv[2], timeout=20).text
 
 calls = [gevent.spawn(call) for _ in range(3)]
 gevent.joinall(calls, raise_error=True)
@@ -74,10 +41,13 @@ print(*(call.value for call in calls))
 """
 
 
-def test_what_was_imported_first_is_cooperative_afterwards_and_no_reason_to_warn(
-    run_python, tls_server
-):
-    done = run_python(IMPORTED_FIRST, tls_server, CERTIFICATE)
+def test_what_was_imported_first_is_cooperative_afterwards_and_no_reason_to_warn(run_python):
+    def answer_when_three_are_here(exchange):
+        wait_until(lambda: len(server.requests) == 3, "three requests at the same time")
+        exchange.reply("overlapped")
+
+    with FaultyServer(answer_when_three_are_here, tls=True) as server:
+        done = run_python(IMPORTED_FIRST, server.url, CERTIFICATE)
 
     assert done.stdout == "ran meanwhile, slept\noverlapped overlapped overlapped\n", done.stderr
     assert done.stderr == ""

@@ -49,9 +49,6 @@ def told_in_log(caplog, level):
     return [r.message for r in caplog.records if r.name == LOGGER.name and r.levelno == level]
 
 
-# Pings
-
-
 def test_a_ping_at_the_start_and_at_every_interval(announce):
     strategy, seldom = Strategy(), Strategy()
     announce(strategy, interval=0.01)
@@ -113,9 +110,6 @@ def test_strategies_that_take_none_or_some_of_the_keywords(announce):
     announced.stop()
 
     assert told == [("old ping", NAME, HERE), ("ping", "i1"), ("goodbye",)]
-
-
-# Failures
 
 
 def test_a_failure_is_logged_once_and_so_is_its_end(announce, caplog):
@@ -183,9 +177,6 @@ def test_a_registry_that_is_started_late_is_told(announce):
     announce(HttpDiscoveryStrategy(f"http://127.0.0.1:{port}/api"), interval=0.1)
     with FaultyServer(port=port) as registry:
         wait_until(lambda: registry.received["ping"], "a ping")
-
-
-# Goodbye
 
 
 def test_goodbye_comes_once_after_the_last_ping_and_the_strategies_are_closed(announce):

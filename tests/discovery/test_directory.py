@@ -38,9 +38,6 @@ def directory(clock):
     return Directory(clock=clock)
 
 
-# Finding
-
-
 def test_what_was_pinged_is_found_once(directory):
     for _ in range(3):
         assert directory.add("users", A, "one")
@@ -87,9 +84,6 @@ def test_a_pattern_sees_names_that_came_and_went_since_and_each_url_once(directo
     directory.remove("a", A)
     directory.remove("a", B)
     assert directory.locate("?") == [B]
-
-
-# Expiry
 
 
 @pytest.mark.parametrize(
@@ -145,9 +139,6 @@ def test_expired_entries_take_no_memory(directory, clock):
     assert directory.registrations() == []
 
 
-# Instances that share a URL
-
-
 def test_a_shared_entry_goes_when_its_last_instance_times_out(directory, clock):
     directory.add("users", A, "brief", interval=1)
     directory.add("users", A, "long", interval=100)
@@ -186,9 +177,6 @@ def test_goodbye_without_an_instance_takes_the_url_whole(directory):
     assert len(directory) == 1
 
 
-# Goodbyes that are remembered
-
-
 def test_a_late_ping_does_not_undo_a_goodbye(directory, clock):
     directory.add("users", A, "one")
     directory.remove("users", A, "one")
@@ -214,9 +202,6 @@ def test_the_oldest_goodbyes_are_forgotten_first(clock):
     assert taken == [False, True, False]
 
 
-# Limits
-
-
 @pytest.mark.parametrize(
     ("limits", "told"), [({"max_per_name": 2}, "users has 2"), ({"max_entries": 2}, "2 entries")]
 )
@@ -233,9 +218,6 @@ def test_a_name_and_the_whole_have_a_limit(clock, limits, told):
     assert directory.add("users", B), "what has expired makes room"
     if "max_per_name" in limits:
         assert directory.add("orders", B)
-
-
-# What it tells
 
 
 def test_the_listing(directory, clock):

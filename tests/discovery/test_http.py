@@ -43,9 +43,6 @@ FULL = {**PLAIN, **TOLD}
 BY_HOST = {"name": "users", "host": "10.0.0.1", "port": 8000}
 
 
-# The forms
-
-
 @pytest.mark.parametrize(
     ("registry", "told"),
     [
@@ -151,9 +148,6 @@ def test_any_other_refusal_is_the_answer(code, members):
         assert len(server.requests) == 1
 
 
-# Goodbye
-
-
 def test_goodbye_to_a_registry_that_knows_no_instances():
     with asking(refusal(-32602), answer(None)) as (server, strategy):
         strategy.goodbye("users", URL, instance="host:1")
@@ -172,9 +166,6 @@ def test_a_registry_that_knows_no_goodbye_is_asked_once():
             strategy.ping("users", URL)
         strategy.goodbye("users", URL, instance="1")
         assert server.received["goodbye"] == 2
-
-
-# Who asks
 
 
 class GuardedRegistry(FullRegistry):

@@ -36,8 +36,6 @@ from .support import A as URL
 TOLD = {"instance": "host:1", "interval": 30}
 NAMED = ["http://a:1/api", "http://b:2/api"]
 
-# What registries answer
-
 
 @pytest.mark.parametrize(
     ("found", "urls"),
@@ -95,8 +93,6 @@ def test_nonsense_is_no_answer(found):
         assert "hunter2" not in str(caught.value)
         assert len(str(caught.value)) < 400
 
-
-# Registries that are down, slow or not themselves
 
 EACH = pytest.mark.parametrize(
     "ask",

@@ -24,9 +24,6 @@ def dead_url():
     return f"http://127.0.0.1:{free_port()}/api"
 
 
-# Asked again, never in a caller's way
-
-
 def test_an_answer_is_used_for_as_long_as_it_lives(locating):
     with FaultyServer() as server:
         strategy = Strategy([server.url])

@@ -17,8 +17,6 @@ from tests.support.waiting import LIMIT, wait_until
 
 from .support import LOGGER, A, B, OtherStrategy, Strategy, Stuck
 
-# What is found
-
 
 def test_a_client_over_all_that_is_found(locating):
     strategy = Strategy([A, B])
@@ -72,9 +70,6 @@ def test_what_is_no_url_is_left_out(locating, caplog):
         locating(Strategy(NONSENSE)).client_of("users")
 
 
-# Who is asked, in which order
-
-
 @pytest.mark.parametrize(
     "unfit",
     [[], None, ["javascript:1"], OSError("it is down"), 7, object()],
@@ -110,9 +105,6 @@ def test_the_first_good_answer_counts_and_else_the_next_class_is_asked(locating,
 
     assert asking.get(timeout=LIMIT).urls == [A]
     assert locating(quick, quick, other).client_of("users").urls == [B]
-
-
-# One client for one name
 
 
 def test_the_same_name_and_options_give_the_same_client(locating):
@@ -166,9 +158,6 @@ def test_names_are_not_remembered_without_end(locating, monkeypatch):
     assert found_by.client_of("users.0").urls == [A]
 
 
-# The end
-
-
 def test_closing_closes_the_strategies_and_clients_can_be_used_on(locating, eager, caplog):
     """One that cannot be closed does not keep the others open."""
 
@@ -187,8 +176,6 @@ def test_closing_closes_the_strategies_and_clients_can_be_used_on(locating, eage
         [_] = [r for r in caplog.records if r.name == LOGGER and r.levelno == logging.ERROR]
         assert client.methods.ping() == "pong"
 
-
-# Without patching
 
 PLAIN = """
 import threading

@@ -43,9 +43,6 @@ def keys_of(client, prefix):
     return [key for key in keys if key not in index], index
 
 
-# Keys and expiry
-
-
 @pytest.mark.parametrize(
     ("time_to_live", "interval", "seconds"),
     [(180, 30, 180), (180, 60, 180), (180, 100, 300), (10, 30, 90), (10, None, 10)],
@@ -193,9 +190,6 @@ def test_a_key_of_another_kind_is_a_clear_error(prefix, client, strategy):
     for ask in (strategy.locate, lambda name: strategy.ping(name, URL)):
         with pytest.raises(BadResponse, match="WRONGTYPE"):
             ask("users")
-
-
-# How it is made
 
 
 def test_it_connects_to_nobody_when_it_is_made():

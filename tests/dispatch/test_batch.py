@@ -59,56 +59,34 @@ def test_a_batch_over_its_cap_executes_nothing():
     ran = []
     offered = dispatcher(method(lambda: ran.append(1), name="run"), max_batch_size=3)
 
-    assert len(ask(offered, [request("run")] * 3)) == 3
-    ran.clear()
     answer = ask(offered, [request("run")] * 4)
     assert (answer["id"], answer["error"]["code"]) == (None, -32600)
     assert not ran
+    assert len(ask(offered, [request("run")] * 3)) == 3
 
 
-def test_items_overlap():
-    """Each waits until all five are there: one after another they would wait for ever."""
-    inside, all_here = [], Event()
-
-    def meet():
-        inside.append(1)
-        if len(inside) == 5:
-            all_here.set()
-        return all_here.wait(LIMIT)
-
-    answers = ask(dispatcher(meet), [request("meet")] * 5)
-
-    assert [answer["result"] for answer in answers] == [True] * 5
-
-
-def test_serial_items_do_not_overlap():
-    log = []
-
-    def work(number):
-        log.append(("begins", number))
-        gevent.sleep(0.001)
-        log.append(("ends", number))
-
-    ask(dispatcher(work, batch_mode="serial"), [request("work", [n]) for n in range(4)])
-
-    assert log == [(what, n) for n in range(4) for what in ("begins", "ends")]
-
-
-@pytest.mark.parametrize("bound", [1, 3])
-def test_a_batch_larger_than_the_bound_stays_within_it_and_ends(bound):
-    now, most = 0, 0
+@pytest.mark.parametrize(
+    ("mode", "bound", "at_once"),
+    [("parallel", 100, 50), ("parallel", 3, 3), ("parallel", 1, 1), ("serial", 100, 1)],
+)
+def test_so_many_items_run_at_once_and_all_end(mode, bound, at_once):
+    """The first ones wait until so many are there: with fewer at once they would wait for ever."""
+    now, most, all_here = 0, 0, Event()
 
     def work():
         nonlocal now, most
         now += 1
         most = max(most, now)
+        if now == at_once:
+            all_here.set()
+        assert all_here.wait(LIMIT)
         gevent.sleep(0.001)
         now -= 1
 
-    offered = dispatcher(work, max_parallel_blocking_tasks=bound)
-    answers = ask(offered, [request("work")] * 50)
-    assert all("result" in answer for answer in answers)
-    assert most == bound
+    offered = dispatcher(work, max_parallel_blocking_tasks=bound, batch_mode=mode)
+
+    assert codes(ask(offered, [request("work")] * 50)) == [None] * 50
+    assert most == at_once
     assert (offered.slots.in_use, offered.slots.waiting) == (0, 0)
 
 
@@ -173,15 +151,8 @@ def test_a_batch_inside_a_call_ends_even_at_the_bound(mode):
     def outer():
         return codes(ask(services[0], [request("echo", [n], n) for n in range(3)]))
 
-    services.append(
-        dispatcher(
-            method(outer, timeout=LIMIT),
-            echo,
-            max_parallel_blocking_tasks=1,
-            max_wait_seconds=0.02,
-            batch_mode=mode,
-        )
-    )
+    limits = {"max_parallel_blocking_tasks": 1, "max_wait_seconds": 0.02, "batch_mode": mode}
+    services.append(dispatcher(method(outer, timeout=LIMIT), echo, **limits))
     assert call(services[0], "outer") == [-32000] * 3
 
 
@@ -198,6 +169,5 @@ def test_gemstone_replies_to_batches_are_lists_too():
     offered = dispatcher(echo, wire_format="gemstone")
 
     assert ask(offered, [request("echo", [1], ...)]) == []
-    assert ask(offered, [request("echo", [1], 0), request("echo", [1], ...)]) == [
-        {"result": 1, "error": None, "jsonrpc": "2.0", "id": 0}
-    ]
+    (answer,) = ask(offered, [request("echo", [1], 0), request("echo", [1], ...)])
+    assert answer == {"result": 1, "error": None, "jsonrpc": "2.0", "id": 0}

@@ -103,9 +103,6 @@ def test_an_exception_while_authenticating_is_masked_and_denies():
     assert not ran
 
 
-# Results that cannot be sent
-
-
 @pytest.mark.parametrize("value", [object(), "\ud800", {(1, 2): 3}, print])
 def test_a_result_that_cannot_be_encoded_fails_its_own_item_only(value, caplog):
     offered = dispatcher(method(lambda good: 1 if good else value, name="give"))

@@ -136,8 +136,6 @@ def test_what_is_too_much_for_a_page_is_counted(monkeypatch, services, urls, tol
     assert [words for words in seen.get("p", []) if " more" in words] == told
 
 
-# A real browser
-
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --enable-logging=stderr "
     "--disable-background-networking --disable-component-update --disable-sync --log-level=0"

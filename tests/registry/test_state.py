@@ -45,9 +45,6 @@ def change(path, *statements):
             connection.execute(statement)
 
 
-# Restarts
-
-
 def test_entries_survive_a_restart_and_have_their_whole_life_again(state, caplog):
     """However long the registry was away, and wherever the wall clock stands now."""
     with keeping(state) as registry:
@@ -120,7 +117,10 @@ def test_a_ping_that_changes_nothing_is_not_written(state):
 def test_what_expires_leaves_the_file(state):
     with keeping(state, ttl=1e-9) as registry:
         registry.ping("users", A)
+        assert registry.locate_service("users") == []
+        assert len(registry.directory) == 1
         registry.drop_expired()
+        assert len(registry.directory) == 0
 
     assert saved_in(state) == []
 
@@ -139,9 +139,6 @@ def test_entries_that_may_not_be_registered_are_left_out(state, caplog):
     with caplog.at_level(logging.INFO), keeping(state) as registry:
         assert registry.locate_service("*") == [A]
     assert "3 entries in it cannot be used" in caplog.text
-
-
-# Files that cannot be used
 
 
 def truncate(path):
@@ -190,8 +187,6 @@ def test_two_registries_on_one_file(state):
         pass
 
 
-# Disks that fill up
-
 IN_A_HURRY = """
 from gemstone_sync.registry import command, state
 
@@ -231,9 +226,6 @@ def test_a_disk_that_is_full_at_the_start(state):
             pass
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-# By itself
 
 
 def state_file(path, everything=list):
