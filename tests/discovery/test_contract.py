@@ -1,7 +1,4 @@
-"""What every discovery strategy does, whatever is behind it.
-
-A static one is made of a table, the others are told of the same services by pings.
-"""
+"""What every discovery strategy does, whatever is behind it: those of a table, and those told."""
 
 import contextlib
 

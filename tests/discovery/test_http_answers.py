@@ -1,7 +1,4 @@
-"""HttpDiscoveryStrategy: what registries answer, well or badly, late or not at all.
-
-How they are told is in test_http.py, what all strategies do in test_contract.py.
-"""
+"""HttpDiscoveryStrategy: what registries answer, well or badly, late or not at all."""
 
 import logging
 

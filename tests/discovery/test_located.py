@@ -1,8 +1,4 @@
-"""Clients of found services, which follow those that come and go, and never wait for a registry
-while they know an endpoint that answers.
-
-How the first endpoints are found is in test_locator.py.
-"""
+"""Clients of found services follow those that come and go, and never wait while one answers."""
 
 import gevent
 import pytest

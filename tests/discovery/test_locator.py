@@ -1,7 +1,4 @@
-"""Finding services by name: who is asked, what of the answers counts, and who gets which client.
-
-What a client does later, when services come and go, is in test_located.py.
-"""
+"""Finding services by name: who is asked, what of the answers counts, who gets which client."""
 
 import gc
 import logging

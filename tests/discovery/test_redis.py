@@ -1,8 +1,4 @@
-"""RedisDiscoveryStrategy: its keys and their expiry, and how it is made.
-
-A Redis that is away is in test_redis_faults.py, what all strategies do in test_contract.py. Most
-of these use the machine's own Redis, under a prefix of their own.
-"""
+"""RedisDiscoveryStrategy: its keys and their expiry, and how it is made."""
 
 import logging
 import sys

@@ -1,7 +1,4 @@
-"""RedisDiscoveryStrategy: a Redis that is away, slow, full, or none at all.
-
-Its keys are in test_redis.py, what all strategies do is in test_contract.py.
-"""
+"""RedisDiscoveryStrategy: a Redis that is away, slow, full, or none at all."""
 
 import contextlib
 

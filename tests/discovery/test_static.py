@@ -1,7 +1,4 @@
-"""StaticDiscoveryStrategy: what is wrong with its table is said when it is made.
-
-What all strategies do is in test_contract.py.
-"""
+"""StaticDiscoveryStrategy: what is wrong with its table is said when it is made."""
 
 import pytest
 

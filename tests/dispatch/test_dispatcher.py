@@ -21,9 +21,6 @@ def add(a: int, b: int = 0) -> int:
     return a + b
 
 
-# Answers
-
-
 def test_a_call_is_answered_in_bytes():
     body = b'{"jsonrpc": "2.0", "method": "add", "params": {"b": 2, "a": 1}, "id": "x"}'
 
@@ -61,9 +58,6 @@ def test_a_failed_notification_is_silent_and_logged_at_no_length(content, said, 
     assert len(caplog.text) < 1000
 
 
-# The order of the checks
-
-
 def test_what_is_wrong_first_is_what_the_caller_hears():
     """Name, hops, place and deadline, access, parameters, call."""
     seen = []
@@ -99,9 +93,6 @@ def test_a_method_that_wants_the_handler_gets_it_first():
     assert fault["position"] == 1
 
 
-# Parameters at fault are not errors of the method
-
-
 @pytest.mark.parametrize("error", [TypeError, ValueError])
 def test_an_error_inside_the_method_is_never_taken_for_bad_parameters(error):
     def method_itself(number: int):
@@ -109,9 +100,6 @@ def test_an_error_inside_the_method_is_never_taken_for_bad_parameters(error):
 
     assert call(dispatcher(method_itself), "method_itself", 1)["code"] == -32603
     assert call(dispatcher(method_itself), "method_itself")["code"] == -32602
-
-
-# Deadlines
 
 
 def wait() -> str:
@@ -142,10 +130,9 @@ def test_a_call_whose_time_is_over_on_arrival_is_not_executed():
 
 
 def test_a_method_that_swallows_the_interruption_is_late_all_the_same():
-    def stubborn() -> str:
+    def stubborn():
         with contextlib.suppress(BaseException):
             wait()
-        return "too late"
 
     assert call(dispatcher(method(stubborn, timeout=0.02)), "stubborn")["code"] == -32002
 
@@ -178,9 +165,6 @@ def test_a_call_made_inside_a_call_runs_out_of_time(timeout, of_the_inner, messa
     assert inner.slots.in_use == 0
 
 
-# Hops and what is known of the call
-
-
 def test_a_method_hands_on_what_came_with_the_call():
     def headers() -> dict[str, str]:
         return outgoing_headers()
@@ -196,23 +180,15 @@ def test_a_method_hands_on_what_came_with_the_call():
     assert call(dispatcher(headers), "headers")["X-Gemstone-Hops"] == "1"
 
 
-# Context variables
-
-USER: contextvars.ContextVar[str] = contextvars.ContextVar("USER", default="nobody")
+USER = contextvars.ContextVar("USER", default="nobody")
 
 
 def test_what_one_call_sets_does_not_reach_the_next():
-    def swap(name: str) -> str:
-        before = USER.get()
-        USER.set(name)
-        return before
+    swap = method(lambda name: (USER.get(), USER.set(name))[0], name="swap")
 
-    offered = dispatcher(swap)
-
-    assert [call(offered, "swap", name) for name in ("a", "b")] == ["nobody", "nobody"]
-    batch = [request("swap", [name], name) for name in ("a", "b", "c")]
+    assert [call(dispatcher(swap), "swap", name) for name in ("a", "b")] == ["nobody", "nobody"]
     for mode in ("parallel", "serial"):
-        answers = ask(dispatcher(swap, batch_mode=mode), batch)
+        answers = ask(dispatcher(swap, batch_mode=mode), [request("swap", ["a"])] * 3)
         assert [answer["result"] for answer in answers] == ["nobody"] * 3
     assert USER.get() == "nobody"
 
@@ -227,9 +203,6 @@ def test_what_the_transport_has_set_is_seen_by_the_method():
     single, batch = contextvars.copy_context().run(run)
     assert single == "transport"
     assert [answer["result"] for answer in batch] == ["transport"] * 3
-
-
-# Overload
 
 
 @pytest.mark.parametrize(("id", "answered"), [(7, 7), (..., None)], ids=["call", "notification"])
@@ -274,9 +247,6 @@ def test_the_limits_are_those_of_a_service_unless_others_are_given():
             assert limit.default == getattr(MicroService, limit.name)
     assert not DispatchSettings.debug
     assert (method(add).private, method(add).needs_handler, method(add).idempotent) == (False,) * 3
-
-
-# Own errors reach the caller
 
 
 class OutOfStock(RpcError):
