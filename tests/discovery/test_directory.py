@@ -139,26 +139,17 @@ def test_expired_entries_take_no_memory(directory, clock):
     assert directory.registrations() == []
 
 
-def test_a_shared_entry_goes_when_its_last_instance_times_out(directory, clock):
-    directory.add("users", A, "brief", interval=1)
-    directory.add("users", A, "long", interval=100)
-    assert directory.listing()["users"][0].instances == 2
-    clock.move(10)
-    assert directory.locate("users") == [A]
-    assert directory.listing()["users"][0].instances == 1
-
-    directory.remove("users", A, "long")
-
-    assert directory.locate("users") == []
-
-
-def test_the_goodbye_of_the_longest_leaves_the_others_their_own_time(directory, clock):
-    directory.add("users", A, "long", interval=100)
+def test_each_instance_of_a_shared_entry_has_its_own_time(directory, clock):
     directory.add("users", A, "brief", interval=100)
     directory.add("users", A, "brief", interval=1)  # a shorter interval counts from its first ping
-    directory.remove("users", A, "long")
-    assert directory.locate("users") == [A]
+    directory.add("users", A, "long", interval=10)
+    directory.add("users", A, "longest", interval=100)
+    directory.remove("users", A, "longest")
+    assert directory.listing()["users"][0].instances == 2
     clock.move(3.1)
+    assert directory.locate("users") == [A]
+    assert directory.listing()["users"][0].instances == 1
+    clock.move(27)
 
     assert directory.locate("users") == []
 

@@ -192,19 +192,13 @@ def test_a_token(options, outcome):
 @pytest.mark.parametrize(
     ("url", "options"),
     [
-        (None, {}),
-        ([URL], {}),
-        ("", {}),
-        ("registry:8000", {}),
-        ("ftp://registry/api", {}),
-        ("http://user:hunter2@/api", {}),
-        ("http://user:hunter2@registry:0/api", {}),
+        *((url, {}) for url in (None, [URL], "", "registry:8000", "ftp://registry/api")),
+        *((url, {}) for url in ("http://user:hunter2@/api", "http://user:hunter2@registry:0/api")),
         ("http://user:hunter2@registry/api", {"token": "x"}),
         (URL, {"token": "hunter2\r\nX-Evil: 1"}),
         (URL, {"token": "hunter2", "authentication_method": HeaderToken("hunter2")}),
         (URL, {"authentication_method": "hunter2"}),
-        (URL, {"timeout": 0}),
-        (URL, {"timeout": (1, None)}),
+        *((URL, options) for options in ({"timeout": 0}, {"timeout": (1, None)})),
         (URL, {"total_timeout": None}),
     ],
 )

@@ -198,15 +198,9 @@ def test_it_connects_to_nobody_when_it_is_made():
 @pytest.mark.parametrize(
     "url",
     [
-        None,
-        b"redis://127.0.0.1",
-        "",
-        "127.0.0.1:6379",
-        "http://user:hunter2@127.0.0.1",
-        "redis://user:hunter2@127.0.0.1:0",
-        "redis://user:hunter2@127.0.0.1:99999",
-        "redis://user:hunter2/hunter2@127.0.0.1:6379",
-        "redis://user:12/hunter2@127.0.0.1:6379",
+        *(None, b"redis://127.0.0.1", "", "127.0.0.1:6379", "http://user:hunter2@127.0.0.1"),
+        *(f"redis://user:hunter2@127.0.0.1:{port}" for port in (0, 99999)),
+        *(f"redis://user:{password}/hunter2@127.0.0.1:6379" for password in ("hunter2", 12)),
         "redis://user:hunter2@127.0.0.1/mydb",
         "redis://user:hunter2@127.0.0.1?socket_timeout=soon",
         "redis://user:hunter2@127.0.0.1?no_such_option=1",

@@ -47,16 +47,9 @@ def test_json_that_is_neither_object_nor_filled_list_is_invalid(text):
 @pytest.mark.parametrize(
     "members",
     [
-        {"jsonrpc": "1.0"},
-        {"jsonrpc": 2.0},
-        {"jsonrpc": None},
-        {"method": None},
-        {"method": 1},
-        {"method": ["m"]},
-        {"params": None},
-        {"params": "ab"},
-        {"params": 1},
-        {"params": True},
+        *({"jsonrpc": version} for version in ("1.0", 2.0, None)),
+        *({"method": name} for name in (None, 1, ["m"])),
+        *({"params": params} for params in (None, "ab", 1, True)),
     ],
 )
 @pytest.mark.parametrize("request_id", [0, "a", 1.5, None])

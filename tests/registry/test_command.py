@@ -94,13 +94,9 @@ def test_help_names_every_option(run):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--port", "http"], "--port"),
-        (["--port", "70000"], "--port"),
-        (["--port", "-1"], "--port"),
+        *((["--port", port], "--port") for port in ("http", "70000", "-1")),
         (["--port"], "--port"),
-        (["--host", ""], "--host"),
-        (["--state", ""], "--state"),
-        (["--token", ""], "--token"),
+        *(([option, ""], option) for option in ("--host", "--state", "--token")),
         (["--tokn", "sesame"], "unknown option --tokn; did you mean --token?"),
         (["--tokn=sesame"], "unknown option --tokn; did you mean --token?"),
         (["--token", "sesame with spaces"], "--token"),

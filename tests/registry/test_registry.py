@@ -165,14 +165,8 @@ def test_with_its_token_a_service_is_taken(run_registry, token):
 @pytest.mark.parametrize(
     "token",
     [
-        None,
-        HeaderToken("wrong"),
-        HeaderToken(TOKEN + "x"),
-        HeaderToken(TOKEN[:-1]),
-        HeaderToken("corr\xe9ct"),
-        BearerToken("wrong"),
-        HeaderToken(TOKEN, header="Authorization"),
-        ("user", TOKEN),
+        *(HeaderToken(token) for token in ("wrong", TOKEN + "x", TOKEN[:-1], "corr\xe9ct")),
+        *(None, BearerToken("wrong"), HeaderToken(TOKEN, header="Authorization"), ("user", TOKEN)),
     ],
 )
 def test_without_the_token_nothing_changes(run_registry, token):
