@@ -125,8 +125,9 @@ class Strategy:
 
     :ivar found: URLs, or an exception: what it answers with.
     :ivar fault: raised by pings from now on; `farewell_fault` by goodbyes.
-    :ivar asked: the names that it was asked for; `calls`, in which calls.
+    :ivar asked: the names that it was asked for.
     :ivar told: ``ping`` and ``goodbye``, when they end; `given`, with what, when they begin.
+    :ivar calls: the calls in which it was asked or pinged.
     :ivar may_answer: cleared, it hangs.
     """
 
@@ -147,6 +148,7 @@ class Strategy:
 
     def ping(self, name: str, location: str, **kwargs: Any) -> None:
         self.begun += 1
+        self.calls.append(current_call.get())
         self.given.append((name, location, kwargs))
         assert self.may_answer.wait(LIMIT), "a test did not set its event"
         if self.fault is not None:

@@ -64,20 +64,16 @@ def test_a_ping_at_the_start_and_at_every_interval_whatever_others_do(announce):
 
 
 def test_pings_have_no_callers_deadline(announce):
-    seen = []
-
-    class Looking(Strategy):
-        def ping(self, name, location, **kwargs):
-            seen.append(current_call.get())
+    strategy = Strategy()
 
     def start():
         current_call.set(Call())
-        announce(Looking())
+        announce(strategy)
 
     gevent.spawn(start).get(timeout=LIMIT)
-    wait_until(lambda: seen, "a ping")
+    has_begun(strategy, 1)
 
-    assert seen[0] is None
+    assert strategy.calls[0] is None
 
 
 def test_strategies_that_take_none_or_some_of_the_keywords(announce):
