@@ -1,47 +1,33 @@
-"""The RabbitMQs of the tests: one of a test's own, and the machine's.
+"""The RabbitMQs of the tests: the machine's, and one of the tests' own.
 
-::
-
-    @pytest.fixture(scope="module")
-    def broker(tmp_path_factory):
-        with private_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as broker:
-            yield broker
-
-    @pytest.fixture(scope="session")
-    def rabbitmq():
-        with shared_rabbitmq() as rabbitmq:
-            yield rabbitmq
-
-    @pytest.fixture
-    def topology(rabbitmq):
-        return Topology(rabbitmq.new_application())
-
-A private one takes some five seconds to start, hence the scope. It may be killed, frozen and
-starved; whoever does leaves it as it was: started, awake, fed.
+Fixtures, one of each for all tests of a process; a conftest imports them: `shared_broker` for what
+works, `own_broker` (slow: it takes some five seconds to start) for what kills, freezes or starves.
 """
 
 import contextlib
 import itertools
 import os
-import resource
 import shutil
 import signal
 import socket
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import amqp
-import gevent
+import pytest
 
 from .machine import absent, free_port
-
-__all__ = ["RabbitMq", "SharedRabbitMq", "private_rabbitmq", "shared_rabbitmq"]
+from .programs import REPOSITORY
+from .waiting import wait_until
 
 #: Debian's scripts, without the wrappers that change user and folder.
 _SCRIPTS = Path("/usr/lib/rabbitmq/bin")
+
+#: As many open files as Debian's unit gives it, or as many as we may give.
+_FILES = "ulimit -n 65536 || ulimit -n $(ulimit -Hn)"
 
 #: Seconds for a broker to start on a machine that is busy.
 _START = 60.0
@@ -50,31 +36,36 @@ _SHARED = "127.0.0.1:5672"
 
 
 class RabbitMq:
-    """A RabbitMQ of the test's own: its name, ports and files are not the machine's.
+    """A RabbitMQ of the tests' own: its name, ports and files are not the machine's.
 
-    :ivar tls_port: where it speaks TLS; 0 when no certificate was given.
+    :ivar tls_port: where it speaks TLS, as ``localhost``.
     """
 
     #: Bytes that a message may have.
     largest = 4_000_000
 
-    def __init__(self, folder: Path, certificate: Path | None = None) -> None:
-        self.port = free_port()
-        self.tls_port = free_port() if certificate is not None else 0
+    certificate = str(REPOSITORY / "tests" / "data" / "localhost.pem")
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self.tls_port = free_port(), free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
         self.node = f"gemstone-{uuid.uuid4().hex[:12]}@localhost"
         self._folder = folder
-        lines = [f"listeners.tcp.local = 127.0.0.1:{self.port}", "log.console = false"]
-        lines.append(f"max_message_size = {self.largest}")
-        if certificate is not None:
-            lines += [
-                f"listeners.ssl.local = 127.0.0.1:{self.tls_port}",
-                *(f"ssl_options.{what} = {certificate}" for what in ("certfile", "keyfile")),
-            ]
-        (folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
-        (folder / "enabled_plugins").write_text("[].\n")
-        # The machine's own names another node and is read unless there is one.
-        (folder / "rabbitmq-env.conf").write_text("")
+        files = {
+            "rabbitmq.conf": f"""
+                listeners.tcp.local = 127.0.0.1:{self.port}
+                listeners.ssl.local = 127.0.0.1:{self.tls_port}
+                ssl_options.certfile = {self.certificate}
+                ssl_options.keyfile = {self.certificate}
+                log.console = false
+                max_message_size = {self.largest}
+            """,
+            "enabled_plugins": "[].\n",
+            # The machine's own names another node and is read unless there is one.
+            "rabbitmq-env.conf": "",
+        }
+        for name, text in files.items():
+            (folder / name).write_text(text)
         self._environment = {
             **os.environ,
             "HOME": str(folder),  # where Erlang makes its cookie
@@ -97,7 +88,7 @@ class RabbitMq:
         """Start it, on the same port and data, and wait until it answers."""
         with (self._folder / "output.txt").open("ab") as output:
             self.process = subprocess.Popen(
-                ["sh", "-c", f"ulimit -n {_files()}; exec {_SCRIPTS}/rabbitmq-server"],
+                ["sh", "-c", f"{_FILES}; exec {_SCRIPTS}/rabbitmq-server"],
                 cwd=self._folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -105,14 +96,10 @@ class RabbitMq:
                 stderr=output,
                 start_new_session=True,
             )
-        end = time.monotonic() + _START
-        while not self._answers():
-            output_text = (self._folder / "output.txt").read_text()
-            assert self.process.poll() is None, f"RabbitMQ has ended:\n{output_text}"
-            assert time.monotonic() < end, f"no RabbitMQ after {_START} s:\n{output_text}"
-            gevent.sleep(0.05)
+        wait_until(self._answers, f"RabbitMQ in {self._folder}", _START)
 
     def _answers(self) -> bool:
+        assert self.process.poll() is None, (self._folder / "output.txt").read_text()
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
                 connection.sendall(b"AMQP\0\0\x09\x01")
@@ -145,17 +132,44 @@ class RabbitMq:
 
     def control(self, *arguments: str) -> str:
         """Run ``rabbitmqctl``, which takes a second or two; its output."""
-        return _run([str(_SCRIPTS / "rabbitmqctl"), "-q", "-n", self.node], arguments, self)
+        return _run(
+            f"{_SCRIPTS}/rabbitmqctl", "-q", "-n", self.node, *arguments, env=self._environment
+        )
 
     @property
     def log(self) -> str:
         """What it has written into its log."""
         return "".join(path.read_text() for path in (self._folder / "log").glob("*.log"))
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """For programs that are to find its node."""
-        return self._environment
+
+@contextlib.contextmanager
+def private_rabbitmq(folder: Path) -> Iterator[RabbitMq]:
+    """A broker that ends with the block."""
+    if not (_SCRIPTS / "rabbitmq-server").exists():
+        absent("rabbitmq-server is not installed (Debian's package)")
+    broker = RabbitMq(folder)
+    try:
+        yield broker
+    finally:
+        broker.kill()
+        shutil.rmtree(folder / "data", ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def brokers_own_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
+    with private_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def own_broker(brokers_own_process: RabbitMq) -> Iterator[RabbitMq]:
+    """The one RabbitMQ of this process's tests; leave it started, awake, fed.
+
+    What is in it stays: choose a name for your application that no other test has.
+    """
+    yield brokers_own_process
+    if brokers_own_process.process.poll() is not None:
+        brokers_own_process.start()
 
 
 class SharedRabbitMq:
@@ -164,48 +178,59 @@ class SharedRabbitMq:
     Every quorum queue reserves three file descriptors for as long as it is there. With the usual
     limit of 1024 some 300 of them are all that fit, and with one more RabbitMQ takes no connection
     and answers nobody: queues must not be left until the session ends.
-
-    :ivar prefix: what the names of all of the test's applications start with.
     """
 
     url = f"amqp://guest:guest@{_SHARED}//"
 
-    #: How many applications there are at once.
-    _MOST = 10
-
     def __init__(self) -> None:
-        self.prefix = f"test-{uuid.uuid4().hex[:12]}"
+        self._prefix = f"test-{uuid.uuid4().hex[:12]}-"
         self._numbers = itertools.count(1)
-        self._applications: list[str] = []
+        #: What this process has declared over py-amqp: (what, name).
+        self._declared: set[tuple[str, str]] = set()
 
     def new_application(self) -> str:
         """A name for a topology that nobody else uses: for one test.
 
-        Its queues and exchanges are deleted in the end, or once some ten newer ones were asked for.
+        What this process has declared for the one before is deleted.
         """
-        if len(self._applications) >= self._MOST:
-            old = self._applications[: self._MOST // 2]
-            del self._applications[: self._MOST // 2]
-            self._remove([f"{application}{mark}" for application in old for mark in ":."])
-        self._applications.append(f"{self.prefix}-{next(self._numbers)}")
-        return self._applications[-1]
+        ours = [(what, name) for what, name in self._declared if name.startswith(self._prefix)]
+        self._declared.clear()
+        if ours:
+            with connect(self.url) as connection:
+                channel = connection.channel()
+                for what, name in ours:
+                    getattr(channel, f"{what}_delete")(name)
+        return f"{self._prefix}{next(self._numbers)}"
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[None]:
+        """Have py-amqp note what this process declares: AMQP has no list of what there is."""
+        with pytest.MonkeyPatch.context() as patch:
+            for what in ("queue", "exchange"):
+                declare = getattr(amqp.Channel, f"{what}_declare")
+
+                def noted(
+                    channel: Any,
+                    *args: Any,
+                    declare: Any = declare,
+                    what: str = what,
+                    **options: Any,
+                ) -> Any:
+                    self._declared.add((what, args[0] if args else options.get(what, "")))
+                    return declare(channel, *args, **options)
+
+                patch.setattr(amqp.Channel, f"{what}_declare", noted)
+            yield
 
     def remove_all(self) -> None:
-        """Delete the queues and exchanges of all applications."""
-        self._remove([f"{self.prefix}-"])
-
-    def _remove(self, starts: list[str]) -> None:
-        # In the broker itself: a list over AMQP there is none, and rabbitmqctl takes half a second
-        # for each call.
-        names = ", ".join(f'<<"{start}">>' for start in starts)
-        _run(["rabbitmqctl", "-q", "eval"], [_REMOVE.replace("STARTS", names)])
+        """Delete all of the applications' queues and exchanges, whoever has declared them."""
+        _run("rabbitmqctl", "-q", "eval", _REMOVE.replace("START", self._prefix))
 
 
 #: In Erlang, for RabbitMQ 3.10 to 4: delete what has a name that starts like that.
 _REMOVE = """
 Ours = fun({resource, _, _, Name}) ->
-    lists:any(fun(Start) -> binary:longest_common_prefix([Name, Start]) == byte_size(Start) end,
-              [STARTS])
+    binary:longest_common_prefix([Name, <<"START">>]) == byte_size(<<"START">>)
 end,
 rpc:parallel_eval(
     [{rabbit_amqqueue, delete, [Queue, false, false, <<"tests">>]}
@@ -225,50 +250,30 @@ def connect(url: str) -> amqp.Connection:
 
 
 @contextlib.contextmanager
-def private_rabbitmq(folder: Path, certificate: Path | None = None) -> Iterator[RabbitMq]:
-    """A broker of the test's own, which ends with it.
-
-    :param certificate: a PEM file with a key; then it speaks TLS on another port.
-    """
-    if not (_SCRIPTS / "rabbitmq-server").exists():
-        absent("rabbitmq-server is not installed (Debian's package)")
-    broker = RabbitMq(folder, certificate)
-    try:
-        yield broker
-    finally:
-        broker.kill()
-        shutil.rmtree(folder / "data", ignore_errors=True)
-
-
-@contextlib.contextmanager
 def shared_rabbitmq() -> Iterator[SharedRabbitMq]:
     """The machine's broker, with nothing left behind."""
     try:
-        with connect(SharedRabbitMq.url):
-            pass
+        connect(SharedRabbitMq.url).close()
     except OSError:
         absent(f"no RabbitMQ answers at {_SHARED}")
     shared = SharedRabbitMq()
-    try:
+    with shared.noting():
+        try:
+            yield shared
+        finally:
+            shared.remove_all()
+
+
+@pytest.fixture(scope="session")
+def shared_broker() -> Iterator[SharedRabbitMq]:
+    """The machine's RabbitMQ: ``Topology(shared_broker.new_application())``, once for each test."""
+    with shared_rabbitmq() as shared:
         yield shared
-    finally:
-        shared.remove_all()
 
 
-def _files() -> int:
-    """As many open files as Debian's unit gives it, or as many as we may give."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-
-
-def _run(command: list[str], arguments: object, broker: RabbitMq | None = None) -> str:
+def _run(*command: str, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(
-        [*command, *arguments],  # type: ignore[misc]
-        env=None if broker is None else broker.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_START,
+        command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_START
     )
-    assert done.returncode == 0, f"{command} {arguments}: {done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout

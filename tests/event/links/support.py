@@ -1,4 +1,4 @@
-"""What the tests of `AmqpLink` share: its owner, which a link needs to get anywhere."""
+"""What the tests of links share: an owner, which a link needs to get anywhere."""
 
 import contextlib
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.handlers import Handler, Subscriber
-from gemstone_sync.event.link import Delivery, Outgoing
+from gemstone_sync.event.link import Delivery, Link, Outgoing
 from gemstone_sync.event.links.amqp import AmqpLink
 from gemstone_sync.event.signals import Signal
 from gemstone_sync.event.topology import Queue, Topology
@@ -21,30 +21,34 @@ class Owner:
     :ivar received: the deliveries of what is consumed.
     """
 
-    def __init__(self, link: AmqpLink, topology: Topology) -> None:
-        self.link = link
+    def __init__(self, link: Link, topology: Topology) -> None:
+        self.link: Any = link
         self.topology = topology
         self.signal = Signal()
         self.settled: list[tuple[str, str | None]] = []
         self.received: list[Delivery] = []
 
-    def until(self, condition: Callable[[], Any], what: str, limit: float = LIMIT) -> Any:
+    @property
+    def bodies(self) -> list[int]:
+        return [int(delivery.envelope.body) for delivery in self.received]
+
+    def until(self, condition: Callable[[], Any], what: str) -> Any:
         """Go on until the condition holds."""
-        end = time.monotonic() + limit
+        end = time.monotonic() + LIMIT
         while not (value := condition()):
-            assert time.monotonic() < end, f"waited {limit} s for: {what}"
+            assert time.monotonic() < end, f"waited {LIMIT} s for: {what}"
             self.link.wait(self.signal, 0.1)
             self.link.pump()
         return value
 
     def outgoing(self, name: str, *, delay: float = 0.0, **fields: Any) -> Outgoing:
-        envelope = Envelope(name=name, **{"body": b"{}", **fields})
-        return Outgoing(
-            envelope,
-            self.topology.address_of(envelope),
-            lambda error: self.settled.append((name, error)),
-            delay,
-        )
+        return self.sent_on(Envelope(name=name, **{"body": b"{}", **fields}), delay)
+
+    def sent_on(self, envelope: Envelope, delay: float = 0.0) -> Outgoing:
+        def settle(error: str | None) -> None:
+            self.settled.append((envelope.name, error))
+
+        return Outgoing(envelope, self.topology.address_of(envelope), settle, delay)
 
     def publish(self, *messages: Outgoing) -> list[str | None]:
         """Publish, wait until all are settled, and return the errors, in the order of settling."""
@@ -53,12 +57,21 @@ class Owner:
         self.until(lambda: len(self.settled) == before + len(messages), "confirms")
         return [error for _name, error in self.settled[before:]]
 
+    def fill(self, count: int, name: str = "paid", **fields: Any) -> str:
+        """Publish so many; the queue where they lie."""
+        events = [self.outgoing(name, body=b"%d" % number, **fields) for number in range(count)]
+        assert self.publish(*events) == [None] * count
+        return self.queue(name, ":service:" if fields.get("key") is None else ":keyed:")
+
+    def queue(self, pattern: str, part: str = ":service:") -> str:
+        return named(queues_of(self.topology, pattern), part)
+
     def consume(self, queue: str, prefetch: int = 100) -> None:
         self.link.consume(queue, prefetch, self.received.append)
 
-    def receive(self, count: int, limit: float = LIMIT) -> list[Delivery]:
+    def receive(self, count: int) -> list[Delivery]:
         """The first so many deliveries, once there are so many."""
-        self.until(lambda: len(self.received) >= count, f"{count} deliveries", limit)
+        self.until(lambda: len(self.received) >= count, f"{count} deliveries")
         return self.received[:count]
 
     def take(self, queue: str) -> Delivery:
@@ -84,14 +97,17 @@ def named(queues: Sequence[Queue], part: str) -> str:
 
 
 @contextlib.contextmanager
-def owner(
-    url: str, topology: Topology, queues: Sequence[Queue] = (), **options: Any
-) -> Iterator[Owner]:
-    """An open link with everything declared."""
-    link = AmqpLink(url, **{"connect_timeout": LIMIT, **options})
+def opened(link: Link, topology: Topology, queues: Sequence[Queue] = ()) -> Iterator[Owner]:
+    """The owner of the link, with everything declared."""
     link.open()
     try:
         link.declare(topology, queues)
         yield Owner(link, topology)
     finally:
         link.close()
+
+
+def amqp(
+    url: str, topology: Topology, queues: Sequence[Queue] = (), **options: Any
+) -> contextlib.AbstractContextManager[Owner]:
+    return opened(AmqpLink(url, **{"connect_timeout": LIMIT, **options}), topology, queues)
