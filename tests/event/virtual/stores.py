@@ -5,13 +5,17 @@ messages, not open yet: as another process would have one.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from gemstone_sync.event.virtual.redis_store import RedisStore
 from gemstone_sync.event.virtual.sqlite_store import SqliteStore
-from gemstone_sync.event.virtual.store import QueueStore
+from gemstone_sync.event.virtual.store import Entry, QueueStore, Stored
 from tests.support.redis import REDIS_URL, shared_redis
+
+#: Seconds; longer than any test.
+LEASE = 60.0
 
 MakeStore = Callable[[], QueueStore]
 
@@ -33,3 +37,17 @@ def redis(folder: Path) -> Iterator[MakeStore]:
 
 
 STORES = {"sqlite": sqlite, "memory": memory, "redis": redis}
+
+
+def put(store: QueueStore, *payloads: str, queue: str = "q", **options: Any) -> None:
+    """Publish straight to a queue that is there."""
+    entries = [Entry("", queue, payload.encode(), **options) for payload in payloads]
+    assert store.publish(entries) == [1] * len(payloads)
+
+
+def take(store: QueueStore, number: int = 10, queue: str = "q") -> list[str]:
+    return texts(store.take([(queue, number)], LEASE))
+
+
+def texts(taken: Sequence[Stored]) -> list[str]:
+    return [message.payload.decode() for message in taken]

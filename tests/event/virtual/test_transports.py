@@ -1,5 +1,6 @@
 """Programs that know kombu and nothing else use the stores by name."""
 
+import contextlib
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,35 +22,37 @@ from gemstone_sync.event.virtual.store import Entry, StoreFault
 from tests.support.redis import shared_redis
 from tests.support.waiting import LIMIT, wait_until
 
-pytestmark = pytest.mark.slow
-
 EXCHANGE = kombu.Exchange("x", "topic")
 
 
-@pytest.fixture(params=["sqlite", "memory", "redis"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A URL, and transport options."""
-    if request.param == "sqlite":
-        yield f"gemstone-sqlite:///{tmp_path}/events.db", {}
-    elif request.param == "memory":
-        yield f"gemstone-memory://{uuid.uuid4().hex}", {}
-    else:
-        with shared_redis() as prefix:
-            yield "gemstone-redis://127.0.0.1:6379/0", {"prefix": prefix}
+KINDS = ["sqlite", "memory", "redis"]
+#: For what is the same over all of them, and takes its time.
+once = pytest.mark.parametrize("kind", ["sqlite"])
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-def connect(place: tuple[str, dict[str, Any]]) -> Iterator[Any]:
-    url, options = place
-    made = []
+def connect(kind: str, tmp_path: Path) -> Iterator[Any]:
+    """Makes connections to one place of a kind, with transport options."""
+    with contextlib.ExitStack() as stack:
+        options = {}
+        if kind == "redis":
+            url = "gemstone-redis://127.0.0.1:6379/0"
+            options["prefix"] = stack.enter_context(shared_redis())
+        elif kind == "sqlite":
+            url = f"gemstone-sqlite:///{tmp_path}/events.db"
+        else:
+            url = f"gemstone-memory://{uuid.uuid4().hex}"
 
-    def connect(**more: Any) -> Any:
-        made.append(kombu.Connection(url, transport_options={**options, **more}))
-        return made[-1]
+        def connect(**more: Any) -> Any:
+            connection = kombu.Connection(url, transport_options={**options, **more})
+            return stack.enter_context(connection)
 
-    yield connect
-    for connection in made:
-        connection.close()
+        yield connect
 
 
 def queue(name: str = "q", routing_key: str = "#", **options: Any) -> kombu.Queue:
@@ -97,7 +100,8 @@ class Consuming:
 
 def test_producer_and_consumer(connect: Any) -> None:
     consuming = Consuming(connect(), queue(routing_key="orders.*"))
-    publish(connect(), {"n": 1}, {"text": "Zoë ☃"}, None, routing_key="orders.paid")
+    options = {"headers": {"h": [1, {"a": None}]}, "correlation_id": "c", "reply_to": "r"}
+    publish(connect(), {"n": 1}, {"text": "Zoë ☃"}, None, routing_key="orders.paid", **options)
     publish(connect(), "for nobody", routing_key="orders")
     assert consuming.drain(3) == [{"n": 1}, {"text": "Zoë ☃"}, None]
     message = consuming.messages[0]
@@ -107,6 +111,8 @@ def test_producer_and_consumer(connect: Any) -> None:
         "redelivered": False,
     }
     assert message.content_type == "application/json"
+    assert message.headers == options["headers"]
+    assert (message.properties["correlation_id"], message.properties["reply_to"]) == ("c", "r")
     for each in consuming.messages:
         each.ack()
     consuming.connection.close()
@@ -115,45 +121,29 @@ def test_producer_and_consumer(connect: Any) -> None:
 
 def test_bodies_of_every_kind(connect: Any) -> None:
     consuming = Consuming(connect(), queue(), accept=["json", "pickle"])
-    raw = connect().Producer(exchange=EXCHANGE)
-    for body in (b"", b"text", bytes(range(256))):
-        raw.publish(
-            body, routing_key="a", content_type="application/data", content_encoding="binary"
-        )
-    raw.publish({"a": {1, 2}}, routing_key="a", serializer="pickle")
-    raw.publish({"big": "x" * 10_000}, routing_key="a", compression="zlib")
+    raw = {"content_type": "application/data", "content_encoding": "binary"}
+    connection = connect()
+    publish(connection, b"", b"text", bytes(range(256)), **raw)
+    publish(connection, {"a": {1, 2}}, serializer="pickle")
+    publish(connection, {"big": "x" * 10_000}, compression="zlib")
     bodies = consuming.drain(5)
     assert [bytes(body) for body in bodies[:3]] == [b"", b"text", bytes(range(256))]
     assert bodies[3:] == [{"a": {1, 2}}, {"big": "x" * 10_000}]
 
 
-def test_headers_and_properties_come_through(connect: Any) -> None:
-    consuming = Consuming(connect(), queue())
-    publish(connect(), 1, headers={"h": [1, {"a": None}]}, correlation_id="c", reply_to="r")
-    consuming.drain(1)
-    message = consuming.messages[0]
-    assert message.headers == {"h": [1, {"a": None}]}
-    assert message.properties["correlation_id"] == "c"
-    assert message.properties["reply_to"] == "r"
-
-
-def test_direct_and_default_exchanges(connect: Any) -> None:
-    direct = kombu.Exchange("d", "direct")
+def test_exchanges_of_each_kind(connect: Any) -> None:
+    direct, work = kombu.Exchange("d", "direct"), kombu.Exchange("w", "work")
     consuming = Consuming(connect(), kombu.Queue("q", direct, "one"), kombu.Queue("r"))
+    any_work = Consuming(connect(), kombu.Queue("any", work, "#"))
+    letters = Consuming(connect(), kombu.Queue("exact", work, "mail"))
     producer = connect().Producer()
     producer.publish(1, exchange=direct, routing_key="one")
     producer.publish(2, exchange=direct, routing_key="on.e")
     producer.publish(3, routing_key="r")
+    producer.publish("letter", exchange=work, routing_key="mail")
     assert sorted(consuming.drain(2)) == [1, 3]
-
-
-def test_work_is_done_by_one(connect: Any) -> None:
-    work = kombu.Exchange("w", "work")
-    one = Consuming(connect(), kombu.Queue("any", work, "#"))
-    two = Consuming(connect(), kombu.Queue("exact", work, "mail"))
-    connect().Producer().publish("letter", exchange=work, routing_key="mail")
-    assert two.drain(1) == ["letter"]
-    assert not one.gets_more()
+    assert letters.drain(1) == ["letter"]
+    assert not any_work.gets_more()
 
 
 def test_prefetch_bounds_what_is_out(connect: Any) -> None:
@@ -186,10 +176,11 @@ def test_what_is_not_acknowledged_goes_back_on_close(connect: Any) -> None:
     consuming.drain(3)
     consuming.messages[1].ack()
     consuming.channel.close()
-    again = Consuming(connection, queue())
-    assert again.drain(2) == [1, 3]
+    assert Consuming(connection, queue()).drain(2) == [1, 3]
     connection.close()
-    assert Consuming(connect(), queue()).drain(2) == [1, 3]
+    assert Consuming(connect(), queue(), no_ack=True).drain(2) == [1, 3]
+    # ... and without acknowledgements nothing does.
+    assert not Consuming(connect(), queue()).gets_more()
 
 
 def test_a_cancelled_consumer_keeps_nothing_in_advance(connect: Any) -> None:
@@ -199,15 +190,6 @@ def test_a_cancelled_consumer_keeps_nothing_in_advance(connect: Any) -> None:
     assert consuming.bodies == [1]
     consuming.consumer.cancel()
     assert Consuming(connect(), queue()).drain(2) == [2, 3]
-
-
-def test_a_consumer_without_acknowledgements(connect: Any) -> None:
-    connection = connect()
-    consuming = Consuming(connection, queue(), no_ack=True)
-    publish(connect(), 1, 2)
-    consuming.drain(2)
-    connection.close()
-    assert not Consuming(connect(), queue()).gets_more()
 
 
 def test_a_simple_queue_and_get(connect: Any) -> None:
@@ -268,6 +250,8 @@ def test_each_queue_has_its_turn(connect: Any) -> None:
     assert "r" in consuming.bodies
 
 
+@pytest.mark.slow  # longer than it expires after, which a machine may stand still for
+@once
 def test_an_expiring_queue_lives_while_it_is_consumed(connect: Any) -> None:
     consuming = Consuming(connect(), queue(expires=2.5))
     end = time.monotonic() + 3.5
@@ -288,6 +272,8 @@ def test_exclusive_queues_go_with_their_channel(connect: Any) -> None:
     assert channel.get_table("x") == []
 
 
+@pytest.mark.slow  # longer than a lease, which a machine may stand still for
+@once
 def test_leases_end_and_are_renewed_by_draining(connect: Any) -> None:
     alive = Consuming(connect(lease=2.5), queue("q", "q"))
     gone = Consuming(connect(lease=2.5), queue("r", "r"))
@@ -341,15 +327,12 @@ def test_delays_and_keys_by_headers(connect: Any) -> None:
     assert consuming.drain(4)[3] == "k2"
 
 
-def test_what_is_mandatory_and_reaches_no_queue_is_an_error(connect: Any) -> None:
+def test_what_it_cannot_do_is_refused(connect: Any) -> None:
     connection = connect()
     with pytest.raises(kombu.exceptions.ChannelError, match="no queue takes"):
         publish(connection, 1, mandatory=True)
     publish(connection, 1)
-
-
-def test_what_it_cannot_do_is_refused(connect: Any) -> None:
-    channel = connect().channel()
+    channel = connection.channel()
     with pytest.raises(kombu.exceptions.ChannelError, match="topic and direct"):
         channel.exchange_declare("f", type="fanout")
     for arguments in ({"x-message-ttl": 1}, {"x-dead-letter-exchange": "x"}, {"x-max-length": 1}):
@@ -381,8 +364,7 @@ def test_unbinding_purging_deleting(connect: Any) -> None:
         channel.queue_declare("q", passive=True)
 
 
-def test_what_is_no_message_of_kombu_s_is_left_to_the_consumer(tmp_path: Path) -> None:
-    path = tmp_path / "events.db"
+def test_what_is_no_message_of_kombu_s_is_left_to_the_consumer(path: Path) -> None:
     with kombu.Connection(f"gemstone-sqlite:///{path}") as connection:
         consuming = Consuming(connection, queue(), accept=["json"])
         SqliteStore(path).publish([Entry("", "q", b"\xffgarbage")])
