@@ -9,7 +9,8 @@ from gemstone_sync.errors import EventNotDelivered, ServiceConfigurationError
 from gemstone_sync.event.emission import make_envelope
 from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.outbox import Outbox
-from tests.support.waiting import LIMIT, wait_until
+from tests.support.sqlite import execute
+from tests.support.waiting import LIMIT
 
 
 class Broker:
@@ -34,7 +35,7 @@ class Broker:
         for envelope in envelopes:
             if envelope.name in self.refused:
                 raise ServiceConfigurationError(f"{envelope.name} cannot be sent")
-        self.ids += [envelope.id for envelope in envelopes]
+        self.ids += ids_of(envelopes)
 
 
 def events(count: int, name: str = "order.placed") -> list[Envelope]:
@@ -46,34 +47,33 @@ def ids_of(envelopes: Sequence[Envelope]) -> list[str]:
 
 
 @contextlib.contextmanager
-def started(outbox: Outbox, broker: Broker) -> Iterator[None]:
+def sending(outbox: Outbox, broker: Broker) -> Iterator[None]:
+    """Started; at the end of the block all that is stored is waited for."""
     outbox.start(broker.send)
     try:
         yield
+        assert outbox.drain(LIMIT)
     finally:
         outbox.stop(5)
 
 
-def shop(folder: Path, name: str = "shop.db") -> sqlite3.Connection:
+def sent_from(outbox: Outbox) -> list[str]:
+    """Send all that is stored; its ids."""
+    broker = Broker()
+    with sending(outbox, broker):
+        pass
+    return broker.ids
+
+
+@contextlib.contextmanager
+def shop(folder: Path, name: str = "shop.db") -> Iterator[sqlite3.Connection]:
     """A database of the user, with one table."""
-    connection = sqlite3.connect(folder / name)
-    connection.execute("CREATE TABLE IF NOT EXISTS orders (id INTEGER)")
-    connection.commit()
-    return connection
+    with contextlib.closing(sqlite3.connect(folder / name)) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS orders (id INTEGER)")
+        connection.commit()
+        yield connection
 
 
 def stored_in(path: Path) -> int:
     """How many events lie in a database, read past the outbox."""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        return int(connection.execute("SELECT count(*) FROM gemstone_outbox").fetchone()[0])
-
-
-def written(path: Path) -> list[str]:
-    """The ids that the processes of a test have sent, from the file they write them to."""
-    return path.read_text().split() if path.exists() else []
-
-
-def wait_for_lines(path: Path, count: int, limit: float = LIMIT) -> list[str]:
-    return wait_until(
-        lambda: len(written(path)) >= count and written(path), f"{count} ids in {path}", limit
-    )
+    return int(execute(path, "SELECT count(*) FROM gemstone_outbox")[0][0])

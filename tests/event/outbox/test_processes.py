@@ -1,14 +1,16 @@
 """Processes that are killed, forked, several at once, and not patched: nothing is lost."""
 
 import contextlib
-import sqlite3
 
 import pytest
+import sqlalchemy as sa
 
 from gemstone_sync.event.outbox import Outbox, tenure
-from tests.event.outbox.support import Broker, events, ids_of, stored_in, wait_for_lines, written
 from tests.support.programs import program
+from tests.support.sqlite import execute
 from tests.support.waiting import LIMIT, wait_until
+
+from .support import events, ids_of, sent_from, stored_in
 
 #: What every program begins with: a `send` that writes each id to a file, on the disk at once.
 HEAD = """
@@ -28,93 +30,81 @@ def event(n=0):
 def send(envelopes):
     with open("sent.txt", "a") as file:
         file.writelines(f"{envelope.id}\\n" for envelope in envelopes)
-"""
 
-#: Stores in a transaction, commits, says the id, and is gone before anything can be sent.
-COMMIT_AND_DIE = {
-    "sqlite3": """
 outbox = Outbox("events.db")
-connection = sqlite3.connect("shop.db")
-connection.execute("CREATE TABLE IF NOT EXISTS orders (id INTEGER)")
-made = event()
-with connection, outbox.transaction(connection) as transaction:
-    connection.execute("INSERT INTO orders VALUES (1)")
-    transaction.store([made])
-print(made.id, flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-""",
-    "SQLAlchemy": """
-import sqlalchemy as sa
-engine = sa.create_engine("sqlite:///shop.db")
-outbox = Outbox("events.db", databases=[engine])
-made = event()
-with engine.begin() as connection, outbox.transaction(connection) as transaction:
-    connection.exec_driver_sql("CREATE TABLE orders (id INTEGER)")
-    connection.exec_driver_sql("INSERT INTO orders VALUES (1)")
-    transaction.store([made])
-print(made.id, flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-""",
-}
-
-#: The same program after its restart: the database is one that it has not opened yet.
-RESTARTED = {
-    "sqlite3": """
-outbox = Outbox("events.db")
-outbox.start(send)
-signal.pause()
-""",
-    "SQLAlchemy": """
-import sqlalchemy as sa
-outbox = Outbox("events.db", databases=[sa.create_engine("sqlite:///shop.db")])
-outbox.start(send)
-signal.pause()
-""",
-}
-
-RUN = """
-outbox = Outbox("events.db")
-outbox.start(send)
-print("started", flush=True)
-while True:
-    gevent.sleep(1)
 """
 
 
-@pytest.mark.parametrize("kind", COMMIT_AND_DIE)
-@pytest.mark.parametrize("mode", ["--patched", "--plain"])
-def test_kill_9_between_commit_and_send(tmp_path, kind, mode):
-    with program(HEAD + COMMIT_AND_DIE[kind], tmp_path, mode) as first:
-        assert first.wait() == -9, first.stderr
-        committed = first.stdout.split()
-    assert written(tmp_path / "sent.txt") == []
-    assert stored_in(tmp_path / "shop.db") == 1
-    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
-        assert connection.execute("SELECT count(*) FROM orders").fetchone() == (1,)
-    source = RESTARTED[kind].replace("signal.pause()", "gevent.sleep(60)")
-    with program(HEAD + source, tmp_path, mode) as second:
-        assert second.wait_until(lambda: written(tmp_path / "sent.txt"), "sent") == committed
-        second.wait_until(lambda: stored_in(tmp_path / "shop.db") == 0, "deleted")
-    assert len(committed) == 1
+@pytest.fixture
+def running(tmp_path):
+    """``running(source, "--patched")``: a program that is killed with the test, if not before."""
+    with contextlib.ExitStack() as stack:
+
+        def run(source, *arguments):
+            return stack.enter_context(program(HEAD + source, tmp_path, *arguments))
+
+        yield run
 
 
-def test_kill_9_before_the_commit_sends_nothing(tmp_path):
-    source = COMMIT_AND_DIE["sqlite3"].replace(
-        "transaction.store([made])", "transaction.store([made]); os.kill(os.getpid(), 9)"
-    )
-    with program(HEAD + source, tmp_path) as first:
-        assert first.wait() == -9, first.stderr
-    with program(HEAD + RUN, tmp_path, "--patched") as second:
-        outbox = Outbox(str(tmp_path / "events.db"))
-        later = events(1)
-        outbox.add(later)
-        second.wait_until(lambda: written(tmp_path / "sent.txt"), "sent")
-        wait_until(lambda: outbox.pending() == 0, "sent")
-    assert written(tmp_path / "sent.txt") == ids_of(later)
+def written(path):
+    """The ids that the processes of a test have written to a file, but for one they had begun."""
+    return [id for id in path.read_text().split() if len(id) == 32] if path.exists() else []
+
+
+#: Stores in a transaction, commits or not, says the id, and is gone before anything can be sent.
+DIE = """
+kind, commits = sys.argv[2:]
+made = event()
+if kind == "sqlite3":
+    connection = sqlite3.connect("shop.db")
+    execute, transaction = connection.execute, connection
+else:
+    import sqlalchemy as sa
+    engine = sa.create_engine("sqlite:///shop.db")
+    outbox = Outbox("events.db", databases=[engine])
+    transaction = engine.begin()
+with transaction as connection, outbox.transaction(connection) as stored:
+    execute = getattr(connection, "exec_driver_sql", connection.execute)
+    execute("CREATE TABLE orders (id INTEGER)")
+    execute("INSERT INTO orders VALUES (1)")
+    stored.store([made])
+    print(made.id, flush=True)
+    if commits == "no":
+        os.kill(os.getpid(), signal.SIGKILL)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow  # a process that is killed
+@pytest.mark.parametrize(
+    ("mode", "kind", "commits"),
+    [
+        ("--patched", "sqlite3", "yes"),
+        ("--plain", "SQLAlchemy", "yes"),
+        ("--patched", "sqlite3", "no"),
+    ],
+)
+def test_kill_9_between_commit_and_send_sends_later_and_before_the_commit_never(
+    tmp_path, running, mode, kind, commits
+):
+    killed = running(DIE, mode, kind, commits)
+    assert killed.wait() == -9, killed.stderr
+    (id,) = killed.stdout.split()
+    if commits == "yes":
+        assert stored_in(tmp_path / "shop.db") == 1
+        assert execute(tmp_path / "shop.db", "SELECT id FROM orders") == [(1,)]
+
+    # After its restart the database is one that it has not opened yet.
+    listed = [] if kind == "sqlite3" else [sa.create_engine(f"sqlite:///{tmp_path}/shop.db")]
+    outbox = Outbox(str(tmp_path / "events.db"), databases=listed)
+    later = events(1)
+    outbox.add(later)
+    assert sorted(sent_from(outbox)) == sorted(ids_of(later) + [id] * (commits == "yes"))
+    for engine in listed:
+        engine.dispose()
 
 
 KILLED_AT_RANDOM = """
-outbox = Outbox("events.db")
 outbox.start(send)
 n = 0
 while True:
@@ -128,26 +118,21 @@ while True:
 """
 
 
-@pytest.mark.slow
-def test_what_add_has_promised_survives_kill_9(tmp_path):
-    stored, sent = tmp_path / "stored.txt", tmp_path / "sent.txt"
+@pytest.mark.slow  # processes that are killed
+def test_what_add_has_promised_survives_kill_9(tmp_path, running):
+    stored = tmp_path / "stored.txt"
     for count in (40, 120, 200):
-        with program(HEAD + KILLED_AT_RANDOM, tmp_path, "--patched") as running:
-            wait_for_lines(stored, count)
-            running.kill()
-    outbox, broker = Outbox(str(tmp_path / "events.db")), Broker()
-    outbox.start(broker.send)
-    assert outbox.drain(15)
-    outbox.stop(5)
-    sent_at_all = [line for line in written(sent) if len(line) == 32] + broker.ids
-    promised = [line for line in written(stored) if len(line) == 32]
-    assert set(promised) <= set(sent_at_all)
-    first_times = [id for id in dict.fromkeys(sent_at_all) if id in set(promised)]
-    assert first_times == promised
+        killed = running(KILLED_AT_RANDOM, "--patched")
+        killed.wait_until(lambda c=count: len(written(stored)) >= c, "some that are stored")
+        killed.kill()
+    rest = sent_from(Outbox(str(tmp_path / "events.db")))
+    promised = written(stored)
+    sent = written(tmp_path / "sent.txt") + rest
+    assert set(promised) <= set(sent)
+    assert [id for id in dict.fromkeys(sent) if id in set(promised)] == promised
 
 
 ADD_SOME = """
-outbox = Outbox("events.db")
 outbox.start(send)
 made = []
 for n in range(50):
@@ -160,51 +145,41 @@ while True:
 """
 
 
-def test_several_processes_send_each_event_once_and_each_ones_in_order(tmp_path):
-    folder = tmp_path
-    with contextlib.ExitStack() as stack:
-        (folder / "program.py").write_text(HEAD + ADD_SOME)
-        running = [
-            stack.enter_context(program(folder / "program.py", folder, "--patched"))
-            for _ in range(3)
-        ]
-        for process in running:
-            process.wait_until(lambda process=process: process.stdout.strip(), "stored")
-        sent = wait_for_lines(folder / "sent.txt", 150)
-        outbox = Outbox(str(folder / "events.db"))
-        wait_until(lambda: outbox.pending() == 0, "all sent")
-        assert len(written(folder / "sent.txt")) == len(sent) == 150
-        assert len(set(sent)) == 150
-        for process in running:
-            own = process.stdout.split()
-            assert [id for id in sent if id in set(own)] == own
+@pytest.mark.slow  # two processes that import all of it at the same time
+def test_several_processes_send_each_event_once_and_each_ones_in_order(tmp_path, running):
+    processes = [running(ADD_SOME, "--patched") for _ in range(2)]
+    for process in processes:
+        process.wait_until(lambda process=process: process.stdout.strip(), "stored")
+    outbox = Outbox(str(tmp_path / "events.db"))
+    wait_until(lambda: outbox.pending() == 0, "all sent")
+    sent = written(tmp_path / "sent.txt")
+    assert len(set(sent)) == len(sent) == 100
+    for process in processes:
+        own = process.stdout.split()
+        assert [id for id in sent if id in set(own)] == own
 
 
-def test_another_process_takes_over_from_one_that_was_killed(tmp_path):
+@pytest.mark.slow  # another takes over after some silence only
+def test_another_process_takes_over_from_one_that_was_killed(outbox, broker, running):
     """One that hangs in `send` with the lease, so that it has it when it is killed."""
-    hang = RUN.replace("outbox.start(send)", "outbox.start(lambda envelopes: gevent.sleep(60))")
-    with program(HEAD + hang, tmp_path, "--patched") as first:
-        first.wait_until(lambda: first.stdout, "started")
-        outbox, broker = Outbox(str(tmp_path / "events.db")), Broker()
-        sent = events(3)
-        outbox.add(sent)
-
-        def owner():
-            return outbox._process.location.lease().owner
-
-        first.wait_until(owner, "the lease")
-        outbox.start(broker.send)
-        # It beats, so it keeps the lease.
-        assert outbox.drain(0.5) is False
-        assert broker.ids == []
-        first.kill()
-        assert outbox.drain(tenure.SILENCE + LIMIT)
-        outbox.stop(5)
+    first = running(
+        "outbox.start(lambda envelopes: gevent.sleep(60)); gevent.sleep(60)", "--patched"
+    )
+    sent = events(3)
+    outbox.add(sent)
+    first.wait_until(lambda: outbox._process.location.lease().owner, "the lease")
+    outbox.start(broker.send)
+    # It beats, so it keeps the lease.
+    assert outbox.drain(0.5) is False
+    assert broker.ids == []
+    first.kill()
+    assert outbox.drain(tenure.SILENCE + LIMIT)
+    outbox.stop(5)
     assert broker.ids == ids_of(sent)
 
 
+#: Workers that were forked from one that has used it.
 FORKED = """
-outbox = Outbox("events.db")
 outbox.add([event(0)])
 connection = sqlite3.connect("shop.db")
 with connection, outbox.transaction(connection) as transaction:
@@ -224,15 +199,6 @@ codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
 print(codes, outbox.pending(), flush=True)
 """
 
-
-@pytest.mark.parametrize("mode", ["--patched", "--plain"])
-def test_workers_that_were_forked_from_one_that_used_it(tmp_path, mode):
-    with program(HEAD + FORKED, tmp_path, mode) as running:
-        assert running.wait() == 0, running.stderr
-        assert running.stdout == "[0, 0] 0\n", running.stderr
-    assert len(set(written(tmp_path / "sent.txt"))) == 5
-
-
 PLAIN = """
 from gemstone_sync.concurrency import is_patched
 import threading
@@ -246,7 +212,6 @@ def slow_send(envelopes):
         away.pop()
         raise gemstone_sync.EventNotDelivered("away")
     send(envelopes)
-outbox = Outbox("events.db")
 outbox.start(slow_send)
 def add():
     for n in range(5):
@@ -254,25 +219,29 @@ def add():
 threads = [threading.Thread(target=add) for _ in range(4)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
-connection = sqlite3.connect("shop.db")
 with connection, outbox.transaction(connection) as transaction:
     transaction.store([event(9)])
 print(outbox.drain(15), outbox.pending(), outbox.stop(5), flush=True)
 outbox.start(slow_send)
 outbox.add([event(9)])
 print(outbox.stop(5), flush=True)
+# It ends without a stop, and does not hang.
+outbox.start(send)
+outbox.add([event(10)])
 """
 
 
-def test_a_program_that_is_not_patched(tmp_path):
-    with program(HEAD + PLAIN, tmp_path) as running:
-        assert running.wait() == 0, running.stderr
-        assert running.stdout == "True 0 True\nTrue\n", running.stderr
-    assert len(set(written(tmp_path / "sent.txt"))) == 22
+def test_workers_that_were_forked_from_one_that_used_it(tmp_path, running):
+    forked = running(FORKED, "--patched")
+    assert forked.wait() == 0, forked.stderr
+    assert forked.stdout == "[0, 0] 0\n", forked.stderr
+    assert len(set(written(tmp_path / "sent.txt"))) == 5
 
 
-def test_a_plain_program_that_just_ends_does_not_hang(tmp_path):
-    source = RUN.replace("while True:\n    gevent.sleep(1)", "outbox.add([event()])")
-    with program(HEAD + source, tmp_path) as running:
-        assert running.wait() == 0, running.stderr
-        assert running.stderr == ""
+def test_a_program_that_is_not_patched_forks_and_uses_threads_and_just_ends(tmp_path, running):
+    plain = running(FORKED + PLAIN)
+    assert plain.wait() == 0, plain.stderr
+    assert plain.stdout == "[0, 0] 0\nTrue 0 True\nTrue\n", plain.stderr
+    assert plain.stderr.splitlines()[1:] == []  # the first tells that the broker is away
+    left = sent_from(Outbox(str(tmp_path / "events.db")))
+    assert len({*written(tmp_path / "sent.txt"), *left}) == 5 + 22 + 1
