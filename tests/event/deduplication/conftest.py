@@ -1,6 +1,7 @@
 """Stores of each kind, with nothing left behind."""
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,6 @@ from gemstone_sync.event.deduplication import (
 from tests.support.redis import REDIS_URL, shared_redis
 from tests.support.waiting import LIMIT
 
-Make = Callable[..., ProcessedEvents]
-
 
 class Place:
     """Where a kind of store keeps its memory.
@@ -24,15 +23,14 @@ class Place:
     :ivar expression: makes such a store in another process.
     """
 
-    def __init__(self, expression: str, make: Make) -> None:
-        self.expression = expression
-        self._make = make
+    def __init__(self, kind: type, *where: str, **options: Any) -> None:
+        self._make = functools.partial(kind, *where, **options)
+        self.expression = f"{kind.__name__}(*{where!r}, **{options!r})"
         self._made: list[ProcessedEvents] = []
 
     def store(self, **options: Any) -> ProcessedEvents:
-        made = self._make(**options)
-        self._made.append(made)
-        return made
+        self._made.append(self._make(**options))
+        return self._made[-1]
 
     def close(self) -> None:
         for made in self._made:
@@ -41,17 +39,12 @@ class Place:
 
 @pytest.fixture
 def memory() -> Place:
-    return Place("", MemoryProcessedEvents)
+    return Place(MemoryProcessedEvents)
 
 
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Place]:
-    path = str(tmp_path / "handled.db")
-
-    def make(**options: Any) -> ProcessedEvents:
-        return SqliteProcessedEvents(path, **{"timeout": LIMIT, **options})
-
-    place = Place(f"SqliteProcessedEvents({path!r}, timeout={LIMIT})", make)
+    place = Place(SqliteProcessedEvents, str(tmp_path / "handled.db"), timeout=LIMIT)
     yield place
     place.close()
 
@@ -59,12 +52,7 @@ def sqlite(tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture
 def redis() -> Iterator[Place]:
     with shared_redis() as prefix:
-
-        def make(**options: Any) -> ProcessedEvents:
-            return RedisProcessedEvents(REDIS_URL, prefix=prefix, timeout=LIMIT, **options)
-
-        expression = f"RedisProcessedEvents({REDIS_URL!r}, prefix={prefix!r}, timeout={LIMIT})"
-        place = Place(expression, make)
+        place = Place(RedisProcessedEvents, REDIS_URL, prefix=prefix, timeout=LIMIT)
         yield place
         place.close()
 

@@ -5,6 +5,7 @@ messages, not open yet: as another process would have one.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ MakeStore = Callable[[], QueueStore]
 
 @contextlib.contextmanager
 def sqlite(folder: Path) -> Iterator[MakeStore]:
-    yield lambda: SqliteStore(folder / "events.db")
+    yield functools.partial(SqliteStore, str(folder / "events.db"))
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def memory(folder: Path) -> Iterator[MakeStore]:
 @contextlib.contextmanager
 def redis(folder: Path) -> Iterator[MakeStore]:
     with shared_redis() as prefix:
-        yield lambda: RedisStore(REDIS_URL, prefix=prefix)
+        yield functools.partial(RedisStore, REDIS_URL, prefix=prefix)
 
 
 STORES = {"sqlite": sqlite, "memory": memory, "redis": redis}

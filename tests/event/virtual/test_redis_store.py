@@ -3,9 +3,7 @@
 What all stores do is in test_store_contract.py.
 """
 
-import signal
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +17,8 @@ from gemstone_sync.event.virtual.redis_store import RedisStore
 from gemstone_sync.event.virtual.store import Entry, StoreFault
 from tests.support.faulty_server import FaultyServer, close, hang, raw
 from tests.support.machine import free_port
-from tests.support.programs import program
 from tests.support.redis import REDIS_URL, RedisServer, private_redis, shared_redis
-from tests.support.waiting import LIMIT, gather, wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 from .stores import LEASE
 
@@ -364,95 +361,3 @@ def test_a_url_that_is_none_is_refused_without_its_password(url: Any) -> None:
 def test_a_timeout_that_is_none_is_refused(option: str, seconds: Any) -> None:
     with pytest.raises(ServiceConfigurationError, match="time-outs"):
         RedisStore("redis://127.0.0.1", **{option: seconds})
-
-
-# Greenlets, threads, processes
-
-
-def test_greenlets_and_real_threads_at_once(store: RedisStore) -> None:
-    pool = gevent.get_hub().threadpool
-
-    def publish(number: int) -> int:
-        return sum(sum(store.publish([Entry("e", "a.b", b"%d" % number)] * 5)) for _ in range(10))
-
-    in_threads = [pool.spawn(publish, number) for number in range(5)]
-    in_greenlets = gather([lambda n=n: publish(n) for n in range(5, 25)])
-
-    assert in_greenlets + [result.get(timeout=LIMIT) for result in in_threads] == [50] * 25
-    assert len(take_all(store)) == 25 * 50
-
-
-PLAIN = """
-import os, sys, threading
-from gemstone_sync.event.virtual.redis_store import RedisStore
-from gemstone_sync.event.virtual.store import Entry
-
-store = RedisStore({url!r}, prefix={prefix!r})
-assert store.blocks is True
-store.open()
-store.declare_queue("q")
-def publish():
-    for number in range(20):
-        store.publish([Entry("", "q", b"x")] * 5)
-threads = [threading.Thread(target=publish) for _ in range(4)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-assert len(store.take([("q", 300)], 60)) == 300
-assert store.changed() and store.changed() in (True, False)
-
-child = os.fork()
-if child == 0:
-    assert len(store.take([("q", 50)], 60)) == 50
-    store.changed()
-    store.close()
-    os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-assert len(store.take([("q", 300)], 60)) == 50
-store.changed()
-store.close()
-assert "gevent.monkey" not in sys.modules or not sys.modules["gevent.monkey"].saved
-"""
-
-
-def test_a_plain_program_with_threads_and_a_fork(prefix: str, run_python: Any) -> None:
-    ended = run_python(PLAIN.format(url=REDIS_URL, prefix=prefix))
-
-    assert (ended.returncode, ended.stderr) == (0, "")
-
-
-WORKER = """
-import os, sys
-from gemstone_sync.event.virtual.redis_store import RedisStore
-store = RedisStore({url!r}, prefix={prefix!r})
-store.open()
-while True:
-    for message in store.take([("q", 7)], 3.0):
-        os.write(1, message.payload + b"\\n")
-        store.acknowledge([message.id])
-"""
-
-
-@pytest.mark.slow  # processes, and their leases
-def test_workers_that_are_killed_lose_nothing(
-    store: RedisStore, prefix: str, tmp_path: Path
-) -> None:
-    sent = [f"{number}-{uuid.uuid4().hex}" for number in range(3000)]
-    store.publish([Entry("e", "a.b", text.encode()) for text in sent])
-    (tmp_path / "worker.py").write_text(WORKER.format(url=REDIS_URL, prefix=prefix))
-    told: list[str] = []
-    for _ in range(3):
-        with program(tmp_path / "worker.py", tmp_path) as worker:
-            worker.wait_until(lambda w=worker: w.stdout.count("\n") > 200, "some of its work")
-            worker.send_signal(signal.SIGKILL)
-            worker.wait()
-            told += worker.stdout.split()
-
-    def rest() -> bool:
-        told.extend(payload.decode() for payload in take_all(store))
-        return len(set(told)) == len(sent)
-
-    wait_until(rest, "everything else")
-    assert set(told) == set(sent)
-    assert store.size("q") == 0
-    # At most what a worker had told and not acknowledged yet.
-    assert len(told) - len(sent) <= 3

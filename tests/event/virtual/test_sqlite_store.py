@@ -1,165 +1,49 @@
-"""SqliteStore: processes that meet in a file, and how it is done.
+"""SqliteStore: forks, memory, its file and what can be wrong with it, and how it is done.
 
-What all stores do is in test_store_contract.py, what can be wrong in test_sqlite_database.py.
+What all stores do is in test_store_contract.py and test_store_processes.py.
 """
 
-import collections
 import gc
+import itertools
 import json
 import os
-import subprocess
-import sys
+import resource
+import stat
+import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gemstone_sync.errors import ServiceConfigurationError
+from gemstone_sync.event.virtual import sqlite_database
 from gemstone_sync.event.virtual.sqlite_store import SqliteStore
-from gemstone_sync.event.virtual.store import Entry
-from tests.support.programs import REPOSITORY, fork
-from tests.support.sqlite import execute
-from tests.support.waiting import LIMIT, wait_until
+from gemstone_sync.event.virtual.store import Entry, StoreFault
+from tests.support.programs import fork
+from tests.support.sqlite import execute, locked
+from tests.support.waiting import wait_until
 
-from .stores import LEASE, put, take, texts
-
-
-class Process:
-    """A Python process that runs a piece of a program with a store named ``store``."""
-
-    def __init__(self, path: Path, source: str) -> None:
-        program = (
-            "import os, sys, time\n"
-            "from gemstone_sync.event.virtual.sqlite_store import SqliteStore\n"
-            "from gemstone_sync.event.virtual.store import Entry\n"
-            f"store = SqliteStore({str(path)!r})\n{source}"
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=REPOSITORY,
-        )
-
-    def write_line(self, text: object) -> None:
-        assert self.process.stdin is not None
-        print(text, file=self.process.stdin, flush=True)
-
-    def read_line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().rstrip("\n")
-
-    def kill(self) -> list[str]:
-        """The whole lines that it has still said."""
-        self.process.kill()
-        output, _ = self.process.communicate()
-        return [line[:-1] for line in output.splitlines(keepends=True) if line.endswith("\n")]
-
-    def wait(self) -> str:
-        """What it still says; it must end well."""
-        try:
-            output, _ = self.process.communicate(timeout=LIMIT)
-        finally:
-            self.process.kill()
-        assert self.process.returncode == 0
-        return output
+from .stores import LEASE, put, take
 
 
-# Processes
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.db"
 
 
-def test_processes_that_make_files_and_bindings_at_the_same_time_share_them(path: Path) -> None:
-    # Not forked from this one: gevent ends its native threads in the child, and may hang there.
-    make = """
-print("ready", flush=True)
-for line in sys.stdin:
-    store = SqliteStore(line.strip())
-    store.declare_exchange("x", "topic")
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    """There is a queue "q"."""
+    store = SqliteStore(path)
     store.declare_queue("q")
-    for number in range(5):
-        store.declare_queue(f"{os.getpid()}.{number}")
-        store.bind("x", f"*.{number}", f"{os.getpid()}.{number}")
-    assert store.publish([Entry("", "q", b"x")]) == [1]
-    print("made", flush=True)
-"""
-    processes = [Process(path, make) for _ in range(3)]
-    assert [process.read_line() for process in processes] == ["ready"] * 3
-    for attempt in range(3):
-        file = path.with_name(f"{attempt}.db")
-        for process in processes:
-            process.write_line(file)
-        assert [process.read_line() for process in processes] == ["made"] * 3
-        store = SqliteStore(file)
-        assert take(store) == ["x"] * 3
-        assert len(store.bindings("x")) == 15
-        assert store.publish([Entry("x", f"a.{i}", b"") for i in range(5)]) == [3] * 5
-        store.close()
-    for process in processes:
-        process.wait()
+    yield store
+    store.close()
 
 
-def test_what_a_killed_process_had_taken_comes_back_in_order(
-    path: Path, store: SqliteStore
-) -> None:
-    put(store, *map(str, range(100)))
-    source = """
-taken = store.take([("q", 50)], 1.0)
-store.acknowledge([message.id for message in taken[:10]])
-print(len(taken), flush=True)
-sys.stdin.readline()
-"""
-    process = Process(path, source)
-    assert process.read_line() == "50"
-    assert take(store, 1) == ["50"]
-    process.kill()
-    wait_until(lambda: store.size("q") == 89, "the end of 40 leases")
-    taken = store.take([("q", 1000)], LEASE)
-    assert [int(message.payload) for message in taken] == [*range(10, 50), *range(51, 100)]
-    assert [message.deliveries for message in taken] == [1] * 40 + [0] * 49
-
-
-@pytest.mark.slow  # many processes
-def test_processes_that_are_killed_at_any_moment_lose_nothing(
-    path: Path, store: SqliteStore
-) -> None:
-    """Whatever a publisher says is published is taken; at least once, and mostly once."""
-    publisher = """
-for number in range(300):
-    store.publish([Entry("", "q", b"%d" % number, key)])
-    print(number, flush=True)
-"""
-    worker = """
-while True:
-    for message in store.take([("q", 7)], 0.3):
-        print(message.payload.decode(), flush=True)
-        store.acknowledge([message.id])
-    print("idle", flush=True)
-    time.sleep(0.005)
-"""
-    plain, keyed = (Process(path, f"key = {key!r}\n{publisher}") for key in (None, "k"))
-    seen: collections.Counter[str] = collections.Counter()
-    for _ in range(3):
-        workers = [Process(path, worker) for _ in range(2)]
-        for each in workers:
-            seen.update(each.read_line() for _ in range(30))
-        for each in workers:
-            seen.update(each.kill())
-    published = collections.Counter(plain.kill())
-    published.update(keyed.wait().splitlines())
-
-    def is_empty() -> bool:
-        taken = store.take([("q", 1000)], LEASE)
-        seen.update(texts(taken))
-        assert store.acknowledge([message.id for message in taken]) == len(taken)
-        return execute(path, "SELECT count(*) FROM gemstone_messages") == [(0,)]
-
-    wait_until(is_empty, "the rest")
-    assert published
-    # Each number was published by one or by both.
-    assert published - seen == collections.Counter()
+# Forks and memory
 
 
 def test_after_a_fork_each_process_has_its_own_connection(path: Path, store: SqliteStore) -> None:
@@ -207,51 +91,240 @@ def test_memories_know_nothing_of_each_other() -> None:
     assert not one.blocks
 
 
-def test_threads_share_a_store(store: SqliteStore) -> None:
-    from gevent.threadpool import ThreadPool
-
-    pool = ThreadPool(8)
-
-    def work(number: int) -> list[str]:
-        for i in range(20):
-            put(store, f"{number}.{i}")
-        return take(store, 10)
-
-    results = [pool.spawn(work, number) for number in range(8)]
-    taken = [payload for result in results for payload in result.get(timeout=LIMIT)]
-    taken += take(store, 1000)
-    pool.kill()
-    assert sorted(taken) == sorted(f"{number}.{i}" for number in range(8) for i in range(20))
+# The file
 
 
-@pytest.mark.slow  # much is written beside a reader
-def test_the_log_does_not_grow_for_ever_while_others_read(path: Path, store: SqliteStore) -> None:
-    reader = Process(
-        path,
-        """
-print("reads", flush=True)
-while True:
-    store.take([("none", 1)], 1)
-    store.changed()
-    store.size("q")
-""",
-    )
-    reader.read_line()
-    written = largest = 0
-    fast = SqliteStore(path, synchronous="NORMAL")
+def test_the_file_is_its_owner_s_alone(path: Path, store: SqliteStore) -> None:
+    modes = {name.name: stat.S_IMODE(name.stat().st_mode) for name in path.parent.iterdir()}
+    assert modes == {"events.db": 0o600, "events.db-wal": 0o600, "events.db-shm": 0o600}
+
+
+def test_nothing_is_made_before_it_is_used_and_permissions_stay(path: Path) -> None:
+    store = SqliteStore(path)
+    store.close()
+    assert not path.exists()
+    path.touch()
+    path.chmod(0o640)
+    store.open()
+    store.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_relative_path_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = SqliteStore("events ü%20?#.db")
+    monkeypatch.chdir("/")
+    store.open()
+    store.close()
+    assert (tmp_path / "events ü%20?#.db").exists()
+
+
+@pytest.mark.parametrize("wrong", ["", None, 7, b"x.db", "a\0b"])
+def test_a_path_that_is_none_is_refused(wrong: Any) -> None:
+    with pytest.raises(ServiceConfigurationError, match="path"):
+        SqliteStore(wrong)
+
+
+def test_an_unknown_synchronous_is_refused(path: Path) -> None:
+    with pytest.raises(ServiceConfigurationError, match="'FULL' or 'NORMAL', not 'OFF'"):
+        SqliteStore(path, synchronous="OFF")
+
+
+def test_room_is_used_again(path: Path, store: SqliteStore) -> None:
+    sizes = []
+    for _ in range(5):
+        put(store, *["x" * 1000] * 500)
+        store.acknowledge([message.id for message in store.take([("q", 1000)], LEASE)])
+        sizes.append(execute(path, "PRAGMA page_count")[0][0])
+    assert sizes[-1] <= sizes[1] * 1.5
+
+
+# What can be wrong
+
+
+@pytest.mark.parametrize(
+    ("prepare", "match"),
+    [
+        (lambda path: path.parent.rmdir(), "there is no folder .*place: make it"),
+        (lambda path: path.mkdir(), "is a folder: choose a file"),
+        (lambda path: (path.parent.rmdir(), path.parent.touch()), "there is no folder"),
+        (
+            lambda path: path.write_text("These are no events. " * 100),
+            "not an SQLite database: choose another file",
+        ),
+        (
+            lambda path: execute(path, "CREATE TABLE customers (name)"),
+            "database of another program .*'customers'",
+        ),
+        (
+            lambda path: execute(path, "PRAGMA user_version = 2"),
+            "of version 2, and this gemstone_sync knows up to 1: upgrade it",
+        ),
+    ],
+    ids=["no folder", "a folder", "in a file", "a text", "another program's", "a newer version"],
+)
+def test_what_cannot_be_the_file_is_told_and_left_alone(
+    tmp_path: Path, prepare: Callable[[Path], Any], match: str
+) -> None:
+    path = tmp_path / "place" / "events.db"
+    path.parent.mkdir()
+    prepare(path)
+    before = path.read_bytes() if path.is_file() else None
+    store = SqliteStore(path)
+    for call in (store.open, lambda: store.publish([Entry("", "q", b"")])):
+        with pytest.raises(StoreFault, match=match):
+            call()
+    store.close()
+    # (SQLite's header may tell of another journal.)
+    assert before is None or path.read_bytes()[100:] == before[100:]
+
+
+def test_a_database_with_handled_events_is_taken(path: Path) -> None:
+    execute(path, "CREATE TABLE gemstone_processed (key)")
+    store = SqliteStore(path)
+    store.declare_queue("q")
+    put(store, "1")
+    store.close()
+
+
+def test_a_damaged_file(path: Path, store: SqliteStore) -> None:
+    put(store, *["x" * 1000] * 200)
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(path.stat().st_size - 4096))
+    again = SqliteStore(path)
+    with pytest.raises(StoreFault, match="is damaged: stop what uses it"):
+        use(again)
+    again.close()
+
+
+def use(store: SqliteStore) -> None:
+    """Reach all pages."""
+    for _ in range(3):
+        put(store, *["y" * 1000] * 200)
+        take(store, 1000)
+
+
+def test_a_file_that_is_cut_off_while_it_is_in_use(path: Path, store: SqliteStore) -> None:
+    put(store, *["x" * 1000] * 200)
+    execute(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+    os.truncate(path, 8192)
+    with pytest.raises(StoreFault, match=r"events\.db"):
+        use(store)
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_file_that_goes_away_is_noticed_and_made_anew(
+    path: Path, store: SqliteStore, how: str
+) -> None:
+    take(store)
+    other = path.parent / "other.db"
+    if how == "replaced":
+        SqliteStore(other).open()
+        gc.collect()
+    for name in ("events.db", "events.db-wal", "events.db-shm"):
+        (path.parent / name).unlink()
+    if how == "replaced":
+        other.rename(path)
+    wait_until(store.changed, "a look at the file")
+    with pytest.raises(StoreFault, match="removed or replaced"):
+        put(store, "lost")
+    store.declare_queue("q")
+    put(store, "1")
+    assert take(store) == ["1"]
+
+
+def filled(store: SqliteStore, match: str) -> int:
+    """How many messages it takes until it says that."""
+    puts: list[None] = []
+    with pytest.raises(StoreFault, match=match):
+        puts.extend(put(store, "x" * 10_000) for _ in itertools.count())
+    return len(puts)
+
+
+def test_a_full_disk_loses_nothing_that_was_there(path: Path, store: SqliteStore) -> None:
+    """With a limit on the size of files."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = (path.parent / "events.db-wal").stat().st_size + 200_000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
-        # It grows for as long as the reader is in the middle of reading: on a busy machine that may
-        # be for much of what is written.
-        while written < max(32_000_000, 3 * largest) and written < 300_000_000:
-            put(fast, *["x" * 20_000] * 20)
-            written += 20 * 20_000
-            largest = max(largest, (path.parent / "events.db-wal").stat().st_size)
-            fast.acknowledge([message.id for message in fast.take([("q", 1000)], LEASE)])
+        count = filled(store, "disk")
     finally:
-        reader.kill()
-        fast.close()
-    # SQLite empties it from 4 MB on, when it can.
-    assert largest <= written / 3
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert count > 5
+    put(store, "after it")
+    assert [len(text) for text in take(store, 1000)].count(10_000) == count
+
+
+def test_a_database_that_may_not_grow(path: Path, store: SqliteStore) -> None:
+    ((pages,),) = execute(path, "PRAGMA page_count")
+    connection = store._database._connection
+    assert connection is not None
+    connection.execute(f"PRAGMA max_page_count = {pages + 20}").fetchall()
+    count = filled(store, "cannot grow: make room on the disk")
+    assert len(take(store, 1000)) == count > 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(("mode", "said"), [(0o444, "cannot be written"), (0o000, "permissions")])
+def test_a_file_that_may_not_be_written(mode: int, said: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        path = Path(folder, "events.db")
+        store = SqliteStore(path)
+        store.open()
+        store.close()
+        path.chmod(mode)
+        reading, writing = os.pipe()
+        child = fork()
+        if child == 0:  # pragma: no cover
+            try:
+                os.setgid(65534)
+                os.setuid(65534)
+                store.declare_queue("q")
+            except StoreFault as error:
+                os.write(writing, str(error).encode())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        os.waitpid(child, 0)
+        with open(reading) as file:
+            error = file.read()
+    assert said in error
+    assert str(path) in error
+
+
+def test_a_lock_is_waited_for_but_not_for_ever(
+    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_database, "BUSY", 0.3)
+    put(store, "1")
+    with locked(path):
+        for call in (
+            lambda: put(store, "2"),
+            lambda: take(store),
+            lambda: store.declare_queue("r"),
+        ):
+            began = time.monotonic()
+            with pytest.raises(StoreFault, match="is locked: another program"):
+                call()
+            assert time.monotonic() - began >= 0.3
+        # What only reads does not wait.
+        assert store.size("q") == 1
+        assert take(store, queue="r") == []
+    assert take(store) == ["1"]
+
+
+def test_a_text_that_utf8_has_not_changes_nothing(store: SqliteStore) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        store.declare_queue("\ud800")
+    with pytest.raises(UnicodeEncodeError):
+        store.bind("x", "\ud800", "q")
+    put(store, "1")
+    assert take(store) == ["1"]
 
 
 # How it is done

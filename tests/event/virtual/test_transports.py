@@ -364,7 +364,8 @@ def test_unbinding_purging_deleting(connect: Any) -> None:
         channel.queue_declare("q", passive=True)
 
 
-def test_what_is_no_message_of_kombu_s_is_left_to_the_consumer(path: Path) -> None:
+def test_what_is_no_message_of_kombu_s_is_left_to_the_consumer(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
     with kombu.Connection(f"gemstone-sqlite:///{path}") as connection:
         consuming = Consuming(connection, queue(), accept=["json"])
         SqliteStore(path).publish([Entry("", "q", b"\xffgarbage")])
