@@ -12,12 +12,14 @@ import signal
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import amqp
 import pytest
+
+from gemstone_sync.event.topology import Topology
 
 from .machine import absent, free_port
 from .programs import REPOSITORY
@@ -185,60 +187,47 @@ class SharedRabbitMq:
     def __init__(self) -> None:
         self._prefix = f"test-{uuid.uuid4().hex[:12]}-"
         self._numbers = itertools.count(1)
-        #: What this process has declared over py-amqp: (what, name).
-        self._declared: set[tuple[str, str]] = set()
+        #: Queues that this process has declared.
+        self._declared: set[str] = set()
 
     def new_application(self) -> str:
         """A name for a topology that nobody else uses: for one test.
 
-        What this process has declared for the one before is deleted.
+        What this process has declared for those before is deleted.
         """
-        ours = [(what, name) for what, name in self._declared if name.startswith(self._prefix)]
+        self._remove(self._declared)
         self._declared.clear()
-        if ours:
-            with connect(self.url) as connection:
-                channel = connection.channel()
-                for what, name in ours:
-                    getattr(channel, f"{what}_delete")(name)
         return f"{self._prefix}{next(self._numbers)}"
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[None]:
         """Have py-amqp note what this process declares: AMQP has no list of what there is."""
+        declare = amqp.Channel.queue_declare
+
+        def noted(channel: Any, queue: str = "", *args: Any, **options: Any) -> Any:
+            self._declared.add(queue)
+            return declare(channel, queue, *args, **options)
+
         with pytest.MonkeyPatch.context() as patch:
-            for what in ("queue", "exchange"):
-                declare = getattr(amqp.Channel, f"{what}_declare")
-
-                def noted(
-                    channel: Any,
-                    *args: Any,
-                    declare: Any = declare,
-                    what: str = what,
-                    **options: Any,
-                ) -> Any:
-                    self._declared.add((what, args[0] if args else options.get(what, "")))
-                    return declare(channel, *args, **options)
-
-                patch.setattr(amqp.Channel, f"{what}_declare", noted)
+            patch.setattr(amqp.Channel, "queue_declare", noted)
             yield
 
     def remove_all(self) -> None:
-        """Delete all of the applications' queues and exchanges, whoever has declared them."""
-        _run("rabbitmqctl", "-q", "eval", _REMOVE.replace("START", self._prefix))
+        """Delete the applications' queues and exchanges, whoever has declared them."""
+        listed = _run("rabbitmqctl", "-q", "list_queues", "--no-table-headers", "name")
+        self._remove(listed.split("\n"), last=next(self._numbers))
 
-
-#: In Erlang, for RabbitMQ 3.10 to 4: delete what has a name that starts like that.
-_REMOVE = """
-Ours = fun({resource, _, _, Name}) ->
-    binary:longest_common_prefix([Name, <<"START">>]) == byte_size(<<"START">>)
-end,
-rpc:parallel_eval(
-    [{rabbit_amqqueue, delete, [Queue, false, false, <<"tests">>]}
-        || Queue <- rabbit_amqqueue:list(<<"/">>), Ours(amqqueue:get_name(Queue))]),
-[rabbit_exchange:delete(Name, false, <<"tests">>)
-    || Exchange <- rabbit_exchange:list(<<"/">>), Name <- [element(2, Exchange)], Ours(Name)],
-ok.
-"""
+    def _remove(self, queues: Iterable[str], last: int = 0) -> None:
+        """Delete those of these that are ours, and the exchanges of so many applications."""
+        topologies = [Topology(f"{self._prefix}{number}") for number in range(1, last)]
+        with connect(self.url) as connection:
+            channel = connection.channel()
+            for queue in queues:
+                if queue.startswith(self._prefix):
+                    channel.queue_delete(queue)
+            for topology in topologies:
+                for exchange in (topology.events, topology.keyed, *topology.work):
+                    channel.exchange_delete(exchange)
 
 
 def connect(url: str) -> amqp.Connection:

@@ -1,16 +1,12 @@
 """StoreLink: leases, dead letters and faults. What all links do is in test_contract.py."""
 
 import contextlib
-import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import gevent
 import pytest
-from gevent import monkey
 
 from gemstone_sync.event.envelope import DeadLetter
 from gemstone_sync.event.link import LinkLost
@@ -19,6 +15,7 @@ from gemstone_sync.event.topology import Topology
 from gemstone_sync.event.virtual.sqlite_store import SqliteStore
 from gemstone_sync.event.virtual.store import Entry
 from tests.event.virtual.stores import STORES
+from tests.support.sqlite import locked
 from tests.support.waiting import LIMIT, wait_until
 
 from .conftest import Connect
@@ -145,16 +142,6 @@ def shop(tmp_path: Path) -> Iterator[Owner]:
         yield shop
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Another program writes into the file, and does not end its transaction."""
-    with contextlib.closing(
-        sqlite3.connect(folder / "events.db", isolation_level=None)
-    ) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-
-
 def test_a_store_that_is_out_of_reach_is_a_lost_link(tmp_path: Path) -> None:
     link = StoreLink(SqliteStore(tmp_path / "none" / "events.db"))
     with pytest.raises(LinkLost, match="there is no folder"):
@@ -176,7 +163,7 @@ def test_a_file_that_is_removed_is_noticed_and_nothing_settled(shop: Owner, tmp_
 
 
 def test_a_locked_file_does_not_stop_the_other_greenlets(shop: Owner, tmp_path: Path) -> None:
-    with locked(tmp_path):
+    with locked(tmp_path / "events.db"):
         emitting = gevent.spawn(shop.fill, 1)
         for _ in range(100):
             gevent.sleep(0.001)
@@ -189,31 +176,9 @@ def test_what_a_killed_greenlet_was_just_taking_is_given_back(shop: Owner, tmp_p
     queue = shop.fill(1)
     with over_file(tmp_path) as killed:
         killed.consume(queue)
-        with locked(tmp_path):
+        with locked(tmp_path / "events.db"):
             owner = gevent.spawn(killed.link.pump)
             gevent.sleep(0.1)
             owner.kill()
     assert killed.received == []
     assert wait_until(lambda: shop.link.size(queue), "the event given back") == 1
-
-
-def test_a_link_works_in_a_native_thread_of_its_own(tmp_path: Path) -> None:
-    """As in programs that are not patched."""
-    errors: list[Any] = []
-    done = threading.Event()
-    hub = gevent.get_hub()
-
-    def use() -> None:
-        try:
-            with over_file(tmp_path) as shop:
-                shop.consume(shop.fill(1))
-                shop.receive(1)
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            gevent.get_hub().destroy(destroy_loop=True)
-            hub.loop.run_callback_threadsafe(done.set)
-
-    monkey.get_original("_thread", "start_new_thread")(use, ())
-    assert done.wait(LIMIT)
-    assert errors == []

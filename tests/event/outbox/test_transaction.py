@@ -61,14 +61,9 @@ def sqlite3_transaction(engine):
 def sqlite3_explicit(engine):
     """No implicit BEGIN: the user says it."""
     connection = sqlite3.connect(engine.url.database, isolation_level=None)
-    with contextlib.closing(connection):
+    with contextlib.closing(connection), connection:
         connection.execute("BEGIN")
-        try:
-            yield connection, lambda: connection.execute(INSERT)
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+        yield connection, lambda: connection.execute(INSERT)
 
 
 @contextlib.contextmanager
