@@ -1,8 +1,6 @@
 """Stores of each kind, with nothing left behind."""
 
 import functools
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,19 +36,19 @@ class Place:
 
 
 @pytest.fixture
-def memory() -> Place:
+def memory():
     return Place(MemoryProcessedEvents)
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Place]:
+def sqlite(tmp_path):
     place = Place(SqliteProcessedEvents, str(tmp_path / "handled.db"), timeout=LIMIT)
     yield place
     place.close()
 
 
 @pytest.fixture
-def redis() -> Iterator[Place]:
+def redis():
     with shared_redis() as prefix:
         place = Place(RedisProcessedEvents, REDIS_URL, prefix=prefix, timeout=LIMIT)
         yield place
@@ -58,12 +56,12 @@ def redis() -> Iterator[Place]:
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
-def place(request: pytest.FixtureRequest) -> Place:
+def place(request):
     """One of each."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def shared_place(request: pytest.FixtureRequest) -> Place:
+def shared_place(request):
     """One of each that several processes can use."""
     return request.getfixturevalue(request.param)

@@ -4,7 +4,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -14,14 +13,12 @@ from gemstone_sync.event.deduplication import Claim
 from tests.support.programs import program
 from tests.support.waiting import LIMIT, gather, wait_until
 
-from .conftest import Place
-
 LONG = 60.0
 SHORT = 0.2
 
 
 @pytest.fixture
-def store(place: Place) -> Any:
+def store(place):
     return place.store()
 
 
@@ -34,16 +31,19 @@ def claimable(store: Any, key: str, owner: str) -> Callable[[], bool]:
     return lambda: store.claim(key, owner, LONG) is Claim.OURS
 
 
-def test_one_owner_gets_an_event_and_no_other(store: Any) -> None:
+def test_one_owner_gets_an_event_and_no_other_until_it_is_released(store):
     assert store.claim("e", "a", LONG) is Claim.OURS
     store.release("e", "b")
     store.renew("e", "b", 0.001)
     assert store.claim("e", "b", LONG) is Claim.BUSY
     assert store.claim("e", "a", LONG) is Claim.OURS
     assert store.claim("other", "b", LONG) is Claim.OURS
+    # What failed can be claimed again.
+    store.release("e", "a")
+    assert store.claim("e", "b", LONG) is Claim.OURS
 
 
-def test_what_was_handled_is_dropped(store: Any) -> None:
+def test_what_was_handled_is_dropped(store):
     store.claim("e", "a", LONG)
     for key in ("e", "without a claim"):
         store.done(key, "a")
@@ -54,14 +54,7 @@ def test_what_was_handled_is_dropped(store: Any) -> None:
         assert store.claim(key, "b", LONG) is Claim.DONE
 
 
-def test_what_failed_can_be_claimed_again(store: Any) -> None:
-    store.claim("e", "a", LONG)
-    store.release("e", "a")
-
-    assert store.claim("e", "b", LONG) is Claim.OURS
-
-
-def test_a_claim_ends_with_its_lease_unless_it_is_renewed(store: Any) -> None:
+def test_a_claim_ends_with_its_lease_unless_it_is_renewed(store):
     store.claim("renewed", "a", SHORT)
     store.renew("renewed", "a", LONG)
     began = time.monotonic()
@@ -76,7 +69,7 @@ def test_a_claim_ends_with_its_lease_unless_it_is_renewed(store: Any) -> None:
     assert store.claim("left", "b", LONG) is Claim.DONE
 
 
-def test_after_the_window_an_event_is_new(place: Place) -> None:
+def test_after_the_window_an_event_is_new(place):
     store = place.store(window=SHORT)
     store.claim("e", "a", LONG)
     began = time.monotonic()
@@ -87,7 +80,7 @@ def test_after_the_window_an_event_is_new(place: Place) -> None:
     wait_until(claimable(store, "e", "b"), "the end of the window")
 
 
-def test_keys_of_any_text(store: Any) -> None:
+def test_keys_of_any_text(store):
     for key in ("", "a:b", "a\0b", "é 🚀", "\ud800", "*", "x" * 1000):
         assert store.claim(key, "a", LONG) is Claim.OURS
         store.done(key, "a")
@@ -96,7 +89,7 @@ def test_keys_of_any_text(store: Any) -> None:
         assert store.claim(f"{key}!", "a", LONG) is Claim.OURS
 
 
-def test_of_many_greenlets_and_real_threads_at_once_one_gets_it(store: Any) -> None:
+def test_of_many_greenlets_and_real_threads_at_once_one_gets_it(store):
     pool = gevent.get_hub().threadpool
 
     def claim(owner: str) -> Claim:
@@ -109,7 +102,7 @@ def test_of_many_greenlets_and_real_threads_at_once_one_gets_it(store: Any) -> N
     assert Counter(claims) == {Claim.OURS: 1, Claim.BUSY: 54}
 
 
-def test_a_closed_store_opens_again(store: Any) -> None:
+def test_a_closed_store_opens_again(store):
     store.close()
     store.close()
     store.done("e", "a")
@@ -118,7 +111,7 @@ def test_a_closed_store_opens_again(store: Any) -> None:
     assert store.claim("e", "a", LONG) is Claim.DONE
 
 
-def test_two_stores_of_one_place_have_one_memory(memory: Place, shared_place: Place) -> None:
+def test_two_stores_of_one_place_have_one_memory(memory, shared_place):
     one, other = shared_place.store(), shared_place.store()
     assert (memory.store().shared, one.shared) == (False, True)
     one.claim("claimed", "a", LONG)
@@ -127,8 +120,6 @@ def test_two_stores_of_one_place_have_one_memory(memory: Place, shared_place: Pl
     assert other.claim("claimed", "b", LONG) is Claim.BUSY
     assert other.claim("handled", "b", LONG) is Claim.DONE
 
-
-# Processes
 
 IMPORTS = """
 import os, sys
@@ -145,7 +136,7 @@ print(*won)
 """
 
 
-def test_of_several_processes_each_event_goes_to_one(shared_place: Place, tmp_path: Path) -> None:
+def test_of_several_processes_each_event_goes_to_one(shared_place, tmp_path):
     source = IMPORTS.format(expression=shared_place.expression) + RACER
 
     def won(start: str) -> list[str]:
@@ -173,7 +164,7 @@ import time; time.sleep(60)
 
 
 @pytest.mark.slow  # a process that is killed
-def test_what_a_killed_process_had_claimed_comes_back(shared_place: Place, tmp_path: Path) -> None:
+def test_what_a_killed_process_had_claimed_comes_back(shared_place, tmp_path):
     source = IMPORTS.format(expression=shared_place.expression) + HOLDER
     store = shared_place.store()
     with program(source, tmp_path) as holder:
@@ -216,7 +207,7 @@ UNTOUCHED = 'assert not getattr(sys.modules.get("gevent.monkey"), "saved", None)
 
 
 @pytest.mark.parametrize("start", [PATCHED, ""], ids=["patched", "plain"])
-def test_threads_and_forks_share_a_store(shared_place: Place, run_python: Any, start: str) -> None:
+def test_threads_and_forks_share_a_store(shared_place, run_python, start):
     source = start + IMPORTS.format(expression=shared_place.expression) + PLAIN + FORKER
     ended = run_python(source + (UNTOUCHED if not start else ""))
 

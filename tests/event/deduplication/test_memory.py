@@ -12,7 +12,7 @@ from gemstone_sync.event.deduplication import (
 )
 
 
-def test_the_oldest_is_forgotten_when_there_are_too_many() -> None:
+def test_the_oldest_is_forgotten_when_there_are_too_many():
     store = MemoryProcessedEvents(limit=10)
     for number in range(11):
         store.claim(str(number), "a", 60)
@@ -22,7 +22,7 @@ def test_the_oldest_is_forgotten_when_there_are_too_many() -> None:
     assert store.claim("1", "b", 60) is Claim.DONE
 
 
-def test_what_is_being_handled_is_never_forgotten() -> None:
+def test_what_is_being_handled_is_never_forgotten():
     store = MemoryProcessedEvents(limit=1)
     store.claim("long", "a", 60)
     for number in range(10):
@@ -31,7 +31,7 @@ def test_what_is_being_handled_is_never_forgotten() -> None:
     assert store.claim("long", "b", 60) is Claim.BUSY
 
 
-def test_claims_that_nobody_ends_do_not_fill_the_memory() -> None:
+def test_claims_that_nobody_ends_do_not_fill_the_memory():
     store = MemoryProcessedEvents()
     for number in range(1000):
         store.claim(str(number), "a", 1e-9)
@@ -51,7 +51,7 @@ def test_claims_that_nobody_ends_do_not_fill_the_memory() -> None:
         ("handled.db", SqliteProcessedEvents),
     ],
 )
-def test_the_store_of_a_setting(url: str, kind: type) -> None:
+def test_the_store_of_a_setting(url, kind):
     assert type(processed_events(url, window=60)) is kind
 
 
@@ -60,7 +60,7 @@ def test_the_store_of_a_setting(url: str, kind: type) -> None:
     ["", "handled", "memory:", "amqp://guest:hunter2@host", "sqlite://", "sqlite:///", None, 3,
      "redis://:hunter2/3@host:1", "redis://:hunter2@host:1/x", "http://hunter2.db"],
 )  # fmt: skip
-def test_a_setting_that_is_none(url: str) -> None:
+def test_a_setting_that_is_none(url):
     with pytest.raises(ServiceConfigurationError) as caught:
         processed_events(url)
 
@@ -69,12 +69,12 @@ def test_a_setting_that_is_none(url: str) -> None:
 
 @pytest.mark.parametrize("window", [0, -1, float("inf"), float("nan"), "1", True, None])
 @pytest.mark.parametrize("url", ["memory://", "handled.db", "redis://127.0.0.1:1"])
-def test_a_window_that_is_none(url: str, window: float) -> None:
+def test_a_window_that_is_none(url, window):
     with pytest.raises(ServiceConfigurationError, match="window"):
         processed_events(url, window=window)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, None])
-def test_a_limit_that_is_none(limit: int) -> None:
+def test_a_limit_that_is_none(limit):
     with pytest.raises(ServiceConfigurationError, match="limit"):
         MemoryProcessedEvents(limit=limit)

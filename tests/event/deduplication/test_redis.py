@@ -3,8 +3,6 @@
 What can be wrong with a Redis otherwise is the client's matter: tests/event/virtual.
 """
 
-from pathlib import Path
-
 import pytest
 
 from gemstone_sync.event.deduplication import Claim, ProcessedEventsFault, RedisProcessedEvents
@@ -27,12 +25,12 @@ def ask_all(store: RedisProcessedEvents, says: str) -> None:
     store.close()
 
 
-def test_a_redis_that_is_down_is_told_without_the_password() -> None:
+def test_a_redis_that_is_down_is_told_without_the_password():
     port = free_port()
     ask_all(RedisProcessedEvents(f"redis://:hunter2@127.0.0.1:{port}/3"), f"127.0.0.1:{port}")
 
 
-def test_a_password_is_used_and_a_restart_costs_no_call(tmp_path: Path) -> None:
+def test_a_password_is_used_and_a_restart_costs_no_call(tmp_path):
     with private_redis(tmp_path, "--requirepass", "hunter2") as server:
         ask_all(RedisProcessedEvents(server.url.replace("//", "//:hunter2x@")), server.url)
         store = RedisProcessedEvents(server.url.replace("//", "//:hunter2@"), timeout=LIMIT)
@@ -44,7 +42,7 @@ def test_a_password_is_used_and_a_restart_costs_no_call(tmp_path: Path) -> None:
         store.close()
 
 
-def test_a_redis_that_says_nothing_is_given_up_and_asked_again(tmp_path: Path) -> None:
+def test_a_redis_that_says_nothing_is_given_up_and_asked_again(tmp_path):
     with private_redis(tmp_path) as server:
         store = RedisProcessedEvents(server.url, timeout=0.3)
         store.claim("e", "a", 60)
@@ -54,7 +52,7 @@ def test_a_redis_that_says_nothing_is_given_up_and_asked_again(tmp_path: Path) -
         store.close()
 
 
-def test_a_full_redis_is_said(tmp_path: Path) -> None:
+def test_a_full_redis_is_said(tmp_path):
     options = ["--maxmemory", "1", "--maxmemory-policy", "noeviction"]
     with private_redis(tmp_path, *options) as server:
         store = RedisProcessedEvents(server.url)

@@ -3,10 +3,7 @@
 import resource
 import signal
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
-from typing import Any
 
 import gevent
 import pytest
@@ -17,21 +14,19 @@ from tests.support.programs import program
 from tests.support.sqlite import execute, locked
 from tests.support.waiting import LIMIT, gather, wait_until
 
-from .conftest import Place
-
 
 @pytest.fixture
-def path(tmp_path: Path) -> str:
+def path(tmp_path):
     return str(tmp_path / "handled.db")
 
 
 @pytest.fixture
-def store(sqlite: Place) -> Any:
+def store(sqlite):
     return sqlite.store()
 
 
 @pytest.fixture
-def hasty(path: str) -> Iterator[SqliteProcessedEvents]:
+def hasty(path):
     hasty = SqliteProcessedEvents(path, timeout=0.2)
     yield hasty
     hasty.close()
@@ -47,7 +42,7 @@ PAYMENT = "INSERT INTO payments VALUES ('p1')"
 
 
 @pytest.fixture
-def connection(path: str) -> Iterator[sqlite3.Connection]:
+def connection(path):
     """The user's, in a transaction that has begun when something is written."""
     execute(path, "CREATE TABLE payments (id TEXT)")
     with closing(sqlite3.connect(path)) as connection:
@@ -60,9 +55,7 @@ def payments(path: str) -> list[str]:
 
 @pytest.mark.parametrize("claimed", [True, False])
 @pytest.mark.parametrize("first", ["effect", "mark"])
-def test_an_effect_and_its_mark_are_committed_together(
-    store: Any, path: str, connection: sqlite3.Connection, claimed: bool, first: str
-) -> None:
+def test_an_effect_and_its_mark_are_committed_together(store, path, connection, claimed, first):
     if claimed:
         store.claim("e", "a", 60)
     for step in ("effect", "mark") if first == "effect" else ("mark", "effect"):
@@ -76,9 +69,7 @@ def test_an_effect_and_its_mark_are_committed_together(
     assert payments(path) == ["p1"]
 
 
-def test_an_effect_and_its_mark_are_rolled_back_together(
-    store: Any, path: str, connection: sqlite3.Connection
-) -> None:
+def test_an_effect_and_its_mark_are_rolled_back_together(store, path, connection):
     store.claim("e", "a", 60)
     connection.execute(PAYMENT)
     store.record(connection, "e")
@@ -107,8 +98,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.mark.slow  # a process that is killed
 @pytest.mark.parametrize("commits", [False, True])
 def test_a_process_that_is_killed_has_done_both_or_neither(
-    store: Any, path: str, connection: sqlite3.Connection, tmp_path: Path, commits: bool
-) -> None:
+    store, path, connection, tmp_path, commits
+):
     source = PAYER.format(path=path, payment=PAYMENT, commits=commits)
     with program(source, tmp_path) as payer:
         assert payer.wait() == -signal.SIGKILL, payer.stderr
@@ -118,9 +109,7 @@ def test_a_process_that_is_killed_has_done_both_or_neither(
     wait_until(lambda: store.claim("e", "heir", 60) is expected, "the end of the lease")
 
 
-def test_a_claim_waits_for_the_users_transaction(
-    store: Any, connection: sqlite3.Connection
-) -> None:
+def test_a_claim_waits_for_the_users_transaction(store, connection):
     connection.execute(PAYMENT)
     store.record(connection, "e")
     claim = gevent.spawn(store.claim, "e", "b", 60)
@@ -131,9 +120,7 @@ def test_a_claim_waits_for_the_users_transaction(
     assert claim.get(timeout=LIMIT) is Claim.DONE
 
 
-def test_a_connection_without_a_transaction_is_refused(
-    store: Any, connection: sqlite3.Connection
-) -> None:
+def test_a_connection_without_a_transaction_is_refused(store, connection):
     connection.isolation_level = None
     with pytest.raises(ValueError, match="BEGIN"):
         store.record(connection, "e")
@@ -146,9 +133,7 @@ def test_a_connection_without_a_transaction_is_refused(
 
 
 @pytest.mark.parametrize("other", ["other.db", ":memory:"])
-def test_a_connection_to_another_file_is_refused(
-    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
-) -> None:
+def test_a_connection_to_another_file_is_refused(store, tmp_path, monkeypatch, other):
     monkeypatch.chdir(tmp_path)
     store.claim("e", "a", 60)
     with closing(sqlite3.connect(other)) as connection:
@@ -160,7 +145,7 @@ def test_a_connection_to_another_file_is_refused(
 # The file
 
 
-def test_the_file_does_not_grow_for_ever(sqlite: Place, path: str) -> None:
+def test_the_file_does_not_grow_for_ever(sqlite, path):
     store = sqlite.store(window=0.001)
     for number in range(300):
         store.claim(str(number), "a", 60)
@@ -169,7 +154,7 @@ def test_the_file_does_not_grow_for_ever(sqlite: Place, path: str) -> None:
     assert rows(path) < 150
 
 
-def test_many_greenlets_share_transactions(store: Any, path: str) -> None:
+def test_many_greenlets_share_transactions(store, path):
     def handle(key: str) -> Claim:
         claim = store.claim(key, "a", 60)
         store.done(key, "a")
@@ -181,9 +166,7 @@ def test_many_greenlets_share_transactions(store: Any, path: str) -> None:
     assert rows(path) == 1000
 
 
-def test_a_locked_file_holds_up_nobody_else(
-    store: Any, hasty: SqliteProcessedEvents, path: str
-) -> None:
+def test_a_locked_file_holds_up_nobody_else(store, hasty, path):
     store.claim("e", "a", 60)
     with locked(path):
         claims = [gevent.spawn(store.claim, str(n), "a", 60) for n in range(3)]
@@ -199,7 +182,7 @@ def test_a_locked_file_holds_up_nobody_else(
     assert hasty.claim("3", "b", 60) is Claim.OURS
 
 
-def test_what_is_no_database_is_told_and_then_used_once_it_is_one(tmp_path: Path) -> None:
+def test_what_is_no_database_is_told_and_then_used_once_it_is_one(tmp_path):
     path = tmp_path / "nowhere" / "handled.db"
     store = SqliteProcessedEvents(path)
     with pytest.raises(OSError, match=r"nowhere.*unable to open") as caught:
@@ -216,7 +199,7 @@ def test_what_is_no_database_is_told_and_then_used_once_it_is_one(tmp_path: Path
     store.close()
 
 
-def test_a_full_disk_loses_nothing(store: Any) -> None:
+def test_a_full_disk_loses_nothing(store):
     store.done("first", "a")
     done = ["first"]
 
@@ -238,6 +221,6 @@ def test_a_full_disk_loses_nothing(store: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["", ":memory:", b"handled.db"])
-def test_what_is_no_file_is_refused(path: Any) -> None:
+def test_what_is_no_file_is_refused(path):
     with pytest.raises(ServiceConfigurationError):
         SqliteProcessedEvents(path)

@@ -2,8 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,12 +24,12 @@ Connect = Callable[..., Owner]
 
 
 @pytest.fixture(params=["rabbitmq", *STORES])
-def kind(request: pytest.FixtureRequest) -> str:
+def kind(request):
     return str(request.param)
 
 
 @pytest.fixture
-def connect(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Connect]:
+def connect(kind, request, tmp_path):
     """``connect("paid", lease=1)``: one more link of a service that handles "paid"."""
     with contextlib.ExitStack() as stack:
         make_link: Callable[..., Any]
@@ -51,12 +50,12 @@ def connect(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 
 
 @pytest.fixture
-def topology(shared_broker: rabbitmq.SharedRabbitMq) -> Topology:
+def topology(shared_broker):
     return Topology(shared_broker.new_application())
 
 
 @pytest.fixture
-def shop(shared_broker: rabbitmq.SharedRabbitMq, topology: Topology) -> Iterator[Owner]:
+def shop(shared_broker, topology):
     """A link to RabbitMQ of a service that handles "paid"."""
     with amqp(shared_broker.url, topology, queues_of(topology, "paid")) as shop:
         yield shop

@@ -7,13 +7,9 @@ import pytest
 from gemstone_sync.event.links.ladder import LONGEST, SHORTEST, step_for
 from tests.support.rabbitmq import SharedRabbitMq, connect
 
-from .support import Owner
-
-# The ladder
-
 
 @pytest.mark.parametrize("delay", [0.0001, 0.124, 0.125, 0.13, 1, 30, 86400, 40 * 86400, 1e9])
-def test_down_the_ladder_a_message_is_late_by_a_shortest_step_at_most(delay: float) -> None:
+def test_down_the_ladder_a_message_is_late_by_a_shortest_step_at_most(delay):
     left = delay * 1000
     steps = []
     while left > 0:
@@ -26,7 +22,7 @@ def test_down_the_ladder_a_message_is_late_by_a_shortest_step_at_most(delay: flo
     assert len(steps) <= fewest
 
 
-def test_there_are_few_steps_and_each_fits_a_brokers_integer() -> None:
+def test_there_are_few_steps_and_each_fits_a_brokers_integer():
     steps = {step_for(1.2**exponent / 1000) for exponent in range(200)}
 
     assert len(steps) == 25
@@ -34,35 +30,7 @@ def test_there_are_few_steps_and_each_fits_a_brokers_integer() -> None:
     assert max(steps) < 2**31
 
 
-# Delayed events
-
-
-def test_delayed_events_come_in_the_order_of_their_moments_none_early(shop: Owner) -> None:
-    delays = {"c": 0.6, "a": 0.05, "b": 0.3}
-    shop.consume(shop.topology.due)
-    events = [shop.outgoing(name, delay=delay, key="k") for name, delay in delays.items()]
-    assert set(shop.publish(*events)) == {None}
-
-    # As processors do: what is not due yet goes down the ladder.
-    due: list[str] = []
-    received = 0
-    while len(due) < len(delays):
-        received += 1
-        delivery = shop.receive(received)[-1]
-        assert delivery.envelope.due is not None
-        left = delivery.envelope.due - time.time()
-        if left > 0:
-            shop.publish(shop.sent_on(delivery.envelope, left))
-        else:
-            due.append(delivery.envelope.name)
-        shop.link.acknowledge([delivery])
-
-    assert due == ["a", "b", "c"]
-
-
-def test_what_comes_through_a_delay_knows_where_it_goes_and_nothing_of_the_way(
-    shop: Owner,
-) -> None:
+def test_what_comes_through_a_delay_knows_where_it_goes_and_nothing_of_the_way(shop):
     event = shop.outgoing("paid", broadcast=False, key="k", delay=0.1, attempts=2, handler="h")
     shop.consume(shop.topology.due)
     before = time.time()
@@ -79,7 +47,7 @@ def test_what_comes_through_a_delay_knows_where_it_goes_and_nothing_of_the_way(
     assert set_already.envelope.due == 1800000000.25
 
 
-def test_ever_so_many_delays_make_few_queues_and_hold_up_nobody(shop: Owner) -> None:
+def test_ever_so_many_delays_make_few_queues_and_hold_up_nobody(shop):
     delays = [60 + 0.37 * number for number in range(100)]
     shop.consume(shop.queue("paid"))
 
@@ -94,7 +62,7 @@ def test_ever_so_many_delays_make_few_queues_and_hold_up_nobody(shop: Owner) -> 
     }
 
 
-def test_a_step_that_was_deleted_is_an_error_once_and_then_made_anew(shop: Owner) -> None:
+def test_a_step_that_was_deleted_is_an_error_once_and_then_made_anew(shop):
     step = shop.topology.delay_queue(64_000)
     shop.publish(shop.outgoing("paid", delay=100))
     with connect(SharedRabbitMq.url) as connection:

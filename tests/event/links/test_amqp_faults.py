@@ -18,7 +18,7 @@ from gemstone_sync.event.signals import Signal
 from gemstone_sync.event.topology import Topology
 from tests.support.machine import free_port
 from tests.support.programs import REPOSITORY, fork
-from tests.support.rabbitmq import RabbitMq, SharedRabbitMq
+from tests.support.rabbitmq import RabbitMq
 from tests.support.waiting import LIMIT, wait_until
 
 from .support import Owner, amqp, queues_of
@@ -29,7 +29,7 @@ OwnShop = Callable[..., contextlib.AbstractContextManager[Owner]]
 
 
 @pytest.fixture
-def own_shop(own_broker: RabbitMq) -> OwnShop:
+def own_shop(own_broker):
     """``with own_shop() as shop``: of a service that handles "paid", at the tests' own RabbitMQ."""
     topology = Topology(f"t{time.monotonic_ns()}")
 
@@ -94,8 +94,8 @@ def server(serve: Callable[[socket.socket], Any], host: str = "127.0.0.1") -> It
     ids=["port", "host", "password", "virtual host"],
 )
 def test_a_broker_that_cannot_be_used_is_told_at_once_without_the_password(
-    shared_broker: SharedRabbitMq, url: str, said: str, refused: bool
-) -> None:
+    shared_broker, url, said, refused
+):
     port = str(free_port())
 
     error = failure(f"amqp://{url.replace('PORT', port)}")
@@ -106,9 +106,7 @@ def test_a_broker_that_cannot_be_used_is_told_at_once_without_the_password(
 
 
 @pytest.mark.parametrize("end", ["", "/", "//", "/%2F"])
-def test_the_first_broker_that_answers_is_taken_with_its_default_virtual_host(
-    shared_broker: SharedRabbitMq, end: str
-) -> None:
+def test_the_first_broker_that_answers_is_taken_with_its_default_virtual_host(shared_broker, end):
     url = f"amqp://127.0.0.1:{free_port()};amqp://guest:guest@127.0.0.1:5672{end}"
     link = AmqpLink(url, connect_timeout=LIMIT)
     with pytest.raises(LinkLost, match="not connected"):
@@ -133,7 +131,7 @@ def test_the_first_broker_that_answers_is_taken_with_its_default_virtual_host(
         "amqp://shop:hunter2@127.0.0.1?hunter2=1",
     ],
 )
-def test_a_url_that_is_none_is_refused_without_its_password(url: str) -> None:
+def test_a_url_that_is_none_is_refused_without_its_password(url):
     with pytest.raises(ValueError, match="URL of RabbitMQ") as caught:
         AmqpLink(url)
 
@@ -155,7 +153,7 @@ def test_a_url_that_is_none_is_refused_without_its_password(url: str) -> None:
     ids=["silent", "HTTP", "half", "zeros", "ones", "AMQP", "heartbeats", "short"],
 )
 @pytest.mark.parametrize("then_closes", [False, True], ids=["staying", "closing"])
-def test_what_is_no_rabbitmq_is_lost_in_time(says: list[bytes], then_closes: bool) -> None:
+def test_what_is_no_rabbitmq_is_lost_in_time(says, then_closes):
     def serve(connection: socket.socket) -> None:
         for piece in says:
             connection.sendall(piece)
@@ -173,7 +171,7 @@ def test_what_is_no_rabbitmq_is_lost_in_time(says: list[bytes], then_closes: boo
 @pytest.mark.parametrize(
     ("host", "tls"), [("localhost", {}), ("127.0.0.2", TLS)], ids=["nobody we trust", "another's"]
 )
-def test_a_certificate_that_is_not_valid_is_refused(host: str, tls: dict[str, str]) -> None:
+def test_a_certificate_that_is_not_valid_is_refused(host, tls):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(RabbitMq.certificate)
 
@@ -189,14 +187,14 @@ def test_a_certificate_that_is_not_valid_is_refused(host: str, tls: dict[str, st
     assert "its certificate is not valid" in str(error)
 
 
-def test_tls_where_none_is_spoken(shared_broker: SharedRabbitMq) -> None:
+def test_tls_where_none_is_spoken(shared_broker):
     error = failure("amqps://guest:guest@localhost:5672", connect_timeout=1)
 
     assert not isinstance(error, LinkRefused)
 
 
 @pytest.mark.slow  # the tests' own RabbitMQ
-def test_over_tls(own_broker: RabbitMq, own_shop: OwnShop) -> None:
+def test_over_tls(own_broker, own_shop):
     with own_shop(f"amqps://guest:guest@localhost:{own_broker.tls_port}//", tls=TLS) as shop:
         shop.consume(shop.queue("paid"))
         bodies = [b'"%b"' % (b"x" * size) for size in (10, 100_000, 1_000_000)] * 5
@@ -207,9 +205,7 @@ def test_over_tls(own_broker: RabbitMq, own_shop: OwnShop) -> None:
 
 
 @pytest.mark.slow  # the tests' own RabbitMQ
-def test_closing_is_orderly_and_what_was_said_before_arrives(
-    own_broker: RabbitMq, own_shop: OwnShop, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_closing_is_orderly_and_what_was_said_before_arrives(own_broker, own_shop, caplog):
     caplog.set_level(logging.DEBUG, logger="gemstone_sync")
     name = f"link-{time.monotonic_ns()}"
     with own_shop(name=name) as shop:
@@ -231,9 +227,7 @@ def test_closing_is_orderly_and_what_was_said_before_arrives(
 
 
 @pytest.mark.slow  # the tests' own RabbitMQ
-def test_a_killed_broker_leaves_the_unsettled_to_the_caller(
-    own_broker: RabbitMq, own_shop: OwnShop
-) -> None:
+def test_a_killed_broker_leaves_the_unsettled_to_the_caller(own_broker, own_shop):
     with own_shop() as shop:
         sent = 0
 
@@ -262,7 +256,7 @@ def test_a_killed_broker_leaves_the_unsettled_to_the_caller(
 
 
 @pytest.mark.slow  # the tests' own RabbitMQ
-def test_a_broker_that_is_stopped_says_so(own_broker: RabbitMq, own_shop: OwnShop) -> None:
+def test_a_broker_that_is_stopped_says_so(own_broker, own_shop):
     with own_shop() as shop:
         stopping = gevent.spawn(own_broker.stop)
         with pytest.raises(LinkLost, match=r"CONNECTION_FORCED|the connection broke"):
@@ -276,8 +270,8 @@ def test_a_broker_that_is_stopped_says_so(own_broker: RabbitMq, own_shop: OwnSho
 @pytest.mark.slow  # the tests' own RabbitMQ, and two heartbeats
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "publishing"])
 def test_a_frozen_broker_is_noticed_and_holds_up_neither_opening_nor_closing(
-    own_broker: RabbitMq, own_shop: OwnShop, busy: bool
-) -> None:
+    own_broker, own_shop, busy
+):
     with own_shop(heartbeat=1) as shop, own_shop() as other:
         shop.publish(shop.outgoing("paid"))
         with own_broker.frozen():
@@ -298,9 +292,7 @@ def test_a_frozen_broker_is_noticed_and_holds_up_neither_opening_nor_closing(
 
 
 @pytest.mark.slow  # more than two heartbeats
-def test_a_heartbeat_keeps_an_idle_connection(
-    shared_broker: SharedRabbitMq, topology: Topology
-) -> None:
+def test_a_heartbeat_keeps_an_idle_connection(shared_broker, topology):
     """The broker ends it once it has heard nothing for two of its heartbeats."""
     with amqp(shared_broker.url, topology, heartbeat=2) as shop:
         end = time.monotonic() + 6
@@ -309,11 +301,8 @@ def test_a_heartbeat_keeps_an_idle_connection(
         assert shop.publish(shop.outgoing("paid")) == [None]
 
 
-# A broker that takes nothing
-
-
 @pytest.mark.slow  # the tests' own RabbitMQ
-def test_a_memory_alarm_blocks_and_nothing_hangs(own_broker: RabbitMq, own_shop: OwnShop) -> None:
+def test_a_memory_alarm_blocks_and_nothing_hangs(own_broker, own_shop):
     with own_shop(heartbeat=2) as shop, own_shop() as other:
         shop.publish(shop.outgoing("paid"))
         # Meanwhile the link wants its heartbeats.
@@ -346,9 +335,7 @@ def test_a_memory_alarm_blocks_and_nothing_hangs(own_broker: RabbitMq, own_shop:
 
 
 @pytest.mark.slow  # the tests' own RabbitMQ
-def test_a_message_that_is_too_large_for_the_broker_is_refused_once(
-    own_broker: RabbitMq, own_shop: OwnShop
-) -> None:
+def test_a_message_that_is_too_large_for_the_broker_is_refused_once(own_broker, own_shop):
     large = b"x" * (own_broker.largest + 1)
     with own_shop() as shop, pytest.raises(LinkLost, match="larger than"):
         shop.publish(shop.outgoing("small"), shop.outgoing("large", body=large))
@@ -356,9 +343,6 @@ def test_a_message_that_is_too_large_for_the_broker_is_refused_once(
     errors = dict(shop.settled)
     assert errors["large"] == f"its body has {len(large)} bytes and RabbitMQ takes {len(large) - 1}"
     assert errors.get("small") is None
-
-
-# Processes and threads
 
 
 UNPATCHED = """
@@ -388,9 +372,7 @@ for thread in threads:
 """
 
 
-def test_in_a_process_that_is_not_patched_each_thread_has_its_link(
-    shared_broker: SharedRabbitMq, run_python: Any
-) -> None:
+def test_in_a_process_that_is_not_patched_each_thread_has_its_link(shared_broker, run_python):
     values = f"URL, APPLICATION = {shared_broker.url!r}, {shared_broker.new_application()!r}\n"
 
     done = run_python(values + UNPATCHED, PYTHONPATH=str(REPOSITORY))
@@ -398,7 +380,7 @@ def test_in_a_process_that_is_not_patched_each_thread_has_its_link(
     assert (done.stdout, done.stderr) == ("done\ndone\n", "")
 
 
-def test_a_forked_child_that_gives_a_link_up_leaves_it_to_its_parent(shop: Owner) -> None:
+def test_a_forked_child_that_gives_a_link_up_leaves_it_to_its_parent(shop):
     shop.publish(shop.outgoing("paid"))
     child = fork()
     if child == 0:

@@ -9,13 +9,10 @@ from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.link import LinkLost
 from gemstone_sync.event.links.amqp import AmqpLink
 
-from .conftest import Connect
 from .support import queues_of
 
-# Publishing
 
-
-def test_an_event_arrives_as_it_was(connect: Connect) -> None:
+def test_an_event_arrives_as_it_was(connect):
     event = Envelope(
         name="paid",
         body='{"who": "Zoë ☃"}'.encode(),
@@ -38,7 +35,7 @@ def test_an_event_arrives_as_it_was(connect: Connect) -> None:
     assert (delivery.envelope, delivery.deliveries) == (event, 0)
 
 
-def test_all_of_many_are_confirmed_and_arrive_in_order(connect: Connect) -> None:
+def test_all_of_many_are_confirmed_and_arrive_in_order(connect):
     shop = connect("paid")
     shop.consume(shop.queue("paid"), prefetch=2000)
 
@@ -48,7 +45,7 @@ def test_all_of_many_are_confirmed_and_arrive_in_order(connect: Connect) -> None
     assert shop.bodies == list(range(2000))
 
 
-def test_large_bodies_get_through(connect: Connect) -> None:
+def test_large_bodies_get_through(connect):
     bodies = [b'"%b"' % (b"x" * size) for size in (0, 131_000, 131_072, 1_000_000)] * 3
     shop = connect("paid")
     shop.consume(shop.queue("paid"))
@@ -57,7 +54,7 @@ def test_large_bodies_get_through(connect: Connect) -> None:
     assert [d.envelope.body for d in shop.receive(len(bodies))] == bodies
 
 
-def test_what_reaches_nobody_is_an_error_for_work_only(connect: Connect) -> None:
+def test_what_reaches_nobody_is_an_error_for_work_only(connect):
     shop = connect("paid")
     names = ("paid", "unheard", "paid", "unknown")
 
@@ -76,10 +73,7 @@ def test_what_reaches_nobody_is_an_error_for_work_only(connect: Connect) -> None
     }
 
 
-# Consuming
-
-
-def test_no_more_than_the_prefetch_of_each_queue_comes_unacknowledged(connect: Connect) -> None:
+def test_no_more_than_the_prefetch_of_each_queue_comes_unacknowledged(connect):
     shop = connect("a", "b")
     a, b = shop.fill(10, "a"), shop.fill(10, "b")
     shop.consume(a, prefetch=3)
@@ -95,7 +89,7 @@ def test_no_more_than_the_prefetch_of_each_queue_comes_unacknowledged(connect: C
     assert shop.link.size(a) == 5
 
 
-def test_what_was_not_acknowledged_comes_again(connect: Connect) -> None:
+def test_what_was_not_acknowledged_comes_again(connect):
     shop, other = connect("paid"), connect("paid")
     queue = shop.fill(4)
     shop.consume(queue)
@@ -119,7 +113,7 @@ def test_what_was_not_acknowledged_comes_again(connect: Connect) -> None:
     assert other.link.size(queue) == 0
 
 
-def test_given_back_it_is_delivered_again(connect: Connect) -> None:
+def test_given_back_it_is_delivered_again(connect):
     shop = connect("paid")
     queue = shop.fill(1)
     shop.consume(queue)
@@ -134,7 +128,7 @@ def test_given_back_it_is_delivered_again(connect: Connect) -> None:
     assert shop.link.size(queue) == 0
 
 
-def test_after_cancel_nothing_more_comes_and_the_rest_can_be_acknowledged(connect: Connect) -> None:
+def test_after_cancel_nothing_more_comes_and_the_rest_can_be_acknowledged(connect):
     shop = connect("paid")
     queue = shop.fill(5)
     shop.consume(queue, prefetch=2)
@@ -148,7 +142,7 @@ def test_after_cancel_nothing_more_comes_and_the_rest_can_be_acknowledged(connec
     assert len(shop.received) == 2
 
 
-def test_one_at_a_time_takes_events_with_a_key(connect: Connect) -> None:
+def test_one_at_a_time_takes_events_with_a_key(connect):
     shop, second = connect("paid"), connect("paid")
     queue = shop.queue("paid", ":keyed:")
     shop.consume(queue, prefetch=1)
@@ -163,10 +157,7 @@ def test_one_at_a_time_takes_events_with_a_key(connect: Connect) -> None:
     assert (shop.bodies, second.bodies) == ([0, 1], [1])
 
 
-# Queues
-
-
-def test_a_queue_is_looked_at_and_emptied(connect: Connect) -> None:
+def test_a_queue_is_looked_at_and_emptied(connect):
     shop = connect("paid")
     queue = shop.fill(4)
     taken = shop.take(queue)
@@ -183,7 +174,7 @@ def test_a_queue_is_looked_at_and_emptied(connect: Connect) -> None:
     assert shop.publish(shop.outgoing("paid", queue=queue)) != [None]
 
 
-def test_everything_may_be_declared_again(connect: Connect) -> None:
+def test_everything_may_be_declared_again(connect):
     shop = connect("paid")
     queue = shop.fill(1)
     shop.link.declare(shop.topology, queues_of(shop.topology, "paid"))
@@ -193,7 +184,7 @@ def test_everything_may_be_declared_again(connect: Connect) -> None:
     assert shop.link.size(queue) == 1
 
 
-def test_a_dead_letter_stays_however_often_it_is_looked_at(connect: Connect) -> None:
+def test_a_dead_letter_stays_however_often_it_is_looked_at(connect):
     alone = connect(delivery_limit=1)
     dead = alone.topology.dead
     alone.publish(alone.outgoing("paid", queue=dead))

@@ -2,13 +2,11 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import gevent
 import pytest
 
-from gemstone_sync.event.envelope import DeadLetter
 from gemstone_sync.event.link import LinkLost
 from gemstone_sync.event.links.store import StoreLink
 from gemstone_sync.event.topology import Topology
@@ -18,16 +16,15 @@ from tests.event.virtual.stores import STORES
 from tests.support.sqlite import locked
 from tests.support.waiting import LIMIT, wait_until
 
-from .conftest import Connect
 from .support import Owner, named, opened, queues_of
 
 
 @pytest.fixture(params=STORES)
-def kind(request: pytest.FixtureRequest) -> str:
+def kind(request):
     return str(request.param)
 
 
-def test_what_cannot_be_written_is_refused_and_the_rest_goes_on(connect: Connect) -> None:
+def test_what_cannot_be_written_is_refused_and_the_rest_goes_on(connect):
     shop = connect("paid")
 
     shop.publish(shop.outgoing("odd", key="sch\udcfcssel"), shop.outgoing("paid"))
@@ -37,7 +34,7 @@ def test_what_cannot_be_written_is_refused_and_the_rest_goes_on(connect: Connect
     assert "cannot be written" in (errors["odd"] or "")
 
 
-def test_a_link_that_is_full_waits_for_the_signal_alone(connect: Connect) -> None:
+def test_a_link_that_is_full_waits_for_the_signal_alone(connect):
     shop = connect("paid")
     shop.consume(shop.fill(1), prefetch=1)
     shop.receive(1)
@@ -46,10 +43,7 @@ def test_a_link_that_is_full_waits_for_the_signal_alone(connect: Connect) -> Non
     assert shop.signal.is_set()
 
 
-# Leases, dead letters
-
-
-def test_a_lease_that_is_renewed_holds(connect: Connect) -> None:
+def test_a_lease_that_is_renewed_holds(connect):
     shop, other = connect("paid", lease=0.3), connect()
     queue = shop.fill(2)
     shop.consume(queue)
@@ -63,7 +57,7 @@ def test_a_lease_that_is_renewed_holds(connect: Connect) -> None:
     assert taken.envelope.body == b"1" or time.monotonic() - renewed >= 0.3
 
 
-def test_an_event_that_ends_its_processes_is_a_dead_letter(connect: Connect) -> None:
+def test_an_event_that_ends_its_processes_is_a_dead_letter(connect):
     shop = connect("paid", lease=0.05, delivery_limit=2)
     shop.consume(shop.fill(1))
     assert [delivery.deliveries for delivery in shop.receive(2)] == [0, 1]
@@ -74,16 +68,7 @@ def test_an_event_that_ends_its_processes_is_a_dead_letter(connect: Connect) -> 
     assert dead.dead.reason == "crashed"
 
 
-def test_a_dead_letter_keeps_its_own_reason(connect: Connect) -> None:
-    shop = connect()
-    letter = shop.outgoing(
-        "paid", queue=shop.topology.dead, dead=DeadLetter(reason="failed", error="E")
-    )
-    shop.publish(letter)
-    assert shop.take(shop.topology.dead).envelope.dead == letter.envelope.dead
-
-
-def test_what_is_no_message_goes_to_the_dead_letters(connect: Connect) -> None:
+def test_what_is_no_message_goes_to_the_dead_letters(connect):
     shop = connect("paid")
     queue = shop.queue("paid")
     garbage = [
@@ -103,7 +88,7 @@ def test_what_is_no_message_goes_to_the_dead_letters(connect: Connect) -> None:
     assert (dead.reason, dead.queue) == ("invalid", queue)
 
 
-def test_an_instance_s_queue_lives_as_long_as_its_link(connect: Connect) -> None:
+def test_an_instance_s_queue_lives_as_long_as_its_link(connect):
     shop, other = connect(), connect()
     shop.topology.instance_expiry = 0.5
     queues = queues_of(shop.topology, "paid", scope="instance")
@@ -137,19 +122,19 @@ def over_file(folder: Path) -> contextlib.AbstractContextManager[Owner]:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Owner]:
+def shop(tmp_path):
     with over_file(tmp_path) as shop:
         yield shop
 
 
-def test_a_store_that_is_out_of_reach_is_a_lost_link(tmp_path: Path) -> None:
+def test_a_store_that_is_out_of_reach_is_a_lost_link(tmp_path):
     link = StoreLink(SqliteStore(tmp_path / "none" / "events.db"))
     with pytest.raises(LinkLost, match="there is no folder"):
         link.open()
     link.close()
 
 
-def test_a_file_that_is_removed_is_noticed_and_nothing_settled(shop: Owner, tmp_path: Path) -> None:
+def test_a_file_that_is_removed_is_noticed_and_nothing_settled(shop, tmp_path):
     with over_file(tmp_path) as other:
         other.consume(other.queue("paid"))
         other.link.pump()
@@ -162,7 +147,7 @@ def test_a_file_that_is_removed_is_noticed_and_nothing_settled(shop: Owner, tmp_
     assert shop.settled == []
 
 
-def test_a_locked_file_does_not_stop_the_other_greenlets(shop: Owner, tmp_path: Path) -> None:
+def test_a_locked_file_does_not_stop_the_other_greenlets(shop, tmp_path):
     with locked(tmp_path / "events.db"):
         emitting = gevent.spawn(shop.fill, 1)
         for _ in range(100):
@@ -172,7 +157,7 @@ def test_a_locked_file_does_not_stop_the_other_greenlets(shop: Owner, tmp_path: 
     emitting.get(timeout=LIMIT)
 
 
-def test_what_a_killed_greenlet_was_just_taking_is_given_back(shop: Owner, tmp_path: Path) -> None:
+def test_what_a_killed_greenlet_was_just_taking_is_given_back(shop, tmp_path):
     queue = shop.fill(1)
     with over_file(tmp_path) as killed:
         killed.consume(queue)

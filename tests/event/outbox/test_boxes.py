@@ -118,17 +118,6 @@ def test_only_one_takes_the_lease(make_box):
     assert two.lease() == Lease("one", 1)
 
 
-def test_the_relay_sends_all_in_order_and_sets_the_bad_one_aside(make_box, store, relays):
-    broker, box = Broker(), make_box()
-    broker.refused = {"bad.one"}
-    sent = events(1200)
-    store(sent[:700] + events(1, "bad.one") + sent[700:])
-    relays(box, broker.send)
-    wait_until(lambda: len(broker.ids) == 1200 and not box.has_events(), "events")
-    assert broker.ids == ids_of(sent)
-    assert len(box.failed()) == 1
-
-
 def test_what_was_sent_is_not_sent_again_while_it_cannot_be_deleted(make_box, store, relays):
     """A full disk would otherwise flood the broker."""
     broker, box = Broker(), make_box()

@@ -4,8 +4,7 @@ What all stores do is in test_store_contract.py.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -17,7 +16,7 @@ from gemstone_sync.event.virtual.redis_store import RedisStore
 from gemstone_sync.event.virtual.store import Entry, StoreFault
 from tests.support.faulty_server import FaultyServer, close, hang, raw
 from tests.support.machine import free_port
-from tests.support.redis import REDIS_URL, RedisServer, private_redis, shared_redis
+from tests.support.redis import REDIS_URL, private_redis, shared_redis
 from tests.support.waiting import LIMIT, wait_until
 
 from .stores import LEASE
@@ -62,7 +61,7 @@ Make = Callable[..., RedisStore]
 
 
 @pytest.fixture
-def make() -> Iterator[Make]:
+def make():
     """Stores that wait for long; they are closed in the end."""
     made = []
 
@@ -76,13 +75,13 @@ def make() -> Iterator[Make]:
 
 
 @pytest.fixture
-def prefix() -> Iterator[str]:
+def prefix():
     with shared_redis() as prefix:
         yield prefix
 
 
 @pytest.fixture
-def store(make: Make, prefix: str) -> RedisStore:
+def store(make, prefix):
     """In the machine's Redis."""
     store = make(prefix=prefix)
     declare(store)
@@ -90,14 +89,14 @@ def store(make: Make, prefix: str) -> RedisStore:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
+def server(tmp_path):
     """The test's own Redis."""
     with private_redis(tmp_path) as server:
         yield server
 
 
 @pytest.fixture
-def own(server: RedisServer, make: Make) -> RedisStore:
+def own(server, make):
     """In it."""
     own = make(server.url)
     declare(own)
@@ -105,15 +104,12 @@ def own(server: RedisServer, make: Make) -> RedisStore:
 
 
 @pytest.fixture
-def client(server: RedisServer) -> Iterator[Any]:
+def client(server):
     with redis.Redis.from_url(server.url) as client:
         yield client
 
 
-# What is Redis's own
-
-
-def test_names_of_any_text(store: RedisStore) -> None:
+def test_names_of_any_text(store):
     binary = bytes(range(256)) * 300
     queues = ("a:b", "é 🚀", "\ud800", "{q}", "q\0", "*")
     for queue in queues:
@@ -128,7 +124,7 @@ def test_names_of_any_text(store: RedisStore) -> None:
     assert [take_all(store, queue) for queue in queues] == [[binary]] * 6
 
 
-def test_no_key_is_mistaken_for_another(store: RedisStore) -> None:
+def test_no_key_is_mistaken_for_another(store):
     keys = ["", "1", "11", "1:", "a", "a0000000000000001", "a\0", "é"]
     store.publish([Entry("", "q", key.encode(), key=key) for key in keys])
     store.publish([Entry("", "q", b"later", key=key) for key in keys])
@@ -139,7 +135,7 @@ def test_no_key_is_mistaken_for_another(store: RedisStore) -> None:
     assert take_all(store) == [b"later"] * len(keys)
 
 
-def test_a_big_batch_is_one_script(store: RedisStore) -> None:
+def test_a_big_batch_is_one_script(store):
     entries = [Entry("e", "a.b", b"%d" % number, key=str(number % 700)) for number in range(5000)]
     assert store.publish(entries) == [1] * 5000
     assert store.size("q") == 5000
@@ -147,7 +143,7 @@ def test_a_big_batch_is_one_script(store: RedisStore) -> None:
     assert sorted(map(int, take_all(store))) == list(range(5000))
 
 
-def test_nothing_is_left_of_what_was_done(store: RedisStore, prefix: str) -> None:
+def test_nothing_is_left_of_what_was_done(store, prefix):
     store.bind("e", "a.*", "q")
     store.declare_queue("gone")
     store.bind("e", "a.*", "gone")
@@ -164,9 +160,7 @@ def test_nothing_is_left_of_what_was_done(store: RedisStore, prefix: str) -> Non
     assert left == {"epoch", "version", "sequence", "exchanges"}
 
 
-def test_a_silent_subscription_delays_and_loses_nothing(
-    store: RedisStore, make: Make, prefix: str
-) -> None:
+def test_a_silent_subscription_delays_and_loses_nothing(store, make, prefix):
     store.take([("q", 1)], LEASE)
     store.changed()
     with redis.Redis.from_url(REDIS_URL) as client:
@@ -186,7 +180,7 @@ def test_a_silent_subscription_delays_and_loses_nothing(
 # Redis away, slow, emptied, full
 
 
-def test_a_redis_that_is_down_is_told_without_the_password(make: Make) -> None:
+def test_a_redis_that_is_down_is_told_without_the_password(make):
     port = free_port()
     store = make(f"redis://user:hunter2@127.0.0.1:{port}/3")
 
@@ -196,7 +190,7 @@ def test_a_redis_that_is_down_is_told_without_the_password(make: Make) -> None:
         assert "hunter2" not in f"{caught.value} {store!r}"
 
 
-def test_a_wrong_password_is_refused_and_never_shown(tmp_path: Path, make: Make) -> None:
+def test_a_wrong_password_is_refused_and_never_shown(tmp_path, make):
     with private_redis(tmp_path, "--requirepass", "hunter2") as server:
         good = make(server.url.replace("//", "//:hunter2@"))
         declare(good)
@@ -210,7 +204,7 @@ def test_a_wrong_password_is_refused_and_never_shown(tmp_path: Path, make: Make)
                 assert "hunter" not in f"{caught.value} {bad!r}"
 
 
-def test_a_redis_that_was_started_again_empty(server: RedisServer, make: Make) -> None:
+def test_a_redis_that_was_started_again_empty(server, make):
     stores = [make(server.url) for _ in ASKED[1:]]
     for store in stores:
         declare(store)
@@ -230,9 +224,7 @@ def test_a_redis_that_was_started_again_empty(server: RedisServer, make: Make) -
     assert take_all(stores[0]) == [b"x"]
 
 
-def test_a_redis_that_was_emptied_under_open_connections(
-    server: RedisServer, own: RedisStore, client: Any, make: Make
-) -> None:
+def test_a_redis_that_was_emptied_under_open_connections(server, own, client, make):
     other = make(server.url)
     declare(other)
     client.flushall()
@@ -244,15 +236,13 @@ def test_a_redis_that_was_emptied_under_open_connections(
     assert other.publish([Entry("e", "a.b", b"x")]) == [1]
 
 
-def test_a_redis_that_has_forgotten_the_scripts(own: RedisStore, client: Any) -> None:
+def test_a_redis_that_has_forgotten_the_scripts(own, client):
     for ask in ASKED:
         client.script_flush()
         ask(own)
 
 
-def test_a_redis_that_hangs_holds_up_nobody_else(
-    server: RedisServer, own: RedisStore, make: Make
-) -> None:
+def test_a_redis_that_hangs_holds_up_nobody_else(server, own, make):
     hasty = make(server.url, timeout=0.5)
     hasty.open()
     assert own.size("q") == 0
@@ -296,7 +286,7 @@ def drip(exchange: Any) -> None:
         pytest.param(raw("-LOADING Redis is loading\r\n" * 9, hang), id="loading"),
     ],
 )
-def test_what_is_no_redis_is_told_in_time(greeting: Any, make: Make) -> None:
+def test_what_is_no_redis_is_told_in_time(greeting, make):
     with FaultyServer(greeting=greeting) as server:
         url = f"redis://127.0.0.1:{server.port}"
         store = make(url, connect_timeout=0.1, timeout=0.1)
@@ -307,9 +297,7 @@ def test_what_is_no_redis_is_told_in_time(greeting: Any, make: Make) -> None:
             assert time.monotonic() - started < LIMIT
 
 
-def test_a_full_redis_takes_nothing_more_and_gives_what_it_has(
-    own: RedisStore, client: Any
-) -> None:
+def test_a_full_redis_takes_nothing_more_and_gives_what_it_has(own, client):
     own.publish([Entry("e", "a.b", b"%d" % number) for number in range(10)])
     held = own.take([("q", 1)], LEASE)
     client.config_set("maxmemory", "1")
@@ -327,14 +315,14 @@ def test_a_full_redis_takes_nothing_more_and_gives_what_it_has(
     assert own.publish([Entry("e", "a.b", b"x")]) == [1]
 
 
-def test_a_replica_says_that_it_is_one(server: RedisServer, own: RedisStore, client: Any) -> None:
+def test_a_replica_says_that_it_is_one(server, own, client):
     client.replicaof("127.0.0.1", free_port())
 
     with pytest.raises(StoreFault, match=f"{server.url}.*replica"):
         own.publish([Entry("e", "a.b", b"x")])
 
 
-def test_a_key_that_others_have_written(store: RedisStore, prefix: str) -> None:
+def test_a_key_that_others_have_written(store, prefix):
     with redis.Redis.from_url(REDIS_URL) as client:
         client.set(f"{prefix}epoch", "their own")
 
@@ -349,7 +337,7 @@ def test_a_key_that_others_have_written(store: RedisStore, prefix: str) -> None:
     ["", "redis:", "http://:hunter2@host", "redis://:hunter2/3@host", "redis://host:hunter2", None,
      "redis://host/0?hunter=2", "redis://host:0"],
 )  # fmt: skip
-def test_a_url_that_is_none_is_refused_without_its_password(url: Any) -> None:
+def test_a_url_that_is_none_is_refused_without_its_password(url):
     with pytest.raises(ServiceConfigurationError) as caught:
         RedisStore(url)
 
@@ -358,6 +346,6 @@ def test_a_url_that_is_none_is_refused_without_its_password(url: Any) -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), "1", None])
 @pytest.mark.parametrize("option", ["timeout", "connect_timeout"])
-def test_a_timeout_that_is_none_is_refused(option: str, seconds: Any) -> None:
+def test_a_timeout_that_is_none_is_refused(option, seconds):
     with pytest.raises(ServiceConfigurationError, match="time-outs"):
         RedisStore("redis://127.0.0.1", **{option: seconds})

@@ -12,7 +12,7 @@ import stat
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,12 @@ from .stores import LEASE, put, take
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path):
     return tmp_path / "events.db"
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[SqliteStore]:
+def store(path):
     """There is a queue "q"."""
     store = SqliteStore(path)
     store.declare_queue("q")
@@ -43,10 +43,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
     store.close()
 
 
-# Forks and memory
-
-
-def test_after_a_fork_each_process_has_its_own_connection(path: Path, store: SqliteStore) -> None:
+def test_after_a_fork_each_process_has_its_own_connection(path, store):
     memory = SqliteStore(":memory:")
     for each in (store, memory):
         each.declare_queue("q")
@@ -69,7 +66,7 @@ def test_after_a_fork_each_process_has_its_own_connection(path: Path, store: Sql
     assert not [name for name in os.listdir(path.parent) if "journal" in name]
 
 
-def test_memory_ends_with_its_last_user() -> None:
+def test_memory_ends_with_its_last_user():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         store: SqliteStore | None = SqliteStore(":memory:")
@@ -84,22 +81,19 @@ def test_memory_ends_with_its_last_user() -> None:
         gc.collect()
 
 
-def test_memories_know_nothing_of_each_other() -> None:
+def test_memories_know_nothing_of_each_other():
     one, two = SqliteStore(":memory:"), SqliteStore(":memory:")
     one.declare_queue("q")
     assert two.publish([Entry("", "q", b"")]) == [0]
     assert not one.blocks
 
 
-# The file
-
-
-def test_the_file_is_its_owner_s_alone(path: Path, store: SqliteStore) -> None:
+def test_the_file_is_its_owner_s_alone(path, store):
     modes = {name.name: stat.S_IMODE(name.stat().st_mode) for name in path.parent.iterdir()}
     assert modes == {"events.db": 0o600, "events.db-wal": 0o600, "events.db-shm": 0o600}
 
 
-def test_nothing_is_made_before_it_is_used_and_permissions_stay(path: Path) -> None:
+def test_nothing_is_made_before_it_is_used_and_permissions_stay(path):
     store = SqliteStore(path)
     store.close()
     assert not path.exists()
@@ -110,9 +104,7 @@ def test_nothing_is_made_before_it_is_used_and_permissions_stay(path: Path) -> N
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_a_relative_path_stays_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_stays_where_it_was(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store = SqliteStore("events ü%20?#.db")
     monkeypatch.chdir("/")
@@ -122,17 +114,17 @@ def test_a_relative_path_stays_where_it_was(
 
 
 @pytest.mark.parametrize("wrong", ["", None, 7, b"x.db", "a\0b"])
-def test_a_path_that_is_none_is_refused(wrong: Any) -> None:
+def test_a_path_that_is_none_is_refused(wrong):
     with pytest.raises(ServiceConfigurationError, match="path"):
         SqliteStore(wrong)
 
 
-def test_an_unknown_synchronous_is_refused(path: Path) -> None:
+def test_an_unknown_synchronous_is_refused(path):
     with pytest.raises(ServiceConfigurationError, match="'FULL' or 'NORMAL', not 'OFF'"):
         SqliteStore(path, synchronous="OFF")
 
 
-def test_room_is_used_again(path: Path, store: SqliteStore) -> None:
+def test_room_is_used_again(path, store):
     sizes = []
     for _ in range(5):
         put(store, *["x" * 1000] * 500)
@@ -165,9 +157,7 @@ def test_room_is_used_again(path: Path, store: SqliteStore) -> None:
     ],
     ids=["no folder", "a folder", "in a file", "a text", "another program's", "a newer version"],
 )
-def test_what_cannot_be_the_file_is_told_and_left_alone(
-    tmp_path: Path, prepare: Callable[[Path], Any], match: str
-) -> None:
+def test_what_cannot_be_the_file_is_told_and_left_alone(tmp_path, prepare, match):
     path = tmp_path / "place" / "events.db"
     path.parent.mkdir()
     prepare(path)
@@ -181,7 +171,7 @@ def test_what_cannot_be_the_file_is_told_and_left_alone(
     assert before is None or path.read_bytes()[100:] == before[100:]
 
 
-def test_a_database_with_handled_events_is_taken(path: Path) -> None:
+def test_a_database_with_handled_events_is_taken(path):
     execute(path, "CREATE TABLE gemstone_processed (key)")
     store = SqliteStore(path)
     store.declare_queue("q")
@@ -189,7 +179,7 @@ def test_a_database_with_handled_events_is_taken(path: Path) -> None:
     store.close()
 
 
-def test_a_damaged_file(path: Path, store: SqliteStore) -> None:
+def test_a_damaged_file(path, store):
     put(store, *["x" * 1000] * 200)
     store.close()
     with path.open("r+b") as file:
@@ -208,7 +198,7 @@ def use(store: SqliteStore) -> None:
         take(store, 1000)
 
 
-def test_a_file_that_is_cut_off_while_it_is_in_use(path: Path, store: SqliteStore) -> None:
+def test_a_file_that_is_cut_off_while_it_is_in_use(path, store):
     put(store, *["x" * 1000] * 200)
     execute(path, "PRAGMA wal_checkpoint(TRUNCATE)")
     os.truncate(path, 8192)
@@ -217,9 +207,7 @@ def test_a_file_that_is_cut_off_while_it_is_in_use(path: Path, store: SqliteStor
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])
-def test_a_file_that_goes_away_is_noticed_and_made_anew(
-    path: Path, store: SqliteStore, how: str
-) -> None:
+def test_a_file_that_goes_away_is_noticed_and_made_anew(path, store, how):
     take(store)
     other = path.parent / "other.db"
     if how == "replaced":
@@ -238,7 +226,7 @@ def test_a_file_that_goes_away_is_noticed_and_made_anew(
 
 
 @pytest.mark.parametrize("what", ["disk", "cannot grow: make room on the disk"])
-def test_what_is_full_is_said_and_loses_nothing(path: Path, store: SqliteStore, what: str) -> None:
+def test_what_is_full_is_said_and_loses_nothing(path, store, what):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     if what == "disk":
         size = (path.parent / "events.db-wal").stat().st_size + 200_000
@@ -258,7 +246,7 @@ def test_what_is_full_is_said_and_loses_nothing(path: Path, store: SqliteStore, 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize(("mode", "said"), [(0o444, "cannot be written"), (0o000, "permissions")])
-def test_a_file_that_may_not_be_written(mode: int, said: str) -> None:
+def test_a_file_that_may_not_be_written(mode, said):
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         path = Path(folder, "events.db")
@@ -274,9 +262,7 @@ def test_a_file_that_may_not_be_written(mode: int, said: str) -> None:
             os.seteuid(0)
 
 
-def test_a_lock_is_waited_for_but_not_for_ever(
-    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_is_waited_for_but_not_for_ever(path, store, monkeypatch):
     monkeypatch.setattr(sqlite_database, "BUSY", 0.3)
     put(store, "1")
     with locked(path):
@@ -295,7 +281,7 @@ def test_a_lock_is_waited_for_but_not_for_ever(
     assert take(store) == ["1"]
 
 
-def test_a_text_that_utf8_has_not_changes_nothing(store: SqliteStore) -> None:
+def test_a_text_that_utf8_has_not_changes_nothing(store):
     with pytest.raises(UnicodeEncodeError):
         store.declare_queue("\ud800")
     with pytest.raises(UnicodeEncodeError):
@@ -323,7 +309,7 @@ def plans(store: SqliteStore, act: Callable[[], Any]) -> list[str]:
     return found
 
 
-def test_no_statement_goes_through_all_messages(store: SqliteStore) -> None:
+def test_no_statement_goes_through_all_messages(store):
     store.declare_queue("dead")
     store.declare_queue("q", delivery_limit=1, dead_letter_queue="dead")
 
@@ -348,7 +334,7 @@ def test_no_statement_goes_through_all_messages(store: SqliteStore) -> None:
     assert [plan for plan in found if "TEMP B-TREE" in plan and "LAST" not in plan] == []
 
 
-def test_looking_for_news_costs_next_to_nothing(store: SqliteStore) -> None:
+def test_looking_for_news_costs_next_to_nothing(store):
     """Less than half of what the simplest question costs, which is 12 µs on an idle machine."""
 
     def cost(ask: Callable[[], object]) -> float:
@@ -364,7 +350,7 @@ def test_looking_for_news_costs_next_to_nothing(store: SqliteStore) -> None:
     assert least[0] < least[1] / 2
 
 
-def test_what_lies_in_the_file_can_be_read_by_people(path: Path, store: SqliteStore) -> None:
+def test_what_lies_in_the_file_can_be_read_by_people(path, store):
     put(store, json.dumps({"a": 1}))
     statement = "SELECT q.name, m.payload FROM gemstone_messages m, gemstone_queues q "
     found = execute(path, f"{statement} WHERE q.id = m.queue")

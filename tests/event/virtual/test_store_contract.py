@@ -1,8 +1,7 @@
 """What every store promises, whatever it keeps the messages in."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,14 +9,14 @@ import pytest
 from gemstone_sync.event.virtual.store import Entry, QueueStore, StoreFault
 from tests.support.waiting import wait_until
 
-from .stores import LEASE, STORES, MakeStore, put, take, texts
+from .stores import LEASE, STORES, put, take, texts
 
 #: Seconds: long enough to look at what is leased, short enough to wait for its end.
 SHORT = 0.3
 
 
 @pytest.fixture(params=STORES)
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeStore]:
+def make(request, tmp_path):
     """Makes stores over the same messages; they are open, and closed in the end."""
     made: list[QueueStore] = []
     with STORES[request.param](tmp_path) as make_store:
@@ -33,7 +32,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeStore]:
 
 
 @pytest.fixture
-def store(make: MakeStore) -> QueueStore:
+def store(make):
     """There are a topic exchange "x" and a queue "q"."""
     store = make()
     store.declare_exchange("x", "topic")
@@ -42,7 +41,7 @@ def store(make: MakeStore) -> QueueStore:
 
 
 @pytest.fixture
-def other(make: MakeStore, store: QueueStore) -> QueueStore:
+def other(make, store):
     """Another process's."""
     return make()
 
@@ -59,7 +58,7 @@ def settle(store: QueueStore) -> None:
 # Routing
 
 
-def test_a_topic_exchange_gives_each_matching_queue_one_copy(store: QueueStore) -> None:
+def test_a_topic_exchange_gives_each_matching_queue_one_copy(store):
     for queue in ("a", "b", "c"):
         store.declare_queue(queue)
     for pattern, queue in (("orders.*", "a"), ("orders.paid", "a"), ("#", "b"), ("other", "c")):
@@ -74,7 +73,7 @@ def test_a_topic_exchange_gives_each_matching_queue_one_copy(store: QueueStore) 
     assert store.publish([Entry("direct", "a.b", b"1"), Entry("direct", "a.c", b"2")]) == [1, 0]
 
 
-def test_work_goes_to_one_queue_of_the_best_pattern(store: QueueStore) -> None:
+def test_work_goes_to_one_queue_of_the_best_pattern(store):
     store.declare_exchange("work", "work")
     for queue, pattern in (
         ("any", "once.#"),
@@ -95,7 +94,7 @@ def test_work_goes_to_one_queue_of_the_best_pattern(store: QueueStore) -> None:
     }
 
 
-def test_what_nobody_takes_goes_nowhere(store: QueueStore) -> None:
+def test_what_nobody_takes_goes_nowhere(store):
     entries = [Entry("", "no such queue", b"1"), Entry("x", "a", b"2"), Entry("none", "a", b"3")]
     assert store.publish(entries) == [0, 0, 0]
     assert store.publish([]) == []
@@ -103,9 +102,7 @@ def test_what_nobody_takes_goes_nowhere(store: QueueStore) -> None:
     assert store.size("no such queue") == store.purge("no such queue") == 0
 
 
-def test_another_process_s_binding_counts_for_the_next_message(
-    store: QueueStore, other: QueueStore
-) -> None:
+def test_another_process_s_binding_counts_for_the_next_message(store, other):
     assert store.publish([Entry("x", "a", b"too early")]) == [0]
     other.declare_queue("r")
     other.bind("x", "a", "r")
@@ -118,7 +115,7 @@ def test_another_process_s_binding_counts_for_the_next_message(
     assert take(other, queue="r") == ["1"]
 
 
-def test_a_deleted_queue_takes_bindings_and_messages_along(store: QueueStore) -> None:
+def test_a_deleted_queue_takes_bindings_and_messages_along(store):
     store.bind("x", "a", "q")
     put(store, "1")
     store.delete_queue("q")
@@ -129,7 +126,7 @@ def test_a_deleted_queue_takes_bindings_and_messages_along(store: QueueStore) ->
     assert take(store) == []
 
 
-def test_declaring_again_keeps_what_is_there(store: QueueStore, other: QueueStore) -> None:
+def test_declaring_again_keeps_what_is_there(store, other):
     store.bind("x", "a", "q")
     put(store, "1")
     other.declare_exchange("x", "topic")
@@ -138,10 +135,7 @@ def test_declaring_again_keeps_what_is_there(store: QueueStore, other: QueueStor
     assert take(other) == ["1"]
 
 
-# Taking
-
-
-def test_messages_come_oldest_first_at_most_so_many(store: QueueStore, other: QueueStore) -> None:
+def test_messages_come_oldest_first_at_most_so_many(store, other):
     store.declare_queue("r")
     put(store, "1", "2", "3", "4")
     put(store, "5", queue="r")
@@ -154,7 +148,7 @@ def test_messages_come_oldest_first_at_most_so_many(store: QueueStore, other: Qu
     assert store.take([], LEASE) == []
 
 
-def test_any_bytes_come_out_as_they_went_in(store: QueueStore) -> None:
+def test_any_bytes_come_out_as_they_went_in(store):
     name = "q:ö:☃:" + "x" * 200
     store.declare_queue(name)
     payloads = [b"", bytes(range(256)), b"x" * 3_000_000]
@@ -165,7 +159,7 @@ def test_any_bytes_come_out_as_they_went_in(store: QueueStore) -> None:
         store.acknowledge([message.id])
 
 
-def test_what_is_acknowledged_never_comes_again(store: QueueStore, other: QueueStore) -> None:
+def test_what_is_acknowledged_never_comes_again(store, other):
     put(store, "1", "2")
     ids = [message.id for message in store.take([("q", 10)], SHORT)]
     assert store.acknowledge(ids[:1]) == 1
@@ -175,7 +169,7 @@ def test_what_is_acknowledged_never_comes_again(store: QueueStore, other: QueueS
     assert other.size("q") == 0
 
 
-def test_what_is_released_is_in_its_old_place_at_once(store: QueueStore) -> None:
+def test_what_is_released_is_in_its_old_place_at_once(store):
     put(store, "1", "2", "3")
     first, second = store.take([("q", 2)], LEASE)
     store.release([second.id, first.id])
@@ -185,7 +179,7 @@ def test_what_is_released_is_in_its_old_place_at_once(store: QueueStore) -> None
     assert [message.deliveries for message in again] == [0, 0, 0]
 
 
-def test_size_counts_and_purge_removes_what_is_not_taken(store: QueueStore) -> None:
+def test_size_counts_and_purge_removes_what_is_not_taken(store):
     store.declare_queue("r")
     put(store, "another queue's", queue="r")
     put(store, "1", "2")
@@ -207,9 +201,7 @@ def test_size_counts_and_purge_removes_what_is_not_taken(store: QueueStore) -> N
 # Leases
 
 
-def test_what_is_not_acknowledged_comes_back_and_is_counted(
-    store: QueueStore, other: QueueStore
-) -> None:
+def test_what_is_not_acknowledged_comes_back_and_is_counted(store, other):
     put(store, "1", "2")
     taken = store.take([("q", 10)], SHORT)
     assert take(other) == []
@@ -227,7 +219,7 @@ def test_what_is_not_acknowledged_comes_back_and_is_counted(
     assert other.acknowledge([message.id for message in again]) == 3
 
 
-def test_a_renewed_lease_holds(store: QueueStore, other: QueueStore) -> None:
+def test_a_renewed_lease_holds(store, other):
     put(store, "kept", "not kept")
     kept, _ = store.take([("q", 10)], SHORT)
     store.renew([kept.id], LEASE)
@@ -236,7 +228,7 @@ def test_a_renewed_lease_holds(store: QueueStore, other: QueueStore) -> None:
     assert store.acknowledge([kept.id]) == 1
 
 
-def test_leases_that_end_one_after_the_other_reach_the_limit(store: QueueStore) -> None:
+def test_leases_that_end_one_after_the_other_reach_the_limit(store):
     store.declare_queue("dead")
     store.declare_queue("q", delivery_limit=2, dead_letter_queue="dead")
     put(store, "poison", "behind it", key="k")
@@ -249,7 +241,7 @@ def test_leases_that_end_one_after_the_other_reach_the_limit(store: QueueStore) 
     assert store.size("q") == 0
 
 
-def test_what_is_given_back_or_has_no_queue_for_dead_letters_is_kept(store: QueueStore) -> None:
+def test_what_is_given_back_or_has_no_queue_for_dead_letters_is_kept(store):
     store.declare_queue("q", delivery_limit=1, dead_letter_queue="not there")
     put(store, "1")
     for _ in range(5):
@@ -258,10 +250,7 @@ def test_what_is_given_back_or_has_no_queue_for_dead_letters_is_kept(store: Queu
     assert take_when_there(store) == ["1"]
 
 
-# Later
-
-
-def test_what_is_not_due_waits(store: QueueStore, other: QueueStore) -> None:
+def test_what_is_not_due_waits(store, other):
     due = time.time() + SHORT
     put(store, "far future", due=due + 1e10)
     put(store, "later", due=due)
@@ -277,7 +266,7 @@ def test_what_is_not_due_waits(store: QueueStore, other: QueueStore) -> None:
 # Order by key
 
 
-def test_one_of_a_key_is_out_at_a_time_in_order(store: QueueStore, other: QueueStore) -> None:
+def test_one_of_a_key_is_out_at_a_time_in_order(store, other):
     put(store, "a1", "a2", "a3", key="a")
     put(store, "b1", "b2", key="")  # which is a key
     put(store, "free")
@@ -289,7 +278,7 @@ def test_one_of_a_key_is_out_at_a_time_in_order(store: QueueStore, other: QueueS
     assert seen == [["a1", "b1", "free"], ["a2", "b2"], ["a3"]]
 
 
-def test_a_key_waits_for_the_one_that_comes_back(store: QueueStore, other: QueueStore) -> None:
+def test_a_key_waits_for_the_one_that_comes_back(store, other):
     put(store, "1", "2", key="k")
     store.take([("q", 10)], SHORT)
     put(store, "3", key="k")
@@ -298,7 +287,7 @@ def test_a_key_waits_for_the_one_that_comes_back(store: QueueStore, other: Queue
     assert take(other) == []
 
 
-def test_one_that_is_not_due_holds_back_its_key(store: QueueStore) -> None:
+def test_one_that_is_not_due_holds_back_its_key(store):
     put(store, "1", key="k", due=time.time() + SHORT)
     put(store, "2", key="k")
     put(store, "3", key="other")
@@ -310,7 +299,7 @@ def test_one_that_is_not_due_holds_back_its_key(store: QueueStore) -> None:
     assert take(store) == ["2"]
 
 
-def test_keys_of_other_queues_do_not_matter(store: QueueStore) -> None:
+def test_keys_of_other_queues_do_not_matter(store):
     store.declare_queue("r")
     for queue in ("q", "r"):
         store.bind("x", "#", queue)
@@ -318,7 +307,7 @@ def test_keys_of_other_queues_do_not_matter(store: QueueStore) -> None:
     assert take(store) == take(store, queue="r") == ["1"]
 
 
-def test_many_keys_come_in_each_one_s_order(store: QueueStore, other: QueueStore) -> None:
+def test_many_keys_come_in_each_one_s_order(store, other):
     store.publish([Entry("", "q", b"%d" % number, f"k{number % 7}") for number in range(100)])
     seen: list[int] = []
     while taken := store.take([("q", 3)], LEASE) + other.take([("q", 2)], LEASE):
@@ -330,10 +319,7 @@ def test_many_keys_come_in_each_one_s_order(store: QueueStore, other: QueueStore
         assert own == sorted(own)
 
 
-# Queues that expire
-
-
-def test_a_queue_that_nobody_touches_goes(store: QueueStore, other: QueueStore) -> None:
+def test_a_queue_that_nobody_touches_goes(store, other):
     store.bind("x", "a", "q")
     put(store, "1")
     store.declare_queue("q", expires=SHORT)
@@ -346,7 +332,7 @@ def test_a_queue_that_nobody_touches_goes(store: QueueStore, other: QueueStore) 
     assert take(other) == []
 
 
-def test_a_touched_queue_stays(store: QueueStore) -> None:
+def test_a_touched_queue_stays(store):
     for queue in ("kept", "forgotten"):
         store.declare_queue(queue, expires=1.0)
         store.bind("x", "a", queue)
@@ -359,10 +345,7 @@ def test_a_touched_queue_stays(store: QueueStore) -> None:
     assert store.publish([Entry("x", "a", b"1")]) == [1]
 
 
-# Waiting
-
-
-def test_a_message_is_noticed_once(store: QueueStore, other: QueueStore) -> None:
+def test_a_message_is_noticed_once(store, other):
     take(store)
     for publisher in (other, store):
         settle(store)
@@ -373,9 +356,7 @@ def test_a_message_is_noticed_once(store: QueueStore, other: QueueStore) -> None
 
 
 @pytest.mark.parametrize("what", ["becomes due", "lease ends", "is released", "key is free"])
-def test_what_can_be_taken_later_is_noticed(
-    store: QueueStore, other: QueueStore, what: str
-) -> None:
+def test_what_can_be_taken_later_is_noticed(store, other, what):
     taken: list[Any] = []
     if what == "becomes due":
         put(other, "1", due=time.time() + SHORT)
@@ -394,7 +375,7 @@ def test_what_can_be_taken_later_is_noticed(
     assert take(store) == ["1"]
 
 
-def test_a_closed_store_opens_when_it_is_used(store: QueueStore) -> None:
+def test_a_closed_store_opens_when_it_is_used(store):
     store.open()
     store.close()
     store.close()

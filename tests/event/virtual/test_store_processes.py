@@ -4,15 +4,13 @@ import collections
 import contextlib
 import functools
 import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import gevent
 import pytest
 
 from gemstone_sync.event.virtual.sqlite_store import SqliteStore
-from gemstone_sync.event.virtual.store import Entry, QueueStore
+from gemstone_sync.event.virtual.store import Entry
 from tests.support.programs import Program, program
 from tests.support.waiting import LIMIT, gather, wait_until
 
@@ -29,13 +27,13 @@ Run = Callable[..., Program]
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[functools.partial[Any]]:
+def make(request, tmp_path):
     with STORES[request.param](tmp_path) as make_store:
         yield make_store
 
 
 @pytest.fixture
-def store(make: functools.partial[Any]) -> Iterator[QueueStore]:
+def store(make):
     """There is a queue "q"."""
     store = make()
     store.open()
@@ -45,7 +43,7 @@ def store(make: functools.partial[Any]) -> Iterator[QueueStore]:
 
 
 @pytest.fixture
-def run(make: functools.partial[Any], tmp_path: Path) -> Iterator[Run]:
+def run(make, tmp_path):
     """Runs a program, with a `store` over the same messages, that is killed with the test."""
     store = f"store = {make.func.__name__}(*{make.args!r}, **{make.keywords!r})\n"
     with contextlib.ExitStack() as stack:
@@ -58,7 +56,7 @@ def run(make: functools.partial[Any], tmp_path: Path) -> Iterator[Run]:
         yield run
 
 
-def test_greenlets_and_real_threads_share_a_store(store: QueueStore) -> None:
+def test_greenlets_and_real_threads_share_a_store(store):
     pool = gevent.get_hub().threadpool
 
     def publish(name: str) -> None:
@@ -99,15 +97,13 @@ assert not getattr(sys.modules.get("gevent.monkey"), "saved", None)
 """
 
 
-def test_a_plain_program_with_threads_and_a_fork(store: QueueStore, run: Run) -> None:
+def test_a_plain_program_with_threads_and_a_fork(store, run):
     plain = run(PLAIN)
 
     assert (plain.wait(), plain.stderr) == (0, "")
 
 
-def test_processes_that_make_files_and_bindings_at_the_same_time_share_them(
-    tmp_path: Path,
-) -> None:
+def test_processes_that_make_files_and_bindings_at_the_same_time_share_them(tmp_path):
     # Not forked from this one: gevent ends its native threads in the child, and may hang there.
     source = """
 print("ready")
@@ -139,7 +135,7 @@ for attempt in range(3):
         store.close()
 
 
-def test_what_a_killed_process_had_taken_comes_back_in_order(store: QueueStore, run: Run) -> None:
+def test_what_a_killed_process_had_taken_comes_back_in_order(store, run):
     put(store, *map(str, range(100)))
     killed = run("""
 taken = store.take([("q", 50)], 1.0)
@@ -176,7 +172,7 @@ def lines(running: Program) -> list[str]:
 
 
 @pytest.mark.slow  # processes that are killed
-def test_processes_that_are_killed_at_any_moment_lose_nothing(store: QueueStore, run: Run) -> None:
+def test_processes_that_are_killed_at_any_moment_lose_nothing(store, run):
     """Whatever a publisher says is published is taken; at least once, and mostly once."""
     publishers = [run(PUBLISHER.format(key=key)) for key in (None, "k")]
     killed = []
@@ -208,9 +204,7 @@ def test_processes_that_are_killed_at_any_moment_lose_nothing(store: QueueStore,
 
 @pytest.mark.slow  # much is written beside a reader
 @pytest.mark.parametrize("make", ["sqlite"], indirect=True)
-def test_the_log_does_not_grow_for_ever_while_others_read(
-    store: QueueStore, run: Run, tmp_path: Path
-) -> None:
+def test_the_log_does_not_grow_for_ever_while_others_read(store, run, tmp_path):
     reader = run("""
 print("reads", flush=True)
 while True:
