@@ -49,7 +49,6 @@ def test_what_was_handled_is_dropped(store):
         store.done(key, "a")
         store.release(key, "a")
         store.renew(key, "a", 0.001)
-
         assert store.claim(key, "a", LONG) is Claim.DONE
         assert store.claim(key, "b", LONG) is Claim.DONE
 
@@ -61,7 +60,6 @@ def test_a_claim_ends_with_its_lease_unless_it_is_renewed(store):
     store.claim("left", "a", SHORT)
     early = store.claim("left", "b", LONG)
     assert early is Claim.BUSY or is_over(began, SHORT)
-
     wait_until(claimable(store, "left", "b"), "the end of the lease")
     assert store.claim("renewed", "b", LONG) is Claim.BUSY
     # What is handled after its lease counts as handled.
@@ -76,7 +74,6 @@ def test_after_the_window_an_event_is_new(place):
     store.done("e", "a")
     early = store.claim("e", "b", LONG)
     assert early is Claim.DONE or is_over(began, SHORT)
-
     wait_until(claimable(store, "e", "b"), "the end of the window")
 
 
@@ -84,7 +81,6 @@ def test_keys_of_any_text(store):
     for key in ("", "a:b", "a\0b", "é 🚀", "\ud800", "*", "x" * 1000):
         assert store.claim(key, "a", LONG) is Claim.OURS
         store.done(key, "a")
-
         assert store.claim(key, "a", LONG) is Claim.DONE
         assert store.claim(f"{key}!", "a", LONG) is Claim.OURS
 
@@ -107,7 +103,6 @@ def test_a_closed_store_opens_again(store):
     store.close()
     store.done("e", "a")
     store.close()
-
     assert store.claim("e", "a", LONG) is Claim.DONE
 
 
@@ -116,7 +111,6 @@ def test_two_stores_of_one_place_have_one_memory(memory, shared_place):
     assert (memory.store().shared, one.shared) == (False, True)
     one.claim("claimed", "a", LONG)
     one.done("handled", "a")
-
     assert other.claim("claimed", "b", LONG) is Claim.BUSY
     assert other.claim("handled", "b", LONG) is Claim.DONE
 
@@ -171,7 +165,6 @@ def test_what_a_killed_process_had_claimed_comes_back(shared_place, tmp_path):
         holder.wait_until(lambda: "holds" in holder.stdout, "its claims")
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-
         wait_until(claimable(store, "short", "heir"), "the end of the lease")
         assert store.claim("long", "heir", LONG) is Claim.BUSY
         assert store.claim("handled", "heir", LONG) is Claim.DONE
@@ -210,5 +203,4 @@ UNTOUCHED = 'assert not getattr(sys.modules.get("gevent.monkey"), "saved", None)
 def test_threads_and_forks_share_a_store(shared_place, run_python, start):
     source = start + IMPORTS.format(expression=shared_place.expression) + PLAIN + FORKER
     ended = run_python(source + (UNTOUCHED if not start else ""))
-
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -17,7 +17,6 @@ def test_the_oldest_is_forgotten_when_there_are_too_many():
     for number in range(11):
         store.claim(str(number), "a", 60)
         store.done(str(number), "a")
-
     assert store.claim("0", "b", 60) is Claim.OURS
     assert store.claim("1", "b", 60) is Claim.DONE
 
@@ -27,7 +26,6 @@ def test_what_is_being_handled_is_never_forgotten():
     store.claim("long", "a", 60)
     for number in range(10):
         store.done(str(number), "a")
-
     assert store.claim("long", "b", 60) is Claim.BUSY
 
 
@@ -35,7 +33,6 @@ def test_claims_that_nobody_ends_do_not_fill_the_memory():
     store = MemoryProcessedEvents()
     for number in range(1000):
         store.claim(str(number), "a", 1e-9)
-
     assert len(store._claims) < 3
 
 
@@ -63,7 +60,6 @@ def test_the_store_of_a_setting(url, kind):
 def test_a_setting_that_is_none(url):
     with pytest.raises(ServiceConfigurationError) as caught:
         processed_events(url)
-
     assert "hunter2" not in str(caught.value)
 
 

@@ -37,7 +37,6 @@ def test_a_password_is_used_and_a_restart_costs_no_call(tmp_path):
         gather([lambda n=n: store.claim(str(n), "a", 60) for n in range(50)])
         server.kill()
         server.start()
-
         assert store.claim("e", "a", 60) is Claim.OURS
         store.close()
 

@@ -64,7 +64,6 @@ def test_an_effect_and_its_mark_are_committed_together(store, path, connection, 
         else:
             store.record(connection, "e")
     connection.commit()
-
     assert store.claim("e", "b", 60) is Claim.DONE
     assert payments(path) == ["p1"]
 
@@ -74,7 +73,6 @@ def test_an_effect_and_its_mark_are_rolled_back_together(store, path, connection
     connection.execute(PAYMENT)
     store.record(connection, "e")
     connection.rollback()
-
     assert payments(path) == []
     assert store.claim("e", "b", 60) is Claim.BUSY
     store.release("e", "a")
@@ -103,7 +101,6 @@ def test_a_process_that_is_killed_has_done_both_or_neither(
     source = PAYER.format(path=path, payment=PAYMENT, commits=commits)
     with program(source, tmp_path) as payer:
         assert payer.wait() == -signal.SIGKILL, payer.stderr
-
     assert payments(path) == (["p1"] if commits else [])
     expected = Claim.DONE if commits else Claim.OURS
     wait_until(lambda: store.claim("e", "heir", 60) is expected, "the end of the lease")
@@ -116,7 +113,6 @@ def test_a_claim_waits_for_the_users_transaction(store, connection):
     gevent.sleep(0.05)
     assert not claim.ready()
     connection.commit()
-
     assert claim.get(timeout=LIMIT) is Claim.DONE
 
 
@@ -125,7 +121,6 @@ def test_a_connection_without_a_transaction_is_refused(store, connection):
     with pytest.raises(ValueError, match="BEGIN"):
         store.record(connection, "e")
     assert store.claim("e", "a", 60) is Claim.OURS
-
     connection.execute("BEGIN")
     store.record(connection, "e")
     connection.execute("COMMIT")
@@ -150,7 +145,6 @@ def test_the_file_does_not_grow_for_ever(sqlite, path):
     for number in range(300):
         store.claim(str(number), "a", 60)
         store.done(str(number), "a")
-
     assert rows(path) < 150
 
 

@@ -24,7 +24,6 @@ URL = SharedRabbitMq.url
 
 def test_what_amqp_cannot_carry_is_an_error_and_the_rest_gets_through(shop):
     shop.publish(*(shop.outgoing("paid", request_id=id) for id in ("1", "x" * 256, "3")))
-
     errors = [error for _name, error in shop.settled]
     assert errors.count(None) == 2
     assert any(error is not None and "AMQP cannot carry it" in error for error in errors)
@@ -35,9 +34,7 @@ def test_a_full_queue_refuses_and_says_so(shop):
     with connect(URL) as connection:
         arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
         connection.channel().queue_declare(full, auto_delete=False, arguments=arguments)
-
     errors = [shop.publish(shop.outgoing("paid", queue=full))[0] for _ in range(3)]
-
     assert errors[0] is None
     assert errors[-1] == "the broker refused it: its queue is full, or failing"
 
@@ -73,10 +70,8 @@ def test_acknowledged_in_any_order_nothing_comes_again(shop, order):
     queue = shop.fill(7)
     shop.consume(queue)
     received = shop.receive(7)
-
     for group in order:
         shop.link.acknowledge([received[position] for position in group])
-
     shop.link.close()
     with amqp(URL, shop.topology) as second:
         second.consume(queue)
@@ -118,9 +113,7 @@ def test_a_message_that_ends_its_consumers_goes_to_the_dead_letters(topology):
         queue = shop.fill(1)
         for _ in range(3):
             shop.link.requeue([shop.take(queue)])
-
         envelope = shop.take(topology.dead).envelope
-
     assert (envelope.name, envelope.body) == ("paid", b"0")
     assert envelope.dead is not None
     assert (envelope.dead.reason, envelope.dead.queue) == ("crashed", queue)
@@ -161,13 +154,13 @@ def test_what_is_there_and_other_is_refused_by_name(shop):
     with pytest.raises(LinkRefused, match=r"another 'x-delivery-limit'.*delete it") as caught:
         link.declare(shop.topology, queues)
     assert any(queue.name in str(caught.value) for queue in queues)
-    link.close()
     assert shop.publish(shop.outgoing("paid", broadcast=False)) == [None]
 
     other = Topology(f"{shop.topology.application}-other")
     with connect(URL) as connection:
         exchange = other.events
         connection.channel().exchange_declare(exchange, "fanout", durable=True, auto_delete=False)
+        link = AmqpLink(URL)
         link.open()
         with pytest.raises(LinkRefused, match=f"exchange '{exchange}' exists with another 'type'"):
             link.declare(other)
@@ -179,6 +172,5 @@ def test_a_queue_that_is_deleted_under_its_consumer_ends_the_link(shop):
     shop.consume(queue)
     with connect(URL) as connection:
         connection.channel().queue_delete(queue)
-
     with pytest.raises(LinkLost, match="was deleted"):
         shop.receive(1)

@@ -15,7 +15,6 @@ def test_down_the_ladder_a_message_is_late_by_a_shortest_step_at_most(delay):
     while left > 0:
         steps.append(step_for(left / 1000))
         left -= steps[-1]
-
     assert -left < SHORTEST
     assert steps == sorted(steps, reverse=True)
     fewest = 26 if delay * 1000 < 2 * LONGEST else delay * 1000 / LONGEST + 26
@@ -24,7 +23,6 @@ def test_down_the_ladder_a_message_is_late_by_a_shortest_step_at_most(delay):
 
 def test_there_are_few_steps_and_each_fits_a_brokers_integer():
     steps = {step_for(1.2**exponent / 1000) for exponent in range(200)}
-
     assert len(steps) == 25
     assert (min(steps), max(steps)) == (SHORTEST, LONGEST)
     assert max(steps) < 2**31
@@ -50,10 +48,8 @@ def test_what_comes_through_a_delay_knows_where_it_goes_and_nothing_of_the_way(s
 def test_ever_so_many_delays_make_few_queues_and_hold_up_nobody(shop):
     delays = [60 + 0.37 * number for number in range(100)]
     shop.consume(shop.queue("paid"))
-
     events = [shop.outgoing("paid", delay=delay) for delay in delays]
     assert set(shop.publish(*events, shop.outgoing("paid"))) == {None}
-
     assert shop.receive(1)[0].envelope.due is None
     sizes = {step: shop.link.size(shop.topology.delay_queue(step)) for step in (32_000, 64_000)}
     assert sizes == {
@@ -67,8 +63,6 @@ def test_a_step_that_was_deleted_is_an_error_once_and_then_made_anew(shop):
     shop.publish(shop.outgoing("paid", delay=100))
     with connect(SharedRabbitMq.url) as connection:
         connection.channel().queue_delete(step)
-
     errors = [shop.publish(shop.outgoing("paid", delay=100))[0] for _ in range(2)]
-
     assert errors == [f"there is no queue {step!r} any more", None]
     assert shop.link.size(step) == 1

@@ -82,11 +82,7 @@ def server(serve: Callable[[socket.socket], Any], host: str = "127.0.0.1") -> It
 @pytest.mark.parametrize(
     ("url", "said", "refused"),
     [
-        (
-            "shop:hunter2@127.0.0.1:PORT/orders",
-            "127.0.0.1:PORT/orders: nobody listens there",
-            False,
-        ),
+        ("shop:hunter2@127.0.0.1:PORT/orders", "PORT/orders: nobody listens there", False),
         ("shop:hunter2@nobody.invalid", "there is no such host", False),
         ("guest:hunter2@127.0.0.1", "the user name, the password or the rights do not", True),
         ("guest:guest@127.0.0.1/orders", "vhost orders not found", True),
@@ -97,9 +93,7 @@ def test_a_broker_that_cannot_be_used_is_told_at_once_without_the_password(
     shared_broker, url, said, refused
 ):
     port = str(free_port())
-
     error = failure(f"amqp://{url.replace('PORT', port)}")
-
     assert said.replace("PORT", port) in str(error)
     assert isinstance(error, LinkRefused) is refused
     assert "hunter2" not in f"{error!r} {error.__cause__!r}"
@@ -111,11 +105,9 @@ def test_the_first_broker_that_answers_is_taken_with_its_default_virtual_host(sh
     link = AmqpLink(url, connect_timeout=LIMIT)
     with pytest.raises(LinkLost, match="not connected"):
         link.pump()
-
     link.open()
     link.close()
     link.close()
-
     assert str(link) == "RabbitMQ at 127.0.0.1:5672"
     with pytest.raises(LinkLost, match="not connected"):
         link.wait(Signal(), 1)
@@ -134,7 +126,6 @@ def test_the_first_broker_that_answers_is_taken_with_its_default_virtual_host(sh
 def test_a_url_that_is_none_is_refused_without_its_password(url):
     with pytest.raises(ValueError, match="URL of RabbitMQ") as caught:
         AmqpLink(url)
-
     assert "hunter2" not in str(caught.value)
 
 
@@ -189,7 +180,6 @@ def test_a_certificate_that_is_not_valid_is_refused(host, tls):
 
 def test_tls_where_none_is_spoken(shared_broker):
     error = failure("amqps://guest:guest@localhost:5672", connect_timeout=1)
-
     assert not isinstance(error, LinkRefused)
 
 
@@ -198,9 +188,7 @@ def test_over_tls(own_broker, own_shop):
     with own_shop(f"amqps://guest:guest@localhost:{own_broker.tls_port}//", tls=TLS) as shop:
         shop.consume(shop.queue("paid"))
         bodies = [b'"%b"' % (b"x" * size) for size in (10, 100_000, 1_000_000)] * 5
-
         assert set(shop.publish(*(shop.outgoing("paid", body=body) for body in bodies))) == {None}
-
         assert [delivery.envelope.body for delivery in shop.receive(len(bodies))] == bodies
 
 
@@ -297,7 +285,6 @@ def test_a_heartbeat_keeps_an_idle_connection(shared_broker, topology):
     with amqp(shared_broker.url, topology, heartbeat=2) as shop:
         end = time.monotonic() + 6
         shop.until(lambda: time.monotonic() > end, "six seconds")
-
         assert shop.publish(shop.outgoing("paid")) == [None]
 
 
@@ -374,9 +361,7 @@ for thread in threads:
 
 def test_in_a_process_that_is_not_patched_each_thread_has_its_link(shared_broker, run_python):
     values = f"URL, APPLICATION = {shared_broker.url!r}, {shared_broker.new_application()!r}\n"
-
     done = run_python(values + UNPATCHED, PYTHONPATH=str(REPOSITORY))
-
     assert (done.stdout, done.stderr) == ("done\ndone\n", "")
 
 

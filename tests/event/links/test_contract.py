@@ -38,9 +38,7 @@ def test_an_event_arrives_as_it_was(connect):
 def test_all_of_many_are_confirmed_and_arrive_in_order(connect):
     shop = connect("paid")
     shop.consume(shop.queue("paid"), prefetch=2000)
-
     connect().fill(2000)
-
     shop.receive(2000)
     assert shop.bodies == list(range(2000))
 
@@ -49,7 +47,6 @@ def test_large_bodies_get_through(connect):
     bodies = [b'"%b"' % (b"x" * size) for size in (0, 131_000, 131_072, 1_000_000)] * 3
     shop = connect("paid")
     shop.consume(shop.queue("paid"))
-
     assert set(shop.publish(*(shop.outgoing("paid", body=body) for body in bodies))) == {None}
     assert [d.envelope.body for d in shop.receive(len(bodies))] == bodies
 
@@ -81,9 +78,7 @@ def test_no_more_than_the_prefetch_of_each_queue_comes_unacknowledged(connect):
     received = shop.receive(8)
     shop.until(lambda: (shop.link.size(a), shop.link.size(b)) == (7, 5), "the others to stay")
     assert sorted(d.envelope.name for d in received) == ["a"] * 3 + ["b"] * 5
-
     shop.link.acknowledge([d for d in received if d.envelope.name == "a"][:2])
-
     shop.receive(10)
     assert [d.envelope.name for d in shop.received[8:]] == ["a", "a"]
     assert shop.link.size(a) == 5
@@ -117,14 +112,12 @@ def test_given_back_it_is_delivered_again(connect):
     shop = connect("paid")
     queue = shop.fill(1)
     shop.consume(queue)
-
     for count in range(3):
         delivery = shop.receive(1)[0]
         assert delivery.deliveries == (count if isinstance(shop.link, AmqpLink) else 0)
         shop.received.clear()
         shop.link.requeue([delivery])
     shop.link.acknowledge(shop.receive(1))
-
     assert shop.link.size(queue) == 0
 
 
@@ -133,11 +126,9 @@ def test_after_cancel_nothing_more_comes_and_the_rest_can_be_acknowledged(connec
     queue = shop.fill(5)
     shop.consume(queue, prefetch=2)
     received = shop.receive(2)
-
     shop.link.cancel(queue)
     shop.link.cancel(queue)
     shop.link.acknowledge(received)
-
     shop.until(lambda: shop.link.size(queue) == 3, "the others to stay")
     assert len(shop.received) == 2
 
@@ -148,11 +139,9 @@ def test_one_at_a_time_takes_events_with_a_key(connect):
     shop.consume(queue, prefetch=1)
     second.consume(queue, prefetch=1)
     shop.fill(4, key="k")
-
     shop.link.acknowledge(shop.receive(1))
     shop.receive(2)
     shop.link.close()
-
     second.receive(1)
     assert (shop.bodies, second.bodies) == ([0, 1], [1])
 
@@ -179,7 +168,6 @@ def test_everything_may_be_declared_again(connect):
     queue = shop.fill(1)
     shop.link.declare(shop.topology, queues_of(shop.topology, "paid"))
     shop.link.declare(shop.topology)
-
     assert shop.publish(shop.outgoing("paid", broadcast=False)) == [None]
     assert shop.link.size(queue) == 1
 
@@ -188,8 +176,6 @@ def test_a_dead_letter_stays_however_often_it_is_looked_at(connect):
     alone = connect(delivery_limit=1)
     dead = alone.topology.dead
     alone.publish(alone.outgoing("paid", queue=dead))
-
     for _ in range(30):
         alone.link.requeue([alone.take(dead)])
-
     alone.until(lambda: alone.link.size(dead) == 1, "the dead letter")

@@ -26,9 +26,7 @@ def kind(request):
 
 def test_what_cannot_be_written_is_refused_and_the_rest_goes_on(connect):
     shop = connect("paid")
-
     shop.publish(shop.outgoing("odd", key="sch\udcfcssel"), shop.outgoing("paid"))
-
     errors = dict(shop.settled)
     assert errors["paid"] is None
     assert "cannot be written" in (errors["odd"] or "")
@@ -61,7 +59,6 @@ def test_an_event_that_ends_its_processes_is_a_dead_letter(connect):
     shop = connect("paid", lease=0.05, delivery_limit=2)
     shop.consume(shop.fill(1))
     assert [delivery.deliveries for delivery in shop.receive(2)] == [0, 1]
-
     dead = shop.take(shop.topology.dead).envelope
     assert (dead.id, dead.body) == (shop.received[0].envelope.id, b"0")
     assert dead.dead is not None

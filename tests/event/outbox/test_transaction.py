@@ -105,14 +105,7 @@ def store(outbox, connection, envelopes):
 
 @pytest.mark.parametrize(
     "transaction",
-    [
-        sqlite3_transaction,
-        sqlite3_explicit,
-        sqlite3_odd,
-        core_connection,
-        orm_session,
-        orm_scoped,
-    ],
+    [sqlite3_transaction, sqlite3_explicit, sqlite3_odd, core_connection, orm_session, orm_scoped],
 )
 @pytest.mark.parametrize("first", ["order", "event"])
 def test_what_was_committed_is_sent_and_what_was_rolled_back_is_not(

@@ -116,10 +116,8 @@ def test_names_of_any_text(store):
         store.declare_queue(queue)
         store.bind("e", "odd", queue)
     assert ("odd", "\ud800") in store.bindings("e")
-
     entries = [Entry("e", "odd", binary, key="k\ud800\0"), Entry("", "q", b"")]
     assert store.publish(entries) == [6, 1]
-
     assert take_all(store) == [b""]
     assert [take_all(store, queue) for queue in queues] == [[binary]] * 6
 
@@ -128,7 +126,6 @@ def test_no_key_is_mistaken_for_another(store):
     keys = ["", "1", "11", "1:", "a", "a0000000000000001", "a\0", "é"]
     store.publish([Entry("", "q", key.encode(), key=key) for key in keys])
     store.publish([Entry("", "q", b"later", key=key) for key in keys])
-
     first = store.take([("q", 100)], LEASE)
     assert [message.payload for message in first] == [key.encode() for key in keys]
     store.acknowledge([message.id for message in first])
@@ -139,7 +136,6 @@ def test_a_big_batch_is_one_script(store):
     entries = [Entry("e", "a.b", b"%d" % number, key=str(number % 700)) for number in range(5000)]
     assert store.publish(entries) == [1] * 5000
     assert store.size("q") == 5000
-
     assert sorted(map(int, take_all(store))) == list(range(5000))
 
 
@@ -183,7 +179,6 @@ def test_a_silent_subscription_delays_and_loses_nothing(store, make, prefix):
 def test_a_redis_that_is_down_is_told_without_the_password(make):
     port = free_port()
     store = make(f"redis://user:hunter2@127.0.0.1:{port}/3")
-
     for ask in ASKED:
         with pytest.raises(StoreFault, match=f"redis://127.0.0.1:{port}/3") as caught:
             ask(store)
@@ -195,7 +190,6 @@ def test_a_wrong_password_is_refused_and_never_shown(tmp_path, make):
         good = make(server.url.replace("//", "//:hunter2@"))
         declare(good)
         assert good.take([("q", 1)], LEASE) == []
-
         for credentials in ("", ":hunter3@", "hunter:hunter2@"):
             bad = make(server.url.replace("//", f"//{credentials}"))
             for ask in ASKED:
@@ -229,7 +223,6 @@ def test_a_redis_that_was_emptied_under_open_connections(server, own, client, ma
     declare(other)
     client.flushall()
     declare(own)
-
     with pytest.raises(StoreFault, match="declared again"):
         other.publish([Entry("e", "a.b", b"x")])
     other.open()
@@ -317,7 +310,6 @@ def test_a_full_redis_takes_nothing_more_and_gives_what_it_has(own, client):
 
 def test_a_replica_says_that_it_is_one(server, own, client):
     client.replicaof("127.0.0.1", free_port())
-
     with pytest.raises(StoreFault, match=f"{server.url}.*replica"):
         own.publish([Entry("e", "a.b", b"x")])
 
@@ -325,7 +317,6 @@ def test_a_replica_says_that_it_is_one(server, own, client):
 def test_a_key_that_others_have_written(store, prefix):
     with redis.Redis.from_url(REDIS_URL) as client:
         client.set(f"{prefix}epoch", "their own")
-
     with pytest.raises(StoreFault):
         store.declare_queue("q")
     with pytest.raises(StoreFault, match="prefix"):
@@ -340,7 +331,6 @@ def test_a_key_that_others_have_written(store, prefix):
 def test_a_url_that_is_none_is_refused_without_its_password(url):
     with pytest.raises(ServiceConfigurationError) as caught:
         RedisStore(url)
-
     assert "hunter2" not in str(caught.value)
 
 

@@ -99,7 +99,6 @@ assert not getattr(sys.modules.get("gevent.monkey"), "saved", None)
 
 def test_a_plain_program_with_threads_and_a_fork(store, run):
     plain = run(PLAIN)
-
     assert (plain.wait(), plain.stderr) == (0, "")
 
 

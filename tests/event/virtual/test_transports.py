@@ -22,13 +22,11 @@ from tests.support.waiting import LIMIT, wait_until
 
 EXCHANGE = kombu.Exchange("x", "topic")
 
-
-KINDS = ["sqlite", "memory", "redis"]
 #: For what is the same over all of them, and takes its time.
 once = pytest.mark.parametrize("kind", ["sqlite"])
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["sqlite", "memory", "redis"])
 def kind(request):
     return str(request.param)
 
