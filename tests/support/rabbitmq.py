@@ -146,7 +146,6 @@ class RabbitMq:
 
 @contextlib.contextmanager
 def private_rabbitmq(folder: Path) -> Iterator[RabbitMq]:
-    """A broker that ends with the block."""
     if not (_SCRIPTS / "rabbitmq-server").exists():
         absent("rabbitmq-server is not installed (Debian's package)")
     broker = RabbitMq(folder)
@@ -177,9 +176,8 @@ def own_broker(brokers_own_process: RabbitMq) -> Iterator[RabbitMq]:
 class SharedRabbitMq:
     """The machine's RabbitMQ, which others use too.
 
-    Every quorum queue reserves three file descriptors for as long as it is there. With the usual
-    limit of 1024 some 300 of them are all that fit, and with one more RabbitMQ takes no connection
-    and answers nobody: queues must not be left until the session ends.
+    Each quorum queue reserves three file descriptors. With the usual limit of 1024 some 300 fit,
+    and with one more RabbitMQ answers nobody: queues must not be left until the session ends.
     """
 
     url = f"amqp://guest:guest@{_SHARED}//"
@@ -219,13 +217,12 @@ class SharedRabbitMq:
 
     def _remove(self, queues: Iterable[str], last: int = 0) -> None:
         """Delete those of these that are ours, and the exchanges of so many applications."""
-        topologies = [Topology(f"{self._prefix}{number}") for number in range(1, last)]
         with connect(self.url) as connection:
             channel = connection.channel()
             for queue in queues:
                 if queue.startswith(self._prefix):
                     channel.queue_delete(queue)
-            for topology in topologies:
+            for topology in (Topology(f"{self._prefix}{number}") for number in range(1, last)):
                 for exchange in (topology.events, topology.keyed, *topology.work):
                     channel.exchange_delete(exchange)
 

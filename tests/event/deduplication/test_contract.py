@@ -88,7 +88,7 @@ def test_keys_of_any_text(store):
 def test_of_many_greenlets_and_real_threads_at_once_one_gets_it(store):
     pool = gevent.get_hub().threadpool
 
-    def claim(owner: str) -> Claim:
+    def claim(owner):
         return store.claim("e", owner, LONG)
 
     in_threads = [pool.spawn(claim, f"thread {n}") for n in range(5)]
@@ -133,7 +133,7 @@ print(*won)
 def test_of_several_processes_each_event_goes_to_one(shared_place, tmp_path):
     source = IMPORTS.format(expression=shared_place.expression) + RACER
 
-    def won(start: str) -> list[str]:
+    def won(start):
         folder = tmp_path / f"patched is {bool(start)}"
         folder.mkdir()
         with program(start + source, folder) as racer:

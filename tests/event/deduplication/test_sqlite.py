@@ -149,7 +149,7 @@ def test_the_file_does_not_grow_for_ever(sqlite, path):
 
 
 def test_many_greenlets_share_transactions(store, path):
-    def handle(key: str) -> Claim:
+    def handle(key):
         claim = store.claim(key, "a", 60)
         store.done(key, "a")
         return claim
@@ -197,7 +197,7 @@ def test_a_full_disk_loses_nothing(store):
     store.done("first", "a")
     done = ["first"]
 
-    def fill() -> None:
+    def fill():
         while len(done) < 1000:
             store.done(f"{len(done)} {'x' * 1000}", "a")
             done.append(f"{len(done)} {'x' * 1000}")

@@ -42,7 +42,7 @@ def test_a_full_queue_refuses_and_says_so(shop):
 def test_other_greenlets_get_their_turn_while_much_is_published(shop):
     left: list[int] = []  # to be encoded
 
-    def look() -> None:
+    def look():
         while True:
             left.append(len(shop.link._backlog))
             gevent.sleep(0)
@@ -97,7 +97,7 @@ def test_an_instance_queue_goes_when_its_instance_is_gone(topology):
 
     with connect(URL) as connection:
 
-        def is_gone() -> bool:
+        def is_gone():
             gevent.sleep(2 * topology.instance_expiry)  # asking keeps it
             try:
                 connection.channel().queue_declare(named(queues, ":instance:"), passive=True)

@@ -33,7 +33,7 @@ def own_shop(own_broker):
     """``with own_shop() as shop``: of a service that handles "paid", at the tests' own RabbitMQ."""
     topology = Topology(f"t{time.monotonic_ns()}")
 
-    def own_shop(url: str = own_broker.url, **options: Any) -> Any:
+    def own_shop(url=own_broker.url, **options):
         return amqp(url, topology, queues_of(topology, "paid"), **options)
 
     return own_shop
@@ -145,7 +145,7 @@ def test_a_url_that_is_none_is_refused_without_its_password(url):
 )
 @pytest.mark.parametrize("then_closes", [False, True], ids=["staying", "closing"])
 def test_what_is_no_rabbitmq_is_lost_in_time(says, then_closes):
-    def serve(connection: socket.socket) -> None:
+    def serve(connection):
         for piece in says:
             connection.sendall(piece)
             gevent.sleep(0.02)
@@ -166,7 +166,7 @@ def test_a_certificate_that_is_not_valid_is_refused(host, tls):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(RabbitMq.certificate)
 
-    def shake_hands(connection: socket.socket) -> None:
+    def shake_hands(connection):
         tls = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         with contextlib.suppress(OSError), tls:
             tls.do_handshake()
@@ -201,7 +201,7 @@ def test_closing_is_orderly_and_what_was_said_before_arrives(own_broker, own_sho
         shop.consume(queue)
         shop.link.acknowledge(shop.receive(50))
 
-    def last_lines() -> list[str]:
+    def last_lines():
         lines = [line for line in own_broker.log.splitlines() if f"- {name}," in line]
         return [line for line in lines if "closing AMQP connection" in line]
 
@@ -219,7 +219,7 @@ def test_a_killed_broker_leaves_the_unsettled_to_the_caller(own_broker, own_shop
     with own_shop() as shop:
         sent = 0
 
-        def publish_more() -> bool:
+        def publish_more():
             nonlocal sent
             is_last = len(shop.settled) > 1000 and own_broker.process.poll() is None
             # Killed while it is frozen, it cannot confirm the last ones.
@@ -265,7 +265,7 @@ def test_a_frozen_broker_is_noticed_and_holds_up_neither_opening_nor_closing(
         with own_broker.frozen():
             begin = time.monotonic()
 
-            def go_on() -> bool:
+            def go_on():
                 if busy:
                     shop.link.publish([shop.outgoing("paid", body=b"x" * 10_000)])
                 return False

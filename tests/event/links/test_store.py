@@ -93,7 +93,7 @@ def test_an_instance_s_queue_lives_as_long_as_its_link(connect):
     shop.link.declare(shop.topology, queues)
     shop.consume(queue)
 
-    def is_there() -> bool:
+    def is_there():
         return other.link._store.bindings(shop.topology.events) == [("paid", queue)]
 
     end = time.monotonic() + 0.8

@@ -6,7 +6,6 @@ import time
 
 import gevent
 import pytest
-from gevent import monkey
 
 from gemstone_sync.errors import EventNotDelivered, ServiceConfigurationError
 from gemstone_sync.event.outbox import Outbox
@@ -60,24 +59,12 @@ def test_a_thousand_events_wait_for_the_broker_and_come_in_order(outbox, broker,
 
 def test_what_greenlets_and_threads_store_at_once_is_all_there(outbox, broker):
     sent = [events(5) for _ in range(40)]
-    real_threads = []
-
-    def add_in_a_real_thread(envelopes):
-        lock = monkey.get_original("_thread", "allocate_lock")()
-        lock.acquire()
-        real_threads.append(lock)
-
-        def add():
-            outbox.add(envelopes)
-            lock.release()
-
-        monkey.get_original("_thread", "start_new_thread")(add, ())
-
+    pool = gevent.get_hub().threadpool
     with sending(outbox, broker):
-        for envelopes in sent[:5]:
-            add_in_a_real_thread(envelopes)
+        in_threads = [pool.spawn(outbox.add, envelopes) for envelopes in sent[:5]]
         gather([lambda envelopes=envelopes: outbox.add(envelopes) for envelopes in sent[5:]])
-        wait_until(lambda: not any(lock.locked() for lock in real_threads), "real threads")
+        for thread in in_threads:
+            thread.get(timeout=LIMIT)
     assert sorted(broker.ids) == sorted(id for envelopes in sent for id in ids_of(envelopes))
     for envelopes in sent:  # each caller's own order is kept
         places = [broker.ids.index(id) for id in ids_of(envelopes)]

@@ -65,7 +65,7 @@ def make():
     """Stores that wait for long; they are closed in the end."""
     made = []
 
-    def make(url: str = REDIS_URL, **options: Any) -> RedisStore:
+    def make(url=REDIS_URL, **options):
         made.append(RedisStore(url, **{"connect_timeout": LIMIT, "timeout": LIMIT, **options}))
         return made[-1]
 

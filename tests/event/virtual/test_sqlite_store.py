@@ -75,15 +75,11 @@ def test_memory_ends_with_its_last_user():
         del store
         gc.collect()
         put(other, "1")
+        # Another memory knows nothing of it.
+        assert SqliteStore(":memory:").publish([Entry("", "q", b"")]) == [0]
+        assert not other.blocks
         del other
         gc.collect()
-
-
-def test_memories_know_nothing_of_each_other():
-    one, two = SqliteStore(":memory:"), SqliteStore(":memory:")
-    one.declare_queue("q")
-    assert two.publish([Entry("", "q", b"")]) == [0]
-    assert not one.blocks
 
 
 def test_the_file_is_its_owner_s_alone(path, store):
@@ -112,12 +108,9 @@ def test_a_relative_path_stays_where_it_was(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", ["", None, 7, b"x.db", "a\0b"])
-def test_a_path_that_is_none_is_refused(wrong):
+def test_a_path_or_a_synchronous_that_is_none_is_refused(path, wrong):
     with pytest.raises(ServiceConfigurationError, match="path"):
         SqliteStore(wrong)
-
-
-def test_an_unknown_synchronous_is_refused(path):
     with pytest.raises(ServiceConfigurationError, match="'FULL' or 'NORMAL', not 'OFF'"):
         SqliteStore(path, synchronous="OFF")
 
@@ -311,7 +304,7 @@ def test_no_statement_goes_through_all_messages(store):
     store.declare_queue("dead")
     store.declare_queue("q", delivery_limit=1, dead_letter_queue="dead")
 
-    def act() -> None:
+    def act():
         put(store, "1", "2", key="k")
         put(store, "3", due=time.time() + 60)
         for lease in (0.001, LEASE, LEASE):
@@ -335,7 +328,7 @@ def test_no_statement_goes_through_all_messages(store):
 def test_looking_for_news_costs_next_to_nothing(store):
     """Less than half of what the simplest question costs, which is 12 µs on an idle machine."""
 
-    def cost(ask: Callable[[], object]) -> float:
+    def cost(ask):
         began = time.thread_time()
         for _ in range(500):
             ask()

@@ -21,7 +21,7 @@ def make(request, tmp_path):
     made: list[QueueStore] = []
     with STORES[request.param](tmp_path) as make_store:
 
-        def make() -> QueueStore:
+        def make():
             made.append(make_store())
             made[-1].open()
             return made[-1]
@@ -337,7 +337,7 @@ def test_a_touched_queue_stays(store):
         store.declare_queue(queue, expires=1.0)
         store.bind("x", "a", queue)
 
-    def only_one_is_left() -> bool:
+    def only_one_is_left():
         store.touch(["kept", "q"])
         return store.bindings("x") == [("a", "kept")]
 

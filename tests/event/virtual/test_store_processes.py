@@ -48,7 +48,7 @@ def run(make, tmp_path):
     store = f"store = {make.func.__name__}(*{make.args!r}, **{make.keywords!r})\n"
     with contextlib.ExitStack() as stack:
 
-        def run(source: str) -> Program:
+        def run(source):
             path = tmp_path / f"program-{uuid.uuid4().hex}.py"
             path.write_text(HEAD + store + source)
             return stack.enter_context(program(path, tmp_path))
@@ -59,7 +59,7 @@ def run(make, tmp_path):
 def test_greenlets_and_real_threads_share_a_store(store):
     pool = gevent.get_hub().threadpool
 
-    def publish(name: str) -> None:
+    def publish(name):
         for number in range(5):
             put(store, f"{name} {number}", f"{name} {number}")
 
@@ -188,7 +188,7 @@ def test_processes_that_are_killed_at_any_moment_lose_nothing(store, run):
     published = collections.Counter(line for each in publishers for line in lines(each))
     seen = collections.Counter(line for each in killed for line in lines(each))
 
-    def all_are_seen() -> bool:
+    def all_are_seen():
         while taken := store.take([("q", 1000)], LEASE):
             seen.update(texts(taken))
             assert store.acknowledge([message.id for message in taken]) == len(taken)

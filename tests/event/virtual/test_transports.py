@@ -44,7 +44,7 @@ def connect(kind, tmp_path):
         else:
             url = f"gemstone-memory://{uuid.uuid4().hex}"
 
-        def connect(**more: Any) -> Any:
+        def connect(**more):
             connection = kombu.Connection(url, transport_options={**options, **more})
             return stack.enter_context(connection)
 
@@ -188,26 +188,16 @@ def test_a_cancelled_consumer_keeps_nothing_in_advance(connect):
     assert Consuming(connect(), queue()).drain(2) == [2, 3]
 
 
-def test_a_simple_queue_and_get(connect):
-    with connect().SimpleQueue("jobs") as jobs:
-        jobs.put({"job": 1})
-        message = jobs.get(timeout=LIMIT)
-        assert message.payload == {"job": 1}
-        message.ack()
-        with pytest.raises(jobs.Empty):
-            jobs.get_nowait()
-
-
 def test_a_consumer_mixin_with_a_pool_of_producers(connect):
     class Worker(ConsumerMixin):  # type: ignore[misc]
-        def __init__(self) -> None:
+        def __init__(self):
             self.connection = connect()
             self.seen: list[Any] = []
 
-        def get_consumers(self, consumer: Any, channel: Any) -> list[Any]:
+        def get_consumers(self, consumer, channel):
             return [consumer([queue()], callbacks=[self.on_message], prefetch_count=10)]
 
-        def on_message(self, body: Any, message: Any) -> None:
+        def on_message(self, body, message):
             self.seen.append(body)
             message.ack()
 
@@ -382,5 +372,7 @@ def test_a_store_of_one_s_own():
     ):
         simple.put(1)
         assert simple.get(timeout=LIMIT).payload == 1
+        with pytest.raises(simple.Empty):
+            simple.get_nowait()
     with pytest.raises(ServiceConfigurationError, match="wants a store"):
         kombu.Connection("gemstone-store://").connect()
