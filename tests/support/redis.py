@@ -67,7 +67,7 @@ class RedisServer:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """It keeps its connections, and the system takes new ones for it, and it says nothing."""
+        """It keeps its connections, takes new ones, and says nothing."""
         self.process.send_signal(signal.SIGSTOP)
         try:
             yield

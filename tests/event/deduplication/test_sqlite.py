@@ -36,8 +36,6 @@ def rows(path: str) -> int:
     return int(execute(path, "SELECT count(*) FROM gemstone_processed")[0][0])
 
 
-# The user's own transaction
-
 PAYMENT = "INSERT INTO payments VALUES ('p1')"
 
 
@@ -135,9 +133,6 @@ def test_a_connection_to_another_file_is_refused(store, tmp_path, monkeypatch, o
         connection.execute("CREATE TABLE payments (id TEXT)")
         with pytest.raises(ValueError, match="one file"):
             store.record(connection, "e")
-
-
-# The file
 
 
 def test_the_file_does_not_grow_for_ever(sqlite, path):

@@ -1,1 +1,0 @@
-"""Tests of the links: one connection to a broker each."""

@@ -76,24 +76,22 @@ def server(serve: Callable[[socket.socket], Any], host: str = "127.0.0.1") -> It
             serving.kill()
 
 
-# Opening
-
-
 @pytest.mark.parametrize(
     ("url", "said", "refused"),
     [
         ("shop:hunter2@127.0.0.1:PORT/orders", "PORT/orders: nobody listens there", False),
+        ("guest:guest@localhost:5672/tls", "localhost:5672", False),
         ("shop:hunter2@nobody.invalid", "there is no such host", False),
         ("guest:hunter2@127.0.0.1", "the user name, the password or the rights do not", True),
         ("guest:guest@127.0.0.1/orders", "vhost orders not found", True),
     ],
-    ids=["port", "host", "password", "virtual host"],
+    ids=["port", "TLS", "host", "password", "virtual host"],
 )
 def test_a_broker_that_cannot_be_used_is_told_at_once_without_the_password(
     shared_broker, url, said, refused
 ):
     port = str(free_port())
-    error = failure(f"amqp://{url.replace('PORT', port)}")
+    error = failure(f"amqp{'s' * url.endswith('tls')}://{url.replace('PORT', port)}")
     assert said.replace("PORT", port) in str(error)
     assert isinstance(error, LinkRefused) is refused
     assert "hunter2" not in f"{error!r} {error.__cause__!r}"
@@ -115,14 +113,9 @@ def test_the_first_broker_that_answers_is_taken_with_its_default_virtual_host(sh
 
 @pytest.mark.parametrize(
     "url",
-    [
-        "redis://:hunter2@127.0.0.1",
-        "127.0.0.1",
-        "amqp://shop:hunter2/x@127.0.0.1",
-        "amqp://shop:hunter2@127.0.0.1:hunter2",
-        "amqp://shop:hunter2@127.0.0.1?hunter2=1",
-    ],
-)
+    ["redis://:hunter2@127.0.0.1", "127.0.0.1", "amqp://shop:hunter2/x@127.0.0.1",
+     "amqp://shop:hunter2@127.0.0.1:hunter2", "amqp://shop:hunter2@127.0.0.1?hunter2=1"],
+)  # fmt: skip
 def test_a_url_that_is_none_is_refused_without_its_password(url):
     with pytest.raises(ValueError, match="URL of RabbitMQ") as caught:
         AmqpLink(url)
@@ -178,11 +171,6 @@ def test_a_certificate_that_is_not_valid_is_refused(host, tls):
     assert "its certificate is not valid" in str(error)
 
 
-def test_tls_where_none_is_spoken(shared_broker):
-    error = failure("amqps://guest:guest@localhost:5672", connect_timeout=1)
-    assert not isinstance(error, LinkRefused)
-
-
 @pytest.mark.slow  # the tests' own RabbitMQ
 def test_over_tls(own_broker, own_shop):
     with own_shop(f"amqps://guest:guest@localhost:{own_broker.tls_port}//", tls=TLS) as shop:
@@ -209,9 +197,6 @@ def test_closing_is_orderly_and_what_was_said_before_arrives(own_broker, own_sho
     assert not caplog.records
     with own_shop() as again:
         assert again.link.size(queue) == 0
-
-
-# A broker that goes away
 
 
 @pytest.mark.slow  # the tests' own RabbitMQ

@@ -109,9 +109,6 @@ def test_an_instance_s_queue_lives_as_long_as_its_link(connect):
     wait_until(lambda: not is_there(), "the queue's end")
 
 
-# Faults
-
-
 def over_file(folder: Path) -> contextlib.AbstractContextManager[Owner]:
     topology = Topology("test")
     link = StoreLink(SqliteStore(folder / "events.db"))

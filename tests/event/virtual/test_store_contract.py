@@ -55,9 +55,6 @@ def settle(store: QueueStore) -> None:
     wait_until(lambda: not store.changed(), "changed() to come to rest")
 
 
-# Routing
-
-
 def test_a_topic_exchange_gives_each_matching_queue_one_copy(store):
     for queue in ("a", "b", "c"):
         store.declare_queue(queue)
@@ -198,9 +195,6 @@ def test_size_counts_and_purge_removes_what_is_not_taken(store):
     assert take(store, queue="r") == ["another queue's"]
 
 
-# Leases
-
-
 def test_what_is_not_acknowledged_comes_back_and_is_counted(store, other):
     put(store, "1", "2")
     taken = store.take([("q", 10)], SHORT)
@@ -261,9 +255,6 @@ def test_what_is_not_due_waits(store, other):
     assert take_when_there(other) == ["later"]
     assert time.time() >= due - 0.002
     assert store.size("q") == 1
-
-
-# Order by key
 
 
 def test_one_of_a_key_is_out_at_a_time_in_order(store, other):
