@@ -1,7 +1,4 @@
-"""RedisProcessedEvents: a Redis that is away, started again or full.
-
-What can be wrong with a Redis otherwise is the client's matter: tests/event/virtual.
-"""
+"""RedisProcessedEvents: a Redis that is away or full; the rest is in virtual/test_redis_store.py."""
 
 import pytest
 

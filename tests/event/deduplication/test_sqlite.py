@@ -100,8 +100,8 @@ def test_a_process_that_is_killed_has_done_both_or_neither(
     with program(source, tmp_path) as payer:
         assert payer.wait() == -signal.SIGKILL, payer.stderr
     assert payments(path) == (["p1"] if commits else [])
-    expected = Claim.DONE if commits else Claim.OURS
-    wait_until(lambda: store.claim("e", "heir", 60) is expected, "the end of the lease")
+    claim = Claim.DONE if commits else Claim.OURS
+    wait_until(lambda: store.claim("e", "heir", 60) is claim, "the end of the lease")
 
 
 def test_a_claim_waits_for_the_users_transaction(store, connection):
@@ -137,7 +137,7 @@ def test_a_connection_to_another_file_is_refused(store, tmp_path, monkeypatch, o
 
 def test_the_file_does_not_grow_for_ever(sqlite, path):
     store = sqlite.store(window=0.001)
-    for number in range(300):
+    for number in range(200):
         store.claim(str(number), "a", 60)
         store.done(str(number), "a")
     assert rows(path) < 150

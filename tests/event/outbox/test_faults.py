@@ -42,7 +42,6 @@ def test_the_relay_goes_on_when_the_lock_is_gone(outbox, broker, tmp_path, monke
     monkeypatch.setattr(sqlite_box, "BUSY", 0.2)
     sent = events(3)
     outbox.add(sent)
-    outbox.stop(1)
     with locked(tmp_path / "events.db"):
         outbox.start(broker.send)
         wait_until(lambda: "is locked" in caplog.text, "a line in the log")
