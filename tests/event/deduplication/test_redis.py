@@ -1,4 +1,4 @@
-"""RedisProcessedEvents: a Redis that is away or full; the rest is in virtual/test_redis_store.py."""
+"""RedisProcessedEvents: a Redis that is away or full; more in virtual/test_redis_store.py."""
 
 import pytest
 
