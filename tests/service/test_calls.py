@@ -15,6 +15,7 @@ import gemstone_sync
 from gemstone_sync import JsonRpcRequest, JsonRpcResponse, MicroService, RpcError
 from gemstone_sync.concurrency import outgoing_headers
 from gemstone_sync.testing import ServiceClient
+from tests.support.http import call, result_of
 from tests.support.waiting import LIMIT, gather
 
 
@@ -228,6 +229,22 @@ def test_calls_overlap_and_a_sleep_stops_only_its_own(make_client):
     client = make_client(staticmethod(nap))
 
     assert gather([lambda: client.call("nap")] * 20) == [True] * 20
+
+
+def test_a_method_may_stop_its_service_and_is_answered(make_service):
+    stopped = Event()
+
+    def leave(self: MicroService) -> str:
+        self.stop()
+        gevent.sleep(0.02)
+        return "bye"
+
+    service = make_service(leave, port=0)
+    service.on_service_stop = stopped.set
+    service.start(block=False)
+
+    assert result_of(call(service.port, "leave")) == "bye"
+    assert stopped.wait(LIMIT)
 
 
 def test_stop_from_the_start_hook_ends_the_start(make_service):
