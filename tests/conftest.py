@@ -14,6 +14,9 @@ from gemstone_sync.testing import ServiceClient
 
 from .support import overdue
 from .support.machine import share_machine
+from .support.rabbitmq import brokers_own_process, own_broker, shared_broker
+
+__all__ = ["brokers_own_process", "own_broker", "shared_broker"]  # fixtures
 
 #: Seconds for a program of the tests, on a machine that is busy.
 PROGRAM_LIMIT = 60

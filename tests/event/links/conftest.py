@@ -11,14 +11,9 @@ from gemstone_sync.event.links.amqp import AmqpLink
 from gemstone_sync.event.links.store import StoreLink
 from gemstone_sync.event.topology import Topology
 from tests.event.virtual.stores import STORES
-from tests.support import rabbitmq
 from tests.support.waiting import LIMIT
 
 from .support import Owner, amqp, opened, queues_of
-
-brokers_own_process = rabbitmq.brokers_own_process
-own_broker = rabbitmq.own_broker
-shared_broker = rabbitmq.shared_broker
 
 Connect = Callable[..., Owner]
 
