@@ -1,6 +1,7 @@
 """A processor with what stands around it, without a broker: it publishes into a list."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 from gemstone_sync.errors import EventNotDelivered
@@ -14,7 +15,20 @@ from gemstone_sync.event.topology import Address, Queue, Topology
 TOPOLOGY = Topology("test")
 
 
-def handler(function: Callable[[Any], Any], pattern: str = "x", **options: Any) -> Handler:
+class Got(list[Any]):
+    """What a handler got, and the handler's function: it raises `error` so many times."""
+
+    def __init__(self, error: BaseException | None = None, times: int = 100) -> None:
+        self.error = error
+        self.times = times
+
+    def __call__(self, body: Any) -> None:
+        self.append(body)
+        if self.error is not None and len(self) <= self.times:
+            raise self.error
+
+
+def handler(function: Any, pattern: str = "x", **options: Any) -> Handler:
     return Handler(pattern=pattern, function=function, **{"name": "on_event", **options})
 
 
@@ -56,11 +70,11 @@ class Desk:
         delivery = Delivery(None, TOPOLOGY.due, 1, envelope, deliveries)  # type: ignore[arg-type]
         return self.processor.relay(delivery)
 
-    def deliver_again(self, kind: str = "service") -> tuple[Address, float]:
-        """Deliver what was published last as if its delay were over; where and when that was."""
-        envelope, address, delay = self.published.pop()
-        assert self.deliver(envelope, kind)
-        return address, delay
+    def deliver_again(self) -> float:
+        """Deliver what was published last as if its delay were over; how long that was."""
+        envelope, _, delay = self.published.pop()
+        assert self.deliver(envelope)
+        return delay
 
     @property
     def letter(self) -> Envelope:
@@ -78,40 +92,21 @@ class Desk:
 
 
 class Memory(MemoryProcessedEvents):
-    """One that can be out of reach, and tells who asked for what.
+    """One that can be out of reach, and tells what it was asked.
 
     :ivar away: functions that fail now.
     :ivar calls: the functions that were called, in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *away: str) -> None:
         super().__init__()
-        self.away: set[str] = set()
+        self.away = set(away)
         self.calls: list[str] = []
+        for name in ("claim", "renew", "done", "release"):
+            setattr(self, name, functools.partial(self._call, name, getattr(self, name)))
 
-    def _called(self, name: str) -> None:
+    def _call(self, name: str, function: Any, *arguments: Any) -> Any:
         self.calls.append(name)
         if name in self.away:
             raise OSError("connection refused")
-
-    def claim(self, key: str, owner: str, lease: float) -> Any:
-        self._called("claim")
-        return super().claim(key, owner, lease)
-
-    def renew(self, key: str, owner: str, lease: float) -> None:
-        self._called("renew")
-        super().renew(key, owner, lease)
-
-    def done(self, key: str, owner: str) -> None:
-        self._called("done")
-        super().done(key, owner)
-
-    def release(self, key: str, owner: str) -> None:
-        self._called("release")
-        super().release(key, owner)
-
-
-def key_of(desk: Desk, envelope: Envelope, is_work: bool = False) -> str:
-    from gemstone_sync.event.claims import claim_key
-
-    return claim_key(envelope, desk.subscriber, desk.subscriber.handlers[0], is_work)
+        return function(*arguments)
