@@ -1,14 +1,17 @@
 """A small broker in memory, and its `Link`, whose faults can be switched on and off.
 
-Only what the tests of owners, publishers and consumers need belongs here: it routes by bindings,
-confirms, delivers, takes back; and it is away, refuses, hangs, blocks and cuts when told to.
+It routes by bindings, confirms, delivers, takes back; and it is away, refuses, hangs, blocks and
+cuts when told to.
 """
 
 import itertools
 import os
+import signal
 import time
-from collections import deque
+import traceback
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -18,6 +21,8 @@ from gemstone_sync.event.link import Delivery, Link, LinkLost, LinkRefused, Outg
 from gemstone_sync.event.names import matches
 from gemstone_sync.event.signals import Signal, let_others_run
 from gemstone_sync.event.topology import Binding, Queue, Topology
+from tests.support.programs import fork
+from tests.support.waiting import LIMIT
 
 
 class Broker:
@@ -30,7 +35,10 @@ class Broker:
     :ivar confirms: False keeps confirms back.
     :ivar loses_after: cuts the connection when it got so many messages more, without a confirm.
     :ivar refused: reasons by event name.
+    :ivar on_request: called with each request of a link.
     :ivar published: what it got, in order, what it got again too.
+    :ivar records: False: nothing is kept in `published`, nor routed.
+    :ivar queues: (envelope, deliveries before), by queue.
     :ivar log: what links were told, in order.
     """
 
@@ -42,7 +50,9 @@ class Broker:
         self.confirms = True
         self.loses_after: int | None = None
         self.refused: dict[str, str] = {}
+        self.on_request: Callable[[], None] = lambda: None
         self.published: list[Envelope] = []
+        self.records = True
         self.queues: dict[str, deque[tuple[Envelope, int]]] = {}
         self.bindings: set[tuple[str, Binding]] = set()
         self.links: list[ScriptedLink] = []
@@ -51,10 +61,8 @@ class Broker:
         self.window = window
         self.relays = relays
         self.lease: float | None = None
-        #: True: every message is kept in `published`.
-        self.records = True
 
-    def link(self) -> "ScriptedLink":
+    def link(self) -> Any:
         return ScriptedLink(self)
 
     @property
@@ -65,6 +73,9 @@ class Broker:
         """As if they had been published to the queue."""
         self.queues.setdefault(queue, deque()).extend((envelope, 0) for envelope in envelopes)
         self.poke()
+
+    def waiting(self, queue: str) -> list[Envelope]:
+        return [envelope for envelope, _ in self.queues.get(queue, ())]
 
     def poke(self) -> None:
         """Have the links look again."""
@@ -98,12 +109,12 @@ class ScriptedLink(Link):
         self._lost: str | None = None
         self._something = Event()
         self._hub = gevent.get_hub()
-        self._unconfirmed: deque[Outgoing] = deque()
+        self._unconfirmed: deque[tuple[Outgoing, str | None]] = deque()
         self._consumers: dict[str, tuple[int, Callable[[Delivery], None]]] = {}
-        self._unacknowledged: dict[int, Delivery] = {}
+        #: (queue, envelope, deliveries before) by tag.
+        self._held: dict[int, tuple[str, Envelope, int]] = {}
+        self._held_of: Counter[str] = Counter()
         self._tags = itertools.count(1)
-
-    # Faults
 
     def poke(self) -> None:
         self._hub.loop.run_callback_threadsafe(self._something.set)
@@ -122,11 +133,10 @@ class ScriptedLink(Link):
 
     def _check(self) -> None:
         assert os.getpid() == self.pid, "a connection of the parent's was used"
+        self.broker.on_request()
         if self._lost is not None:
             raise LinkLost(self._lost)
         assert not self.closed, "used after close"
-
-    # Life
 
     def open(self) -> None:
         if self.broker.hangs:
@@ -144,10 +154,7 @@ class ScriptedLink(Link):
         self.closed = True
         if self in self.broker.links:
             self.broker.links.remove(self)
-            for delivery in reversed(self._unacknowledged.values()):
-                self._back(delivery, 1)
-            self._unacknowledged.clear()
-            self.broker.poke()
+            self._give_back(list(self._held), more=1)
 
     def abandon(self) -> None:
         assert os.getpid() != self.pid
@@ -167,31 +174,35 @@ class ScriptedLink(Link):
         self._check()
         self._something.clear()
         began = time.monotonic()
-        if self.broker.confirms and not self.blocked:
-            while self._unconfirmed:
-                message = self._unconfirmed.popleft()
-                message.settle(self.broker.refused.get(message.envelope.name))
+        while self.broker.confirms and not self.blocked and self._unconfirmed:
+            message, reason = self._unconfirmed.popleft()
+            message.settle(reason)
         for queue, (prefetch, on_delivery) in list(self._consumers.items()):
             waiting = self.broker.queues.setdefault(queue, deque())
-            while waiting and self._held(queue) < prefetch and queue in self._consumers:
-                envelope, deliveries = waiting.popleft()
-                delivery = Delivery(self, queue, next(self._tags), envelope, deliveries)
-                self._unacknowledged[delivery.tag] = delivery
-                on_delivery(delivery)
+            while waiting and self._held_of[queue] < prefetch and queue in self._consumers:
+                on_delivery(self._deliver(queue))
                 if time.monotonic() - began > 0.005:
                     let_others_run()
                     self._check()
                     began = time.monotonic()
 
-    def _held(self, queue: str) -> int:
-        return sum(1 for delivery in self._unacknowledged.values() if delivery.queue == queue)
+    def _deliver(self, queue: str) -> Delivery:
+        envelope, deliveries = self.broker.queues[queue].popleft()
+        delivery = Delivery(self, queue, next(self._tags), envelope, deliveries)
+        self._held[delivery.tag] = (queue, envelope, deliveries)
+        self._held_of[queue] += 1
+        return delivery
 
-    def _back(self, delivery: Delivery, more: int) -> None:
-        self.broker.queues[delivery.queue].appendleft(
-            (delivery.envelope, (delivery.deliveries or 0) + more)
-        )
+    def _let_go(self, tag: int) -> tuple[str, Envelope, int]:
+        held = self._held.pop(tag)
+        self._held_of[held[0]] -= 1
+        return held
 
-    # Declaring
+    def _give_back(self, tags: list[int], more: int) -> None:
+        for tag in reversed(tags):
+            queue, envelope, deliveries = self._let_go(tag)
+            self.broker.queues[queue].appendleft((envelope, deliveries + more))
+        self.broker.poke()
 
     def declare(self, topology: Topology, queues: Sequence[Queue] = ()) -> None:
         self._check()
@@ -199,8 +210,6 @@ class ScriptedLink(Link):
         for queue in queues:
             self.broker.queues.setdefault(queue.name, deque())
             self.broker.bindings.update((queue.name, binding) for binding in queue.bindings)
-
-    # Publishing
 
     def publish(self, messages: Sequence[Outgoing]) -> None:
         self._check()
@@ -212,23 +221,25 @@ class ScriptedLink(Link):
                     self.broker.loses_after = None
                     self._lost = "cut in the middle"
                     self._check()
+            reason = self.broker.refused.get(message.envelope.name)
             if self.broker.records:
                 self.broker.published.append(message.envelope)
-                self._route(message)
-            self._unconfirmed.append(message)
+                reason = self._route(message) or reason
+            self._unconfirmed.append((message, reason))
             assert len(self._unconfirmed) <= self.window, "more than the window"
         if self.broker.confirms:
             self._something.set()
 
-    def _route(self, message: Outgoing) -> None:
-        address = message.address
+    def _route(self, message: Outgoing) -> str | None:
+        exchange, key = message.address.exchange, message.address.routing_key
+        if not exchange:
+            if key not in self.broker.queues:
+                return f"there is no queue {key}"
+            self.broker.put(key, message.envelope)
         for queue, binding in self.broker.bindings:
-            if binding.exchange == address.exchange and matches(
-                binding.pattern, address.routing_key
-            ):
+            if binding.exchange == exchange and matches(binding.pattern, key):
                 self.broker.put(queue, message.envelope)
-
-    # Consuming
+        return None
 
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
         self._check()
@@ -241,26 +252,22 @@ class ScriptedLink(Link):
         self.broker.log.append(f"cancel {queue}")
         self._consumers.pop(queue, None)
 
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+    def _tags_of(self, deliveries: Sequence[Delivery]) -> list[int]:
         self._check()
-        for delivery in deliveries:
-            assert delivery.link is self, "acknowledged over another link"
-            del self._unacknowledged[delivery.tag]
+        assert all(delivery.link is self for delivery in deliveries), "settled over another link"
+        return [delivery.tag for delivery in deliveries]
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        for tag in self._tags_of(deliveries):
+            self._let_go(tag)
         self._something.set()
 
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
-        self._check()
-        for delivery in reversed(deliveries):
-            assert delivery.link is self, "given back over another link"
-            del self._unacknowledged[delivery.tag]
-            self._back(delivery, 0)
-        self.broker.poke()
+        self._give_back(self._tags_of(deliveries), more=0)
 
     def renew(self, deliveries: Sequence[Delivery]) -> None:
-        self._check()
+        assert set(self._tags_of(deliveries)) <= set(self._held)
         self.broker.log.append(f"renew {len(deliveries)}")
-
-    # Looking into a queue
 
     def size(self, queue: str) -> int:
         self._check()
@@ -271,16 +278,29 @@ class ScriptedLink(Link):
         self.broker.queues.pop(queue, None)
 
     def purge(self, queue: str) -> int:
-        self._check()
         gone = self.size(queue)
-        self.broker.queues.pop(queue, None)
+        self.broker.queues[queue].clear()
         return gone
 
     def take(self, queue: str) -> Delivery | None:
-        self._check()
-        if not self.size(queue):
-            return None
-        envelope, deliveries = self.broker.queues[queue].popleft()
-        delivery = Delivery(self, queue, next(self._tags), envelope, deliveries)
-        self._unacknowledged[delivery.tag] = delivery
-        return delivery
+        return self._deliver(queue) if self.size(queue) else None
+
+
+def in_child(check: Callable[[], bool]) -> bool:
+    """Whether a function is true in a forked child; it ends without cleaning up."""
+    pid = fork()
+    if pid == 0:
+        try:
+            os._exit(0 if check() else 1)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(2)
+    end = time.monotonic() + LIMIT
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status) == 0
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+        gevent.sleep(0.01)
