@@ -4,11 +4,11 @@
 another process would have. In memory there is one object, since only services that share it meet.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gevent
 import pytest
 
 from gemstone_sync.event.transport import (
@@ -18,34 +18,60 @@ from gemstone_sync.event.transport import (
     RedisEventTransport,
     SqliteEventTransport,
 )
-from tests.support.rabbitmq import SharedRabbitMq, shared_rabbitmq
+from gemstone_sync.event.transport.base import Reception
+from tests.support.rabbitmq import shared_rabbitmq
 from tests.support.redis import REDIS_URL, shared_redis
 
 from .services import Network
 
-TRANSPORTS = ("rabbitmq", "redis", "sqlite", "memory")
+Make = Callable[..., BrokerEventTransport]
+
+
+class SharedApplication(RabbitMqEventTransport):
+    """One that remembers its services' queues, to be removed when they are not needed any more.
+
+    The application stays: what belongs to no service, quorum queues too, is slow to declare.
+    """
+
+    queues: set[str]
+
+    def receive(self, *arguments: Any, **options: Any) -> Reception:
+        reception = super().receive(*arguments, **options)
+        self.queues.update(queue.name for queue in reception.queues)
+        return reception
 
 
 @pytest.fixture(scope="session")
-def machines_rabbitmq() -> Iterator[SharedRabbitMq]:
+def rabbitmq_application() -> Iterator[tuple[str, str]]:
+    """A URL, and an application of one's own."""
     with shared_rabbitmq() as broker:
-        yield broker
+        yield broker.url, broker.new_application()
 
 
-@pytest.fixture(params=TRANSPORTS)
+@pytest.fixture(params=["rabbitmq", "redis", "sqlite", "memory"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def make_transport(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Callable[..., BrokerEventTransport]]:
+def make_transport(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Make]:
     """A function that makes transports of one kind which reach each other and nobody else."""
     if kind == "rabbitmq":
-        broker = request.getfixturevalue("machines_rabbitmq")
-        common = {"application": broker.new_application(), "shards": 2}
-        yield lambda **options: RabbitMqEventTransport.from_url(broker.url, **{**common, **options})
+        url, application = request.getfixturevalue("rabbitmq_application")
+        queues: set[str] = set()
+
+        def make(**options: Any) -> BrokerEventTransport:
+            transport = SharedApplication.from_url(
+                url, application=application, shards=2, **options
+            )
+            transport.queues = queues
+            return transport
+
+        yield make
+        with (transport := make()).link() as link:
+            for queue in queues:
+                link.remove(queue)
+            link.purge(transport.topology.dead)
     elif kind == "redis":
         with shared_redis() as prefix:
             application = prefix.rstrip(":")
@@ -55,22 +81,12 @@ def make_transport(
     elif kind == "sqlite":
         yield lambda **options: SqliteEventTransport(tmp_path / "events.db", **options)
     else:
-        made: list[MemoryEventTransport] = []
-
-        def make(**options: Any) -> MemoryEventTransport:
-            if not made:
-                made.append(MemoryEventTransport(**options))
-            return made[0]
-
-        yield make
+        memory = MemoryEventTransport(pool_size=10)
+        yield lambda **options: memory
 
 
 @pytest.fixture
-def network(make_transport: Callable[..., BrokerEventTransport]) -> Iterator[Network]:
+def network(make_transport: Make) -> Iterator[Network]:
     """Services that run in this process, each with a transport of its own."""
-    network = Network(make_transport)
-    try:
+    with contextlib.closing(Network(make_transport)) as network:
         yield network
-    finally:
-        with gevent.Timeout(30):
-            network.stop()

@@ -1,14 +1,12 @@
 """kombu's own transports: what they cannot promise is said, and what they can do works."""
 
-import uuid
+import contextlib
 
-import gevent
 import pytest
 
 from gemstone_sync import EventNotDelivered, KombuEventTransport, ServiceConfigurationError
 from gemstone_sync.event import deadletters
 from tests.event.suite.services import Network, handler
-from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -20,65 +18,54 @@ def network(tmp_path):
         place.mkdir(exist_ok=True)
         folders[name] = str(place)
 
-    def make_transport(**options):
-        return KombuEventTransport(
-            "filesystem://", accept_loss=True, transport_options=folders, **options
-        )
+    def make():
+        return KombuEventTransport("filesystem://", accept_loss=True, transport_options=folders)
 
-    network = Network(make_transport)
-    yield network
-    with gevent.Timeout(30):
-        network.stop()
+    with contextlib.closing(Network(make)) as network:
+        yield network
 
 
-def test_one_that_loses_events_is_refused_with_what_it_loses():
-    transport = KombuEventTransport("filesystem://")
+@pytest.mark.parametrize(
+    ("url", "options", "parts"),
+    [
+        (
+            "filesystem://",
+            {},
+            ["process is killed", "nothing is delivered later", "accept_loss=True", "Sqlite"],
+        ),
+        ("memory://", {}, ["services of the same process only"]),
+        ("nosuch://x", {"accept_loss": True}, ["kombu cannot use this URL"]),
+    ],
+)
+def test_one_that_loses_events_is_refused_with_what_it_loses(url, options, parts):
     with pytest.raises(ServiceConfigurationError) as caught:
-        transport.start()
-    text = str(caught.value)
-    for part in ("process is killed", "nothing is delivered later", "accept_loss=True", "Sqlite"):
-        assert part in text
-
-
-def test_bindings_that_other_processes_do_not_see_are_told_of():
-    with pytest.raises(ServiceConfigurationError, match="services of the same process only"):
-        KombuEventTransport("memory://").start()
-
-
-def test_a_transport_that_kombu_does_not_know_is_refused():
-    with pytest.raises(ServiceConfigurationError, match="kombu cannot use this URL"):
-        KombuEventTransport("nosuch://x", accept_loss=True).start()
+        KombuEventTransport(url, **options).start()
+    for part in parts:
+        assert part in str(caught.value)
 
 
 def test_broadcast_work_retries_and_dead_letters_work_over_it(network):
-    failed = []
+    bad = [OSError("not today")] * 3
 
-    def act(node, body):
-        if body == "bad" and len(failed) < 3:
-            failed.append(body)
-            raise OSError("not today")
+    def act(body):
+        if body == "bad" and bad:
+            raise bad.pop()
 
     for service in ("a", "a", "b"):
         network.start(service, handler("x.*", act, retries=2, backoff=0.05))
-    emitter = network.emitter()
-    emitter.emit_event("x.y", "good")
-    emitter.emit_event("x.y", "job", broadcast=False)
+    network.emit("x.y", "good")
+    network.emit("x.y", "job", broadcast=False)
     network.wait_for(3)
     assert sorted(body for _, _, body in network.told) == ["good", "good", "job"]
-    emitter.emit_event("x.y", "bad", broadcast=False)
+    network.emit("x.y", "bad", broadcast=False)
     network.wait_for(6)
+    assert [(letter.body, letter.reason) for letter in network.letters()] == [("bad", "failed")]
     transport = network.make_transport()
-    letters = wait_until(lambda: deadletters.list(transport), "a dead letter")
-    assert [(letter.body, letter.reason) for letter in letters] == [("bad", "failed")]
     assert deadletters.replay(transport) == 1
     network.wait_for(7)
     assert deadletters.list(transport) == []
 
-
-def test_what_it_cannot_do_is_refused_at_once(network):
-    network.start("a", handler("x"))
-    emitter = network.emitter()
     with pytest.raises(ServiceConfigurationError, match="cannot deliver later"):
-        emitter.emit_event("x", 1, delay=5)
+        network.emit("x", 1, delay=5)
     with pytest.raises(EventNotDelivered, match="nobody handles"):
-        emitter.emit_event(f"unknown-{uuid.uuid4().hex}", 1, broadcast=False)
+        network.emit("unknown", 1, broadcast=False)
