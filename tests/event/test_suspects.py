@@ -10,23 +10,30 @@ from gemstone_sync.event.suspects import SUSPICIOUS, Suspects
 LIMIT = 9
 
 
-def envelopes(count: int) -> list[Envelope]:
-    return [Envelope(name="job", body=b"null") for _ in range(count)]
+def envelopes(count: int, attempt: int) -> list[Envelope]:
+    """Other ones for each attempt, the same in each run."""
+    return [Envelope(name="job", body=b"1", id=f"{attempt} {n}") for n in range(count)]
+
+
+def suspects_of(left: list[Envelope], deliveries: int) -> Suspects[str]:
+    suspects: Suspects[str] = Suspects()
+    for envelope in left:
+        delivery = Delivery(None, "queue", None, envelope, deliveries)  # type: ignore[arg-type]
+        suspects.add(envelope.id, delivery)
+    return suspects
 
 
 def life(left: list[Envelope], killers: set[str], deliveries: int) -> list[Envelope]:
     """What a process that is given all of these leaves behind: it ends with the first killer."""
-    suspects: Suspects[str] = Suspects()
-    for envelope in left:
-        suspects.add("line", Delivery(None, "queue", None, envelope, deliveries))  # type: ignore[arg-type]
+    suspects = suspects_of(left, deliveries)
     remaining = {envelope.id: envelope for envelope in left}
     while (chosen := suspects.next()) is not None:
-        _, delivery = chosen
-        if delivery.envelope.id in killers:
+        id, delivery = chosen
+        if id in killers:
             break
         assert suspects.next() is None  # one at a time
         suspects.finished(delivery)
-        del remaining[delivery.envelope.id]
+        del remaining[id]
     return list(remaining.values())
 
 
@@ -34,8 +41,8 @@ def life(left: list[Envelope], killers: set[str], deliveries: int) -> list[Envel
 @pytest.mark.parametrize("first", range(SUSPICIOUS, LIMIT - 1))
 def test_two_deaths_leave_the_one_that_kills(count: int, first: int) -> None:
     """For whichever it is, unless an order is broken in the middle: then it takes three."""
-    for attempt in range(20):
-        left = envelopes(count)
+    for attempt in range(min(20, 4 * count)):
+        left = envelopes(count, attempt)
         killer = left[attempt % count]
         for deliveries in range(first, first + (2 if first % 2 == 0 else 3)):
             left = life(left, {killer.id}, deliveries)
@@ -44,26 +51,23 @@ def test_two_deaths_leave_the_one_that_kills(count: int, first: int) -> None:
 
 def test_of_two_that_kill_the_neighbours_come_through() -> None:
     innocent = 0
-    for _ in range(100):
-        left = envelopes(100)
+    for attempt in range(30):
+        left = envelopes(100, attempt)
         killers = {left[3].id, left[50].id}
         for deliveries in range(SUSPICIOUS, LIMIT):
             left = life(left, killers, deliveries)
         assert killers <= {envelope.id for envelope in left}
         innocent += len(left) - 2
     # 2.8 of 98 on average; by chance alone it were 5.7.
-    assert innocent / 100 < 5
+    assert innocent / 30 < 4
 
 
 def test_the_order_is_another_for_other_events() -> None:
     """Nobody can be first by name."""
-    firsts = set()
-    for _ in range(20):
-        three = envelopes(3)
-        suspects: Suspects[int] = Suspects()
-        for number, envelope in enumerate(three):
-            suspects.add(number, Delivery(None, "queue", None, envelope, 2))  # type: ignore[arg-type]
-        chosen = suspects.next()
+    places = set()
+    for attempt in range(20):
+        left = envelopes(3, attempt)
+        chosen = suspects_of(left, SUSPICIOUS).next()
         assert chosen is not None
-        firsts.add(chosen[0])
-    assert firsts == {0, 1, 2}
+        places.add(left.index(chosen[1].envelope))
+    assert places == {0, 1, 2}
