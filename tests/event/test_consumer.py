@@ -131,7 +131,7 @@ def done(consumer: Consumer, broker: Broker) -> None:
 @pytest.mark.parametrize("concurrency", [None, 2])
 def test_deliveries_are_handled_so_many_at_once_and_acknowledged(
     broker: Broker, make: Make, handling: Handling, concurrency: int | None
-) -> None:
+):
     broker.put("q", *events(1000))
     handling.gate.set()
     consumer = make(handling, queue(concurrency=concurrency), relay=lambda delivery: True)
@@ -146,7 +146,7 @@ def test_deliveries_are_handled_so_many_at_once_and_acknowledged(
     assert waiting(broker) == []
 
 
-def test_each_handler_gets_the_queue_and_a_context_of_its_own(broker: Broker, make: Make) -> None:
+def test_each_handler_gets_the_queue_and_a_context_of_its_own(broker: Broker, make: Make):
     variable = contextvars.ContextVar[str]("variable", default="unset")
     variable.set("the starter's")
     seen = []
@@ -162,9 +162,7 @@ def test_each_handler_gets_the_queue_and_a_context_of_its_own(broker: Broker, ma
     assert seen == [("unset", queue())] * 3
 
 
-def test_no_more_at_once_than_the_pool_has_places(
-    broker: Broker, make: Make, handling: Handling
-) -> None:
+def test_no_more_at_once_than_the_pool_has_places(broker: Broker, make: Make, handling: Handling):
     broker.put("q", *events(20))
     broker.put("r", *events(20, first=100))
     consumer = make(handling, queue("q"), queue("r"), pool_size=5)
@@ -179,9 +177,7 @@ def test_no_more_at_once_than_the_pool_has_places(
     assert {"consume q 5", "consume r 5"} <= set(broker.log)
 
 
-def test_a_full_queue_does_not_starve_another(
-    broker: Broker, make: Make, handling: Handling
-) -> None:
+def test_a_full_queue_does_not_starve_another(broker: Broker, make: Make, handling: Handling):
     broker.put("q", *events(100))
     consumer = make(handling, queue("q"), queue("r"), pool_size=2)
     wait_until(lambda: handling.running == 2, "a full pool")
@@ -193,7 +189,7 @@ def test_a_full_queue_does_not_starve_another(
     assert handling.began.index(1000) < 10
 
 
-def test_the_order_of_a_key(broker: Broker, make: Make) -> None:
+def test_the_order_of_a_key(broker: Broker, make: Make):
     keyed = (events(20, key, 100 * n) for n, key in enumerate("abc"))
     mixed = [envelope for several in zip(*keyed, strict=True) for envelope in several]
     broker.put("q", *mixed, *events(3, None, 900))
@@ -216,7 +212,7 @@ def test_the_order_of_a_key(broker: Broker, make: Make) -> None:
     assert len({b // 100 for b in began[:6]}) > 2, "the keys waited for each other"
 
 
-def test_what_is_due_has_places_of_its_own(broker: Broker, make: Make, handling: Handling) -> None:
+def test_what_is_due_has_places_of_its_own(broker: Broker, make: Make, handling: Handling):
     broker.relays = True
     relayed: list[int] = []
 
@@ -237,7 +233,7 @@ def test_what_is_due_has_places_of_its_own(broker: Broker, make: Make, handling:
 
 def test_what_is_handled_for_long_is_renewed_while_it_stops_too(
     broker: Broker, busy: Make, handling: Handling
-) -> None:
+):
     broker.lease = 0.06
     consumer = busy(3)
     wait_until(lambda: broker.poke() or broker.log.count("renew 3") >= 3, "renewals")
@@ -250,7 +246,7 @@ def test_what_is_handled_for_long_is_renewed_while_it_stops_too(
     assert waiting(broker) == []
 
 
-def test_the_hub_turns_while_much_is_delivered(broker: Broker, make: Make) -> None:
+def test_the_hub_turns_while_much_is_delivered(broker: Broker, make: Make):
     broker.put("q", *events(10_000))
     handled: list[int] = []
     consumer = make(lambda delivery, queue: not handled.append(1), pool_size=1000)
@@ -264,9 +260,7 @@ def test_the_hub_turns_while_much_is_delivered(broker: Broker, make: Make) -> No
 # Handlers that fail
 
 
-def test_false_gives_it_back_after_a_pause_and_its_key_keeps_its_order(
-    broker: Broker, make: Make
-) -> None:
+def test_false_gives_it_back_after_a_pause_and_its_key_keeps_its_order(broker: Broker, make: Make):
     began: list[int] = []
     times: list[float] = []
 
@@ -296,7 +290,7 @@ def test_false_gives_it_back_after_a_pause_and_its_key_keeps_its_order(
 )
 def test_an_exception_that_escapes_is_logged_and_tried_again(
     broker: Broker, make: Make, fault: BaseException, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     faults = [fault]
 
     def handle(delivery: Delivery, queue: Queue) -> bool:
@@ -315,7 +309,7 @@ def test_an_exception_that_escapes_is_logged_and_tried_again(
 # Lost connections
 
 
-def test_a_connection_lost_while_handling(broker: Broker, make: Make, handling: Handling) -> None:
+def test_a_connection_lost_while_handling(broker: Broker, make: Make, handling: Handling):
     broker.put("q", *events(3))
     consumer = make(handling, pool_size=2)
     wait_until(lambda: handling.running == 2, "the handlers")
@@ -333,7 +327,7 @@ def test_a_connection_lost_while_handling(broker: Broker, make: Make, handling: 
 
 def test_a_key_waits_for_the_handler_of_a_lost_connection(
     broker: Broker, busy: Make, handling: Handling
-) -> None:
+):
     consumer = busy(3, "k")
     broker.cut()
     wait_until(lambda: broker.opened == 2 and consumer.in_flight == 4, "the new deliveries")
@@ -346,7 +340,7 @@ def test_a_key_waits_for_the_handler_of_a_lost_connection(
     assert handling.most == 1
 
 
-def test_a_connection_that_is_cut_all_the_time(broker: Broker, make: Make) -> None:
+def test_a_connection_that_is_cut_all_the_time(broker: Broker, make: Make):
     ended: set[int] = set()
 
     def handle(delivery: Delivery, queue: Queue) -> bool:
@@ -371,7 +365,7 @@ def test_a_connection_that_is_cut_all_the_time(broker: Broker, make: Make) -> No
 @pytest.mark.parametrize("caller", ["greenlet", "thread"])
 def test_stop_lets_those_that_run_finish_and_gives_the_rest_back(
     broker: Broker, make: Make, handling: Handling, caller: str
-) -> None:
+):
     broker.put("q", *events(500))
     broker.put("r", *events(500, first=500))
     consumer = make(handling, queue("q"), queue("r"))
@@ -395,7 +389,7 @@ def test_stop_lets_those_that_run_finish_and_gives_the_rest_back(
 
 def test_stop_cuts_off_those_that_go_on_for_too_long(
     broker: Broker, busy: Make, handling: Handling, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     consumer = busy(5)
 
     assert consumer.stop(0.05) is False
@@ -407,7 +401,7 @@ def test_stop_cuts_off_those_that_go_on_for_too_long(
     assert "5 handlers were still running" in record.getMessage()
 
 
-def test_stop_does_not_wait_for_a_handler_that_cannot_be_killed(broker: Broker, make: Make) -> None:
+def test_stop_does_not_wait_for_a_handler_that_cannot_be_killed(broker: Broker, make: Make):
     free = Event()
 
     def handle(delivery: Delivery, queue: Queue) -> bool:
@@ -425,9 +419,7 @@ def test_stop_does_not_wait_for_a_handler_that_cannot_be_killed(broker: Broker, 
     free.set()
 
 
-def test_a_key_stays_in_order_through_a_stop(
-    broker: Broker, busy: Make, handling: Handling
-) -> None:
+def test_a_key_stays_in_order_through_a_stop(broker: Broker, busy: Make, handling: Handling):
     stopping = stop(broker, busy(5, "k"))
     assert waiting(broker) == [], "given back while the first of the key still runs"
     handling.gate.set()
@@ -438,7 +430,7 @@ def test_a_key_stays_in_order_through_a_stop(
 
 def test_handlers_have_their_time_though_the_broker_is_away(
     broker: Broker, busy: Make, handling: Handling
-) -> None:
+):
     consumer = busy(3)
     broker.hangs = True
     broker.cut()
@@ -453,7 +445,7 @@ def test_handlers_have_their_time_though_the_broker_is_away(
     assert sorted(waiting(broker)) == [0, 1, 2]
 
 
-def test_a_connection_lost_during_a_stop(broker: Broker, busy: Make, handling: Handling) -> None:
+def test_a_connection_lost_during_a_stop(broker: Broker, busy: Make, handling: Handling):
     stopping = stop(broker, busy(3))
     broker.cut()
     wait_until(lambda: not broker.links, "the loss")
@@ -466,7 +458,7 @@ def test_a_connection_lost_during_a_stop(broker: Broker, busy: Make, handling: H
 
 def test_stop_gives_back_what_failed_and_is_kept(
     broker: Broker, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(consumer_module, "_PAUSE", LIMIT)
     failed = Event()
     broker.put("q", *events(1))
@@ -479,7 +471,7 @@ def test_stop_gives_back_what_failed_and_is_kept(
     assert waiting(broker) == [0]
 
 
-def test_it_can_be_started_again_and_twice(broker: Broker, make: Make, handling: Handling) -> None:
+def test_it_can_be_started_again_and_twice(broker: Broker, make: Make, handling: Handling):
     handling.gate.set()
     broker.put("q", *events(1))
     consumer = make(handling)
@@ -495,7 +487,7 @@ def test_it_can_be_started_again_and_twice(broker: Broker, make: Make, handling:
     assert broker.opened == 2
 
 
-def test_a_handler_that_stops_its_own_consumer(broker: Broker, make: Make) -> None:
+def test_a_handler_that_stops_its_own_consumer(broker: Broker, make: Make):
     began: list[Any] = []
 
     def handle(delivery: Delivery, queue: Queue) -> bool:
@@ -513,7 +505,7 @@ def test_a_handler_that_stops_its_own_consumer(broker: Broker, make: Make) -> No
 
 def test_a_forked_child_handles_and_acknowledges_nothing(
     broker: Broker, make: Make, handling: Handling
-) -> None:
+):
     broker.put("q", *events(3))
     consumer = make(handling, pool_size=2)
     wait_until(lambda: handling.running == 2, "the handlers")

@@ -17,46 +17,34 @@ def test_the_body_travels_as_json():
     assert make_envelope("x", 1).id != make_envelope("x", 1).id
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a.*", "#", "a\n", "x" * 201, None, 5, "a*", "\x00"])
-def test_a_name_that_cannot_be_emitted_is_refused(name):
+def test_names_and_bodies_that_cannot_be_emitted_are_refused():
     with pytest.raises(ValueError, match="invalid event name"):
-        make_envelope(name, 1)
-
-
-def test_a_body_that_json_cannot_represent_is_refused_with_the_events_name():
+        make_envelope("a.*", 1)
     with pytest.raises(TypeError, match=r"the body of 'x': .*object.* cannot be represented"):
         make_envelope("x", object())
-
-
-def test_a_body_that_is_too_long_is_refused():
     with pytest.raises(ValueError, match="has 12 bytes, more than 10"):
         make_envelope("x", "0123456789", max_size=10)
     make_envelope("x", "01234567", max_size=10)
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("option", "values"),
     [
-        {"delay": -1},
-        {"delay": "5"},
-        {"delay": True},
-        {"delay": math.nan},
-        {"delay": math.inf},
-        {"at": datetime.datetime(2030, 1, 1)},
-        {"at": "tomorrow"},
-        {"at": math.nan},
-        {"at": math.inf},
-        {"delay": 1, "at": time.time() + 5},
-        {"expires_in": -1},
-        {"expires_in": "1"},
-        {"key": ""},
-        {"key": 5},
-        {"key": "k" * 256},
+        ("delay", [-1, "5", True, math.nan, math.inf]),
+        ("at", [datetime.datetime(2030, 1, 1), "tomorrow", math.nan, math.inf]),
+        ("expires_in", [-1, "1"]),
+        ("key", ["", 5, "k" * 256]),
     ],
 )
-def test_an_option_that_makes_no_sense_is_refused(options):
-    with pytest.raises(ValueError, match=r"delay|at |at$|expires_in|key|aware"):
-        make_envelope("x", 1, **options)
+def test_an_option_that_makes_no_sense_is_refused(option, values):
+    for value in values:
+        with pytest.raises(ValueError, match=rf"\b{option}\b"):
+            make_envelope("x", 1, **{option: value})
+
+
+def test_a_moment_and_a_delay_are_one_too_many():
+    with pytest.raises(ValueError, match="not both"):
+        make_envelope("x", 1, delay=1, at=time.time() + 5)
 
 
 def test_when_it_is_due_is_a_moment():

@@ -67,7 +67,7 @@ def records(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
 
 def test_a_broker_that_is_away_at_first_or_later_is_looked_for_with_one_warning(
     broker: Broker, sitter: Sitter, quick: None, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     caplog.set_level(logging.DEBUG, LOGGER)
     for number, why in enumerate(["connection refused", "reset by peer"], 1):
         caplog.clear()
@@ -89,7 +89,7 @@ def test_a_broker_that_is_away_at_first_or_later_is_looked_for_with_one_warning(
 
 def test_each_refusal_is_an_error_once(
     broker: Broker, sitter: Sitter, quick: None, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     caplog.set_level(logging.DEBUG, LOGGER)
     broker.refuses = "wrong password"
     sitter.start()
@@ -109,7 +109,7 @@ def test_an_unexpected_fault_does_not_end_the_owner(
     quick: None,
     fault: BaseException,
     caplog: pytest.LogCaptureFixture,
-) -> None:
+):
     sitter.start_and_wait()
     sitter.fault = fault
     sitter.wake()
@@ -120,7 +120,7 @@ def test_an_unexpected_fault_does_not_end_the_owner(
 
 def test_pauses_double_with_jitter_and_start_anew_after_a_connection_that_held(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     pauses: list[float] = []
     owner = Sitter(broker.link, name="sitter", threaded=False)
     real_sleep = gevent.sleep
@@ -152,7 +152,7 @@ def test_pauses_double_with_jitter_and_start_anew_after_a_connection_that_held(
 @pytest.mark.parametrize("state", ["started", "connected", "away", "hangs"])
 def test_however_many_stop_it_it_ends_at_once_and_closes_its_connection(
     broker: Broker, sitter: Sitter, state: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(owner_module, "_FIRST_PAUSE", 2 * LIMIT)
     broker.away = "refused" if state == "away" else None
     broker.hangs = state == "hangs"
@@ -172,7 +172,7 @@ def test_however_many_stop_it_it_ends_at_once_and_closes_its_connection(
     assert not broker.links
 
 
-def test_stop_cuts_off_what_does_not_end(broker: Broker, sitter: Sitter) -> None:
+def test_stop_cuts_off_what_does_not_end(broker: Broker, sitter: Sitter):
     sitter.busy = True
     sitter.start_and_wait()
 
@@ -182,7 +182,7 @@ def test_stop_cuts_off_what_does_not_end(broker: Broker, sitter: Sitter) -> None
     assert not broker.links
 
 
-def test_a_link_that_is_gone_is_not_kept(broker: Broker, sitter: Sitter) -> None:
+def test_a_link_that_is_gone_is_not_kept(broker: Broker, sitter: Sitter):
     sitter.start_and_wait()
     link = weakref.ref(broker.links[0])
     broker.go_away()
@@ -263,7 +263,7 @@ print("done")
 """
 
 
-def test_a_program_that_is_not_patched_publishes_handles_and_forks(run_python: Any) -> None:
+def test_a_program_that_is_not_patched_publishes_handles_and_forks(run_python: Any):
     result = run_python(PROGRAM, PYTHONWARNINGS="error")
     assert (result.stdout, result.returncode) == ("done\n", 0), result.stderr
     # Nothing but the one warning of each that the connection went.

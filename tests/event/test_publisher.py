@@ -110,16 +110,14 @@ def held(publisher: Publisher) -> int:
 # All is well
 
 
-def test_published_events_are_the_brokers_in_the_order_given(
-    broker: Broker, publisher: Publisher
-) -> None:
+def test_published_events_are_the_brokers_in_the_order_given(broker: Broker, publisher: Publisher):
     publisher.publish([], 0)
     publisher.publish([message(number=n) for n in range(5000)], LIMIT)
     assert numbers(broker) == list(range(5000))
     assert broker.log == ["declare"]
 
 
-def test_a_thousand_callers(broker: Broker, publisher: Publisher) -> None:
+def test_a_thousand_callers(broker: Broker, publisher: Publisher):
     def call(number: int) -> None:
         for _ in range(2):
             publisher.publish([message(number=number)], LIMIT)
@@ -130,7 +128,7 @@ def test_a_thousand_callers(broker: Broker, publisher: Publisher) -> None:
     assert held(publisher) == 0
 
 
-def test_never_more_unconfirmed_than_the_window(broker: Broker, make: Make) -> None:
+def test_never_more_unconfirmed_than_the_window(broker: Broker, make: Make):
     broker.window, broker.confirms = 10, False
     call = publish(make(), *(message(number=n) for n in range(35)))
     wait_until(lambda: len(broker.published) == 10, "a full window")
@@ -143,7 +141,7 @@ def test_never_more_unconfirmed_than_the_window(broker: Broker, make: Make) -> N
     assert numbers(broker) == list(range(35))
 
 
-def test_real_threads_publish_too(broker: Broker, publisher: Publisher, pool: ThreadPool) -> None:
+def test_real_threads_publish_too(broker: Broker, publisher: Publisher, pool: ThreadPool):
     def call(number: int) -> None:
         for _ in range(50):
             publisher.publish([message(number=number)], LIMIT)
@@ -155,7 +153,7 @@ def test_real_threads_publish_too(broker: Broker, publisher: Publisher, pool: Th
 
 def test_a_real_thread_may_be_the_first_to_publish_and_all_share_a_connection(
     broker: Broker, make: Make, pool: ThreadPool
-) -> None:
+):
     publisher = make(start=False)
 
     def first() -> None:
@@ -170,7 +168,7 @@ def test_a_real_thread_may_be_the_first_to_publish_and_all_share_a_connection(
     assert broker.opened == 1
 
 
-def test_the_hub_turns_while_much_is_published(broker: Broker, make: Make) -> None:
+def test_the_hub_turns_while_much_is_published(broker: Broker, make: Make):
     call = publish(make(threaded=False), *[message()] * 50_000)
     seen = [0]
     while not call.dead:
@@ -183,7 +181,7 @@ def test_the_hub_turns_while_much_is_published(broker: Broker, make: Make) -> No
 # Not delivered
 
 
-def test_what_the_broker_refuses(broker: Broker, publisher: Publisher) -> None:
+def test_what_the_broker_refuses(broker: Broker, publisher: Publisher):
     broker.refused = {"b": "nobody handles work named 'b'"}
 
     with pytest.raises(EventNotDelivered) as caught:
@@ -193,7 +191,7 @@ def test_what_the_broker_refuses(broker: Broker, publisher: Publisher) -> None:
     assert held(publisher) == 0
 
 
-def test_a_broker_that_is_away(broker: Broker, publisher: Publisher) -> None:
+def test_a_broker_that_is_away(broker: Broker, publisher: Publisher):
     broker.go_away("connection refused")
     wait_until(lambda: "refused" in (publisher.why_not_ready() or ""), "the loss")
 
@@ -214,9 +212,7 @@ def test_a_broker_that_is_away(broker: Broker, publisher: Publisher) -> None:
     assert held(publisher) == 0
 
 
-def test_what_is_confirmed_too_late_is_not_sent_again(
-    broker: Broker, unconfirmed: Publisher
-) -> None:
+def test_what_is_confirmed_too_late_is_not_sent_again(broker: Broker, unconfirmed: Publisher):
     with pytest.raises(EventNotDelivered, match="1 sent already may still arrive"):
         unconfirmed.publish([message("gone")], 0.5)
     broker.cut()
@@ -227,7 +223,7 @@ def test_what_is_confirmed_too_late_is_not_sent_again(
     assert held(unconfirmed) == 0
 
 
-def test_a_window_that_is_full(broker: Broker, make: Make) -> None:
+def test_a_window_that_is_full(broker: Broker, make: Make):
     broker.window, broker.confirms = 2, False
     publisher = make(limit=1)
     others = [publish(publisher, message(), message()) for _ in range(2)]
@@ -241,7 +237,7 @@ def test_a_window_that_is_full(broker: Broker, make: Make) -> None:
     assert "late" not in broker.names
 
 
-def test_a_blocked_broker(broker: Broker, ready: Publisher) -> None:
+def test_a_blocked_broker(broker: Broker, ready: Publisher):
     broker.blocked = "low on memory"
     assert ready.why_not_ready() == "test: blocked by the broker: low on memory"
 
@@ -257,7 +253,7 @@ def test_a_blocked_broker(broker: Broker, ready: Publisher) -> None:
     assert broker.names == ["b"]
 
 
-def test_after_hundreds_of_time_outs_nothing_is_left(broker: Broker, publisher: Publisher) -> None:
+def test_after_hundreds_of_time_outs_nothing_is_left(broker: Broker, publisher: Publisher):
     broker.go_away()
 
     class Messages(list[Message]):
@@ -285,7 +281,7 @@ def test_after_hundreds_of_time_outs_nothing_is_left(broker: Broker, publisher: 
 
 
 @pytest.mark.parametrize("end", ["GreenletExit", "Timeout", DeadlineReached.__name__])
-def test_a_caller_that_is_interrupted(broker: Broker, publisher: Publisher, end: str) -> None:
+def test_a_caller_that_is_interrupted(broker: Broker, publisher: Publisher, end: str):
     broker.go_away()
 
     def call() -> str:
@@ -310,9 +306,7 @@ def test_a_caller_that_is_interrupted(broker: Broker, publisher: Publisher, end:
     assert held(publisher) == 0
 
 
-def test_a_caller_that_is_killed_after_its_event_was_sent(
-    broker: Broker, unconfirmed: Publisher
-) -> None:
+def test_a_caller_that_is_killed_after_its_event_was_sent(broker: Broker, unconfirmed: Publisher):
     caller = publish(unconfirmed, message("a"))
     wait_until(lambda: broker.published, "the event")
     caller.kill()
@@ -325,9 +319,7 @@ def test_a_caller_that_is_killed_after_its_event_was_sent(
 # Lost connections
 
 
-def test_a_connection_lost_in_the_middle_of_publishing(
-    broker: Broker, unconfirmed: Publisher
-) -> None:
+def test_a_connection_lost_in_the_middle_of_publishing(broker: Broker, unconfirmed: Publisher):
     broker.loses_after = 130
     call = publish(unconfirmed, *(message(number=n) for n in range(500)))
     wait_until(lambda: broker.opened == 2, "a new connection")
@@ -338,7 +330,7 @@ def test_a_connection_lost_in_the_middle_of_publishing(
     assert numbers(broker) == [*range(130), *range(500)]
 
 
-def test_what_was_unconfirmed_comes_first(broker: Broker, unconfirmed: Publisher) -> None:
+def test_what_was_unconfirmed_comes_first(broker: Broker, unconfirmed: Publisher):
     first = publish(unconfirmed, *(message("old", n) for n in range(3)))
     wait_until(lambda: len(broker.published) == 3, "the old ones")
     ids = [envelope.id for envelope in broker.published]
@@ -353,7 +345,7 @@ def test_what_was_unconfirmed_comes_first(broker: Broker, unconfirmed: Publisher
     assert [envelope.id for envelope in broker.published[3:6]] == ids
 
 
-def test_nothing_is_lost_through_many_lost_connections(broker: Broker, make: Make) -> None:
+def test_nothing_is_lost_through_many_lost_connections(broker: Broker, make: Make):
     publisher, running = make(threaded=False), True
 
     def cut() -> None:
@@ -381,7 +373,7 @@ def test_nothing_is_lost_through_many_lost_connections(broker: Broker, make: Mak
 
 def test_a_broker_that_lives_but_never_confirms_is_left(
     broker: Broker, unconfirmed: Publisher, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(publishing, "_CONFIRM_LIMIT", 0.05)
     call = publish(unconfirmed, message("a"))
     wait_until(lambda: broker.poke() or broker.opened >= 2, "another connection")
@@ -394,7 +386,7 @@ def test_a_broker_that_lives_but_never_confirms_is_left(
 # Start, stop, drain
 
 
-def test_before_the_start_nothing_is_published(make: Make) -> None:
+def test_before_the_start_nothing_is_published(make: Make):
     publisher = make(start=False)
     assert publisher.why_not_ready() == "test: not started"
     with pytest.raises(EventNotDelivered, match="test: a: not started"):
@@ -405,7 +397,7 @@ def test_before_the_start_nothing_is_published(make: Make) -> None:
     assert publisher.drain(0)
 
 
-def test_stop_publishes_what_waits(broker: Broker, publisher: Publisher) -> None:
+def test_stop_publishes_what_waits(broker: Broker, publisher: Publisher):
     broker.go_away()
     calls = [publish(publisher, message(number=n)) for n in range(100)]
     wait_until(lambda: held(publisher) == 200, "the calls")
@@ -418,7 +410,7 @@ def test_stop_publishes_what_waits(broker: Broker, publisher: Publisher) -> None
     assert not broker.links
 
 
-def test_stop_does_not_wait_for_ever(hanging: Publisher) -> None:
+def test_stop_does_not_wait_for_ever(hanging: Publisher):
     call = publish(hanging, message())
     wait_until(lambda: held(hanging), "the call")
 
@@ -428,7 +420,7 @@ def test_stop_does_not_wait_for_ever(hanging: Publisher) -> None:
         call.get(timeout=LIMIT)
 
 
-def test_stop_ends_early_when_the_last_caller_gives_up(hanging: Publisher) -> None:
+def test_stop_ends_early_when_the_last_caller_gives_up(hanging: Publisher):
     call = publish(hanging, message())
     wait_until(lambda: held(hanging), "the call")
     stopping = gevent.spawn(hanging.stop, 2 * LIMIT)
@@ -441,7 +433,7 @@ def test_stop_ends_early_when_the_last_caller_gives_up(hanging: Publisher) -> No
     stopping.get(timeout=LIMIT)
 
 
-def test_it_can_be_started_again(broker: Broker, publisher: Publisher) -> None:
+def test_it_can_be_started_again(broker: Broker, publisher: Publisher):
     publisher.publish([message("a")], LIMIT)
     publisher.stop(LIMIT)
     with pytest.raises(EventNotDelivered, match="not started"):
@@ -452,7 +444,7 @@ def test_it_can_be_started_again(broker: Broker, publisher: Publisher) -> None:
     assert broker.opened == 2
 
 
-def test_an_owner_that_was_killed_is_replaced(broker: Broker, make: Make) -> None:
+def test_an_owner_that_was_killed_is_replaced(broker: Broker, make: Make):
     publisher = make(threaded=False)
     publisher.publish([message("a")], LIMIT)
     broker.confirms = False
@@ -468,7 +460,7 @@ def test_an_owner_that_was_killed_is_replaced(broker: Broker, make: Make) -> Non
     assert broker.names == ["a", "b", "c"]
 
 
-def test_drain_waits_until_all_is_confirmed(broker: Broker, unconfirmed: Publisher) -> None:
+def test_drain_waits_until_all_is_confirmed(broker: Broker, unconfirmed: Publisher):
     assert unconfirmed.drain(LIMIT)
     call = publish(unconfirmed, message())
     wait_until(lambda: broker.published, "the event")
@@ -483,7 +475,7 @@ def test_drain_waits_until_all_is_confirmed(broker: Broker, unconfirmed: Publish
 # Asking
 
 
-def test_a_question_is_answered_with_the_open_link(broker: Broker, publisher: Publisher) -> None:
+def test_a_question_is_answered_with_the_open_link(broker: Broker, publisher: Publisher):
     broker.put("q", message()[0])
     assert publisher.ask(lambda link: link.size("q"), LIMIT) == 1
     with pytest.raises(ZeroDivisionError):
@@ -492,7 +484,7 @@ def test_a_question_is_answered_with_the_open_link(broker: Broker, publisher: Pu
     assert broker.opened == 1
 
 
-def test_a_question_whose_connection_breaks(broker: Broker, ready: Publisher) -> None:
+def test_a_question_whose_connection_breaks(broker: Broker, ready: Publisher):
     def break_it(link: Any) -> int:
         link.lose("reset by peer")
         return link.size("q")
@@ -503,14 +495,14 @@ def test_a_question_whose_connection_breaks(broker: Broker, ready: Publisher) ->
     assert broker.opened == 2
 
 
-def test_the_publishers_own_greenlet_is_told_not_to_wait_for_itself(publisher: Publisher) -> None:
+def test_the_publishers_own_greenlet_is_told_not_to_wait_for_itself(publisher: Publisher):
     with pytest.raises(RuntimeError, match="publish was called by the publisher's own greenlet"):
         publisher.ask(lambda link: publisher.publish([message()], LIMIT), LIMIT)
     with pytest.raises(RuntimeError, match="ask was called"):
         publisher.ask(lambda link: publisher.ask(lambda link: None, LIMIT), LIMIT)
 
 
-def test_the_event_loop_itself_cannot_publish(make: Make) -> None:
+def test_the_event_loop_itself_cannot_publish(make: Make):
     publisher, raised = make(threaded=False), []
 
     def callback() -> None:
@@ -529,9 +521,7 @@ def test_the_event_loop_itself_cannot_publish(make: Make) -> None:
 # Other processes
 
 
-def test_a_forked_child_publishes_over_its_own_connection(
-    broker: Broker, publisher: Publisher
-) -> None:
+def test_a_forked_child_publishes_over_its_own_connection(broker: Broker, publisher: Publisher):
     publisher.publish([message("before")], LIMIT)
     broker.confirms = False
     waiting = publish(publisher, message("parent's"))

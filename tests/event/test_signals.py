@@ -28,17 +28,17 @@ def spawn(request: pytest.FixtureRequest, in_thread: Any) -> Any:
     return gevent.spawn if request.param == "greenlet" else in_thread
 
 
-def test_a_signal_wakes_the_greenlet_that_waits(spawn: Any) -> None:
+def test_a_signal_wakes_the_greenlet_that_waits(spawn: Any):
     signal = Signal()
     spawn(signal.set)
     assert signal.wait(LIMIT) is True
 
 
-def test_a_signal_that_nobody_sets_ends_by_its_time_out() -> None:
+def test_a_signal_that_nobody_sets_ends_by_its_time_out():
     assert Signal().wait(0.01) is False
 
 
-def test_no_set_is_lost_between_clear_and_wait(in_thread: Any) -> None:
+def test_no_set_is_lost_between_clear_and_wait(in_thread: Any):
     signal, seen, handed = Signal(), 0, []
 
     def hand_over() -> None:
@@ -56,7 +56,7 @@ def test_no_set_is_lost_between_clear_and_wait(in_thread: Any) -> None:
         assert seen == 6000 or signal.wait(LIMIT), f"woken for {seen} only"
 
 
-def test_a_callback_is_told_until_it_is_taken_back() -> None:
+def test_a_callback_is_told_until_it_is_taken_back():
     signal, told = Signal(), []
     signal.notify(told.append)
     signal.set()
@@ -69,7 +69,7 @@ def test_a_callback_is_told_until_it_is_taken_back() -> None:
     assert len(told) == 1
 
 
-def test_a_function_is_called_in_the_hub_of_the_signal(in_thread: Any) -> None:
+def test_a_function_is_called_in_the_hub_of_the_signal(in_thread: Any):
     signal, hubs = Signal(), []
 
     in_thread(signal.call, lambda: hubs.append(gevent.get_hub()))
@@ -77,7 +77,7 @@ def test_a_function_is_called_in_the_hub_of_the_signal(in_thread: Any) -> None:
     assert wait_until(lambda: hubs, "the call") == [gevent.get_hub()]
 
 
-def test_a_receipt_waits_for_all(spawn: Any) -> None:
+def test_a_receipt_waits_for_all(spawn: Any):
     receipts: list[Receipt] = []
 
     def wait() -> bool:
@@ -97,7 +97,7 @@ def test_a_receipt_waits_for_all(spawn: Any) -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 0.01])
-def test_a_receipt_that_is_not_settled_ends_by_its_time_out(spawn: Any, timeout: float) -> None:
+def test_a_receipt_that_is_not_settled_ends_by_its_time_out(spawn: Any, timeout: float):
     def wait() -> bool:
         receipt = Receipt()
         settled = receipt.wait(timeout)
@@ -107,19 +107,19 @@ def test_a_receipt_that_is_not_settled_ends_by_its_time_out(spawn: Any, timeout:
     assert spawn(wait).get(timeout=LIMIT) is False
 
 
-def test_a_receipt_that_was_settled_before_does_not_wait() -> None:
+def test_a_receipt_that_was_settled_before_does_not_wait():
     receipt = Receipt()
     receipt.settle()
     assert receipt.wait(0) is True
 
 
-def test_a_receipt_can_wait_for_ever(spawn: Any) -> None:
+def test_a_receipt_can_wait_for_ever(spawn: Any):
     receipt = Receipt()
     spawn(receipt.settle)
     assert receipt.wait(float("inf")) is True
 
 
-def test_waking_twice_is_harmless(spawn: Any) -> None:
+def test_waking_twice_is_harmless(spawn: Any):
     def twice() -> bool:
         receipt = Receipt()
         receipt.wake()

@@ -39,7 +39,7 @@ def life(left: list[Envelope], killers: set[str], deliveries: int) -> list[Envel
 
 @pytest.mark.parametrize("count", [1, 2, 100])
 @pytest.mark.parametrize("first", range(SUSPICIOUS, LIMIT - 1))
-def test_two_deaths_leave_the_one_that_kills(count: int, first: int) -> None:
+def test_two_deaths_leave_the_one_that_kills(count: int, first: int):
     """For whichever it is, unless an order is broken in the middle: then it takes three."""
     for attempt in range(min(20, 4 * count)):
         left = envelopes(count, attempt)
@@ -49,7 +49,7 @@ def test_two_deaths_leave_the_one_that_kills(count: int, first: int) -> None:
         assert left == [killer]
 
 
-def test_of_two_that_kill_the_neighbours_come_through() -> None:
+def test_of_two_that_kill_the_neighbours_come_through():
     innocent = 0
     for attempt in range(30):
         left = envelopes(100, attempt)
@@ -62,7 +62,7 @@ def test_of_two_that_kill_the_neighbours_come_through() -> None:
     assert innocent / 30 < 4
 
 
-def test_the_order_is_another_for_other_events() -> None:
+def test_the_order_is_another_for_other_events():
     """Nobody can be first by name."""
     places = set()
     for attempt in range(20):

@@ -16,36 +16,20 @@ from gemstone_sync import (
 @pytest.mark.parametrize(
     ("url", "kind", "shown"),
     [
-        (
-            "amqp://ada:s3cret@rabbit/shop",
-            RabbitMqEventTransport,
-            "RabbitMqEventTransport(amqp://rabbit:5672/shop)",
-        ),
-        (
-            "AMQP://ada:s3cret@rabbit",
-            RabbitMqEventTransport,
-            "RabbitMqEventTransport(amqp://rabbit:5672/%2F)",
-        ),
-        (
-            "amqps://ada:s3cret@[::1]",
-            RabbitMqEventTransport,
-            "RabbitMqEventTransport(amqps://[::1]:5671/%2F)",
-        ),
-        (
-            "redis://:s3cret@r:6380/2",
-            RedisEventTransport,
-            "RedisEventTransport(redis://r:6380/2)",
-        ),
-        ("sqlite:////tmp/e.db", SqliteEventTransport, "SqliteEventTransport(/tmp/e.db)"),
-        ("/tmp/e.db", SqliteEventTransport, "SqliteEventTransport(/tmp/e.db)"),
-        ("memory://", MemoryEventTransport, "MemoryEventTransport"),
-        ("filesystem://", KombuEventTransport, "KombuEventTransport(filesystem:)"),
+        ("amqp://ada:s3cret@rabbit/shop", RabbitMqEventTransport, "(amqp://rabbit:5672/shop)"),
+        ("AMQP://ada:s3cret@rabbit", RabbitMqEventTransport, "(amqp://rabbit:5672/%2F)"),
+        ("amqps://ada:s3cret@[::1]", RabbitMqEventTransport, "(amqps://[::1]:5671/%2F)"),
+        ("redis://:s3cret@r:6380/2", RedisEventTransport, "(redis://r:6380/2)"),
+        ("sqlite:////tmp/e.db", SqliteEventTransport, "(/tmp/e.db)"),
+        ("/tmp/e.db", SqliteEventTransport, "(/tmp/e.db)"),
+        ("memory://", MemoryEventTransport, ""),
+        ("filesystem://", KombuEventTransport, "(filesystem:)"),
     ],
 )
 def test_a_url_chooses_the_transport_and_its_password_is_never_shown(url, kind, shown):
     transport = transport_from_url(url)
     assert type(transport) is kind
-    assert str(transport) == shown
+    assert str(transport) == f"{kind.__name__}{shown}"
     assert "s3cret" not in repr(vars(transport).get("topology"))
 
 
