@@ -1,6 +1,7 @@
 """Where events go, and that whoever is to get them has a queue bound there."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -19,19 +20,22 @@ keys = st.none() | st.text(min_size=1, max_size=5)
 
 
 def handler(pattern: str, **options: Any) -> Handler:
-    name = options.pop("name", f"on {pattern}")
-    return Handler(pattern=pattern, function=print, name=name, **options)
+    return Handler(pattern=pattern, function=print, **{"name": f"on {pattern}", **options})
 
 
-def subscriber(*handlers: Handler, service: str = "shop", instance: str = "i1") -> Subscriber:
-    return Subscriber(service=service, instance=instance, handlers=handlers)
+def queues_of(
+    *handlers: Handler, service: str = "shop", instance: str = "i1", **options: Any
+) -> dict[str, Queue]:
+    """The queues of a service by their names."""
+    subscriber = Subscriber(service=service, instance=instance, handlers=handlers)
+    return {queue.name: queue for queue in Topology(**options).queues_of(subscriber)}
 
 
 def event(name: str, **values: Any) -> Envelope:
     return Envelope(name=name, body=b"1", **values)
 
 
-def routed(queues: list[Queue], address: Address) -> list[Queue]:
+def routed(queues: Iterable[Queue], address: Address) -> list[Queue]:
     """Where a topic exchange puts it, alternate exchanges of work left aside."""
     return [
         queue
@@ -47,13 +51,12 @@ def routed(queues: list[Queue], address: Address) -> list[Queue]:
 def test_every_handler_of_a_broadcast_event_gets_it_exactly_once(
     found: list[str], name: str, key: str | None, shards: int
 ):
-    topology = Topology(shards=shards)
     handlers = [handler(pattern) for pattern in found]
     handlers += [handler(pattern, scope="instance", name=f"each {pattern}") for pattern in found]
-    queues = topology.queues_of(subscriber(*handlers))
+    address = Topology(shards=shards).address_of(event(name, key=key))
     reached = [
         handler.name
-        for queue in routed(queues, topology.address_of(event(name, key=key)))
+        for queue in routed(queues_of(*handlers, shards=shards).values(), address)
         for handler in queue.handlers
         if matches(handler.pattern, name)
     ]
@@ -65,7 +68,7 @@ def test_work_goes_to_the_queue_of_the_best_match_only(
     found: list[str], name: str, key: str | None
 ):
     topology = Topology()
-    queues = topology.queues_of(subscriber(*map(handler, found)))
+    queues = queues_of(*map(handler, found)).values()
     address = topology.address_of(event(name, key=key, broadcast=False))
     assert (address.exchange, address.mandatory) == (topology.work[0], True)
     # RabbitMQ: the first of the alternate exchanges that has a queue for it.
@@ -82,85 +85,59 @@ def test_work_goes_to_the_queue_of_the_best_match_only(
 
 def test_events_with_one_key_go_to_one_queue_whatever_their_names():
     topology = Topology(shards=4)
-    queues = topology.queues_of(subscriber(handler("a"), handler("b")))
+    queues = queues_of(handler("a"), handler("b"), shards=4).values()
     shared = [queue for queue in queues if ":keyed:" in queue.name]
     assert len(shared) == 4
     for number in range(20):
-        places = [
+        first, second = (
             routed(shared, topology.address_of(event(name, key=f"k{number}"))) for name in "ab"
-        ]
-        assert len(places[0]) == 1
-        assert places[0] == places[1]
+        )
+        assert len(first) == 1
+        assert first == second
 
 
-def test_keys_are_spread_over_the_shards_the_same_in_every_process():
+def test_keys_of_any_text_are_spread_over_the_shards_the_same_in_every_process():
     topology = Topology(shards=4)
     shards = [topology.address_of(event("a", key=f"k{n}")).routing_key[0] for n in range(100)]
     assert set(shards) == set("0123")
     assert topology.address_of(event("a", key="k1")).routing_key == "1.a"
+    assert topology.address_of(event("a", key="\udcff")).exchange == "gemstone.keyed"
 
 
-def test_a_key_of_any_text_has_a_shard():
-    assert Topology(shards=3).address_of(event("a", key="\udcff")).exchange == "gemstone.keyed"
-
-
-def test_a_retry_goes_to_its_queue_and_nowhere_else():
-    address = Topology().address_of(event("a", queue="q", key="k", broadcast=False))
-    assert address == Address("", "q", mandatory=True)
-
-
-def test_a_broadcast_need_not_reach_anybody():
+def test_a_retry_goes_to_its_queue_and_a_broadcast_need_not_reach_anybody():
+    retry = event("a", queue="q", key="k", broadcast=False)
+    assert Topology().address_of(retry) == Address("", "q", mandatory=True)
     assert not Topology().address_of(event("a")).mandatory
 
 
-def test_instances_of_a_service_share_their_queues_except_those_of_each_instance():
-    topology = Topology()
-    handlers = (handler("a"), handler("b", scope="instance"))
-    first, second = (
-        {queue.name for queue in topology.queues_of(subscriber(*handlers, instance=instance))}
-        for instance in ("i1", "i2")
-    )
-    assert first - second == {"gemstone:1:instance:shop:i1"}
-    assert len(first & second) == len(first) - 1
-
-
-def test_services_share_the_queues_of_work_only():
-    topology = Topology()
-    first, second = (
-        {queue.name for queue in topology.queues_of(subscriber(handler("a"), service=service))}
-        for service in ("shop", "store")
-    )
-    assert first & second == {"gemstone:1:work:a", "gemstone:1:keyed-work:a"}
-
-
-def test_applications_on_one_broker_share_nothing():
-    names = [
-        {queue.name for queue in Topology(application).queues_of(subscriber(handler("a")))}
-        for application in ("one", "two")
-    ]
-    assert not names[0] & names[1]
+@pytest.mark.parametrize(
+    ("other", "own"),
+    [
+        ({"instance": "i2"}, {"instance:shop:i1"}),
+        ({"service": "store"}, {"service:shop:a", "keyed:shop:0", "instance:shop:i1"}),
+        (
+            {"application": "two"},
+            {"work:a", "keyed-work:a", "service:shop:a", "keyed:shop:0", "instance:shop:i1"},
+        ),
+    ],
+    ids=["instances", "services", "applications"],
+)
+def test_others_share_queues_as_far_as_they_share_the_work(other: dict[str, str], own: set[str]):
+    handlers = (handler("a"), handler("a", scope="instance", name="each"))
+    left = set(queues_of(*handlers)) - set(queues_of(*handlers, **other))
+    assert left == {f"gemstone:1:{name}" for name in own}
 
 
 def test_only_the_queue_of_an_instance_goes_by_itself():
-    queues = Topology(instance_expiry=30).queues_of(
-        subscriber(handler("a"), handler("a", scope="instance", name="each"))
-    )
-    assert {queue.name.split(":")[2]: queue.expires for queue in queues} == {
-        "work": None,
-        "keyed-work": None,
-        "service": None,
-        "keyed": None,
-        "instance": 30,
-    }
+    queues = queues_of(handler("a"), handler("b", scope="instance"), instance_expiry=30)
+    expiries = {name: queue.expires for name, queue in queues.items() if queue.expires is not None}
+    assert expiries == {"gemstone:1:instance:shop:i1": 30}
 
 
 def test_of_two_handlers_of_one_event_one_takes_work():
-    queues = Topology().queues_of(subscriber(handler("a", name="1"), handler("a", name="2")))
-    assert {
-        queue.name: [handler.name for handler in queue.handlers]
-        for queue in queues
-        if "work:" in queue.name
-    } == {"gemstone:1:work:a": ["1"], "gemstone:1:keyed-work:a": ["1"]}
+    queues = queues_of(handler("a", name="1"), handler("a", name="2"))
+    for kind in ("work", "keyed-work"):
+        assert [handler.name for handler in queues[f"gemstone:1:{kind}:a"].handlers] == ["1"]
 
 
 @pytest.mark.parametrize(
@@ -174,16 +151,10 @@ def test_a_queue_is_handled_as_often_at_once_as_its_handlers_allow(
 
 
 def test_odd_names_make_names_of_queues_that_differ_and_fit():
-    topology = Topology()
     services = ["a:b", "a%3Ab", "é", "x" * 300, "x" * 301, "a b", "a\n"]
-    names = [
-        queue.name
-        for service in services
-        for queue in topology.queues_of(subscriber(handler("a:b"), service=service))
-        if ":service:" in queue.name
-    ]
-    assert len(set(names)) == len(services)
-    for name in names:
+    queues = [name for service in services for name in queues_of(handler("a:b"), service=service)]
+    assert len(set(queues)) == 2 + 2 * len(services)
+    for name in queues:
         assert re.fullmatch(r"[\x21-\x7e]{1,255}", name)
 
 
