@@ -6,7 +6,7 @@ from typing import Any
 
 from gemstone_sync.errors import EventNotDelivered
 from gemstone_sync.event.deduplication import MemoryProcessedEvents
-from gemstone_sync.event.envelope import Envelope
+from gemstone_sync.event.envelope import DeadLetter, Envelope
 from gemstone_sync.event.handlers import Handler, Subscriber
 from gemstone_sync.event.link import Delivery
 from gemstone_sync.event.processor import Processor
@@ -81,14 +81,30 @@ class Desk:
         """The one dead letter, which is all that was published."""
         ((envelope, address, delay),) = self.published
         assert (address, delay) == (Address("", TOPOLOGY.dead, mandatory=True), 0.0)
-        assert envelope.dead is not None
         return envelope
 
     @property
-    def reason(self) -> tuple[str, str]:
-        """Reason and error of the one dead letter."""
+    def death(self) -> DeadLetter:
+        """What the one dead letter says of it."""
         assert self.letter.dead is not None
-        return self.letter.dead.reason, self.letter.dead.error
+        return self.letter.dead
+
+    @property
+    def reason(self) -> tuple[str, str]:
+        return self.death.reason, self.death.error
+
+
+def delivered(
+    envelope: Envelope,
+    *handlers: Handler,
+    kind: str = "service",
+    deliveries: int | None = None,
+    **options: Any,
+) -> Desk:
+    """A desk that was given an event, and is done with it."""
+    desk = Desk(*handlers, **options)
+    assert desk.deliver(envelope, kind, deliveries)
+    return desk
 
 
 class Memory(MemoryProcessedEvents):

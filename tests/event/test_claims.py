@@ -15,7 +15,7 @@ from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.topology import Address
 from tests.support.waiting import LIMIT, wait_until
 
-from .processing import Desk, Got, Memory, event, handler
+from .processing import Desk, Got, Memory, delivered, event, handler
 
 NOT_TODAY = OSError("not today")
 
@@ -82,17 +82,15 @@ def test_an_event_that_comes_again_is_dropped_for_those_who_share_it(
 def test_the_event_is_remembered_before_it_is_acknowledged_and_only_once_it_is_handled():
     memory = Memory()
     calls: list[list[str]] = []
-    desk = Desk(once(lambda body: calls.append(list(memory.calls))), processed=memory)
-    assert desk.deliver(event())
+    delivered(event(), once(lambda body: calls.append(list(memory.calls))), processed=memory)
     assert calls == [["claim"]]
     assert memory.calls == ["claim", "done"]
 
 
 def test_an_event_that_failed_is_tried_again():
     got = Got(NOT_TODAY, times=1)
-    desk = Desk(once(got), processed=Memory())
     sent = event()
-    assert desk.deliver(sent)
+    desk = delivered(sent, once(got), processed=Memory())
     desk.deliver_again()
     assert desk.deliver(sent)
     assert got == [1, 1]
@@ -100,17 +98,15 @@ def test_an_event_that_failed_is_tried_again():
 
 def test_a_dead_letter_can_be_replayed():
     got = Got(Reject("no"), times=1)
-    desk = Desk(once(got), processed=Memory(), recent=Memory())
     sent = event()
-    assert desk.deliver(sent)
+    desk = delivered(sent, once(got), processed=Memory(), recent=Memory())
     assert desk.reason[0] == "rejected"
     assert desk.deliver(sent)
     assert got == [1, 1]
 
 
 def test_a_claim_that_cannot_be_given_back_does_not_lose_the_event():
-    desk = Desk(once(Got(NOT_TODAY)), processed=Memory("release"))
-    assert desk.deliver(event())
+    desk = delivered(event(), once(Got(NOT_TODAY)), processed=Memory("release"))
     assert desk.published[0][0].attempts == 1
 
 
@@ -164,8 +160,8 @@ def test_a_claim_is_renewed_while_the_handler_runs_and_no_longer():
         # Three times its lease: nobody else gets it.
         assert memory.claim(key_of(desk, sent), "another", LIMIT) is Claim.BUSY
 
-    desk = Desk(once(act), processed=memory, lease=0.6)
     sent = event()
+    desk = Desk(once(act), processed=memory, lease=0.6)
     assert desk.deliver(sent)
     assert desk.published == []
     renewed = memory.calls.count("renew")
@@ -189,8 +185,7 @@ def test_while_the_memory_is_away_nothing_runs_and_the_log_says_it_once(
 ):
     caplog.set_level(logging.INFO, "gemstone_sync.event")
     got, memory = Got(), Memory("claim")
-    desk = Desk(once(got), processed=memory)
-    assert desk.deliver(event())
+    desk = delivered(event(), once(got), processed=memory)
     assert got == []
     assert again_soon(desk)
     desk.deliver_again()
@@ -276,9 +271,8 @@ def test_with_both_memories_the_shared_one_decides():
 
 def test_a_handler_can_ask_under_which_key_its_event_is_remembered():
     keys: list[Any] = []
-    desk = Desk(once(lambda body: keys.append(deduplication_key())), processed=Memory())
     sent = event()
-    assert desk.deliver(sent)
+    desk = delivered(sent, once(lambda body: keys.append(deduplication_key())), processed=Memory())
     assert keys == [key_of(desk, sent)] == [f"{sent.id}:shop:on_event"]
 
 

@@ -17,7 +17,7 @@ from gemstone_sync.event.envelope import Envelope, from_message, to_message
 from gemstone_sync.event.topology import Address
 from tests.support.waiting import LIMIT
 
-from .processing import TOPOLOGY, Desk, Got, event, handler
+from .processing import TOPOLOGY, Desk, Got, delivered, event, handler
 
 NOT_TODAY = OSError("not today")
 
@@ -34,16 +34,14 @@ def test_each_handler_gets_a_body_of_its_own_as_its_hint_says():
         return False  # what it returns does not matter
 
     handlers = [handler(spoil), handler(spoil, name="second")]
-    desk = Desk(*handlers, handler(got, name="third", convert=str))
-    assert desk.deliver(event(body=b'{"id": 7}'))
+    desk = delivered(event(body=b'{"id": 7}'), *handlers, handler(got, name="third", convert=str))
     assert got == [{"id": 7}, {"id": 7}, "{'id': 7}"]
     assert desk.published == []
 
 
 def test_a_handler_is_called_in_the_way_of_the_service():
-    calls: list[Any] = []
-    own = handler(print)
-    assert Desk(own, run=lambda handler, body: calls.append((handler, body))).deliver(event())
+    calls, own = Got(), handler(print)
+    delivered(event(), own, run=lambda handler, body: calls((handler, body)))
     assert calls == [(own, 1)]
 
 
@@ -78,8 +76,7 @@ def test_nothing_of_an_event_is_left_behind_for_the_next_one():
 
 def test_only_handlers_whose_pattern_matches_are_called():
     star, plain = Got(), Got()
-    desk = Desk(handler(star, "a.*", name="star"), handler(plain, "b", name="plain"))
-    assert desk.deliver(event("a.x", key="k"), "keyed")
+    delivered(event("a.x", key="k"), handler(star, "a.*"), handler(plain, "b"), kind="keyed")
     assert (star, plain) == ([1], [])
 
 
@@ -105,18 +102,15 @@ def test_a_failed_event_comes_again_after_its_backoff_to_the_handler_that_failed
 def test_each_failure_waits_longer_until_the_event_dies(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, "gemstone_sync.event")
     got = Got(NOT_TODAY)
-    desk = Desk(handler(got, retries=3, backoff=0.5))
-    assert desk.deliver(event(id="e1"))
+    desk = delivered(event(id="e1"), handler(got, retries=3, backoff=0.5))
     assert [desk.deliver_again() for _ in range(3)] == [0.5, 1.0, 2.0]
     assert got == [1] * 4
-    letter = desk.letter
-    assert (letter.attempts, letter.handler) == (4, "on_event")
-    assert (letter.queue, letter.due) == (None, None)
-    assert letter.dead is not None
+    assert (desk.letter.attempts, desk.letter.handler) == (4, "on_event")
+    assert (desk.letter.queue, desk.letter.due) == (None, None)
     assert desk.reason == ("failed", "OSError: not today")
-    assert letter.dead.queue == desk.queue().name
-    assert "raise self.error" in letter.dead.traceback
-    assert time.time() - letter.dead.time < LIMIT
+    assert desk.death.queue == desk.queue().name
+    assert "raise self.error" in desk.death.traceback
+    assert time.time() - desk.death.time < LIMIT
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3 + ["ERROR"]
     assert all(record.exc_info for record in caplog.records)
     first, last = caplog.records[0].getMessage(), caplog.records[-1].getMessage()
@@ -126,8 +120,7 @@ def test_each_failure_waits_longer_until_the_event_dies(caplog: pytest.LogCaptur
 
 def test_an_event_that_failed_more_often_than_is_allowed_now_has_one_more_chance():
     got = Got(NOT_TODAY)
-    desk = Desk(handler(got, retries=1))
-    assert desk.deliver(event(attempts=7, handler="on_event"))
+    desk = delivered(event(attempts=7, handler="on_event"), handler(got, retries=1))
     assert (got, desk.letter.attempts) == ([1], 8)
 
 
@@ -148,8 +141,7 @@ def test_whatever_a_handler_raises_is_a_failure_of_this_event_only(
     error: BaseException, converts: bool
 ):
     fails = Got(error)
-    desk = Desk(handler(print, convert=fails) if converts else handler(fails))
-    assert desk.deliver(event())
+    desk = delivered(event(), handler(print, convert=fails) if converts else handler(fails))
     ((again, _, delay),) = desk.published
     assert (again.attempts, delay) == (1, 1.0)
 
@@ -171,8 +163,7 @@ def test_an_attempt_that_takes_too_long_is_ended_and_counts_as_a_failure(swallow
         assert desk.deliver(event())
     assert ended == [swallows]
     assert desk.reason == ("failed", "TimeoutError: longer than its timeout of 0.02 s")
-    assert desk.letter.dead is not None
-    assert swallows or "gevent.sleep(2 * LIMIT)" in desk.letter.dead.traceback
+    assert swallows or "gevent.sleep(2 * LIMIT)" in desk.death.traceback
 
 
 def test_a_handler_that_computes_past_its_time_and_ends_well_has_handled_the_event():
@@ -181,14 +172,12 @@ def test_a_handler_that_computes_past_its_time_and_ends_well_has_handled_the_eve
         while time.monotonic() < end:
             pass
 
-    desk = Desk(handler(act, timeout=0.01))
-    assert desk.deliver(event())
+    desk = delivered(event(), handler(act, timeout=0.01))
     assert desk.published == []
 
 
 def test_retry_later_counts_as_no_attempt():
-    desk = Desk(handler(Got(RetryLater(30)), retries=0))
-    assert desk.deliver(event())
+    desk = delivered(event(), handler(Got(RetryLater(30)), retries=0))
     ((again, address, delay),) = desk.published
     assert (again.attempts, again.handler, delay) == (0, "on_event", 30.0)
     assert address.routing_key == desk.queue().name
@@ -196,8 +185,7 @@ def test_retry_later_counts_as_no_attempt():
 
 @pytest.mark.parametrize("backoff", [float("inf"), 1e300])
 def test_a_backoff_without_end_is_one_that_a_message_can_carry(backoff: float):
-    desk = Desk(handler(Got(NOT_TODAY), backoff=lambda failures: backoff))
-    assert desk.deliver(event())
+    desk = delivered(event(), handler(Got(NOT_TODAY), backoff=lambda failures: backoff))
     again = desk.published[0][0]
     properties, headers = to_message(again)
     assert from_message(again.body, properties, headers, "").due is not None
@@ -209,8 +197,7 @@ def test_a_backoff_without_end_is_one_that_a_message_can_carry(backoff: float):
 def test_a_backoff_that_fails_is_reported_and_the_event_is_tried_again(
     backoff: Any, caplog: pytest.LogCaptureFixture
 ):
-    desk = Desk(handler(Got(NOT_TODAY), backoff=backoff))
-    assert desk.deliver(event())
+    desk = delivered(event(), handler(Got(NOT_TODAY), backoff=backoff))
     assert desk.published[0][2] == 1.0
     assert "the backoff of on_event failed" in caplog.text
 
@@ -248,8 +235,9 @@ def test_held_here_too_it_dies_after_its_last_attempt_or_with_its_time(
     options: dict[str, Any], left: float, attempts: int, reason: str
 ):
     got = Got(NOT_TODAY)
-    desk = Desk(handler(got, **options))
-    assert desk.deliver(event(key="k", deadline=time.time() + left), "keyed")
+    desk = delivered(
+        event(key="k", deadline=time.time() + left), handler(got, **options), kind="keyed"
+    )
     assert got == [1] * attempts
     assert (desk.reason[0], desk.letter.attempts) == (reason, attempts)
 
@@ -292,8 +280,7 @@ def test_what_a_handler_cannot_take_dies_with_the_reason_and_the_next_one_gets_i
     error: Exception | None, options: dict[str, Any], reason: str, text: str
 ):
     got = Got()
-    desk = Desk(handler(Got(error), **options), handler(got, name="second"))
-    assert desk.deliver(event())
+    desk = delivered(event(), handler(Got(error), **options), handler(got, name="second"))
     assert desk.reason == (reason, text)
     assert (desk.letter.handler, got) == ("on_event", [1])
 
@@ -305,8 +292,7 @@ def test_what_a_handler_cannot_take_dies_with_the_reason_and_the_next_one_gets_i
 )
 def test_what_is_no_json_dies_with_the_reason(body: bytes):
     got = Got()
-    desk = Desk(handler(got))
-    assert desk.deliver(event(body=body))
+    desk = delivered(event(body=body), handler(got))
     assert desk.reason[0] == "invalid"
     assert desk.reason[1].startswith("the body is not JSON: ")
     assert (desk.letter.body, got) == (body, [])
@@ -314,8 +300,7 @@ def test_what_is_no_json_dies_with_the_reason(body: bytes):
 
 def test_a_body_that_is_too_long_is_not_even_read():
     got = Got()
-    desk = Desk(handler(got), max_body_size=10)
-    assert desk.deliver(event(body=b'"12345678"'))
+    desk = delivered(event(body=b'"12345678"'), handler(got), max_body_size=10)
     assert desk.deliver(event(body=b'"123456789"'))
     assert got == ["12345678"]
     assert desk.reason == ("invalid", "the body has 11 bytes, more than 10")
@@ -323,8 +308,7 @@ def test_a_body_that_is_too_long_is_not_even_read():
 
 def test_an_event_whose_time_is_over_is_not_handled():
     got = Got()
-    desk = Desk(handler(got), handler(got, name="second"))
-    assert desk.deliver(event(deadline=time.time() - 1))
+    desk = delivered(event(deadline=time.time() - 1), handler(got), handler(got, name="second"))
     assert (got, desk.reason[0], desk.letter.handler) == ([], "expired", None)
 
 
@@ -339,8 +323,7 @@ def test_what_nobody_handles_any_more_is_kept_and_said_once(caplog: pytest.LogCa
 
 
 def test_a_retry_for_a_handler_that_is_gone_is_kept():
-    desk = Desk(handler(print))
-    assert desk.deliver(event(handler="old_name", attempts=1))
+    desk = delivered(event(handler="old_name", attempts=1), handler(print))
     assert desk.reason[0] == "unhandled"
     assert "no handler old_name" in desk.reason[1]
     assert desk.letter.attempts == 1
@@ -357,8 +340,7 @@ def test_an_event_that_ends_its_process_is_suspected_and_then_dies_with_its_queu
     assert "delivered 2 times before" in caplog.text
     assert desk.deliver(event(), deliveries=3)
     assert (got, desk.reason[0]) == ([1, 1], "crashed")
-    assert desk.letter.dead is not None
-    assert desk.letter.dead.queue == desk.queue().name
+    assert desk.death.queue == desk.queue().name
 
 
 class Unprintable(Exception):
@@ -377,8 +359,7 @@ class Unprintable(Exception):
     ids=["surrogate", "long", "control", "unprintable"],
 )
 def test_whatever_the_error_says_its_dead_letter_fits_into_a_header(error: Exception):
-    desk = Desk(handler(Got(error), retries=0))
-    assert desk.deliver(event())
+    desk = delivered(event(), handler(Got(error), retries=0))
     properties, headers = to_message(desk.letter)
     assert sum(len(str(value).encode()) for value in headers.values()) < 100_000
     assert from_message(b"1", properties, headers, "").dead == desk.letter.dead
@@ -390,10 +371,8 @@ def test_of_a_long_traceback_the_end_is_kept():
             (act if depth % 2 else lambda b, d: act(b, d))(body, depth + 1)
         raise OSError("at the bottom")
 
-    desk = Desk(handler(act, retries=0))
-    assert desk.deliver(event())
-    assert desk.letter.dead is not None
-    text = desk.letter.dead.traceback
+    desk = delivered(event(), handler(act, retries=0))
+    text = desk.death.traceback
     assert len(text.encode()) <= 10_000
     assert text.endswith("OSError: at the bottom\n")
 
@@ -464,5 +443,4 @@ def test_a_delayed_event_whose_queue_is_gone_dies_instead_of_going_round():
     assert desk.published == []
     assert desk.relay(event(due=1.0, queue="gone"), 3)
     assert desk.reason == ("unhandled", "EventNotDelivered: nobody handles it")
-    assert desk.letter.dead is not None
-    assert desk.letter.dead.queue == "gone"
+    assert desk.death.queue == "gone"
