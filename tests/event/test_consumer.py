@@ -136,7 +136,6 @@ def test_deliveries_are_handled_so_many_at_once_and_acknowledged(
     handling.gate.set()
     consumer = make(handling, queue(concurrency=concurrency), relay=lambda delivery: True)
     done(consumer, broker)
-
     assert sorted(handling.ended) == list(range(1000))
     assert handling.most == (concurrency or 100)
     consumed = [line for line in broker.log if line.startswith("consume")]
@@ -158,7 +157,6 @@ def test_each_handler_gets_the_queue_and_a_context_of_its_own(broker: Broker, ma
 
     broker.put("q", *events(3))
     done(make(handle), broker)
-
     assert seen == [("unset", queue())] * 3
 
 
@@ -168,10 +166,8 @@ def test_no_more_at_once_than_the_pool_has_places(broker: Broker, make: Make, ha
     consumer = make(handling, queue("q"), queue("r"), pool_size=5)
     wait_until(lambda: consumer.in_flight == 10, "the prefetch")
     assert handling.running == 5
-
     handling.gate.set()
     done(consumer, broker)
-
     assert handling.most == 5
     assert len(handling.ended) == 40
     assert {"consume q 5", "consume r 5"} <= set(broker.log)
@@ -185,7 +181,6 @@ def test_a_full_queue_does_not_starve_another(broker: Broker, make: Make, handli
     wait_until(lambda: consumer.in_flight == 3, "the other queue's")
     handling.gate.set()
     done(consumer, broker)
-
     assert handling.began.index(1000) < 10
 
 
@@ -206,7 +201,6 @@ def test_the_order_of_a_key(broker: Broker, make: Make):
         return True
 
     done(make(handle, queue(keyed=True)), broker)
-
     for n in range(3):
         assert [b for b in began if b // 100 == n] == list(range(100 * n, 100 * n + 20))
     assert len({b // 100 for b in began[:6]}) > 2, "the keys waited for each other"
@@ -226,7 +220,6 @@ def test_what_is_due_has_places_of_its_own(broker: Broker, make: Make, handling:
     wait_until(lambda: len(relayed) == 3, "the delayed ones")
     assert handling.running == 2
     assert consumer.in_flight
-
     handling.gate.set()
     done(consumer, broker)
 
@@ -241,7 +234,6 @@ def test_what_is_handled_for_long_is_renewed_while_it_stops_too(
     before = len(broker.log)
     wait_until(lambda: broker.poke() or "renew 3" in broker.log[before:], "a renewal")
     handling.gate.set()
-
     assert stopping.get(timeout=LIMIT) is True
     assert waiting(broker) == []
 
@@ -272,7 +264,6 @@ def test_false_gives_it_back_after_a_pause_and_its_key_keeps_its_order(broker: B
 
     broker.put("q", *events(10, "k"))
     done(make(handle, queue(keyed=True)), broker)
-
     assert began == [0, 1, 2, 3, 3, 3, *range(3, 10)]
     assert all(later - earlier > 0.04 for earlier, later in itertools.pairwise(times))
 
@@ -300,7 +291,6 @@ def test_an_exception_that_escapes_is_logged_and_tried_again(
 
     broker.put("q", *events(1))
     done(make(handle), broker)
-
     [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert "event 'a'" in record.getMessage()
     assert record.exc_info
@@ -317,10 +307,8 @@ def test_a_connection_lost_while_handling(broker: Broker, make: Make, handling: 
     wait_until(lambda: broker.opened == 2 and consumer.why_not_ready() is None, "a connection")
     wait_until(lambda: consumer.in_flight == 4, "the deliveries of the new one")
     assert handling.running == 2, "the old handlers keep their places"
-
     handling.gate.set()
     done(consumer, broker)
-
     # The acknowledgements of the old connection's are worth nothing: they were handled again.
     assert sorted(handling.ended) == [0, 0, 1, 1, 2]
 
@@ -332,10 +320,8 @@ def test_a_key_waits_for_the_handler_of_a_lost_connection(
     broker.cut()
     wait_until(lambda: broker.opened == 2 and consumer.in_flight == 4, "the new deliveries")
     assert handling.running == 1
-
     handling.gate.set()
     done(consumer, broker)
-
     assert handling.ended == [0, 0, 1, 2]
     assert handling.most == 1
 
@@ -355,7 +341,6 @@ def test_a_connection_that_is_cut_all_the_time(broker: Broker, make: Make):
         gevent.sleep(0.005)
         broker.cut()
     done(consumer, broker)
-
     assert ended == set(range(500))
 
 
@@ -372,11 +357,9 @@ def test_stop_lets_those_that_run_finish_and_gives_the_rest_back(
     wait_until(lambda: handling.running == 100, "a full pool")
     wait_until(lambda: consumer.in_flight == 200, "the prefetch")
     pool = ThreadPool(1)
-
     stopping = stop(broker, consumer, gevent.spawn if caller == "greenlet" else pool.spawn)
     wait_until(lambda: consumer.in_flight == 100, "the rest to be given back")
     handling.gate.set()
-
     assert stopping.get(timeout=LIMIT) is True
     pool.kill()
     assert len(handling.ended) == 100
@@ -391,9 +374,7 @@ def test_stop_cuts_off_those_that_go_on_for_too_long(
     broker: Broker, busy: Make, handling: Handling, caplog: pytest.LogCaptureFixture
 ):
     consumer = busy(5)
-
     assert consumer.stop(0.05) is False
-
     assert handling.running == 0
     assert not handling.ended
     assert waiting(broker) == list(range(5)), "given back, in order"
@@ -423,7 +404,6 @@ def test_a_key_stays_in_order_through_a_stop(broker: Broker, busy: Make, handlin
     stopping = stop(broker, busy(5, "k"))
     assert waiting(broker) == [], "given back while the first of the key still runs"
     handling.gate.set()
-
     assert stopping.get(timeout=LIMIT) is True
     assert waiting(broker) == [1, 2, 3, 4]
 
@@ -440,7 +420,6 @@ def test_handlers_have_their_time_though_the_broker_is_away(
     assert handling.running == 3
     assert not stopping.dead
     handling.gate.set()
-
     assert stopping.get(timeout=LIMIT) is True
     assert sorted(waiting(broker)) == [0, 1, 2]
 
@@ -450,7 +429,6 @@ def test_a_connection_lost_during_a_stop(broker: Broker, busy: Make, handling: H
     broker.cut()
     wait_until(lambda: not broker.links, "the loss")
     handling.gate.set()
-
     assert stopping.get(timeout=LIMIT) is True
     assert broker.opened == 1
     assert len(handling.ended) == 3
@@ -466,7 +444,6 @@ def test_stop_gives_back_what_failed_and_is_kept(
     assert failed.wait(LIMIT)
     gevent.sleep(0.01)
     assert consumer.in_flight == 1
-
     assert consumer.stop(LIMIT) is True
     assert waiting(broker) == [0]
 

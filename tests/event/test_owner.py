@@ -96,7 +96,6 @@ def test_each_refusal_is_an_error_once(
     wait_until(lambda: len(records(caplog, logging.DEBUG)) > 5, "attempts")
     broker.refuses = "no such vhost"
     wait_until(lambda: len(records(caplog, logging.ERROR)) > 1, "the other refusal")
-
     first, second = records(caplog, logging.ERROR)
     assert "wrong password" in first
     assert "no such vhost" in second
@@ -114,7 +113,6 @@ def test_an_unexpected_fault_does_not_end_the_owner(
     sitter.fault = fault
     sitter.wake()
     wait_until(lambda: broker.opened == 2 and sitter.ready, "a new connection")
-
     assert "Traceback" in caplog.text
 
 
@@ -142,7 +140,6 @@ def test_pauses_double_with_jitter_and_start_anew_after_a_connection_that_held(
         while broker.opened < 2:
             real_sleep(0.001)
     owner.stop(LIMIT)
-
     for pause, ceiling in zip(pauses[:12], [0.1 * 2**n for n in range(12)], strict=True):
         assert min(ceiling, 30) / 2 <= pause <= min(ceiling, 30)
     assert len({round(pause / 15, 6) for pause in pauses[9:12]}) == 3, "no jitter"
@@ -165,7 +162,6 @@ def test_however_many_stop_it_it_ends_at_once_and_closes_its_connection(
     }
     wait_until(reached[state], state)
     stops = [gevent.spawn(sitter.stop, 2 * LIMIT) for _ in range(3)]
-
     assert [stop.get(timeout=LIMIT) for stop in stops] == [True] * 3
     assert sitter.ended
     assert sitter.at_end == 1
@@ -175,7 +171,6 @@ def test_however_many_stop_it_it_ends_at_once_and_closes_its_connection(
 def test_stop_cuts_off_what_does_not_end(broker: Broker, sitter: Sitter):
     sitter.busy = True
     sitter.start_and_wait()
-
     assert sitter.stop(0.05) is False
     assert sitter.ended
     assert sitter.at_end == 1
@@ -188,7 +183,6 @@ def test_a_link_that_is_gone_is_not_kept(broker: Broker, sitter: Sitter):
     broker.go_away()
     wait_until(lambda: not sitter.ready, "the loss")
     gc.collect()
-
     assert link() is None
 
 

@@ -123,7 +123,6 @@ def test_a_thousand_callers(broker: Broker, publisher: Publisher):
             publisher.publish([message(number=number)], LIMIT)
 
     gevent.joinall([gevent.spawn(call, n) for n in range(1000)], raise_error=True)
-
     assert sorted(numbers(broker)) == sorted(list(range(1000)) * 2)
     assert held(publisher) == 0
 
@@ -134,7 +133,6 @@ def test_real_threads_publish_too(broker: Broker, publisher: Publisher, pool: Th
             publisher.publish([message(number=number)], LIMIT)
 
     results([pool.spawn(call, n) for n in range(8)])
-
     assert sorted(numbers(broker)) == sorted(list(range(8)) * 50)
 
 
@@ -150,7 +148,6 @@ def test_a_real_thread_may_be_the_first_to_publish_and_all_share_a_connection(
     results([pool.spawn(first) for _ in range(10)])
     publisher.start()
     publisher.publish([message("second")], LIMIT)
-
     assert broker.names == ["first"] * 10 + ["second"]
     assert broker.opened == 1
 
@@ -170,7 +167,6 @@ def test_the_hub_turns_while_much_is_published(broker: Broker, make: Make):
 
 def test_what_the_broker_refuses(broker: Broker, publisher: Publisher):
     broker.refused = {"b": "nobody handles work named 'b'"}
-
     with pytest.raises(EventNotDelivered) as caught:
         publisher.publish([message("a"), message("b"), message("c")], LIMIT)
 
@@ -181,7 +177,6 @@ def test_what_the_broker_refuses(broker: Broker, publisher: Publisher):
 def test_a_broker_that_is_away(broker: Broker, publisher: Publisher):
     broker.go_away("connection refused")
     wait_until(lambda: "refused" in (publisher.why_not_ready() or ""), "the loss")
-
     with pytest.raises(EventNotDelivered) as caught:
         publisher.publish([message("a"), message("b"), message("c"), message("d")], 0.05)
 
@@ -205,7 +200,6 @@ def test_what_is_confirmed_too_late_is_not_sent_again(broker: Broker, unconfirme
     broker.cut()
     broker.confirms = True
     unconfirmed.publish([message("new")], LIMIT)
-
     assert broker.names == ["gone", "new"]
     assert held(unconfirmed) == 0
 
@@ -226,7 +220,6 @@ def test_a_window_that_is_full(broker: Broker, make: Make):
 def test_a_blocked_broker(broker: Broker, ready: Publisher):
     broker.blocked = "low on memory"
     assert ready.why_not_ready() == "test: blocked by the broker: low on memory"
-
     with pytest.raises(EventNotDelivered, match="low on memory; not sent"):
         ready.publish([message("a")], 0.05)
     with pytest.raises(LinkLost, match="low on memory"):
@@ -257,7 +250,6 @@ def test_after_hundreds_of_time_outs_nothing_is_left(broker: Broker, publisher: 
 
     gevent.joinall([gevent.spawn(fail) for _ in range(500)], raise_error=True)
     gc.collect()
-
     assert held(publisher) == 0
     assert not given
     owner = publisher._owner
@@ -285,7 +277,6 @@ def test_a_caller_that_is_interrupted(broker: Broker, publisher: Publisher, end:
     if end == "GreenletExit":
         caller.kill()
     assert caller.get(timeout=LIMIT) == end
-
     broker.away = None
     publisher.publish([message("later")], LIMIT)
     assert broker.names == ["later"]
@@ -327,7 +318,6 @@ def test_nothing_is_lost_through_many_lost_connections(broker: Broker, make: Mak
     gevent.joinall([gevent.spawn(call, n) for n in range(100)], raise_error=True)
     running = False
     cutting.join()
-
     assert set(numbers(broker)) == {n * 100 + step for n in range(100) for step in range(20)}
     for caller in range(100):
         mine = dict.fromkeys(n for n in numbers(broker) if n // 100 == caller)
@@ -342,7 +332,6 @@ def test_a_broker_that_lives_but_never_confirms_is_left(
     wait_until(lambda: broker.poke() or broker.opened >= 2, "another connection")
     broker.switch(confirms=True)
     call.get(timeout=LIMIT)
-
     assert set(broker.names) == {"a"}
 
 
@@ -365,9 +354,7 @@ def test_stop_publishes_what_waits(broker: Broker, publisher: Publisher):
     calls = [publish(publisher, message(number=n)) for n in range(100)]
     wait_until(lambda: held(publisher) == 200, "the calls")
     gevent.spawn_later(0.05, setattr, broker, "away", None)
-
     publisher.stop(LIMIT)
-
     results(calls)
     assert sorted(numbers(broker)) == list(range(100))
     assert not broker.links
@@ -376,9 +363,7 @@ def test_stop_publishes_what_waits(broker: Broker, publisher: Publisher):
 def test_stop_does_not_wait_for_ever(hanging: Publisher):
     call = publish(hanging, message())
     wait_until(lambda: held(hanging), "the call")
-
     hanging.stop(0.05)
-
     with pytest.raises(EventNotDelivered, match="the publisher was stopped; not sent"):
         call.get(timeout=LIMIT)
 
@@ -392,7 +377,6 @@ def test_stop_ends_early_when_the_last_caller_gives_up(hanging: Publisher):
         hanging.publish([message("late")], LIMIT)
 
     call.kill()
-
     stopping.get(timeout=LIMIT)
 
 
@@ -477,7 +461,6 @@ def test_the_event_loop_itself_cannot_publish(make: Make):
 
     gevent.get_hub().loop.run_callback(callback)
     wait_until(lambda: raised, "the callback")
-
     assert isinstance(raised[0], (RuntimeError, AssertionError))
     assert held(publisher) == 0
 

@@ -65,15 +65,12 @@ def test_a_callback_is_told_until_it_is_taken_back():
     signal.clear()
     signal.set()
     gevent.sleep(0.01)
-
     assert len(told) == 1
 
 
 def test_a_function_is_called_in_the_hub_of_the_signal(in_thread: Any):
     signal, hubs = Signal(), []
-
     in_thread(signal.call, lambda: hubs.append(gevent.get_hub()))
-
     assert wait_until(lambda: hubs, "the call") == [gevent.get_hub()]
 
 
@@ -90,9 +87,7 @@ def test_a_receipt_waits_for_all(spawn: Any):
     receipt.settle()
     gevent.sleep(0.01)
     assert not waiter.ready()
-
     receipt.settle()
-
     assert waiter.get(timeout=LIMIT) is True
 
 
