@@ -4,6 +4,7 @@ It routes by bindings, confirms, delivers, takes back; and it is away, refuses, 
 cuts when told to.
 """
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import field
 from typing import Any
 
 import gevent
@@ -25,42 +27,28 @@ from tests.support.programs import fork
 from tests.support.waiting import LIMIT
 
 
+@dataclasses.dataclass
 class Broker:
-    """What is behind the links.
+    """What is behind the links."""
 
-    :ivar away: why nobody answers, or None.
-    :ivar refuses: what it says to whoever connects, or None.
-    :ivar hangs: it takes connections and says nothing.
-    :ivar blocked: why it takes nothing more, or None.
-    :ivar confirms: False keeps confirms back.
-    :ivar loses_after: cuts the connection when it got so many messages more, without a confirm.
-    :ivar refused: reasons by event name.
-    :ivar on_request: called with each request of a link.
-    :ivar published: what it got, in order, what it got again too.
-    :ivar records: False: nothing is kept in `published`, nor routed.
-    :ivar queues: (envelope, deliveries before), by queue.
-    :ivar log: what links were told, in order.
-    """
-
-    def __init__(self, *, window: int = 1000, relays: bool = False) -> None:
-        self.away: str | None = None
-        self.refuses: str | None = None
-        self.hangs = False
-        self.blocked: str | None = None
-        self.confirms = True
-        self.loses_after: int | None = None
-        self.refused: dict[str, str] = {}
-        self.on_request: Callable[[], None] = lambda: None
-        self.published: list[Envelope] = []
-        self.records = True
-        self.queues: dict[str, deque[tuple[Envelope, int]]] = {}
-        self.bindings: set[tuple[str, Binding]] = set()
-        self.links: list[ScriptedLink] = []
-        self.opened = 0
-        self.log: list[str] = []
-        self.window = window
-        self.relays = relays
-        self.lease: float | None = None
+    away: str | None = None  #: why nobody answers
+    refuses: str | None = None  #: what it says to whoever connects
+    hangs: bool = False  #: it takes connections and says nothing
+    blocked: str | None = None  #: why it takes nothing more
+    confirms: bool = True  #: False keeps confirms back
+    loses_after: int | None = None  #: it cuts after so many messages more, without a confirm
+    refused: dict[str, str] = field(default_factory=dict)  #: reasons by event name
+    on_request: Callable[[], None] = lambda: None  #: called with each request of a link
+    published: list[Envelope] = field(default_factory=list)  #: what it got, again too
+    #: (envelope, deliveries before), by queue
+    queues: dict[str, deque[tuple[Envelope, int]]] = field(default_factory=dict)
+    bindings: set[tuple[str, Binding]] = field(default_factory=set)
+    links: list["ScriptedLink"] = field(default_factory=list)
+    opened: int = 0
+    log: list[str] = field(default_factory=list)  #: what links were told, in order
+    window: int = 1000
+    relays: bool = False
+    lease: float | None = None
 
     def link(self) -> Any:
         return ScriptedLink(self)
@@ -222,9 +210,8 @@ class ScriptedLink(Link):
                     self._lost = "cut in the middle"
                     self._check()
             reason = self.broker.refused.get(message.envelope.name)
-            if self.broker.records:
-                self.broker.published.append(message.envelope)
-                reason = self._route(message) or reason
+            self.broker.published.append(message.envelope)
+            reason = self._route(message) or reason
             self._unconfirmed.append((message, reason))
             assert len(self._unconfirmed) <= self.window, "more than the window"
         if self.broker.confirms:

@@ -87,20 +87,13 @@ def test_the_event_is_remembered_before_it_is_acknowledged_and_only_once_it_is_h
     assert memory.calls == ["claim", "done"]
 
 
-def test_an_event_that_failed_is_tried_again():
-    got = Got(NOT_TODAY, times=1)
-    sent = event()
-    desk = delivered(sent, once(got), processed=Memory())
-    desk.deliver_again()
-    assert desk.deliver(sent)
-    assert got == [1, 1]
-
-
-def test_a_dead_letter_can_be_replayed():
-    got = Got(Reject("no"), times=1)
-    sent = event()
+@pytest.mark.parametrize("error", [NOT_TODAY, Reject("no")], ids=["failed", "rejected"])
+def test_an_event_that_failed_is_tried_again_and_a_dead_letter_can_be_replayed(error: Exception):
+    got, sent = Got(error, times=1), event()
     desk = delivered(sent, once(got), processed=Memory(), recent=Memory())
-    assert desk.reason[0] == "rejected"
+    ((again, _, _),) = desk.published
+    assert bool(again.dead) == isinstance(error, Reject)
+    assert desk.deliver(again.with_changes(dead=None))
     assert desk.deliver(sent)
     assert got == [1, 1]
 
@@ -221,15 +214,6 @@ def test_a_mark_that_cannot_be_written_at_first_is_written_later(
 # Several transports
 
 
-def test_what_comes_over_two_transports_is_handled_once():
-    recent, got = Memory(), Got()
-    first, second = (Desk(handler(got), recent=recent) for _ in range(2))
-    sent = event()
-    assert first.deliver(sent)
-    assert second.deliver(sent)
-    assert (got, first.published, second.published) == ([1], [], [])
-
-
 def test_what_comes_over_two_transports_at_once_is_handled_once():
     recent, got = Memory(), Held()
     first, second = (Desk(handler(got), recent=recent) for _ in range(2))
@@ -243,14 +227,17 @@ def test_what_comes_over_two_transports_at_once_is_handled_once():
     assert (got, first.published, second.published) == ([1], [], [])
 
 
-def test_what_failed_over_one_transport_is_still_handled():
-    recent, got = Memory(), Got(NOT_TODAY, times=1)
+@pytest.mark.parametrize("failures", [0, 1])
+def test_what_comes_over_two_transports_is_handled_once_also_when_it_failed(failures: int):
+    recent, got = Memory(), Got(NOT_TODAY, times=failures)
     first, second = (Desk(handler(got), recent=recent) for _ in range(2))
     sent = event()
     assert first.deliver(sent)
     assert second.deliver(sent)
-    first.deliver_again()
-    assert got == [1, 1]
+    assert (len(first.published), second.published) == (failures, [])
+    if failures:
+        first.deliver_again()
+    assert got == [1] * (1 + failures)
 
 
 def test_with_both_memories_the_shared_one_decides():

@@ -160,28 +160,21 @@ def test_each_handler_gets_the_queue_and_a_context_of_its_own(broker: Broker, ma
     assert seen == [("unset", queue())] * 3
 
 
-def test_no_more_at_once_than_the_pool_has_places(broker: Broker, make: Make, handling: Handling):
-    broker.put("q", *events(20))
-    broker.put("r", *events(20, first=100))
+def test_no_more_at_once_than_the_pool_has_places_and_a_full_queue_does_not_starve_another(
+    broker: Broker, make: Make, handling: Handling
+):
+    broker.put("q", *events(50))
     consumer = make(handling, queue("q"), queue("r"), pool_size=5)
-    wait_until(lambda: consumer.in_flight == 10, "the prefetch")
+    wait_until(lambda: consumer.in_flight == 5, "the prefetch")
+    broker.put("r", *events(20, first=100))
+    wait_until(lambda: consumer.in_flight == 10, "the other queue's")
     assert handling.running == 5
     handling.gate.set()
     done(consumer, broker)
     assert handling.most == 5
-    assert len(handling.ended) == 40
+    assert len(handling.ended) == 70
+    assert handling.began.index(100) < 20
     assert {"consume q 5", "consume r 5"} <= set(broker.log)
-
-
-def test_a_full_queue_does_not_starve_another(broker: Broker, make: Make, handling: Handling):
-    broker.put("q", *events(100))
-    consumer = make(handling, queue("q"), queue("r"), pool_size=2)
-    wait_until(lambda: handling.running == 2, "a full pool")
-    broker.put("r", *events(1, first=1000))
-    wait_until(lambda: consumer.in_flight == 3, "the other queue's")
-    handling.gate.set()
-    done(consumer, broker)
-    assert handling.began.index(1000) < 10
 
 
 def test_the_order_of_a_key(broker: Broker, make: Make):
@@ -408,30 +401,27 @@ def test_a_key_stays_in_order_through_a_stop(broker: Broker, busy: Make, handlin
     assert waiting(broker) == [1, 2, 3, 4]
 
 
-def test_handlers_have_their_time_though_the_broker_is_away(
-    broker: Broker, busy: Make, handling: Handling
+@pytest.mark.parametrize("lost", ["before", "during"])
+def test_handlers_have_their_time_though_the_connection_is_lost_and_they_stop(
+    broker: Broker, busy: Make, handling: Handling, lost: str
 ):
     consumer = busy(3)
-    broker.hangs = True
-    broker.cut()
-    wait_until(lambda: "hangs" in broker.log, "an attempt")
-    stopping = gevent.spawn(consumer.stop, LIMIT)
+    if lost == "before":
+        broker.hangs = True
+        broker.cut()
+        wait_until(lambda: "hangs" in broker.log, "an attempt")
+        stopping = gevent.spawn(consumer.stop, LIMIT)
+    else:
+        stopping = stop(broker, consumer)
+        broker.cut()
+        wait_until(lambda: not broker.links, "the loss")
     gevent.sleep(0.02)
     assert handling.running == 3
     assert not stopping.dead
     handling.gate.set()
     assert stopping.get(timeout=LIMIT) is True
-    assert sorted(waiting(broker)) == [0, 1, 2]
-
-
-def test_a_connection_lost_during_a_stop(broker: Broker, busy: Make, handling: Handling):
-    stopping = stop(broker, busy(3))
-    broker.cut()
-    wait_until(lambda: not broker.links, "the loss")
-    handling.gate.set()
-    assert stopping.get(timeout=LIMIT) is True
     assert broker.opened == 1
-    assert len(handling.ended) == 3
+    assert sorted(waiting(broker)) == sorted(handling.ended) == [0, 1, 2]
 
 
 def test_stop_gives_back_what_failed_and_is_kept(
