@@ -79,11 +79,12 @@ def test_an_event_that_comes_again_is_dropped_for_those_who_share_it(
     assert bool(memory.calls) is ("idempotent" not in options)
 
 
-def test_the_event_is_remembered_before_it_is_acknowledged_and_only_once_it_is_handled():
-    memory = Memory()
-    calls: list[list[str]] = []
-    delivered(event(), once(lambda body: calls.append(list(memory.calls))), processed=memory)
-    assert calls == [["claim"]]
+def test_an_event_is_remembered_under_its_key_before_it_is_acknowledged_once_it_is_handled():
+    memory, seen, sent = Memory(), Got(), event()
+    act = once(lambda body: seen((list(memory.calls), deduplication_key())))
+    desk = delivered(sent, act, processed=memory)
+    assert seen == [(["claim"], f"{sent.id}:shop:on_event")]
+    assert key_of(desk, sent) == f"{sent.id}:shop:on_event"
     assert memory.calls == ["claim", "done"]
 
 
@@ -251,16 +252,6 @@ def test_with_both_memories_the_shared_one_decides():
     desk.deliver_again()
     assert got == []
     assert recent.claim(key_of(desk, sent), "me", 1) is Claim.DONE
-
-
-# Keys
-
-
-def test_a_handler_can_ask_under_which_key_its_event_is_remembered():
-    keys: list[Any] = []
-    sent = event()
-    desk = delivered(sent, once(lambda body: keys.append(deduplication_key())), processed=Memory())
-    assert keys == [key_of(desk, sent)] == [f"{sent.id}:shop:on_event"]
 
 
 @pytest.mark.parametrize("id", ["i" * 5000, "\udcff", "é", "a b\n"])

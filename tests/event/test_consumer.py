@@ -177,26 +177,17 @@ def test_no_more_at_once_than_the_pool_has_places_and_a_full_queue_does_not_star
     assert {"consume q 5", "consume r 5"} <= set(broker.log)
 
 
-def test_the_order_of_a_key(broker: Broker, make: Make):
-    keyed = (events(20, key, 100 * n) for n, key in enumerate("abc"))
-    mixed = [envelope for several in zip(*keyed, strict=True) for envelope in several]
-    broker.put("q", *mixed, *events(3, None, 900))
-    began: list[int] = []
-    busy: set[str | None] = set()
-
-    def handle(delivery: Delivery, queue: Queue) -> bool:
-        key = delivery.envelope.key
-        assert key is None or key not in busy, "two of one key at once"
-        busy.add(key)
-        began.append(number(delivery))
-        gevent.sleep(0.001 * (number(delivery) % 3))
-        busy.discard(key)
-        return True
-
-    done(make(handle, queue(keyed=True)), broker)
-    for n in range(3):
-        assert [b for b in began if b // 100 == n] == list(range(100 * n, 100 * n + 20))
-    assert len({b // 100 for b in began[:6]}) > 2, "the keys waited for each other"
+def test_events_of_one_key_run_one_at_a_time_and_keys_do_not_wait_for_each_other(
+    broker: Broker, make: Make, handling: Handling
+):
+    broker.put("q", *events(3, "a"), *events(3, "b", 10), *events(2, None, 20))
+    consumer = make(handling, queue(keyed=True))
+    wait_until(lambda: (consumer.in_flight, handling.running) == (8, 4), "the deliveries")
+    assert handling.began == [0, 10, 20, 21]
+    handling.gate.set()
+    done(consumer, broker)
+    for first in (0, 10):
+        assert [n for n in handling.ended if first <= n < first + 10] == [*range(first, first + 3)]
 
 
 def test_what_is_due_has_places_of_its_own(broker: Broker, make: Make, handling: Handling):

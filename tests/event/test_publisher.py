@@ -117,16 +117,6 @@ def test_published_events_are_the_brokers_in_the_order_given(broker: Broker, pub
     assert broker.log == ["declare"]
 
 
-def test_a_thousand_callers(broker: Broker, publisher: Publisher):
-    def call(number: int) -> None:
-        for _ in range(2):
-            publisher.publish([message(number=number)], LIMIT)
-
-    gevent.joinall([gevent.spawn(call, n) for n in range(1000)], raise_error=True)
-    assert sorted(numbers(broker)) == sorted(list(range(1000)) * 2)
-    assert held(publisher) == 0
-
-
 def test_real_threads_publish_too(broker: Broker, publisher: Publisher, pool: ThreadPool):
     def call(number: int) -> None:
         for _ in range(50):

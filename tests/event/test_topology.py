@@ -13,9 +13,8 @@ from gemstone_sync.event.handlers import Handler, Subscriber
 from gemstone_sync.event.names import best_match, matches
 from gemstone_sync.event.topology import Address, Binding, Queue, Topology
 
-words = st.sampled_from(["a", "b", "cc"])
-names = st.lists(words, min_size=1, max_size=4).map(".".join)
-patterns = st.lists(words | st.sampled_from(["*", "#"]), min_size=1, max_size=4).map(".".join)
+from .test_names import names, patterns
+
 keys = st.none() | st.text(min_size=1, max_size=5)
 
 

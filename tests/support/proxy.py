@@ -1,15 +1,7 @@
 """A TCP proxy that harms what passes through it, for tests: it stalls, drips and cuts.
 
 In the manner of toxiproxy, within the test's own process: greenlets of the hub that it is used
-from. It knows nothing of what it carries.
-
-::
-
-    with Proxy(5672) as proxy:
-        connection = connect(proxy.port)
-        proxy.stall()            # the connection stands, nothing passes
-        ...
-        proxy.resume()
+from. ``with Proxy(5672) as proxy``: connect to ``proxy.port``.
 """
 
 import contextlib
