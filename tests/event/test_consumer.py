@@ -254,13 +254,7 @@ def test_false_gives_it_back_after_a_pause_and_its_key_keeps_its_order(broker: B
 
 @pytest.mark.parametrize(
     "fault",
-    [
-        ValueError("odd"),
-        gevent.Timeout(1),
-        SystemExit(3),
-        gevent.GreenletExit(),
-        DeadlineReached(),
-    ],
+    [ValueError("odd"), gevent.Timeout(1), SystemExit(3), gevent.GreenletExit(), DeadlineReached()],
     ids=lambda fault: type(fault).__name__,
 )
 def test_an_exception_that_escapes_is_logged_and_tried_again(
@@ -283,31 +277,30 @@ def test_an_exception_that_escapes_is_logged_and_tried_again(
 # Lost connections
 
 
-def test_a_connection_lost_while_handling(broker: Broker, make: Make, handling: Handling):
-    broker.put("q", *events(3))
-    consumer = make(handling, pool_size=2)
-    wait_until(lambda: handling.running == 2, "the handlers")
+@pytest.mark.parametrize(
+    ("key", "running", "in_flight", "ended"),
+    [(None, 2, 4, [0, 0, 1, 1, 2]), ("k", 1, 3, [0, 0, 1, 2])],
+)
+def test_handlers_of_a_lost_connection_keep_their_places_and_what_they_had_comes_again(
+    broker: Broker,
+    make: Make,
+    handling: Handling,
+    key: str | None,
+    running: int,
+    in_flight: int,
+    ended: list[int],
+):
+    broker.put("q", *events(3, key))
+    consumer = make(handling, queue(keyed=key is not None), pool_size=2)
+    wait_until(lambda: (handling.running, consumer.in_flight) == (running, 2), "the handlers")
     broker.cut()
-    wait_until(lambda: broker.opened == 2 and consumer.why_not_ready() is None, "a connection")
-    wait_until(lambda: consumer.in_flight == 4, "the deliveries of the new one")
-    assert handling.running == 2, "the old handlers keep their places"
+    wait_until(lambda: broker.opened == 2 and consumer.in_flight == in_flight, "new deliveries")
+    assert handling.running == running
     handling.gate.set()
     done(consumer, broker)
     # The acknowledgements of the old connection's are worth nothing: they were handled again.
-    assert sorted(handling.ended) == [0, 0, 1, 1, 2]
-
-
-def test_a_key_waits_for_the_handler_of_a_lost_connection(
-    broker: Broker, busy: Make, handling: Handling
-):
-    consumer = busy(3, "k")
-    broker.cut()
-    wait_until(lambda: broker.opened == 2 and consumer.in_flight == 4, "the new deliveries")
-    assert handling.running == 1
-    handling.gate.set()
-    done(consumer, broker)
-    assert handling.ended == [0, 0, 1, 2]
-    assert handling.most == 1
+    assert sorted(handling.ended) == ended
+    assert handling.most == running
 
 
 def test_a_connection_that_is_cut_all_the_time(broker: Broker, make: Make):

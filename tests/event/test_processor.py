@@ -45,32 +45,23 @@ def test_a_handler_is_called_in_the_way_of_the_service():
     assert calls == [(own, 1)]
 
 
-def test_a_handler_can_ask_for_the_event_and_calls_and_emits_with_its_ids():
-    seen: list[Any] = []
+def test_a_handler_can_ask_for_the_event_and_emits_with_its_ids_and_nothing_is_left_behind():
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+    seen = Got()
 
     def act(body: Any) -> None:
         call = current_call.get()
         assert call is not None
-        seen.extend((current_event(), call.seconds_left(), make_envelope("y", 1)))
-
-    sent = event(request_id="r1", traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
-    assert Desk(handler(act, timeout=LIMIT)).deliver(sent)
-    got, left, emitted = seen
-    assert got == sent
-    assert 0 < left <= LIMIT
-    assert (emitted.request_id, emitted.traceparent) == (sent.request_id, sent.traceparent)
-
-
-def test_nothing_of_an_event_is_left_behind_for_the_next_one():
-    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
-    seen: list[int] = []
-
-    def act(body: Any) -> None:
-        seen.append(variable.get())
+        seen((variable.get(), current_event(), call.seconds_left(), make_envelope("y", 1)))
         variable.set(1)
 
-    assert Desk(handler(act), handler(act, name="second")).deliver(event())
-    assert seen == [0, 0]
+    sent = event(request_id="r1", traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
+    delivered(sent, *(handler(act, name=name, timeout=LIMIT) for name in ("first", "second")))
+    assert len(seen) == 2
+    for value, got, left, emitted in seen:
+        assert (value, got) == (0, sent)
+        assert 0 < left <= LIMIT
+        assert (emitted.request_id, emitted.traceparent) == (sent.request_id, sent.traceparent)
     assert (current_event(), current_call.get(), deduplication_key()) == (None, None, None)
 
 

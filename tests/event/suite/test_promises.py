@@ -63,6 +63,10 @@ def test_each_handler_is_called_once_in_each_service_or_each_instance_and_work_i
     network.wait_for(30)
     assert sorted(body for _, _, body in network.told) == list(range(30))
 
+    with pytest.raises(EventNotDelivered, match="nobody handles"):
+        network.emit("unknown", 1, broadcast=False)
+    network.emit("unknown", 1)  # a broadcast may have no subscriber
+
 
 def test_patterns_choose_what_a_handler_gets_and_work_goes_to_the_best_match_only(
     network: Network, kind: str
@@ -94,12 +98,6 @@ def test_patterns_choose_what_a_handler_gets_and_work_goes_to_the_best_match_onl
     # Of patterns that overlap RabbitMQ does not know the best.
     best = ["left", "right"] if kind == "rabbitmq" else ["right"]
     assert [service for service, _, _ in network.wait_for(len(best))] == best
-
-
-def test_work_that_nobody_handles_is_refused(network: Network):
-    with pytest.raises(EventNotDelivered, match="nobody handles"):
-        network.emit("unknown", 1, broadcast=False)
-    network.emit("unknown", 1)  # a broadcast may have no subscriber
 
 
 # Failures

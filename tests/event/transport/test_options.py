@@ -47,11 +47,13 @@ def test_making_one_connects_to_nothing():
         ({"pool_size": 0}, "pool_size is a whole number above 0"),
         ({"shards": "4"}, "shards is a whole number above 0"),
         ({"application": "a b"}, "application is a text of letters"),
+        ({"path": "x.db", "lease": 0.1}, "lease is a number of seconds"),
     ],
 )
 def test_a_wrong_option_is_answered_with_what_is_right(options, match):
+    kind = SqliteEventTransport if "path" in options else RabbitMqEventTransport
     with pytest.raises(ServiceConfigurationError, match=match):
-        RabbitMqEventTransport(**options)
+        kind(**options)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +79,3 @@ def test_a_wrong_url_is_answered_with_an_example(make):
 def test_kombus_transport_for_what_has_a_better_one_is_refused(url, name):
     with pytest.raises(ServiceConfigurationError, match=name):
         KombuEventTransport(url)
-
-
-def test_a_lease_below_a_second_is_refused():
-    with pytest.raises(ServiceConfigurationError, match="lease is a number of seconds"):
-        SqliteEventTransport("x.db", lease=0.1)
