@@ -179,7 +179,7 @@ def test_while_the_memory_is_away_nothing_runs_and_the_log_says_it_once(
 ):
     caplog.set_level(logging.INFO, "gemstone_sync.event")
     got, memory = Got(), Memory("claim")
-    desk = delivered(event(), once(got), processed=memory)
+    desk = delivered(event(), once(got), processed=memory, recent=Memory())
     assert got == []
     assert again_soon(desk)
     desk.deliver_again()
@@ -248,6 +248,8 @@ def test_with_both_memories_the_shared_one_decides():
     shared.claim(key_of(desk, sent), "another", LIMIT)
     assert desk.deliver(sent)
     assert again_soon(desk)
+    assert recent.claim(key_of(desk, sent), "me", 1) is Claim.OURS
+    recent.release(key_of(desk, sent), "me")
     shared.done(key_of(desk, sent), "another")
     desk.deliver_again()
     assert got == []
