@@ -212,9 +212,6 @@ def test_a_mark_that_cannot_be_written_at_first_is_written_later(
     assert "a repetition is handled again" in caplog.text
 
 
-# Several transports
-
-
 def test_what_comes_over_two_transports_at_once_is_handled_once():
     recent, got = Memory(), Held()
     first, second = (Desk(handler(got), recent=recent) for _ in range(2))

@@ -125,9 +125,6 @@ def done(consumer: Consumer, broker: Broker) -> None:
     )
 
 
-# All is well
-
-
 @pytest.mark.parametrize("concurrency", [None, 2])
 def test_deliveries_are_handled_so_many_at_once_and_acknowledged(
     broker: Broker, make: Make, handling: Handling, concurrency: int | None
@@ -233,9 +230,6 @@ def test_the_hub_turns_while_much_is_delivered(broker: Broker, make: Make):
     assert max(after - before for before, after in itertools.pairwise(seen)) < 5_000
 
 
-# Handlers that fail
-
-
 def test_false_gives_it_back_after_a_pause_and_its_key_keeps_its_order(broker: Broker, make: Make):
     began: list[int] = []
     times: list[float] = []
@@ -272,9 +266,6 @@ def test_an_exception_that_escapes_is_logged_and_tried_again(
     [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert "event 'a'" in record.getMessage()
     assert record.exc_info
-
-
-# Lost connections
 
 
 @pytest.mark.parametrize(
@@ -319,9 +310,6 @@ def test_a_connection_that_is_cut_all_the_time(broker: Broker, make: Make):
         broker.cut()
     done(consumer, broker)
     assert ended == set(range(500))
-
-
-# Stop
 
 
 @pytest.mark.parametrize("caller", ["greenlet", "thread"])
@@ -449,9 +437,6 @@ def test_a_handler_that_stops_its_own_consumer(broker: Broker, make: Make):
     broker.put("q", *events(1))
     wait_until(lambda: not broker.links and began, "the end")
     assert waiting(broker) == [0]
-
-
-# Other processes
 
 
 def test_a_forked_child_handles_and_acknowledges_nothing(

@@ -71,9 +71,6 @@ def ids(letters: Any) -> list[str]:
     return [letter.id for letter in letters]
 
 
-# Looking
-
-
 def test_a_dead_letter_tells_all_that_is_known_of_it(broker: Transport):
     broker.die(7, emitter="web", key="k")
     (letter,) = deadletters.list(broker)
@@ -138,9 +135,6 @@ def test_an_id_that_there_is_not_is_refused(broker: Transport, call: Any):
     with pytest.raises(ValueError, match=r"no dead letter has the id 'id9': .* tells which"):
         call(broker, "id9")
     assert broker.dead == before
-
-
-# Putting back
 
 
 def test_a_replayed_event_goes_to_its_queue_and_handler_as_if_for_the_first_time(broker: Transport):
@@ -260,9 +254,6 @@ def test_two_who_look_and_replay_at_once_lose_nothing(broker: Transport):
     assert sorted(everything) == sorted(f"id{number}" for number in range(100))
 
 
-# Throwing away
-
-
 def test_dead_letters_can_be_thrown_away_by_id_by_event_and_all(broker: Transport):
     for number in range(300):
         broker.die(number, name="xyz"[number % 3])
@@ -271,9 +262,6 @@ def test_dead_letters_can_be_thrown_away_by_id_by_event_and_all(broker: Transpor
     assert {letter.name for letter in broker.dead} == {"x", "z"}
     assert deadletters.purge(broker) == 199
     assert not broker.dead
-
-
-# Transports
 
 
 class Own(BaseEventTransport):

@@ -107,9 +107,6 @@ def held(publisher: Publisher) -> int:
     return owner._queued + len(waiting) + len(owner._again) + owner.unconfirmed
 
 
-# All is well
-
-
 def test_published_events_are_the_brokers_in_the_order_given(broker: Broker, publisher: Publisher):
     publisher.publish([], 0)
     publisher.publish([message(number=n) for n in range(5000)], LIMIT)
@@ -150,9 +147,6 @@ def test_the_hub_turns_while_much_is_published(broker: Broker, make: Make):
         seen.append(len(broker.published))
     call.get()
     assert max(after - before for before, after in itertools.pairwise(seen)) < 25_000
-
-
-# Not delivered
 
 
 def test_what_the_broker_refuses(broker: Broker, publisher: Publisher):
@@ -273,9 +267,6 @@ def test_a_caller_that_is_interrupted(broker: Broker, publisher: Publisher, end:
     assert held(publisher) == 0
 
 
-# Lost connections
-
-
 def test_a_connection_lost_in_the_middle_of_publishing(broker: Broker, unconfirmed: Publisher):
     broker.loses_after = 130
     call = publish(unconfirmed, *(message(number=n) for n in range(500)))
@@ -323,9 +314,6 @@ def test_a_broker_that_lives_but_never_confirms_is_left(
     broker.switch(confirms=True)
     call.get(timeout=LIMIT)
     assert set(broker.names) == {"a"}
-
-
-# Start, stop, drain
 
 
 def test_stop_publishes_what_waits(broker: Broker, publisher: Publisher):
@@ -404,9 +392,6 @@ def test_drain_waits_until_all_is_confirmed_also_what_nobody_waits_for_any_more(
     assert held(unconfirmed) == 0
 
 
-# Asking
-
-
 def test_a_question_is_answered_with_the_open_link(broker: Broker, ready: Publisher):
     def break_it(link: Any) -> int:
         link.lose("reset by peer")
@@ -444,9 +429,6 @@ def test_the_event_loop_itself_cannot_publish(make: Make):
     wait_until(lambda: raised, "the callback")
     assert isinstance(raised[0], (RuntimeError, AssertionError))
     assert held(publisher) == 0
-
-
-# Other processes
 
 
 def test_a_forked_child_publishes_over_its_own_connection(broker: Broker, publisher: Publisher):

@@ -35,9 +35,6 @@ def fails(times: int, error: Exception | None = None) -> Callable[[Any], None]:
     return act
 
 
-# Who gets what
-
-
 def test_each_handler_is_called_once_in_each_service_or_each_instance_and_work_is_done_once(
     network: Network,
 ):
@@ -98,9 +95,6 @@ def test_patterns_choose_what_a_handler_gets_and_work_goes_to_the_best_match_onl
     # Of patterns that overlap RabbitMQ does not know the best.
     best = ["left", "right"] if kind == "rabbitmq" else ["right"]
     assert [service for service, _, _ in network.wait_for(len(best))] == best
-
-
-# Failures
 
 
 def test_only_the_handler_that_failed_is_called_again_after_its_backoff(network: Network):
@@ -182,9 +176,6 @@ def test_an_attempt_that_takes_too_long_is_ended_and_repeated_and_retry_later_is
     assert ended == [1]
 
 
-# Later, in order, once
-
-
 def test_a_delayed_event_comes_when_it_is_due_and_not_before(network: Network):
     arrived: dict[Any, float] = {}
     network.start("a", handler("x", lambda body: arrived.update({body: time.time()})))
@@ -250,9 +241,6 @@ def test_a_repeated_id_is_dropped_where_the_handler_is_not_idempotent(network: N
         network.emitter.event_transports[0].publish([envelope], timeout=LIMIT)
     told = network.wait_for(4)
     assert [service for service, _, _ in told] == ["a", "b", "b", "b"]
-
-
-# The end
 
 
 def test_a_service_that_stops_finishes_what_it_handles_and_its_next_start_gets_the_rest(
