@@ -269,23 +269,17 @@ def test_an_exception_that_escapes_is_logged_and_tried_again(
 
 
 @pytest.mark.parametrize(
-    ("key", "running", "in_flight", "ended"),
+    ("key", "running", "held", "ended"),
     [(None, 2, 4, [0, 0, 1, 1, 2]), ("k", 1, 3, [0, 0, 1, 2])],
 )
 def test_handlers_of_a_lost_connection_keep_their_places_and_what_they_had_comes_again(
-    broker: Broker,
-    make: Make,
-    handling: Handling,
-    key: str | None,
-    running: int,
-    in_flight: int,
-    ended: list[int],
+    broker: Broker, make: Make, handling: Handling, key: Any, running: int, held: int, ended: Any
 ):
     broker.put("q", *events(3, key))
     consumer = make(handling, queue(keyed=key is not None), pool_size=2)
     wait_until(lambda: (handling.running, consumer.in_flight) == (running, 2), "the handlers")
     broker.cut()
-    wait_until(lambda: broker.opened == 2 and consumer.in_flight == in_flight, "new deliveries")
+    wait_until(lambda: broker.opened == 2 and consumer.in_flight == held, "new deliveries")
     assert handling.running == running
     handling.gate.set()
     done(consumer, broker)

@@ -49,7 +49,7 @@ class Transport(Broker):
                 error="OSError: no",
                 traceback="...",
                 queue=queue,
-                time=1000.0 + number,
+                time=1e3 + number,
             )
             envelope = Envelope(
                 name=name,

@@ -17,7 +17,9 @@ def test_the_body_travels_as_json():
     assert make_envelope("x", 1).id != make_envelope("x", 1).id
 
 
-def test_names_and_bodies_that_cannot_be_emitted_are_refused():
+def test_names_bodies_and_moments_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="not both"):
+        make_envelope("x", 1, delay=1, at=time.time() + 5)
     with pytest.raises(ValueError, match="invalid event name"):
         make_envelope("a.*", 1)
     with pytest.raises(TypeError, match=r"the body of 'x': .*object.* cannot be represented"):
@@ -40,11 +42,6 @@ def test_an_option_that_makes_no_sense_is_refused(option, values):
     for value in values:
         with pytest.raises(ValueError, match=rf"\b{option}\b"):
             make_envelope("x", 1, **{option: value})
-
-
-def test_a_moment_and_a_delay_are_one_too_many():
-    with pytest.raises(ValueError, match="not both"):
-        make_envelope("x", 1, delay=1, at=time.time() + 5)
 
 
 def test_when_it_is_due_is_a_moment():

@@ -348,6 +348,8 @@ def test_what_the_broker_does_not_take_is_given_back(
     desk.away = "not confirmed within 10 s"
     assert desk.deliver(sent) is False
     assert "not confirmed within 10 s" in caplog.text
+    for deliveries in (None, 0, 2, 3, 50):
+        assert desk.relay(sent.with_changes(due=1.0), deliveries) is False
 
 
 @pytest.mark.parametrize(
@@ -375,13 +377,6 @@ def test_a_delayed_event_that_is_not_due_yet_waits_for_what_is_left():
     ((again, _, delay),) = desk.published
     assert again == sent
     assert 50 < delay <= 100
-
-
-def test_a_delayed_event_that_the_broker_does_not_take_is_given_back():
-    desk = Desk(handler(print))
-    desk.away = "no connection"
-    for deliveries in (None, 0, 2, 3, 50):
-        assert desk.relay(event(due=1.0), deliveries) is False
 
 
 def test_a_delayed_event_whose_queue_is_gone_dies_instead_of_going_round():
