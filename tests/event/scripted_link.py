@@ -1,8 +1,4 @@
-"""A small broker in memory, and its `Link`, whose faults can be switched on and off.
-
-It routes by bindings, confirms, delivers, takes back; and it is away, refuses, hangs, blocks and
-cuts when told to.
-"""
+"""A small broker in memory, and its `Link`, whose faults can be switched on and off."""
 
 import dataclasses
 import itertools

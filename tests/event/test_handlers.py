@@ -32,8 +32,9 @@ def test_an_option_that_makes_no_sense_is_refused_by_its_name(
             make(**{option: value})
 
 
-def test_the_defaults_are_the_documented_ones():
+def test_the_defaults_are_the_documented_ones_and_a_retry_waits_an_hour_at_most():
     handler = make()
+    assert delay_before(handler, 10**9) == 3600
     assert (handler.scope, handler.retries, handler.timeout) == ("service", 5, None)
     assert (handler.concurrency, handler.idempotent) == (None, True)
 
@@ -53,10 +54,6 @@ def test_the_defaults_are_the_documented_ones():
 def test_how_long_a_retry_waits(backoff: Any, delays: list[float]):
     handler = make(backoff=backoff)
     assert [delay_before(handler, n + 1) for n in range(len(delays))] == delays
-
-
-def test_however_often_it_failed_a_retry_waits_an_hour_at_most():
-    assert delay_before(make(), 10**9) == 3600
 
 
 def test_a_subscriber_knows_its_handlers_for_an_event():

@@ -1,8 +1,4 @@
-"""The transports that the one suite runs over, each with a broker of its kind.
-
-``make_transport()`` gives a new transport object on the same broker and application each time: as
-another process would have. In memory there is one object, since only services that share it meet.
-"""
+"""The transports that the one suite runs over, each with a broker of its kind."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -55,7 +51,10 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def make_transport(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Make]:
-    """A function that makes transports of one kind which reach each other and nobody else."""
+    """Makes transports of one kind which reach each other only, as processes would have them.
+
+    In memory there is one object, since only services that share it meet.
+    """
     if kind == "rabbitmq":
         url, application = request.getfixturevalue("rabbitmq_application")
         queues: set[str] = set()
