@@ -208,7 +208,6 @@ def test_a_blocked_broker(broker: Broker, ready: Publisher):
         ready.publish([message("a")], 0.05)
     with pytest.raises(LinkLost, match="low on memory"):
         ready.ask(lambda link: link.size("q"), 0.05)
-
     waiting = publish(ready, message("b"))
     gevent.sleep(0.01)
     broker.switch(blocked=None)

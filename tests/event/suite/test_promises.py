@@ -54,12 +54,10 @@ def test_each_handler_is_called_once_in_each_service_or_each_instance_and_work_i
     (event,) = seen
     assert (event.id, event.name, event.emitter, event.key) == (id, "x", "emitter", "k")
     assert before - 0.01 <= event.time <= time.time()
-
     network.told.clear()
     network.emit_all([("x", number, {"broadcast": False}) for number in range(30)])
     network.wait_for(30)
     assert sorted(body for _, _, body in network.told) == list(range(30))
-
     with pytest.raises(EventNotDelivered, match="nobody handles"):
         network.emit("unknown", 1, broadcast=False)
     network.emit("unknown", 1)  # a broadcast may have no subscriber
