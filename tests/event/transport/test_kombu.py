@@ -64,7 +64,6 @@ def test_broadcast_work_retries_and_dead_letters_work_over_it(network):
     assert deadletters.replay(transport) == 1
     network.wait_for(7)
     assert deadletters.list(transport) == []
-
     with pytest.raises(ServiceConfigurationError, match="cannot deliver later"):
         network.emit("x", 1, delay=5)
     with pytest.raises(EventNotDelivered, match="nobody handles"):
