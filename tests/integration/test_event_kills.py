@@ -23,7 +23,6 @@ from gemstone_sync.event import deadletters
 from tests.support.http import call, is_ready, result_of
 from tests.support.programs import Program
 from tests.support.proxy import Proxy
-from tests.support.rabbitmq import private_rabbitmq
 from tests.support.redis import private_redis
 from tests.support.waiting import wait_until
 
@@ -111,20 +110,13 @@ def stack():
         yield stack
 
 
-@pytest.fixture(scope="module")
-def rabbitmq(tmp_path_factory):
-    """Every test leaves it as it was: started, awake, fed."""
-    with private_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as broker:
-        yield broker
-
-
 @pytest.fixture(params=["rabbitmq", "redis", "sqlite"])
 def make_cluster(tmp_path, stack, request):
     """Make a cluster on each kind of broker; `limits` are RabbitMQ's, `lease` the others'."""
 
     def make(lease, limits=None, **options):
         if request.param == "rabbitmq":
-            url, options = request.getfixturevalue("rabbitmq").url, options | (limits or {})
+            url, options = request.getfixturevalue("own_broker").url, options | (limits or {})
         elif request.param == "redis":
             url, options["lease"] = stack.enter_context(private_redis(tmp_path)).url, lease
         else:
@@ -140,17 +132,17 @@ def cluster(make_cluster):
     return make_cluster(lease=2, limits={"delivery_limit": 1000}, pool_size=4)
 
 
-def test_a_rabbitmq_that_is_killed_twice_under_load_loses_nothing(tmp_path, stack, rabbitmq):
-    cluster = Cluster(tmp_path, stack, rabbitmq.url)
+def test_a_rabbitmq_that_is_killed_twice_under_load_loses_nothing(tmp_path, stack, own_broker):
+    cluster = Cluster(tmp_path, stack, own_broker.url)
     cluster.start_worker(deduplication=f"sqlite:///{tmp_path}/processed.db")
     cluster.start_worker(name="other")
     emitter = cluster.start_emitter(20_000, held=9_000)
     for part in (4_000, 8_000):
         cluster.wait_for_part(emitter, part)
-        rabbitmq.kill()
+        own_broker.kill()
         if part == 8_000:
             cluster.let_go()
-        rabbitmq.start()
+        own_broker.start()
     cluster.wait_for(emitter, 20_000)
     cluster.wait_for(emitter, 20_000, "other")
     assert cluster.duplicates() == 0  # dropped, by the service that asked for it
@@ -235,10 +227,10 @@ def test_a_redis_that_is_restarted_loses_nothing(tmp_path, stack):
 
 
 @pytest.mark.parametrize("trouble", ["stall", "cut", "drip"])
-def test_a_network_that_is_in_trouble_loses_nothing(tmp_path, stack, rabbitmq, trouble):
-    proxy = stack.enter_context(Proxy(rabbitmq.port))
-    url = rabbitmq.url.replace(f":{rabbitmq.port}", f":{proxy.port}")
-    assert url != rabbitmq.url
+def test_a_network_that_is_in_trouble_loses_nothing(tmp_path, stack, own_broker, trouble):
+    proxy = stack.enter_context(Proxy(own_broker.port))
+    url = own_broker.url.replace(f":{own_broker.port}", f":{proxy.port}")
+    assert url != own_broker.url
     cluster = Cluster(tmp_path, stack, url, heartbeat=2)
     cluster.start_worker()
     emitter = cluster.start_emitter(5_000, held=1_000)
@@ -260,28 +252,28 @@ def test_a_network_that_is_in_trouble_loses_nothing(tmp_path, stack, rabbitmq, t
     cluster.wait_for(emitter, 5_000)
 
 
-def test_a_memory_alarm_holds_publishers_up_and_loses_nothing(tmp_path, stack, rabbitmq):
-    cluster = Cluster(tmp_path, stack, rabbitmq.url)
+def test_a_memory_alarm_holds_publishers_up_and_loses_nothing(tmp_path, stack, own_broker):
+    cluster = Cluster(tmp_path, stack, own_broker.url)
     worker = cluster.start_worker()
     emitter = cluster.start_emitter(10_000, held=1_000)
     cluster.wait_for_part(emitter, 1_000)
-    rabbitmq.set_memory_alarm(True)  # takes a second or two
+    own_broker.set_memory_alarm(True)  # takes a second or two
     cluster.let_go()
     gevent.sleep(3)
     before = len(cluster.confirmed)
     gevent.sleep(1)
     assert len(cluster.confirmed) == before < 10_000
     assert result_of(call(worker.port, "trivial")) > 0
-    rabbitmq.set_memory_alarm(False)
+    own_broker.set_memory_alarm(False)
     cluster.wait_for(emitter, 10_000)
 
 
-def test_a_frozen_rabbitmq_is_noticed_and_everything_arrives_afterwards(tmp_path, stack, rabbitmq):
-    cluster = Cluster(tmp_path, stack, rabbitmq.url, heartbeat=2)
+def test_a_frozen_rabbitmq_is_noticed_and_everything_arrives(tmp_path, stack, own_broker):
+    cluster = Cluster(tmp_path, stack, own_broker.url, heartbeat=2)
     worker = cluster.start_worker()
     emitter = cluster.start_emitter(10_000, held=1_000)
     cluster.wait_for_part(emitter, 1_000)
-    with rabbitmq.frozen():
+    with own_broker.frozen():
         cluster.let_go()
         wait_until(lambda: not is_ready(worker.port), "the worker says that it is not ready", 30)
         assert result_of(call(worker.port, "trivial")) > 0
@@ -290,19 +282,19 @@ def test_a_frozen_rabbitmq_is_noticed_and_everything_arrives_afterwards(tmp_path
 
 
 def test_sigterm_with_100_in_flight_finishes_them_and_gives_the_rest_back(
-    tmp_path, stack, rabbitmq
+    tmp_path, stack, own_broker
 ):
-    cluster = Cluster(tmp_path, stack, rabbitmq.url)
+    cluster = Cluster(tmp_path, stack, own_broker.url)
     gate = tmp_path / "gate"
     worker = cluster.start_worker(gate=str(gate))
     emitter = cluster.start_emitter(300, work=True)
     cluster.wait_for_confirmation(emitter)
     worker.wait_until(lambda: len(lines_of(tmp_path / "gate.begun")) >= 100, "they run")
-    assert cluster.application in rabbitmq.control("list_consumers")
+    assert cluster.application in own_broker.control("list_consumers")
     worker.send_signal(signal.SIGTERM)
     # Only now may they end: the place of one that ends sooner would go to another.
     wait_until(
-        lambda: cluster.application not in rabbitmq.control("list_consumers"),
+        lambda: cluster.application not in own_broker.control("list_consumers"),
         "that no more are taken",
     )
     gate.touch()
