@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Watch for tests that take too long, and take the signals that programs of tests are sent."""
-    if not hasattr(config, "workerinput"):
+    if not hasattr(config, "workerinput") and config.pluginmanager.hasplugin("cacheprovider"):
         config.pluginmanager.register(overdue.Overdue(config))
     # What starts tests in the background may ignore these, and then so would their programs.
     for number, default in (
