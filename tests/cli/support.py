@@ -27,6 +27,24 @@ class Done(NamedTuple):
     stderr: str
 
 
+@contextlib.contextmanager
+def _streams(encoding: str) -> Iterator[list[io.TextIOWrapper]]:
+    """Files for stdin, stdout and stderr."""
+    with contextlib.ExitStack() as files:
+        yield [
+            io.TextIOWrapper(files.enter_context(tempfile.TemporaryFile()), encoding)
+            for _ in range(3)
+        ]
+
+
+@contextlib.contextmanager
+def _terminal(encoding: str) -> Iterator[tuple[int, io.TextIOWrapper]]:
+    """What reads from a terminal, and what writes to it."""
+    ours, its = os.openpty()
+    with open(ours, "rb"), open(its, "wb", 0) as raw, io.TextIOWrapper(raw, encoding) as stream:  # type: ignore[arg-type]
+        yield ours, stream
+
+
 def run(
     *words: str | bytes | Path,
     input: str = "",
@@ -35,33 +53,40 @@ def run(
 ) -> Done:
     """Run ``gemstone`` to its end in this process: a process of its own takes a second.
 
-    It has streams that are no terminal, and is told by ``PYTHONIOENCODING`` how to write. What a
-    command imports by its name, a service for example, needs `run_process`.
+    :param env: environment variables, beside those of the tests; no ``GEMSTONE_...`` is inherited.
     """
     own = environment(env)
-    with _as_a_process(own, cwd), contextlib.ExitStack() as files:
-        streams = [
-            io.TextIOWrapper(
-                files.enter_context(tempfile.TemporaryFile()), own.get("PYTHONIOENCODING", "utf-8")
-            )
-            for _ in range(3)
-        ]
+    with _as_a_process(own, cwd), _streams(own.get("PYTHONIOENCODING", "utf-8")) as streams:
         sys.stdin, sys.stdout, sys.stderr = streams
         sys.stdin.write(input)
         sys.stdin.seek(0)
-        with pytest.raises(SystemExit) as ended:
-            main([os.fsdecode(word) for word in words])
-        written = []
-        for stream in streams[1:]:
+        code = _exit_code(words)
+        for stream in streams:
             stream.seek(0)
-            written.append(stream.read())
-    return Done(ended.value.code or 0, *written)  # type: ignore[arg-type]
+        return Done(code, sys.stdout.read(), sys.stderr.read())
+
+
+def shown(*words: str, env: Mapping[str, str] | None = None) -> str:
+    """What a command writes to a terminal, run in this process."""
+    own = environment({"NO_COLOR": "", **(env or {})})
+    with _as_a_process(own), _terminal(own.get("PYTHONIOENCODING", "utf-8")) as (screen, stream):
+        sys.stdout = sys.stderr = stream
+        _exit_code(words)
+        stream.flush()
+        return os.read(screen, 65536).decode()
+
+
+def _exit_code(words: tuple[str | bytes | Path, ...]) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([os.fsdecode(word) for word in words])
+    return int(ended.value.code or 0)
 
 
 @contextlib.contextmanager
-def _as_a_process(own: Mapping[str, str], cwd: Path | None) -> Iterator[None]:
-    """Put back what a command may change in its process."""
+def _as_a_process(own: Mapping[str, str], cwd: Path | None = None) -> Iterator[None]:
+    """Put back what a command may change in its process: modules that it imported, too."""
     signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    modules = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         for name in set(os.environ) - set(own):
             patch.delenv(name)
@@ -69,11 +94,15 @@ def _as_a_process(own: Mapping[str, str], cwd: Path | None) -> Iterator[None]:
             patch.setenv(name, value)
         patch.chdir(Path.cwd() if cwd is None else cwd)
         patch.setattr(sys, "argv", ["gemstone"])
+        patch.setattr(sys, "path", [*sys.path])
         for name in ("stdin", "stdout", "stderr"):
             patch.setattr(sys, name, getattr(sys, name))
         yield
     for number, handler in signals.items():
         signal.signal(number, handler)
+    for name in set(sys.modules) - modules:
+        if cwd and str(getattr(sys.modules[name], "__file__", "")).startswith(str(cwd)):
+            del sys.modules[name]
 
 
 def run_process(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .support import line_of, run
+from .support import line_of, run, run_process
 
 SHOP = """
 import gemstone_sync
@@ -33,9 +33,8 @@ def shop(tmp_path: Path) -> Path:
 
 
 def test_every_setting_with_its_value_and_its_source(shop: Path) -> None:
-    done = run(
-        "config", "shop:Shop", "--drain_grace", "2s", cwd=shop, env={"GEMSTONE_DEBUG": "yes"}
-    )
+    words = ("config", "shop:Shop", "--drain_grace", "2s")
+    done = run_process(*words, cwd=shop, env={"GEMSTONE_DEBUG": "yes"})
 
     assert (done.code, done.stderr) == (0, "")
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]

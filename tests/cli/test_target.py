@@ -1,15 +1,12 @@
 """What TARGET of ``gemstone run`` may be, and what is said of a wrong one."""
 
-import json
 import re
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from .support import Done, environment, line_of, run
+from .support import line_of, run, run_process
 
 SERVICE = """
     import gemstone_sync
@@ -119,18 +116,14 @@ FILES = {
 }
 
 
-def write(folder: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(exist_ok=True, parents=True)
-        path.write_text(textwrap.dedent(text))
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with services that are right and wrong."""
     folder = tmp_path_factory.mktemp("project")
-    write(folder, FILES)
+    for name, text in FILES.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(textwrap.dedent(text))
     return folder
 
 
@@ -179,22 +172,11 @@ WRONG = {
     "servce.py:Hello": "there is no file servce.py; did you mean service.py?",
     "nowhere/service.py": "there is no file nowhere/service.py",
     "shop/": "shop is a directory: name a file in it, or a module",
-    "starts:Hello": (
-        "the module starts starts hello while it is imported: put that below if __name__ == "
-        '"__main__":'
-    ),
-    "runs": (
-        "the module runs starts hello while it is imported: put that below if __name__ == "
-        '"__main__":'
-    ),
-    "works": (
-        "the module works starts hello while it is imported: put that below if __name__ == "
-        '"__main__":'
-    ),
-    "starts_twice": (
-        "the module starts_twice starts hello while it is imported: put that below "
-        'if __name__ == "__main__":'
-    ),
+    **{
+        target: f"the module {target.partition(':')[0]} starts hello while it is imported: "
+        'put that below if __name__ == "__main__":'
+        for target in ("starts:Hello", "runs", "works", "starts_twice")
+    },
     "shadow/json.py": (
         "json.py cannot be imported: Python has another module json; rename the file"
     ),
@@ -216,87 +198,30 @@ WRONG = {
 }
 
 
-def words_of(text: str) -> list[str]:
-    return [text] if text == "two words.py" else text.split()
-
-
-#: Runs many command lines in children of one process, which has imported what takes a while.
-MANY = """
-import json, os, sys
-import gemstone_sync.service
-from gemstone_sync.cli.main import main
-
-sys.argv[0] = "gemstone"
-for number, words in enumerate(json.loads(sys.argv[1])):
-    pid = os.fork()
-    if pid == 0:
-        for stream, suffix in ((1, "out"), (2, "err")):
-            flags = os.O_WRONLY | os.O_CREAT
-            os.dup2(os.open(f"{sys.argv[2]}/{number}.{suffix}", flags), stream)
-        try:
-            main(words)
-        except SystemExit as ended:
-            sys.stdout.flush()
-            os._exit(ended.code)
-        os._exit(99)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def ended(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
-    """How each of the commands above ended."""
-    commands = {text: ["run", *words_of(text), "--help"] for text in TARGETS}
-    commands |= {text: ["run", *words_of(text)] for text in WRONG}
-    folder = tmp_path_factory.mktemp("output")
-    done = subprocess.run(
-        [sys.executable, "-c", MANY, json.dumps(list(commands.values())), str(folder)],
-        cwd=project,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return {
-        text: Done(
-            int(code),
-            (folder / f"{number}.out").read_text(),
-            (folder / f"{number}.err").read_text(),
-        )
-        for number, (text, code) in enumerate(zip(commands, done.stdout.split(), strict=True))
-    }
-
-
 @pytest.mark.parametrize(("target", "name"), TARGETS.items())
-def test_the_service_that_is_meant(ended: dict[str, Done], target: str, name: str) -> None:
-    code, stdout, stderr = ended[target]
+def test_the_service_that_is_meant(project: Path, target: str, name: str) -> None:
+    code, stdout, stderr = run("run", target, "--help", cwd=project)
 
     assert (code, stderr) == (0, "")
     assert re.findall(r"^Options of (.*):$", stdout, re.MULTILINE) == [name]
 
 
 @pytest.mark.parametrize(("words", "said"), WRONG.items())
-def test_what_is_said_of_a_wrong_command_line(
-    ended: dict[str, Done], project: Path, words: str, said: str
-) -> None:
-    assert line_of(ended[words], 2) == "gemstone run: " + said.replace("{cwd}", str(project))
+def test_what_is_said_of_a_wrong_command_line(project: Path, words: str, said: str) -> None:
+    own = [words] if words == "two words.py" else words.split()
+
+    line = line_of(run("run", *own, cwd=project), 2)
+    assert line == "gemstone run: " + said.replace("{cwd}", str(project))
 
 
-def test_the_executable_says_the_same(ended: dict[str, Done], project: Path) -> None:
-    assert run("run", "service:Helo", cwd=project) == ended["service:Helo"]
+def test_help_shows_the_options_of_the_command_and_of_the_service(project: Path) -> None:
+    done = run_process("run", "service:Hello", "--help", cwd=project)
 
-
-def test_help_shows_the_options_of_the_command_and_of_the_service(
-    ended: dict[str, Done],
-) -> None:
-    text = ended["service:Hello"].stdout
-
-    assert text.startswith("Usage: gemstone run [--reload] TARGET")
-    assert "usage:" not in text
+    assert done == run("run", "service:Hello", "--help", cwd=project)
+    assert done.stdout.startswith("Usage: gemstone run [--reload] TARGET")
+    assert "usage:" not in done.stdout
     for option in ("--reload", "--config FILE", "--port N", "--workers N", "GEMSTONE_PORT"):
-        assert option in text
+        assert option in done.stdout
 
 
 def test_help_without_a_target_says_what_it_may_be(tmp_path: Path) -> None:
