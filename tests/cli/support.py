@@ -27,24 +27,6 @@ class Done(NamedTuple):
     stderr: str
 
 
-@contextlib.contextmanager
-def _streams(encoding: str) -> Iterator[list[io.TextIOWrapper]]:
-    """Files for stdin, stdout and stderr."""
-    with contextlib.ExitStack() as files:
-        yield [
-            io.TextIOWrapper(files.enter_context(tempfile.TemporaryFile()), encoding)
-            for _ in range(3)
-        ]
-
-
-@contextlib.contextmanager
-def _terminal(encoding: str) -> Iterator[tuple[int, io.TextIOWrapper]]:
-    """What reads from a terminal, and what writes to it."""
-    ours, its = os.openpty()
-    with open(ours, "rb"), open(its, "wb", 0) as raw, io.TextIOWrapper(raw, encoding) as stream:  # type: ignore[arg-type]
-        yield ours, stream
-
-
 def run(
     *words: str | bytes | Path,
     input: str = "",
@@ -56,7 +38,12 @@ def run(
     :param env: environment variables, beside those of the tests; no ``GEMSTONE_...`` is inherited.
     """
     own = environment(env)
-    with _as_a_process(own, cwd), _streams(own.get("PYTHONIOENCODING", "utf-8")) as streams:
+    encoding = own.get("PYTHONIOENCODING", "utf-8")
+    with _as_a_process(own, cwd), contextlib.ExitStack() as files:
+        streams = [
+            io.TextIOWrapper(files.enter_context(tempfile.TemporaryFile()), encoding)
+            for _ in range(3)
+        ]
         sys.stdin, sys.stdout, sys.stderr = streams
         sys.stdin.write(input)
         sys.stdin.seek(0)
@@ -69,11 +56,16 @@ def run(
 def shown(*words: str, env: Mapping[str, str] | None = None) -> str:
     """What a command writes to a terminal, run in this process."""
     own = environment({"NO_COLOR": "", **(env or {})})
-    with _as_a_process(own), _terminal(own.get("PYTHONIOENCODING", "utf-8")) as (screen, stream):
-        sys.stdout = sys.stderr = stream
-        _exit_code(words)
-        stream.flush()
-        return os.read(screen, 65536).decode()
+    ours, its = os.openpty()
+    written = b""
+    with _as_a_process(own), open(ours, "rb", 0) as screen:
+        with open(its, "w", encoding=own.get("PYTHONIOENCODING", "utf-8")) as sys.stdout:
+            sys.stderr = sys.stdout
+            _exit_code(words)
+        with contextlib.suppress(OSError):  # on Linux, EIO says that the other side is closed
+            while True:
+                written += screen.read(65536)
+    return written.decode()
 
 
 def _exit_code(words: tuple[str | bytes | Path, ...]) -> int:

@@ -1,10 +1,9 @@
 """``gemstone call`` and ``call_raw``: what is written where, and the exit code."""
 
 import json
-import os
 import re
 import signal
-import subprocess
+import sys
 
 import pytest
 
@@ -16,8 +15,17 @@ from gemstone_sync import (
     exposed_method,
 )
 from gemstone_sync.testing import running_service
-from tests.cli.support import GEMSTONE, Done, environment, line_of, run
-from tests.cli.terminal import Terminal
+from tests.cli.support import (
+    GEMSTONE,
+    Done,
+    environment,
+    line_of,
+    run,
+    run_process,
+    run_program,
+    shown,
+)
+from tests.cli.terminal import plain
 from tests.discovery.support import HostRegistry, UrlRegistry
 from tests.support.faulty_server import (
     FaultyServer,
@@ -32,7 +40,7 @@ from tests.support.faulty_server import (
 )
 from tests.support.machine import free_port
 from tests.support.programs import Program, hanging_look_ups
-from tests.support.waiting import LIMIT, wait_until
+from tests.support.waiting import wait_until
 
 TIMES = re.compile(
     r"\[!\] Service identification: \d+\.\d{5} seconds\n"
@@ -107,23 +115,22 @@ def result_of(done: Done) -> object:
 # What works
 
 
-def test_a_service_is_called_through_a_registry(registry, greeter):
-    done = run("call", f"--registry={registry.url}", "test.greeter", "say_hello", "name=you")
+def test_a_service_is_called_through_a_registry_by_name_or_pattern(registry, greeter):
+    words = (f"--registry={registry.url}", "test.greeter", "say_hello", "name=you")
+    done = run_process("call", *words)
 
     assert result_of(done) == "hello you"
     assert done.stdout == '"hello you"\n'
+    for pattern in ("test.*", "*.gr[e]ete?"):
+        done = run("call", pattern, "say_hello", env={"GEMSTONE_REGISTRY": registry.url})
+        assert result_of(done) == "hello world"
 
 
-@pytest.mark.parametrize("pattern", ["test.*", "*.gr[e]ete?"])
-def test_a_service_is_called_by_a_pattern(registry, greeter, pattern):
-    done = run("call", pattern, "say_hello", env={"GEMSTONE_REGISTRY": registry.url})
-
-    assert result_of(done) == "hello world"
-
-
-@pytest.mark.parametrize("command", ["call_raw", "call-raw"])
-def test_a_service_is_called_without_a_registry(greeter, command):
-    assert result_of(run(command, greeter.url, "say_hello", "times:=2")) == "hello worldhello world"
+def test_a_service_is_called_without_a_registry(greeter):
+    for command in ("call_raw", "call-raw"):
+        done = run(command, greeter.url, "say_hello", "times:=2")
+        assert result_of(done) == "hello worldhello world"
+    assert run("call_raw", greeter.url, "note", "word=a", "--json") == (0, "null\n", "")
 
 
 @pytest.mark.parametrize(
@@ -143,10 +150,6 @@ def test_what_is_sent_comes_back_in_the_pipe(greeter, words, written):
     done = run("call_raw", greeter.url, "give", *words, "--json")
 
     assert done == (0, written + "\n", "")
-
-
-def test_null_is_a_result(greeter):
-    assert run("call_raw", greeter.url, "note", "word=a", "--json") == (0, "null\n", "")
 
 
 def test_a_notification_arrives_and_nothing_is_on_stdout(registry, greeter):
@@ -224,53 +227,36 @@ def test_registries_of_old_are_asked_too(greeter, kind):
     assert result_of(done) == "hello world"
 
 
-def test_a_terminal_shows_the_result_in_lines_and_colours(greeter):
-    screen, terminal = os.openpty()
-    try:
-        command = [GEMSTONE, "call_raw", greeter.url, "give", "a:=[1]"]
-        subprocess.run(
-            command, env=environment(), stdout=terminal, stderr=subprocess.DEVNULL, timeout=LIMIT
-        )
-        shown = os.read(screen, 10_000).decode()
-    finally:
-        os.close(screen)
-        os.close(terminal)
-
-    assert "\x1b[" in shown
-    plain = re.sub(r"\x1b\[[\d;]*m", "", shown).replace("\r\n", "\n")
-    assert plain == '{\n  "a": [\n    1\n  ]\n}\n'
-
-
-def shown_by(words: list[str], encoding: str = "utf-8") -> str:
-    """What a command shows on a terminal of that encoding, with U+XXXX as it is."""
-    env = {"PYTHONIOENCODING": encoding}
-    with Terminal(GEMSTONE, *words, env=env) as terminal:
-        terminal.wait()
-        return terminal.raw
-
-
 @pytest.mark.parametrize(
-    "words",
-    [
-        ["give", 'a:="\x9b31m\x7f\u202e"'],
-        ["give", 'a:="\x9b31m\x7f\u202e"', "--json"],
-        ["fail", "message=\x9b31m\x7f\u202e"],
-        ["fail", "message=\x9b31m\x7f\u202e", "--json"],
-    ],
-    ids=ascii,
+    ("options", "no_color", "has_lines", "has_colours"),
+    [([], "", True, True), ([], "1", True, False), (["--json"], "", False, False)],
 )
-def test_no_answer_steers_the_terminal(greeter, words):
-    shown = shown_by(["call_raw", greeter.url, *words])
+def test_a_terminal_shows_lines_in_colours_unless_told_otherwise(
+    greeter, options, no_color, has_lines, has_colours
+):
+    """https://no-color.org: NO_COLOR counts whatever it holds, unless it is empty."""
+    text = shown("call_raw", greeter.url, "give", "a:=[1]", *options, env={"NO_COLOR": no_color})
 
-    assert not set("\x9b\x7f\u202e") & set(shown)
-    assert re.search(r"\\(u00|x)9b31m\\(u00|x)7f\\u202e", shown)
+    assert (re.search(r"\x1b\[[\d;]*m", text) is not None) is has_colours
+    result = '{\n  "a": [\n    1\n  ]\n}\n' if has_lines else '{"a":[1]}\n'
+    assert plain(text).rpartition("[!] Result:\n\n")[2] == result
+
+
+@pytest.mark.parametrize("option", [[], ["--json"]])
+@pytest.mark.parametrize("words", [["give", 'a:="{}"'], ["fail", "message={}"]])
+def test_no_answer_steers_the_terminal(greeter, words, option):
+    method, parameter = words
+    parameter = parameter.format("\x9b31m\x7f\u202e")
+    text = shown("call_raw", greeter.url, method, parameter, *option)
+
+    assert not set("\x9b\x7f\u202e") & set(text)
+    assert re.search(r"\\(u00|x)9b31m\\(u00|x)7f\\u202e", text)
 
 
 def test_a_terminal_without_a_character_shows_its_number(greeter):
-    shown = shown_by(["call_raw", greeter.url, "give", "a=x\u2603"], "latin-1")
+    latin = {"PYTHONIOENCODING": "latin-1"}
 
-    assert r"x\u2603" in shown
-    assert "Traceback" not in shown
+    assert r"x\u2603" in shown("call_raw", greeter.url, "give", "a=x\u2603", env=latin)
 
 
 # What does not
@@ -318,42 +304,30 @@ def test_an_error_for_programs_is_an_object(greeter):
     assert json.loads(line) == {"error": {"code": 7, "message": "no", "data": [1]}}
 
 
-def test_a_service_that_the_registry_does_not_know(registry):
+def test_a_registry_that_cannot_be_used_is_one_line(registry, greeter):
     line = line_of(run("call", "--registry", registry.url, "no.such*", "m"), 1)
-
     assert line == f"gemstone call: the registry {registry.url} knows no service 'no.such*'"
-
-
-def test_no_registry_is_usage():
     line = line_of(run("call", "test.greeter", "say_hello"), 2)
-
     assert "--registry http://HOST:PORT/api" in line
     assert "GEMSTONE_REGISTRY" in line
-
-
-def test_a_registry_that_is_no_url_is_usage():
     line = line_of(run("call", "--registry", "ftp://ada:sesame@localhost/api", "x", "m"), 2)
-
     assert "Invalid value for --registry or GEMSTONE_REGISTRY: " in line
     assert "localhost/api" in line
     assert "sesame" not in line
-
-
-def test_what_is_no_registry_says_no(greeter):
     line = line_of(run("call", "--registry", greeter.url, "x", "m"), 1)
-
     assert line.startswith(f"gemstone call: locate_service at {greeter.url}: Method not found")
 
 
 def test_a_registry_that_names_no_urls_says_no():
+    """The executable: here pytest takes what is logged."""
     with FaultyServer(answer(["javascript:alert(1)", "http://u:sesame@h/"])) as registry:
-        line = line_of(run("call", "--registry", registry.url, "x", "m"), 1)
+        line = line_of(run_process("call", "--registry", registry.url, "x", "m"), 1)
 
     assert "which is no list of services' URLs" in line
     assert "sesame" not in line
 
 
-def test_nobody_there_is_another_exit_code(registry):
+def test_nobody_there_is_another_exit_code():
     url = f"http://127.0.0.1:{free_port()}/api"
 
     line = line_of(run("call_raw", url.replace("//", "//ada:sesame@"), "m"), 3)
@@ -363,51 +337,48 @@ def test_nobody_there_is_another_exit_code(registry):
     assert line == f"gemstone call: {url}: connection refused"
     line = line_of(run("call_raw", url, "m", "--json"), 3)
     assert json.loads(line) == {"error": {"message": f"{url}: connection refused"}}
-
-
-def test_no_such_host_is_one_line():
     line = line_of(run("call_raw", "http://no-such-host.invalid/api", "m"), 3)
-
     assert "http://no-such-host.invalid/api: " in line
 
 
 SLOW = "http://somewhere/api"
 
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["call", "--registry", SLOW, "x", "m"],
-        ["call_raw", SLOW, "m"],
-        ["call_raw", SLOW, "m", "--notify"],
-        ["list", "--registry", SLOW],
-        ["describe", SLOW],
-        ["shell", f"x={SLOW}", "-c", "s.x.m()"],
-    ],
-    ids=lambda words: words[0],
-)
-def test_a_look_up_that_does_not_end_is_given_up(tmp_path, words):
-    line = line_of(run(*words, "--timeout", "0.5", env=hanging_look_ups(tmp_path)), 3)
-
-    assert re.fullmatch(
-        rf"gemstone {words[0]}: {SLOW}: its host could not be looked up within 0\.\d+ s", line
-    )
+MANY = """
+import contextlib, sys
+from gemstone_sync.cli.main import main
+for line in sys.argv[1:]:
+    with contextlib.suppress(SystemExit):
+        main(line.split())
+"""
 
 
-@pytest.mark.parametrize("option", [[], ["--notify"]])
-def test_a_service_that_says_nothing_is_given_up(option):
+def test_a_look_up_that_does_not_end_is_given_up(tmp_path):
+    """In a process of its own, in which the threads that look up may hang for ever."""
+    commands = {
+        f"call --registry {SLOW} x m": "call",
+        f"call_raw {SLOW} m": "call_raw",
+        f"call_raw {SLOW} m --notify": "call_raw",
+        f"list --registry {SLOW}": "list",
+        f"describe {SLOW}": "describe",
+        f"shell x={SLOW} -c s.x.m()": "shell",
+    }
+    lines = [f"{words} --timeout 0.2" for words in commands]
+    done = run_program(sys.executable, "-c", MANY, *lines, env=hanging_look_ups(tmp_path))
+
+    said = r"its host could not be looked up within 0\.\d+ s"
+    for name, line in zip(commands.values(), done.stderr.splitlines(), strict=True):
+        assert re.fullmatch(rf"gemstone {name}: {SLOW}: {said}", line)
+
+
+@pytest.mark.parametrize("words", ["call_raw URL m", "call_raw URL m --notify", "call x m"])
+def test_who_says_nothing_is_given_up(words):
     with FaultyServer(hang) as server:
-        line = line_of(run("call_raw", server.url, "m", "--timeout", "0.5", *option), 3)
+        own = words.replace("URL", server.url).split()
+        env = {"GEMSTONE_REGISTRY": server.url}
+        line = line_of(run(*own, "--timeout", "0.2", env=env), 3)
 
-    assert line.startswith(f"gemstone call_raw: {server.url}: no answer within 0.")
-    assert server.received["m"] == 1
-
-
-def test_a_registry_that_says_nothing_is_given_up():
-    with FaultyServer(hang) as server:
-        line = line_of(run("call", "--registry", server.url, "x", "m", "--timeout", "0.5"), 3)
-
-    assert f"gemstone call: {server.url}: no answer within" in line
+    assert line.startswith(f"gemstone {own[0]}: {server.url}: no answer within 0.")
+    assert len(server.requests) == 1
 
 
 def test_one_time_limit_holds_for_registry_and_service_together():
@@ -423,7 +394,7 @@ def test_one_time_limit_holds_for_registry_and_service_together():
 
 def test_a_server_that_does_not_let_anybody_in_is_given_up():
     with full_backlog() as url:
-        line = line_of(run("call_raw", url, "m", "--timeout", "0.5"), 3)
+        line = line_of(run("call_raw", url, "m", "--timeout", "0.2"), 3)
 
     assert f"gemstone call_raw: {url}: no " in line
 
