@@ -44,14 +44,15 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
         program.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_runs_until_a_signal(start: Callable[..., Program], number: int) -> None:
+def test_it_runs_until_a_signal(start: Callable[..., Program]) -> None:
     registry = start("--port", "0")
+    in_use = run("registry", "--port", str(registry.port))
     url = f"http://127.0.0.1:{registry.port}/api"
     with running_service(Users, service_registry_urls=[url]) as users:
         listed = wait_until(lambda: run("list", "--registry", url).stdout, "the service's ping")
-    registry.send_signal(number)
+    registry.send_signal(signal.SIGINT)
 
+    assert "in use" in line_of(in_use, 1)
     assert users.url in listed
     assert registry.wait() == 0
     assert "Traceback" not in registry.stderr
@@ -60,73 +61,64 @@ def test_it_runs_until_a_signal(start: Callable[..., Program], number: int) -> N
 
 # Where its settings come from
 
-OPTIONS = ["--port=random", "--host=127.0.0.2", "--token=sesame", "--state=state.db", "--ttl=1ms"]
+VALUES = {"port": "random", "host": "127.0.0.2", "token": "sesame", "state": "s.db", "ttl": "1ms"}
 
-TOML = """
-port = "random"
-host = "127.0.0.2"
-token = "sesame"
-state = "state.db"
-ttl = "1ms"
-"""
-
-YAML = """
-registry:
-  port: 0
-  host: 127.0.0.2
-  token: file:SECRET
-  state: state.db
-  ttl: 0.001
-"""
-
-INI = """
-[gemstone]
-port = random
-host = 127.0.0.2
-token = file:SECRET
-state = state.db
-ttl = 1ms
-"""
-
-#: What stands on the command line, in the environment, and in files. SECRET is the path of a file.
+#: What stands on the command line, in the environment, and in files.
 SOURCES: dict[str, tuple[list[str], dict[str, str], dict[str, str]]] = {
-    "command line": (OPTIONS, {}, {}),
-    "variables": (
+    "command line": ([f"--{name}={value}" for name, value in VALUES.items()], {}, {}),
+    "variables": ([], {f"GEMSTONE_REGISTRY_{n.upper()}": v for n, v in VALUES.items()}, {}),
+    "registry.toml": (
         [],
-        {
-            "GEMSTONE_REGISTRY_PORT": "random",
-            "GEMSTONE_REGISTRY_HOST": "127.0.0.2",
-            "GEMSTONE_REGISTRY_TOKEN": "file:SECRET",
-            "GEMSTONE_REGISTRY_STATE": "state.db",
-            "GEMSTONE_REGISTRY_TTL": "1ms",
-        },
         {},
+        {"registry.toml": "".join(f'{name} = "{value}"\n' for name, value in VALUES.items())},
     ),
-    "registry.toml": ([], {}, {"registry.toml": TOML}),
-    "--config": (["--config", "own.yaml"], {}, {"own.yaml": YAML}),
-    "GEMSTONE_REGISTRY_CONFIG": ([], {"GEMSTONE_REGISTRY_CONFIG": "own.ini"}, {"own.ini": INI}),
-    "one beside the other": (
-        ["--host", "127.0.0.2", "--config", "own.toml"],
-        {"GEMSTONE_REGISTRY_PORT": "random", "GEMSTONE_REGISTRY_HOST": "127.0.0.9"},
-        {
-            ".env": "GEMSTONE_REGISTRY_TOKEN=sesame\nGEMSTONE_REGISTRY_PORT=1\n",
-            "own.toml": "state = 'state.db'\ntoken = 'another'\n",
-            "registry.toml": "ttl = 0.001\nstate = 'another.db'\n",
-        },
+    "--config": (
+        ["--config", "own.yaml"],
+        {},
+        {"own.yaml": "\n  ".join(["registry:", *(f"{n}: {v}" for n, v in VALUES.items())])},
+    ),
+    "GEMSTONE_REGISTRY_CONFIG": (
+        [],
+        {"GEMSTONE_REGISTRY_CONFIG": "own.ini"},
+        {"own.ini": "\n".join(["[gemstone]", *(f"{n} = {v}" for n, v in VALUES.items())])},
     ),
 }
+#: One source beside the other. SECRET is the path of a file.
+MIXED = (
+    ["--host", "127.0.0.2", "--config", "own.toml"],
+    {"GEMSTONE_REGISTRY_PORT": "random", "GEMSTONE_REGISTRY_HOST": "127.0.0.9"},
+    {
+        ".env": "GEMSTONE_REGISTRY_TOKEN=file:SECRET\nGEMSTONE_REGISTRY_PORT=1\n",
+        "own.toml": "state = 'state.db'\ntoken = 'another'\n",
+        "registry.toml": "ttl = 0.001\nstate = 'another.db'\n",
+    },
+)
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_each_setting_from_each_source(
-    source: str, start: Callable[..., Program], tmp_path: Path
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     words, variables, files = SOURCES[source]
+    for name, text in files.items():
+        Path(name).write_text(text)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    registry = ServiceRegistry()
+    registry.configure(words)
+
+    assert (registry.port, registry.host) == (0, "127.0.0.2")
+    assert (registry.token, registry.state, registry.ttl) == ("sesame", "s.db", 0.001)
+
+
+def test_each_setting_counts(start: Callable[..., Program], tmp_path: Path) -> None:
+    words, variables, files = MIXED
     secret = tmp_path / "secret"
     secret.write_text("sesame\n")
     for name, text in files.items():
         (tmp_path / name).write_text(text.replace("SECRET", str(secret)))
-    registry = start(*words, **{n: v.replace("SECRET", str(secret)) for n, v in variables.items()})
+    registry = start(*words, **variables)
     url = f"http://127.0.0.2:{registry.port}/api"
     with RemoteService(url) as anyone:
         assert anyone.call_method("ping", ["users", A]).error is not None
@@ -185,14 +177,12 @@ def test_help_has_the_purpose_the_variable_and_the_default_of_every_setting() ->
 
 
 def test_a_shell_completes_its_options_and_files() -> None:
-    answers = [
-        run("completion", "bash", "--answer", f"gemstone registry {line}").stdout.splitlines()
-        for line in ("--port 0 --ma", "--config ")
-    ]
+    asked = ("completion", "bash", "--answer")
+    lines = run(*asked, "gemstone registry --port 0 --ma").stdout.splitlines()
 
-    options = [line.partition("\t")[0] for line in answers[0]]
-    assert {"words", "--max_entries", "--max_per_name", "--max_body_size"} <= set(options)
-    assert answers[1] == ["file"]
+    options = {line.partition("\t")[0] for line in lines}
+    assert {"words", "--max_entries", "--max_per_name", "--max_body_size"} <= options
+    assert run(*asked, "gemstone registry --config ").stdout == "file\n"
 
 
 @pytest.mark.parametrize(
@@ -244,9 +234,3 @@ def test_a_wrong_file_is_one_line(text: str, line: str, tmp_path: Path) -> None:
 
     assert said.startswith(line)
     assert "ses" not in said.removeprefix(line)
-
-
-def test_an_address_in_use_is_one_line(start: Callable[..., Program]) -> None:
-    port = str(start("--port", "0").port)
-
-    assert "in use" in line_of(run("registry", "--port", port), 1)

@@ -6,7 +6,7 @@ import pytest
 
 from gemstone_sync import HeaderValidationStrategy, MicroService, ServiceRegistry, exposed_method
 from gemstone_sync.testing import running_service
-from tests.cli.support import line_of, run
+from tests.cli.support import line_of, run, run_process
 from tests.discovery.support import UrlRegistry
 from tests.support.faulty_server import FaultyServer, answer, body, hang, html
 from tests.support.machine import free_port
@@ -55,7 +55,7 @@ def registry(shop):
 
 
 def test_the_services_of_a_registry_are_a_table(registry, shop):
-    done = run("list", f"--registry={registry.url}")
+    done = run_process("list", f"--registry={registry.url}")
 
     assert (done.code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -175,7 +175,7 @@ def telling(specs):
 
 
 def test_a_service_is_described_at_its_url(shop):
-    done = run("describe", shop.url)
+    done = run_process("describe", shop.url)
 
     assert (done.code, done.stderr) == (0, "")
     assert done.stdout.startswith(f"test.shop at {shop.url}\n\n")

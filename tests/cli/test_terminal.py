@@ -1,6 +1,5 @@
 """The command in a terminal: colours, the progress bar, Ctrl-C."""
 
-import json
 import re
 import socket
 from collections.abc import Iterator
@@ -14,10 +13,6 @@ from gemstone_sync.testing import running_service
 from tests.cli.support import run
 from tests.cli.terminal import CTRL_C, Terminal
 from tests.support.waiting import wait_until
-
-pytestmark = pytest.mark.slow
-
-VALUE = {"name": "é", "count": 3, "ok": True, "list": [None, 1.5]}
 
 SERVICE = """
 from gemstone_sync import MicroService, exposed_method
@@ -50,88 +45,44 @@ def service() -> Iterator[Echo]:
         yield running
 
 
-def has_colours(text: str) -> bool:
-    """SGR sequences: colours and their end."""
-    return re.search(r"\x1b\[[\d;]*m", text) is not None
-
-
-# Colours
-
-
-def call(service: MicroService, after: str = "") -> tuple[str, ...]:
-    command = f"gemstone call_raw {service.url} echo 'value:={json.dumps(VALUE)}'{after}"
-    return ("bash", "-c", command)
-
-
-def test_a_result_is_pretty_and_coloured_on_a_terminal(service: MicroService) -> None:
-    with Terminal(*call(service)) as terminal:
+def test_a_result_is_for_people_on_a_terminal_and_for_programs_in_a_pipe(service: Echo) -> None:
+    """What becomes of it in each case is tested beside the command."""
+    command = f"gemstone call_raw {service.url} echo value=é"
+    with Terminal("bash", "-c", f"{command}; {command} | cat") as terminal:
         assert terminal.wait() == 0, terminal.text
 
-        assert has_colours(terminal.raw)
-        shown = terminal.text.partition("[!] Result:")[2]
-        assert json.loads(shown) == VALUE
-        assert '\n  "count": 3,\n' in shown
+    assert "Result:\r\n\r\n\x1b[32m" in terminal.raw
+    assert terminal.raw.endswith('Result:\r\n\r\n"é"\r\n')
 
 
-def test_a_result_in_a_pipe_is_plain(service: MicroService) -> None:
-    with Terminal(*call(service, " | cat")) as terminal:
-        assert terminal.wait() == 0, terminal.text
+# bench
 
-        assert not has_colours(terminal.raw)
-        assert '{"name":"é","count":3,"ok":true,"list":[null,1.5]}' in terminal.text
+BENCH = ("echo", "value=a", "--duration", "0.4", "--warmup", "0.2")
 
 
-def test_json_is_plain_on_a_terminal_too(service: MicroService) -> None:
-    with Terminal(*call(service, " --json")) as terminal:
-        assert terminal.wait() == 0, terminal.text
-
-        assert not has_colours(terminal.raw)
-        assert terminal.text == '{"name":"é","count":3,"ok":true,"list":[null,1.5]}\n'
-
-
-@pytest.mark.parametrize(("value", "coloured"), [("1", False), ("", True)])
-def test_no_color_is_respected(service: MicroService, value: str, coloured: bool) -> None:
-    """https://no-color.org: whatever it holds, unless it is empty."""
-    with Terminal(*call(service), env={"NO_COLOR": value}) as terminal:
-        assert terminal.wait() == 0, terminal.text
-
-        assert has_colours(terminal.raw) is coloured
-        assert '\n  "count": 3,\n' in terminal.text
-
-
-# The progress bar
-
-
-def bench(service: MicroService, *words: str) -> tuple[str, ...]:
-    return ("gemstone", "bench", service.url, "echo", "value=a", "--duration", "0.4", *words)
-
-
-def test_bench_has_a_progress_bar_on_a_terminal(service: MicroService) -> None:
-    with Terminal(*bench(service, "--warmup", "0.2")) as terminal:
+@pytest.mark.slow  # two runs of a while, of two seconds and more in all
+@pytest.mark.parametrize("columns", [50, 90])
+def test_bench_has_a_progress_bar_and_a_histogram_that_fit(service: Echo, columns: int) -> None:
+    with Terminal("gemstone", "bench", service.url, *BENCH, columns=columns) as terminal:
         terminal.expect(r"warm-up +\[#*-*\]")
         terminal.expect(r"calls +\[#*-*\]")
-        terminal.expect(r"\[#{36}\] +100%")
+        terminal.expect(r"\[#+\] +100%")
         terminal.expect(r"^succeeded +[\d,]+ ")
         assert terminal.wait() == 0
 
+    bars = [line for line in terminal.text.splitlines() if "█" in line]
+    assert columns - 2 <= max(map(len, bars)) < columns
 
-def test_bench_has_no_progress_bar_in_a_pipe(service: MicroService) -> None:
-    words = " ".join(bench(service, "--warmup", "0.1"))
-    with Terminal("bash", "-c", f"{words} 2>&1 | cat") as terminal:
+
+@pytest.mark.slow  # as the one above
+def test_bench_has_no_progress_bar_in_a_pipe(service: Echo) -> None:
+    command = f"gemstone bench {service.url} {' '.join(BENCH)} 2>&1 | cat"
+    with Terminal("bash", "-c", command) as terminal:
         assert terminal.wait() == 0
 
-        assert "succeeded" in terminal.text
-        assert "warm-up" not in terminal.text
-        assert "\x1b" not in terminal.raw
-
-
-@pytest.mark.parametrize("columns", [50, 90])
-def test_the_histogram_fits_the_terminal(service: MicroService, columns: int) -> None:
-    with Terminal(*bench(service, "--warmup", "0"), columns=columns) as terminal:
-        assert terminal.wait() == 0
-
-        bars = [line for line in terminal.text.splitlines() if "█" in line]
-        assert columns - 2 <= max(map(len, bars)) < columns
+    assert "succeeded" in terminal.text
+    assert "warm-up" not in terminal.text
+    assert "\x1b" not in terminal.raw
 
 
 # Ctrl-C
@@ -144,6 +95,7 @@ def assert_ended_by_ctrl_c(terminal: Terminal, code: int) -> None:
         assert word not in terminal.text
 
 
+@pytest.mark.slow  # a terminal, and a second or two to start
 def test_ctrl_c_ends_a_service(tmp_path: Path) -> None:
     (tmp_path / "service.py").write_text(SERVICE)
     with Terminal("gemstone", "run", "service:Hello", "--port", "0", cwd=tmp_path) as terminal:
@@ -154,6 +106,7 @@ def test_ctrl_c_ends_a_service(tmp_path: Path) -> None:
         assert_ended_by_ctrl_c(terminal, 0)
 
 
+@pytest.mark.slow  # a terminal, and a second or two to start
 def test_ctrl_c_ends_listening(tmp_path: Path) -> None:
     broker = f"sqlite:///{tmp_path}/events.db"
     with Terminal("gemstone", "listen", "--transport", broker) as terminal:
@@ -164,6 +117,7 @@ def test_ctrl_c_ends_listening(tmp_path: Path) -> None:
         assert_ended_by_ctrl_c(terminal, 0)
 
 
+@pytest.mark.slow  # a terminal, and a second or two to start
 def test_ctrl_c_ends_a_bench_with_what_was_measured(service: Echo) -> None:
     words = ("gemstone", "bench", service.url, "echo", "value=a", "--warmup", "0")
     with Terminal(*words, "--duration", "1h") as terminal:
@@ -176,7 +130,10 @@ def test_ctrl_c_ends_a_bench_with_what_was_measured(service: Echo) -> None:
         assert re.search("^note: .*stopped early", terminal.text, re.M)
 
 
-@pytest.mark.parametrize("command", ["call_raw", "bench", "describe"])
+@pytest.mark.parametrize(
+    "command",
+    ["call_raw", *(pytest.param(c, marks=pytest.mark.slow) for c in ("bench", "describe"))],
+)
 def test_ctrl_c_ends_a_call_that_nobody_answers(command: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as black_hole:
         url = f"http://127.0.0.1:{black_hole.getsockname()[1]}/api"
@@ -188,6 +145,7 @@ def test_ctrl_c_ends_a_call_that_nobody_answers(command: str) -> None:
                 assert_ended_by_ctrl_c(terminal, 130)
 
 
+@pytest.mark.slow  # a terminal, and a second or two to start
 def test_ctrl_c_ends_a_registry() -> None:
     with Terminal("gemstone", "registry", "--port", "0") as terminal:
         terminal.expect(r"http://127\.0\.0\.1:\d+/api")
