@@ -1,6 +1,7 @@
 """Every public plain attribute of MicroService is a setting, or is listed with the reason."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +59,15 @@ VALUES: dict[str, tuple[str, Any]] = {
 }
 
 
-def public_plain_attributes() -> set[str]:
-    """What a user sees by dir(): no methods, no properties."""
-    found = set()
-    for name in dir(MicroService):
-        value = getattr(MicroService, name)
-        if not name.startswith("_") and not callable(value) and not isinstance(value, property):
-            found.add(name)
-    return found
-
-
 def test_every_attribute_is_walked() -> None:
-    attributes = public_plain_attributes()
+    """What a user sees by dir(): no methods, no properties."""
+    attributes = {
+        name
+        for name in dir(MicroService)
+        if not name.startswith("_")
+        and not callable(getattr(MicroService, name))
+        and not isinstance(getattr(MicroService, name), property)
+    }
 
     assert attributes == set(VALUES) | set(NOT_SETTINGS)
     assert not set(VALUES) & set(NOT_SETTINGS)
@@ -93,9 +91,8 @@ def give(source: str, name: str, text: str, patch: pytest.MonkeyPatch) -> list[s
 @pytest.mark.parametrize("source", ["command line", "environment", "file"])
 @pytest.mark.parametrize("name", VALUES)
 def test_each_is_set_with_its_own_type(
-    name: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     text, wanted = VALUES[name]
     service = Plain()
     service.configure(give(source, name, text, monkeypatch))
@@ -110,16 +107,11 @@ def test_each_is_set_with_its_own_type(
 
 
 @pytest.mark.parametrize("name", sorted(NOT_SETTINGS))
-def test_what_is_no_setting_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        Plain().configure([f"--{name}", "x"])
-    assert "unknown option" in capsys.readouterr().err
+def test_what_is_no_setting_is_refused(name: str, refusal: Callable[..., str]) -> None:
+    assert "unknown option" in refusal(Plain(), f"--{name}", "x")
 
 
-def test_a_toml_file_gives_values_of_its_own_types(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_toml_file_gives_values_of_its_own_types() -> None:
     Path("plain.toml").write_text(
         "port = 8080\ndebug = true\nmax_wait_seconds = 2.5\nallowed_hosts = ['a', 'b']\n"
         "stop_timeout = '1m'\n"
@@ -132,16 +124,11 @@ def test_a_toml_file_gives_values_of_its_own_types(
 
 
 @pytest.mark.parametrize("text", ["true", "80.5", "inf", '"8_000"'])
-def test_a_port_is_a_whole_number(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_port_is_a_whole_number(text: str, refusal: Callable[..., str]) -> None:
     Path("plain.toml").write_text(f"port = {text}\n")
-    with pytest.raises(SystemExit):
-        Plain().configure([])
 
     line = "plain: plain.toml: port: must be a whole number or 'random', not "
-    assert capsys.readouterr().err.startswith(line)
+    assert refusal(Plain()).startswith(line)
 
 
 def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

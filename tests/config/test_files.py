@@ -110,24 +110,19 @@ def test_an_empty_file_sets_nothing(text: str, suffix: str, tmp_path: Path) -> N
     assert [configurator.find(name) for name in KINDS] == [None] * len(KINDS)
 
 
-def test_capitals_in_names_count_in_ini_files_too(tmp_path: Path) -> None:
-    configurator = FileConfigurator(written(tmp_path, "maxOrder = 3", ".ini"))
+def test_ini_files_have_capitals_in_names_and_lists_of_a_line_for_each_part(tmp_path: Path) -> None:
+    text = "maxOrder = 3\n[shop]\nhosts =\n    a.b\n    c.d\n"
+    configurator = FileConfigurator(written(tmp_path, text, ".ini"))
     configurator.register_configurable(Configurable("maxOrder").described(kind_of(int), None))
-    configurator.load()
+    loaded(configurator)
 
     assert configurator.get("maxOrder") == 3
-
-
-def test_a_list_may_have_a_line_for_each_part_in_ini_files(tmp_path: Path) -> None:
-    text = "[shop]\nhosts =\n    a.b\n    c.d\n"
-
-    assert loaded(FileConfigurator(written(tmp_path, text, ".ini"))).get("hosts") == ["a.b", "c.d"]
+    assert configurator.get("hosts") == ["a.b", "c.d"]
 
 
 def test_none_is_a_value(tmp_path: Path) -> None:
-    configurator = loaded(FileConfigurator(written(tmp_path, "motto: null", ".yaml")))
+    found = loaded(FileConfigurator(written(tmp_path, "motto: null", ".yaml"))).find("motto")
 
-    found = configurator.find("motto")
     assert found is not None
     assert found.value is None
 
@@ -184,20 +179,16 @@ def test_a_wrong_value_names_file_and_key(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    for path, reason in [
-        (tmp_path / "absent.toml", "No such file"),
-        (tmp_path, "Is a directory"),
-    ]:
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    for name, reason in {
+        "absent.toml": "No such file",
+        "": "Is a directory",
+        "folder.toml": "Is a directory",
+        "binary.toml": "is not UTF-8",
+    }.items():
         with pytest.raises(ValueError, match=reason):
-            loaded(FileConfigurator(path))
-    folder = tmp_path / "folder.toml"
-    folder.mkdir()
-    with pytest.raises(ValueError, match="Is a directory"):
-        loaded(FileConfigurator(folder))
-    binary = tmp_path / "binary.toml"
-    binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="is not UTF-8"):
-        loaded(FileConfigurator(binary))
+            loaded(FileConfigurator(tmp_path / name))
 
 
 def test_a_file_may_be_missing_when_it_is_not_required(tmp_path: Path) -> None:

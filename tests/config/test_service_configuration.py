@@ -32,26 +32,24 @@ class Configured(MicroService):
         return self.limit
 
 
-def test_values_land_on_the_instance_and_never_on_the_class() -> None:
-    service = Configured()
-    service.configure(["--limit", "7", "--host", "0.0.0.0", "--port", "0", "--endpoint=/rpc"])
+def configured(*words: str, cls: type[Configured] = Configured) -> Any:
+    service = cls()
+    service.configure(words)
+    return service
 
-    assert (service.limit, service.host, service.port, service.endpoint) == (
-        7,
-        "0.0.0.0",
-        0,
-        "/rpc",
-    )
+
+def test_values_land_on_the_instance_and_never_on_the_class() -> None:
+    service = configured("--limit", "7", "--host", "0.0.0.0", "--port", "0", "--endpoint=/rpc")
+
+    assert (service.limit, service.host) == (7, "0.0.0.0")
+    assert (service.port, service.endpoint) == (0, "/rpc")
     assert (Configured.limit, Configured.host, Configured.port) == (5, "127.0.0.1", 8000)
-    other = Configured()
-    other.configure([])
+    other = configured()
     assert (other.limit, other.endpoint) == (5, "/api")
 
 
 def test_what_one_service_found_is_not_seen_by_another() -> None:
-    first, second = Configured(), Configured()
-    first.configure(["--words", "a,b"])
-    second.configure(["--limit", "1"])
+    first, second = configured("--words", "a,b"), configured("--limit", "1")
 
     assert (first.words, second.words) == (["a", "b"], None)
     for configurable in Configured.configurables:
@@ -60,20 +58,26 @@ def test_what_one_service_found_is_not_seen_by_another() -> None:
     assert configurator.configurables == []
 
 
-def test_falsy_values_count() -> None:
-    service = Configured()
-    service.configure(["--limit", "0", "--motto", ""])
+def test_falsy_values_count_and_a_random_port_can_be_asked_for() -> None:
+    service = configured("--limit", "0", "--motto", "", "--port", "random")
 
-    assert (service.limit, service.motto) == (0, "")
+    assert (service.limit, service.motto, service.port) == (0, "", 0)
 
 
 def test_what_was_found_before_keeps_its_source() -> None:
-    service = Configured()
-    service.configure(["--limit", "7"])
+    service = configured("--limit", "7")
     service.configure(["--port", "81"])
 
     sources = {setting.name: setting.source for setting in service.get_settings()}
     assert (sources["limit"], sources["port"]) == ("--limit", "--port")
+
+
+def test_what_is_not_given_stays_as_it_was_set() -> None:
+    service = Configured()
+    service.limit, service.port = 9, 1234
+    service.configure([])
+
+    assert (service.limit, service.port) == (9, 1234)
 
 
 class Computed(Configured):
@@ -95,45 +99,15 @@ class Computed(Configured):
         return 1
 
 
-def test_a_property_is_set_by_its_setter() -> None:
-    service = Computed()
-    service.configure(["--rate", "7"])
+def test_a_property_is_set_by_its_setter(refusal: Callable[..., str]) -> None:
+    service = configured("--rate", "7", cls=Computed)
 
     assert service.rate == 7
     assert "property object" not in service.configuration_help()
-
-
-@pytest.mark.parametrize(
-    ("words", "text"),
-    [
-        (["--rate", "x"], "configured: --rate: a rate is a number, not x\n"),
-        (["--fixed", "x"], "configured: --fixed: .*'fixed'.*\n"),  # in Python's words
-    ],
-)
-def test_what_a_setter_refuses_is_one_line(
-    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        Computed().configure(words)
-
-    assert caught.value.code == 2
-    err = capsys.readouterr().err
-    assert re.fullmatch(text, err)
-
-
-def test_what_is_not_given_stays_as_it_was_set() -> None:
-    service = Configured()
-    service.limit, service.port = 9, 1234
-    service.configure([])
-
-    assert (service.limit, service.port) == (9, 1234)
-
-
-def test_a_random_port_can_be_asked_for() -> None:
-    service = Configured()
-    service.configure(["--port", "random"])
-
-    assert service.port == 0
+    line = refusal(Computed(), "--rate", "x")
+    assert line == "configured: --rate: a rate is a number, not x\n"
+    line = refusal(Computed(), "--fixed", "x")
+    assert re.fullmatch("configured: --fixed: .*'fixed'.*\n", line)  # in Python's words
 
 
 def test_a_later_configurator_wins_and_one_without_a_value_does_not() -> None:
@@ -186,17 +160,10 @@ def test_each_configurator_is_loaded_once_with_the_names_to_look_for() -> None:
         (["8000"], "unexpected argument '8000'"),
     ],
 )
-def test_a_wrong_command_line_is_one_line_and_exit_code_2(
-    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+def test_a_wrong_command_line_is_one_line(
+    words: list[str], text: str, refusal: Callable[..., str]
 ) -> None:
-    with pytest.raises(SystemExit) as caught:
-        Configured().configure(words)
-
-    assert caught.value.code == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1
-    assert text in err
+    assert text in refusal(Configured(), *words)
 
 
 def test_a_configurator_needs_no_base_class() -> None:
@@ -209,44 +176,27 @@ def test_a_configurator_needs_no_base_class() -> None:
     class Service(Configured):
         configurators = [Plain()]  # type: ignore[list-item]
 
-    service = Service()
-    service.configure([])
-    assert service.limit == 3
+    assert configured(cls=Service).limit == 3
 
 
-def test_a_configurator_whose_source_cannot_be_read_is_one_line(
-    capsys: pytest.CaptureFixture[str],
+def test_a_configurator_that_cannot_read_or_refuses_is_one_line(
+    refusal: Callable[..., str],
 ) -> None:
     class Absent(Fixed):
         def load(self) -> None:
             Path("/nowhere/settings").read_text()
 
-    class Service(Configured):
-        configurators = [Absent()]
-
-    with pytest.raises(SystemExit) as caught:
-        Service().configure([])
-    assert caught.value.code == 2
-    line = "configured: [Errno 2] No such file or directory: '/nowhere/settings'\n"
-    assert capsys.readouterr().err == line
-
-
-def test_a_configurator_of_ones_own_may_refuse_too(capsys: pytest.CaptureFixture[str]) -> None:
     class Broken(Fixed):
         def get(self, name: str) -> Any:
             raise ValueError("settings.ini: no such section")
 
-    class Service(Configured):
-        configurators = [Broken()]
-
-    with pytest.raises(SystemExit):
-        Service().configure([])
-    assert capsys.readouterr().err == "configured: settings.ini: no such section\n"
-
-
-def configure_and_start(service: MicroService, words: list[str]) -> None:
-    service.configure(words)
-    service.start(block=False)
+    service = Configured()
+    service.configurators = [Absent()]
+    line = "configured: [Errno 2] No such file or directory: '/nowhere/settings'\n"
+    assert refusal(service) == line
+    service = Configured()
+    service.configurators = [Broken()]
+    assert refusal(service) == "configured: settings.ini: no such section\n"
 
 
 def test_an_attribute_that_the_app_was_made_with_cannot_be_configured_any_more() -> None:
@@ -256,8 +206,9 @@ def test_an_attribute_that_the_app_was_made_with_cannot_be_configured_any_more()
     service.configure(["--port", "0"])  # not part of the app
     service.start(block=False)
     service.stop()
+    service.configure(["--endpoint", "/other"])
     with pytest.raises(gemstone_sync.ServiceConfigurationError, match="endpoint"):
-        configure_and_start(service, ["--endpoint", "/other"])
+        service.start(block=False)
 
 
 # When the command line of the process is read
@@ -333,25 +284,19 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.parametrize(
+    ("settings", "words", "code", "stdout", "stderr"),
+    [
+        ("", "--limit 0", 0, "0\n", ""),
+        ("skip_configuration = True", "--limit 0 --unknown", 0, "5\n", ""),
+        ("", "--limit many", 2, "", "program: --limit: invalid literal for int() with base 10: "),
+    ],
+)
 def test_a_program_that_starts_its_service_reads_its_own_command_line(
-    run_python: Callable[..., Any],
+    settings: str, words: str, code: int, stdout: str, stderr: str, run_python: Callable[..., Any]
 ) -> None:
-    done = run_python(PROGRAM.replace("SETTINGS", ""), "--limit", "0")
+    done = run_python(PROGRAM.replace("SETTINGS", settings), *words.split())
 
-    assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr
-
-
-def test_skip_configuration_reads_nothing(run_python: Callable[..., Any]) -> None:
-    program = PROGRAM.replace("SETTINGS", "skip_configuration = True")
-    done = run_python(program, "--limit", "0", "--unknown")
-
-    assert (done.returncode, done.stdout.strip()) == (0, "5"), done.stderr
-
-
-def test_a_program_with_a_wrong_command_line_ends_with_code_2(
-    run_python: Callable[..., Any],
-) -> None:
-    done = run_python(PROGRAM.replace("SETTINGS", ""), "--limit", "many")
-
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "program: --limit: invalid literal for int() with base 10: 'many'\n"
+    assert (done.returncode, done.stdout) == (code, stdout), done.stderr
+    if code:
+        assert done.stderr == f"{stderr}'many'\n"
