@@ -1,16 +1,17 @@
 """Fixtures of the tests that make projects."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from .projects import without_settings
-
 
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
-    """Variables of a user without settings."""
-    return without_settings(tmp_path / "home")
+    """Variables of a user who has no settings, of git or of cookiecutter."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return {"HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 
 
 @pytest.fixture

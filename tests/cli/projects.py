@@ -1,6 +1,5 @@
-"""Projects that were made from the template: what is in them; and the user who makes them."""
+"""Projects that were made from the template: what is in them."""
 
-import os
 import runpy
 import sys
 from pathlib import Path
@@ -43,9 +42,3 @@ def metadata_of(project: Path) -> dict[str, Any]:
     """The table ``project`` of its pyproject.toml."""
     metadata: dict[str, Any] = read_toml(project / "pyproject.toml")["project"]
     return metadata
-
-
-def without_settings(home: Path) -> dict[str, str]:
-    """Variables of a user who has no settings, of git or of cookiecutter."""
-    home.mkdir()
-    return {"HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}

@@ -2,27 +2,24 @@
 
 import os
 import re
-import signal
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pexpect.fdpexpect
 import pytest
 import yaml
 
 from tests.cli.projects import ODD_TEXT, check_name, metadata_of
-from tests.cli.support import GEMSTONE, Done, environment, line_of, run
+from tests.cli.support import GEMSTONE, line_of, run, run_process, run_program
+from tests.cli.terminal import CTRL_C, Terminal
 from tests.support.machine import absent
-from tests.support.waiting import LIMIT
 
 # What it makes
 
 
 def test_its_commands_are_shown(home: dict[str, str], work: Path) -> None:
-    done = run("new", "shop", cwd=work, env=home)
+    done = run_process("new", "shop", cwd=work, env=home)
     assert (done.code, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "Made ./shop. Next:",
@@ -34,8 +31,8 @@ def test_its_commands_are_shown(home: dict[str, str], work: Path) -> None:
     assert os.listdir(home["HOME"]) == []
 
 
-def test_it_is_made_in_another_directory(home: dict[str, str], work: Path) -> None:
-    done = run("new", "shop", "--output", "a b/c", cwd=work, env=home)
+def test_it_is_made_in_another_directory(work: Path) -> None:
+    done = run("new", "shop", "--output", "a b/c", cwd=work)
     assert (done.code, done.stderr) == (0, "")
     assert "  python -m pip install -e './a b/c/shop[test]'" in done.stdout.splitlines()
     assert (work / "a b" / "c" / "shop" / "pyproject.toml").is_file()
@@ -85,18 +82,15 @@ def test_no_description_is_told_by_none_as_in_the_document(work: Path, descripti
     assert metadata_of(work / "shop")["description"] == "A JSON-RPC 2.0 microservice"
 
 
-def test_the_author_is_gits_user(home: dict[str, str], work: Path, tmp_path: Path) -> None:
-    settings = tmp_path / "gitconfig"
+def test_the_author_is_gits_user_or_me_without_git(home: dict[str, str], work: Path) -> None:
+    settings = Path(home["HOME"], "gitconfig")
     settings.write_text('[user]\n\tname = "Grace Hopper"\n')
-    done = run("new", "shop", cwd=work, env={**home, "GIT_CONFIG_GLOBAL": str(settings)})
-    assert done.code == 0, done
-    assert metadata_of(work / "shop")["authors"] == [{"name": "Grace Hopper"}]
-
-
-def test_the_author_is_me_without_git(home: dict[str, str], work: Path) -> None:
-    done = run("new", "shop", cwd=work, env={**home, "PATH": home["HOME"]})
-    assert done.code == 0, done
-    assert metadata_of(work / "shop")["authors"] == [{"name": "Me"}]
+    for name, variables, author in (
+        ("shop", {"GIT_CONFIG_GLOBAL": str(settings)}, "Grace Hopper"),
+        ("stock", {"PATH": home["HOME"]}, "Me"),
+    ):
+        assert run("new", name, cwd=work, env={**home, **variables}).code == 0
+        assert metadata_of(work / name)["authors"] == [{"name": author}]
 
 
 def test_the_users_settings_of_cookiecutter_do_not_count(home: dict[str, str], work: Path) -> None:
@@ -184,47 +178,18 @@ def test_each_word_of_the_shell_is_refused(work: Path) -> None:
 @pytest.mark.parametrize("room", [3, 6])
 def test_a_full_disk_is_one_line_with_the_reason(work: Path, room: int) -> None:
     mount = f'mount -t tmpfs -o nr_inodes={room} tmpfs "$0" && exec "$1" new shop --output "$0"'
-    ended = subprocess.run(
-        ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, work, GEMSTONE],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-    )
-    if ended.stderr.startswith("unshare:"):
-        absent(ended.stderr)
-    line = line_of(Done(ended.returncode, ended.stdout, ended.stderr), 2)
+    done = run_program("unshare", "--map-root-user", "--mount", "sh", "-c", mount, work, GEMSTONE)
+    if done.stderr.startswith("unshare:"):
+        absent(done.stderr)
+    line = line_of(done, 2)
     assert line.endswith("shop: No space left on device; choose another --output")
 
 
 # On a terminal
 
 
-@contextmanager
-def on_a_terminal(folder: Path, variables: dict[str, str], *words: str) -> Iterator[Any]:
-    """``gemstone new`` in a pseudo-terminal: the process, and what talks to it."""
-    ours, its = os.openpty()
-    process = subprocess.Popen(
-        [GEMSTONE, "new", *words],
-        cwd=folder,
-        env=environment({**variables, "TERM": "dumb"}),
-        stdin=its,
-        stdout=its,
-        stderr=its,
-        start_new_session=True,
-    )
-    os.close(its)
-    terminal = pexpect.fdpexpect.fdspawn(ours, encoding="utf-8", timeout=LIMIT)
-    try:
-        yield process, terminal
-    finally:
-        process.kill()
-        process.wait()
-        terminal.close()
-
-
 def test_it_asks_for_what_is_not_given(home: dict[str, str], work: Path) -> None:
-    with on_a_terminal(work, home, "--author", "Ada") as (process, terminal):
+    with Terminal(GEMSTONE, "new", "--author", "Ada", cwd=work, env=home) as terminal:
         for question, answer in [
             (r"Name \[myservice\]: ", "class"),
             (r"Error: .*Python's own[^[]*Name \[myservice\]: ", "shop"),
@@ -233,33 +198,32 @@ def test_it_asks_for_what_is_not_given(home: dict[str, str], work: Path) -> None
             (r"Short description \[None\]: ", ""),
         ]:
             terminal.expect(question)
-            terminal.send(answer + "\n")
+            terminal.enter(answer)
         terminal.expect("shop start")
-        assert process.wait(LIMIT) == 0
+        assert terminal.wait() == 0
     found = metadata_of(work / "shop")
     assert (found["authors"], found["version"]) == ([{"name": "Ada"}], "1.2")
 
 
 def test_it_asks_nothing_when_told_so(home: dict[str, str], work: Path) -> None:
-    with on_a_terminal(work, home, "shop", "--no-input") as (process, terminal):
-        terminal.expect("shop start")
-        assert process.wait(LIMIT) == 0
-        assert "[" not in terminal.before.replace("shop[test]", "")
+    with Terminal(GEMSTONE, "new", "shop", "--no-input", cwd=work, env=home) as terminal:
+        assert terminal.wait() == 0
+        assert "[" not in terminal.text.replace("shop[test]", "")
     assert metadata_of(work / "shop")["version"] == "1.0"
+
+
+def test_ctrl_c_at_a_question_makes_nothing(home: dict[str, str], work: Path) -> None:
+    with Terminal(GEMSTONE, "new", "shop", cwd=work, env=home) as terminal:
+        terminal.expect("Author")
+        terminal.send(CTRL_C)
+        assert terminal.wait() == 130
+    assert os.listdir(work) == []
 
 
 def test_an_existing_directory_is_told_before_the_other_questions(
     home: dict[str, str], work: Path
 ) -> None:
     (work / "shop").mkdir()
-    with on_a_terminal(work, home, "shop") as (process, terminal):
+    with Terminal(GEMSTONE, "new", "shop", cwd=work, env=home) as terminal:
         terminal.expect("gemstone new: shop exists already")
-        assert process.wait(LIMIT) == 2
-
-
-def test_ctrl_c_at_a_question_makes_nothing(home: dict[str, str], work: Path) -> None:
-    with on_a_terminal(work, home, "shop") as (process, terminal):
-        terminal.expect("Author")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(LIMIT) == 130
-    assert os.listdir(work) == []
+        assert terminal.wait() == 2

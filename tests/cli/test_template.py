@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,9 +13,8 @@ import yaml
 
 import gemstone_sync
 from tests.cli.projects import ODD_TEXT, TEMPLATE, files_of, metadata_of, read_toml
-from tests.cli.support import environment, run
+from tests.cli.support import Done, run, run_program
 from tests.support.machine import absent
-from tests.support.waiting import LIMIT
 
 #: What the document names, and what deployment needs.
 FILES = {
@@ -74,25 +72,19 @@ def test_nothing_of_the_template_is_left_in_it(project: Path) -> None:
             assert not re.search(r"\{\{|\{%", text), path
 
 
-def test_its_programs_are_python(project: Path) -> None:
-    programs = [path for path in project.rglob("*") if path.suffix == ".py"]
-    assert len(programs) == 6
-    for path in programs:
-        compile(path.read_bytes(), path, "exec")
-
-
-RUFF = Path(sys.executable).with_name("ruff")
-
-
 @pytest.mark.parametrize("words", [["check"], ["format", "--check"]])
-def test_it_is_clean_by_the_checkers_own_rules(project: Path, words: list[str]) -> None:
-    command = [RUFF, *words, "--isolated", "--no-cache", "."]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=LIMIT)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_its_programs_are_clean_by_the_checkers_own_rules(project: Path, words: list[str]) -> None:
+    assert len([*project.rglob("*.py")]) == 6
+    ruff = Path(sys.executable).with_name("ruff")
+    done = run_program(ruff, *words, "--isolated", "--no-cache", ".", cwd=project)
+    assert done.code == 0, done
 
 
 # Deployment
 
+
+#: The project is to be read only.
+NO_FILES = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 CONFIGURE = """
 import json, sys
@@ -111,15 +103,8 @@ def test_each_line_of_its_settings_file_is_a_setting(project: Path, tmp_path: Pa
     own.write_text(re.sub(r"(?m)^# (?=\w+ = )", "", lines))
     settings = read_toml(own)
     assert len(settings) >= 6
-    done = subprocess.run(
-        [sys.executable, "-c", CONFIGURE, own, *settings],
-        cwd=project,
-        env=environment({"PYTHONDONTWRITEBYTECODE": "1"}),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_program(sys.executable, "-c", CONFIGURE, own, *settings, cwd=project, env=NO_FILES)
+    assert done.code == 0, done
     assert json.loads(done.stdout) == settings
 
 
@@ -191,15 +176,9 @@ def unit_of(project: Path) -> configparser.ConfigParser:
 
 
 def test_gunicorn_takes_its_settings_and_has_time_for_calls_in_flight(project: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "--check-config", "--print-config"],
-        cwd=project,
-        env=environment({"GEMSTONE_HOST": "::1", "PYTHONDONTWRITEBYTECODE": "1"}),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-    )
-    assert done.returncode == 0, done.stderr
+    words = (sys.executable, "-m", "gunicorn", "--check-config", "--print-config")
+    done = run_program(*words, cwd=project, env={"GEMSTONE_HOST": "::1", **NO_FILES})
+    assert done.code == 0, done
     settings = dict(re.findall(r"(?m)^(\w+) += (.*)$", done.stdout))
     assert settings["wsgi_app"] == "myservice.service:MyService()"
     assert settings["worker_class"] == "gemstone_sync.server.GunicornWorker"
@@ -229,10 +208,8 @@ def test_systemd_finds_no_fault_with_its_unit(project: Path, tmp_path: Path) -> 
     unit = tmp_path / "myservice.service"
     unit.write_text(text.replace("/opt/", f"{tmp_path}/"), "utf-8")
     for words in (["verify", "--man=no"], ["security", "--offline=true", "--threshold=20"]):
-        done = subprocess.run(
-            ["systemd-analyze", *words, unit], capture_output=True, text=True, timeout=LIMIT
-        )
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        done = run_program("systemd-analyze", *words, unit)
+        assert (done.code, done.stderr) == (0, ""), done
 
 
 def test_its_continuous_integration_runs_its_tests(project: Path) -> None:
@@ -245,35 +222,21 @@ def test_its_continuous_integration_runs_its_tests(project: Path) -> None:
 # The template by itself
 
 
-def cookiecutter(
-    folder: Path, variables: dict[str, str], **answers: str
-) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "cookiecutter", "--no-input", str(TEMPLATE)),
-            *(f"{name}={answer}" for name, answer in answers.items()),
-        ],
-        cwd=folder,
-        env=environment(variables),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=LIMIT,
-    )
+def cookiecutter(folder: Path, variables: dict[str, str], **answers: str) -> Done:
+    words = (sys.executable, "-m", "cookiecutter", "--no-input", TEMPLATE)
+    own = [f"{name}={answer}" for name, answer in answers.items()]
+    return run_program(*words, *own, cwd=folder, env=variables)
 
 
 def test_cookiecutter_makes_the_same_of_the_template(
     project: Path, home: dict[str, str], work: Path
 ) -> None:
     done = cookiecutter(work, home)
-    assert done.returncode == 0, done
+    assert done.code == 0, done
     assert files_of(work / "myservice") == files_of(project)
-
-
-def test_cookiecutter_takes_odd_texts_too(home: dict[str, str], work: Path) -> None:
     author = ODD_TEXT.replace("{", "(").replace("}", ")")  # it renders what it is given
     done = cookiecutter(work, home, name="shop", author=author)
-    assert done.returncode == 0, done
+    assert done.code == 0, done
     assert metadata_of(work / "shop")["authors"] == [{"name": author}]
 
 
@@ -289,7 +252,7 @@ def test_cookiecutter_says_why_it_refuses(
     home: dict[str, str], work: Path, answers: dict[str, str], line: str
 ) -> None:
     done = cookiecutter(work, home, **answers)
-    assert done.returncode == 1
+    assert done.code == 1
     assert [text for text in done.stderr.splitlines() if text.startswith(line)] != []
     assert os.listdir(work) == []
 
