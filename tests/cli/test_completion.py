@@ -1,6 +1,5 @@
 """Completion by the Tab key in the shells themselves, set up as the help of the command says."""
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -10,8 +9,10 @@ import pytest
 
 from tests.cli.support import run
 from tests.cli.terminal import TAB, Terminal
+from tests.support.machine import absent
 
-pytestmark = pytest.mark.slow
+#: Each Tab starts a process or several.
+SLOW = pytest.mark.slow
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -84,10 +85,7 @@ def setup() -> dict[str, tuple[str, str]]:
 def shell_with(name: str, lines: str, file: str, home: Path, cwd: Path) -> Terminal:
     """A shell for people, with lines in its file."""
     if shutil.which(name) is None:
-        reason = f"{name} is not installed"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        absent(f"{name} is not installed")
     path = home / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(PROMPTS[name] + lines)
@@ -143,6 +141,7 @@ LINES = {
 }
 
 
+@SLOW
 @pytest.mark.parametrize(("line", "completed"), LINES.items())
 def test_tab_completes(shell: Terminal, project: Path, line: str, completed: str) -> None:
     complete(shell, line, completed)
@@ -150,13 +149,11 @@ def test_tab_completes(shell: Terminal, project: Path, line: str, completed: str
     assert not (project / "was_run").exists()
 
 
-def test_tab_shows_what_there_is(shell: Terminal) -> None:
+@SLOW
+def test_tab_shows_what_there_is_and_no_error_on_a_wrong_line(shell: Terminal) -> None:
     shell.send("gemstone run service:Shop --currency" + TAB + TAB)
     shell.expect("-currency_of_base")  # fish shortens what they share
     give_up(shell)
-
-
-def test_tab_on_a_wrong_line_shows_no_error(shell: Terminal) -> None:
     shell.send("gemstone nonsense --h" + TAB)
     give_up(shell)
     complete(shell, "gemstone regi", "gemstone registry ")
@@ -165,14 +162,59 @@ def test_tab_on_a_wrong_line_shows_no_error(shell: Terminal) -> None:
         assert word not in shell.text
 
 
-@pytest.mark.parametrize("shell_name", ["zsh", "fish"])
-def test_descriptions_are_whole(
-    shell_name: str, setup: dict[str, tuple[str, str]], project: Path, tmp_path: Path
+@SLOW
+@pytest.mark.parametrize("shell", ["zsh", "fish"], indirect=True)
+def test_descriptions_are_whole(shell: Terminal) -> None:
+    shell.send("gemstone call" + TAB + TAB)
+    shell.expect("Call METHOD of the service NAME, which a")
+    give_up(shell)
+
+
+COMPINIT = "autoload -Uz compinit; compinit -u"
+
+#: It refuses ``-o nosort``; before 4.0 it has no compopt.
+BASH_BEFORE_4_4 = """
+complete() {
+    case $* in *nosort*) echo 'nosort: invalid option name' >&2; return 2 ;; esac
+    builtin complete "$@"
+}
+enable -n compopt
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("bash", "", ""),
+        pytest.param("bash", BASH_BEFORE_4_4, "", marks=SLOW),
+        pytest.param("zsh", COMPINIT, "", marks=SLOW),
+        pytest.param("zsh", "", COMPINIT, marks=SLOW),
+    ],
+    ids=["bash", "bash before 4.4", "zsh after its own", "zsh before its own"],
+)
+def test_a_shell_may_be_old_or_have_its_own_completion(
+    name: str,
+    before: str,
+    after: str,
+    setup: dict[str, tuple[str, str]],
+    project: Path,
+    tmp_path: Path,
 ) -> None:
-    with shell_with(shell_name, *setup[shell_name], tmp_path, project) as terminal:
+    line, file = setup[name]
+    lines = "\n".join((before, line, after))
+    with shell_with(name, lines, file, tmp_path, project) as terminal:
         terminal.expect("ready> ")
-        terminal.send("gemstone call" + TAB + TAB)
-        terminal.expect("Call METHOD of the service NAME, which a")
+        complete(terminal, "gemstone regi", "gemstone registry ")
+        if before == BASH_BEFORE_4_4:
+            terminal.send("gemstone run service:Shop --config sett" + TAB)
+            give_up(terminal)
+            complete(terminal, "gemstone run service:", "service:Shop ")
+
+        for word in ("nosort", "compopt", "not found"):
+            assert word not in terminal.text
+
+
+# Without a shell
 
 
 def test_an_option_is_there_once(project: Path) -> None:
@@ -183,50 +225,11 @@ def test_an_option_is_there_once(project: Path) -> None:
     assert len(words) == len(set(words))
 
 
-COMPINIT = "autoload -Uz compinit; compinit -u\n"
-
-
-@pytest.mark.parametrize("order", ["before", "after"])
-def test_zsh_may_load_its_completion_before_or_after(
-    order: str, setup: dict[str, tuple[str, str]], project: Path, tmp_path: Path
-) -> None:
-    line, file = setup["zsh"]
-    lines = COMPINIT + line if order == "before" else line + "\n" + COMPINIT
-    with shell_with("zsh", lines, file, tmp_path, project) as terminal:
-        terminal.expect("ready> ")
-        complete(terminal, "gemstone regi", "gemstone registry ")
-
-        assert "not found" not in terminal.text
-
-
-def test_a_bash_before_4_4_completes_too(
-    setup: dict[str, tuple[str, str]], project: Path, tmp_path: Path
-) -> None:
-    """It refuses ``-o nosort``; before 4.0 it has no compopt."""
-    line, file = setup["bash"]
-    old = (
-        "complete() {\n"
-        "    case $* in *nosort*) echo 'nosort: invalid option name' >&2; return 2 ;; esac\n"
-        '    builtin complete "$@"\n'
-        "}\n"
-        "enable -n compopt\n"
-    )
-    with shell_with("bash", old + line, file, tmp_path, project) as terminal:
-        terminal.expect("ready> ")
-        complete(terminal, "gemstone regi", "gemstone registry ")
-        terminal.send("gemstone run service:Shop --config sett" + TAB)
-        give_up(terminal)
-        complete(terminal, "gemstone run service:", "service:Shop ")
-
-        assert "nosort" not in terminal.text
-        assert "compopt" not in terminal.text
-
-
 @pytest.mark.parametrize("name", SHELLS)
 def test_a_script_is_printed_where_its_shell_is_not_installed(name: str, tmp_path: Path) -> None:
     """In the making of an image, for example."""
     script = run("completion", name).stdout
     done = run("completion", name, env={"PATH": str(tmp_path)})
 
-    assert (done.code, done.stdout, done.stderr) == (0, script, "")
+    assert done == (0, script, "")
     assert "gemstone-sync" in script

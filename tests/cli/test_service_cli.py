@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -11,16 +11,40 @@ import pytest
 import gemstone_sync
 from gemstone_sync import Configurable, EnvironmentConfigurator, MicroService
 from tests.support.http import call, result_of
-from tests.support.programs import Program
+from tests.support.programs import program
 
-SHOP = '''
-import gemstone_sync
+from .support import Done
 
-class Shop(gemstone_sync.MicroService):
+
+class Shop(MicroService):
     """Sells things."""
 
     name = "shop"
     #: What prices are in.
+    currency: str = "EUR"
+    configurables = [Configurable("currency")]
+
+
+@pytest.fixture
+def ended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """``ended("start", "--port", "1")``: how the command of the shop ended, in this process."""
+    monkeypatch.setattr(sys, "argv", ["shop.py"])
+
+    def run(*words: str, cls: type[MicroService] = Shop) -> Done:
+        with pytest.raises(SystemExit) as caught:
+            cls.get_cli()(words, prog_name=cls.name)
+        return Done(int(caught.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+PROGRAM = """
+import gemstone_sync
+
+class Shop(gemstone_sync.MicroService):
+    name = "shop"
     currency: str = "EUR"
     configurables = [gemstone_sync.Configurable("currency")]
 
@@ -31,81 +55,50 @@ class Shop(gemstone_sync.MicroService):
     def get_currency(self) -> str:
         return self.currency
 
-cli = Shop.get_cli()
-
 if __name__ == "__main__":
-    cli(prog_name="shop")
-'''
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    (tmp_path / "shop.py").write_text(SHOP)
-    return tmp_path
-
-
-def started(shop: Path, *words: str) -> Program:
-    return Program([sys.executable, "shop.py", *words], shop)
-
-
-@pytest.fixture
-def ended(shop: Path) -> Iterator[object]:
-    programs = []
-
-    def run(*words: str) -> tuple[int, str, str]:
-        program = started(shop, *words)
-        programs.append(program)
-        return program.wait(), program.stdout, program.stderr
-
-    yield run
-    for program in programs:
-        program.kill()
+    Shop.get_cli()(prog_name="shop")
+"""
 
 
 @pytest.mark.parametrize(
-    "words", [["--host=127.0.0.1", "--port=0"], ["--host", "127.0.0.1", "--port", "random"]]
+    ("words", "number"),
+    [
+        (["--host=127.0.0.1", "--port=0"], signal.SIGTERM),
+        (["--host", "127.0.0.1", "--port", "random"], signal.SIGINT),
+    ],
 )
-def test_start_serves_with_the_options_given(words: list[str], shop: Path) -> None:
-    program = started(shop, "start", *words, "--currency", "CHF")
-    try:
-        port = program.wait_until_ready()
+def test_start_serves_with_the_options_given_until_a_signal(
+    words: list[str], number: int, tmp_path: Path
+) -> None:
+    with program(PROGRAM, tmp_path, "start", *words, "--currency", "CHF") as started:
+        port = started.wait_until_ready()
         assert result_of(call(port, "get_currency")) == "CHF"
-        assert program.terminate() == 0
-    finally:
-        program.kill()
-
-
-def test_ctrl_c_ends_it_cleanly(shop: Path) -> None:
-    program = started(shop, "start", "--port=0")
-    try:
-        program.wait_until_ready()
-        program.send_signal(signal.SIGINT)
-        assert program.wait() == 0
-        assert "Traceback" not in program.stderr
-    finally:
-        program.kill()
+        started.send_signal(number)
+        assert started.wait() == 0
+        assert "Traceback" not in started.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "code", "line"),
     [
-        (["start", "--prot", "1"], 2, "shop.py: unknown option --prot; did you mean --port?"),
-        (["start", "--port", "x"], 2, "shop: --port: must be a whole number or 'random', not 'x'"),
-        (["start", "--port", "70000"], 2, "shop: --port: Shop.port must be a whole number"),
-        (["start", "word"], 2, "shop.py: unexpected argument 'word'"),
-        (["strat"], 2, "shop: No such command 'strat'"),
-        (["start", "--certfile", "absent.pem", "--port=0"], 1, "absent.pem"),
+        ("start --prot 1", 2, "shop.py: unknown option --prot; did you mean --port?"),
+        ("start --port x", 2, "shop: --port: must be a whole number or 'random', not 'x'"),
+        ("start --port 70000", 2, "shop: --port: Shop.port must be a whole number"),
+        ("start word", 2, "shop.py: unexpected argument 'word'"),
+        ("strat", 2, "shop: No such command 'strat'"),
+        ("start --certfile absent.pem --port=0", 1, "absent.pem"),
     ],
 )
-def test_what_is_wrong_is_one_line(words: list[str], code: int, line: str, ended) -> None:  # type: ignore[no-untyped-def]
-    returned, out, err = ended(*words)
+def test_what_is_wrong_is_one_line(
+    words: str, code: int, line: str, ended: Callable[..., Done]
+) -> None:
+    done = ended(*words.split())
 
-    assert (returned, out) == (code, "")
-    assert line in err
-    assert err.count("\n") == 1
+    assert (done.code, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+    assert line in done.stderr
 
 
-def test_help_says_what_there_is(ended) -> None:  # type: ignore[no-untyped-def]
+def test_help_says_what_there_is(ended: Callable[..., Done]) -> None:
     for words in ([], ["--help"]):
         code, out, _ = ended(*words)
         assert code == 0
@@ -130,46 +123,32 @@ def test_help_says_what_there_is(ended) -> None:  # type: ignore[no-untyped-def]
     ],
 )
 def test_a_shell_that_asks_gets_the_options_and_nothing_else(
-    shop: Path, line: str, answer: str
+    line: str, answer: str, ended: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By click's own script, for example ``eval "$(_SHOP_COMPLETE=bash_source shop)"``."""
-    asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
-    program = Program(
-        [sys.executable, "shop.py"],
-        shop,
-        environment={"_SHOP_COMPLETE": "bash_complete", **asked},
-    )
-    try:
-        assert (program.wait(), program.stdout, program.stderr) == (0, answer, "")
-    finally:
-        program.kill()
+    monkeypatch.setenv("_SHOP_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(line.count(" ")))
+
+    assert ended() == (0, answer, "")
 
 
 def test_it_is_a_click_group_that_others_can_add_to() -> None:
-    class Own(MicroService):
-        name = "own"
-        configurables = [Configurable("limit")]
-
-    cli = Own.get_cli()
+    cli = Shop.get_cli()
     assert isinstance(cli, click.Group)
     start = cli.commands["start"]
     names = {p.name for p in start.get_params(click.Context(start))}
-    assert {"limit", "port", "host", "endpoint", "max_hops", "config"} <= names
-    assert Own().get_cli().commands.keys() == cli.commands.keys()
+    assert {"currency", "port", "host", "endpoint", "max_hops", "config"} <= names
+    assert Shop().get_cli().commands.keys() == cli.commands.keys()
 
 
-def test_a_service_that_reads_no_command_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_service_that_reads_no_command_line_says_so(ended: Callable[..., Done]) -> None:
     class Silent(MicroService):
         name = "silent"
         configurators = [EnvironmentConfigurator()]
 
-    with pytest.raises(SystemExit) as caught:
-        Silent.get_cli()(["start", "--port", "1"], prog_name="silent")
-
-    assert caught.value.code == 2
-    assert capsys.readouterr().err == (
-        "silent start: silent reads no command line: its configurators do not\n"
-    )
+    line = "silent start: silent reads no command line: its configurators do not\n"
+    assert ended("start", "--port", "1", cls=Silent) == (2, "", line)
 
 
 def test_the_group_can_be_used_without_ending_the_process() -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +13,9 @@ import pytest
 
 from gemstone_sync import RemoteService
 from tests.cli.projects import check_name, files_of, metadata_of
-from tests.cli.support import environment, run
+from tests.cli.support import line_of, run, run_program
 from tests.support.http import exchange, message
 from tests.support.programs import REPOSITORY, Program
-from tests.support.waiting import LIMIT
 
 #: Seconds to download and install some twenty packages.
 INSTALL_LIMIT = 240.0
@@ -76,15 +74,8 @@ def do(*words: str | Path, cwd: Path) -> str:
 
     :param cwd: not the checkout: Python would find the package there, and not what is installed.
     """
-    done = subprocess.run(
-        words,
-        cwd=cwd,
-        env=environment(INSTALLED_ONLY),
-        capture_output=True,
-        text=True,
-        timeout=INSTALL_LIMIT,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_program(*words, cwd=cwd, env=INSTALLED_ONLY, timeout=INSTALL_LIMIT)
+    assert done.code == 0, done
     return done.stdout
 
 
@@ -126,13 +117,9 @@ def assert_that_it_is_healthy(programs: Path, project: Path, port: int) -> None:
     assert check is not None
     words = json.loads(check[1])
     for number, code in ((port, 0), (1, 1)):  # nobody listens on port 1
-        done = subprocess.run(
-            [programs / words[0], *words[1:]],
-            env=environment({"GEMSTONE_PORT": str(number), "http_proxy": "http://127.0.0.1:1"}),
-            capture_output=True,
-            timeout=LIMIT,
-        )
-        assert done.returncode == code, done.stderr
+        env = {"GEMSTONE_PORT": str(number), "http_proxy": "http://127.0.0.1:1"}
+        done = run_program(programs / words[0], *words[1:], env=env)
+        assert done.code == code, done
 
 
 def test_the_template_comes_with_the_package(programs: Path, tmp_path: Path) -> None:
@@ -144,17 +131,9 @@ def test_the_template_comes_with_the_package(programs: Path, tmp_path: Path) -> 
 
 
 def test_it_names_the_extra_that_is_missing(programs: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [programs / "gemstone", "new", "shop"],
-        cwd=tmp_path,
-        env=environment(INSTALLED_ONLY),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        "gemstone new: cookiecutter is not installed: pip install 'gemstone_sync[new]'\n"
+    done = run_program(programs / "gemstone", "new", "shop", cwd=tmp_path, env=INSTALLED_ONLY)
+    assert line_of(done, 2) == (
+        "gemstone new: cookiecutter is not installed: pip install 'gemstone_sync[new]'"
     )
     assert os.listdir(tmp_path) == []
 
@@ -184,19 +163,6 @@ def test_no_name_may_take_the_place_of_what_is_installed(
             check_name(name)
 
 
-def test_the_calls_of_its_readme_work_as_written(
-    with_service: Path, tmp_path: Path, start: Callable[..., Program], project: Path
-) -> None:
-    program = start(with_service / "myservice", "start", "--port=0", folder=tmp_path)
-    port = port_in_log(program, r"listens on http://127\.0\.0\.1:(\d+)/api")
-    readme = (project / "README.md").read_text("utf-8")
-    calls = re.findall(r"(?ms)^```sh\n((?:gemstone|curl) .*?)^```", readme)
-    assert len(calls) == 2
-    for call in calls:
-        own = f'PATH="{with_service}:$PATH" {call.replace(":8000", f":{port}")}'
-        assert "hello world" in do("bash", "-c", own, cwd=tmp_path)
-
-
 def test_the_service_answers_until_a_signal(
     with_service: Path, tmp_path: Path, start: Callable[..., Program], project: Path
 ) -> None:
@@ -205,6 +171,12 @@ def test_the_service_answers_until_a_signal(
     port = port_in_log(program, r"listens on http://127\.0\.0\.1:(\d+)/api")
     assert_that_it_serves(port)
     assert_that_it_is_healthy(with_service, project, port)
+    readme = (project / "README.md").read_text("utf-8")
+    calls = re.findall(r"(?ms)^```sh\n((?:gemstone|curl) .*?)^```", readme)
+    assert len(calls) == 2
+    for call in calls:
+        own = f'PATH="{with_service}:$PATH" {call.replace(":8000", f":{port}")}'
+        assert "hello world" in do("bash", "-c", own, cwd=tmp_path)
     assert program.terminate() == 0
     assert "Traceback" not in program.stderr
 
