@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.http import Connection, call_message, refuses_connections
-from tests.support.programs import Program
 from tests.support.waiting import wait_until
 
-from .serving import Serving, children_of, is_alive
+from .serving import Serving, children_of, is_alive, serving
+from .support import line_of, run, run_process
 
-pytestmark = pytest.mark.slow
+#: The service starts once and again, a second each time, or several.
+SLOW = pytest.mark.slow
 
 SERVICE = """
 import os, time
@@ -91,69 +92,52 @@ def answers(program: Serving, method: str, result: int) -> bool:
         return False
 
 
+@SLOW
 def test_a_changed_method_answers_anew_at_the_same_port(start: Start) -> None:
     program = start()
     port = program.port
     assert program.call("answer") == 1
+    # The parent imports nothing of the service: it is not patched, and has no gevent.
+    (child,) = children_of(program.process.pid)
+    assert "gevent" not in Path(f"/proc/{program.process.pid}/maps").read_text()
+    assert "gevent" in Path(f"/proc/{child}/maps").read_text()
 
     write(program.folder / "service.py", answering(2))
 
     assert program.wait_for_start(2) == port
     assert program.call("answer") == 2
     assert "gemstone run: service.py changed, the service starts again\n" in program.stderr
+    write(program.folder / "hello.cfg", "[hello]")  # which the service may read
+    wait_for_line(program, "gemstone run: hello.cfg changed, the service starts again\n")
 
 
-def test_the_parent_imports_nothing_of_the_service(start: Start) -> None:
-    """It is not patched, and has no gevent."""
-    program = start()
-    maps = Path(f"/proc/{program.process.pid}/maps").read_text()
-    (child,) = children_of(program.process.pid)
-
-    assert "gevent" not in maps
-    assert "gevent" in Path(f"/proc/{child}/maps").read_text()
-
-
-def test_a_syntax_error_is_shown_and_survived(start: Start) -> None:
-    program = start()
-
-    write(program.folder / "service.py", answering(2) + "\ndef broken(:\n")
-    wait_for_line(program, "SyntaxError: invalid syntax\n")
-    wait_for_line(
-        program,
-        "gemstone run: the service ended with exit code 1; it starts again when a file changes\n",
-    )
-    assert refuses_connections(program.port)
-    write(program.folder / "service.py", answering(2))
-
-    program.wait_for_start(2)
-    assert program.call("answer") == 2
-
-
-def test_a_crash_at_the_first_start_is_survived(start: Start) -> None:
+@SLOW
+def test_what_fails_is_shown_and_started_again_by_a_change(start: Start) -> None:
     program = start(text="import helper\n" + SERVICE, listens=False)
     wait_for_line(program, "No module named 'helper'\n")
-    wait_for_line(program, "it starts again when a file changes\n")
-
+    wait_for_line(program, "ended with exit code 1; it starts again when a file changes\n")
     write(program.folder / "helper.py", "")
-
-    program.wait_for_start()
+    program.wait_for_start(1)
     assert program.call("answer") == 1
 
-
-def test_a_service_that_dies_is_started_again_by_a_change(start: Start) -> None:
-    program = start()
     with Connection(program.port) as connection:
         connection.send(call_message("exit"))
         assert connection.is_ended()
     wait_for_line(program, "the service ended with exit code 3; it starts again when a file")
-
     write(program.folder / "service.py", answering(2))
-
     program.wait_for_start(2)
     assert program.call("answer") == 2
 
+    write(program.folder / "service.py", answering(3) + "\ndef broken(:\n")
+    wait_for_line(program, "SyntaxError: invalid syntax\n")
+    program.wait_until(lambda: program.stderr.count("ended with exit code 1;") == 2, "its end")
+    assert refuses_connections(program.port)
+    write(program.folder / "service.py", answering(3))
+    program.wait_for_start(3)
+    assert program.call("answer") == 3
 
-@pytest.mark.slow
+
+@SLOW
 def test_changes_of_settings_count_and_wrong_ones_can_be_mended(start: Start) -> None:
     program = start()
     assert program.call("hops") == 8
@@ -170,14 +154,7 @@ def test_changes_of_settings_count_and_wrong_ones_can_be_mended(start: Start) ->
     program.wait_until(lambda: answers(program, "hops", 4), "the value of .env")
 
 
-def test_a_file_that_the_service_may_read_counts(start: Start) -> None:
-    program = start()
-
-    write(program.folder / "hello.cfg", "[hello]")
-
-    wait_for_line(program, "gemstone run: hello.cfg changed, the service starts again\n")
-
-
+@SLOW
 @pytest.mark.parametrize("joined", [False, True])
 def test_a_file_that_is_given_counts_wherever_it_is(
     start: Start, tmp_path_factory: pytest.TempPathFactory, joined: bool
@@ -202,22 +179,6 @@ def test_a_file_that_is_given_counts_wherever_it_is(
     assert program.call("hops") == 10
 
 
-def test_a_file_that_is_given_and_in_the_folder_starts_it_once(
-    start: Start, tmp_path: Path
-) -> None:
-    write(tmp_path / "own.toml", "max_hops = 5")
-    program = start("--config", "own.toml")
-    write(program.folder / "own.toml", "max_hops = 6")
-    program.wait_for_start(2)
-    assert program.call("hops") == 6
-
-    write(program.folder / "other.py", "x = 1")
-    program.wait_for_start(3)
-
-    said = [line for line in program.stderr.splitlines() if "changed" in line]
-    assert [line.split()[2] for line in said] == ["own.toml", "other.py"]
-
-
 OTHERS = (
     "notes.txt",
     "written.json",
@@ -231,38 +192,44 @@ OTHERS = (
 )
 
 
-def test_other_files_do_not_count(start: Start, tmp_path: Path) -> None:
+@SLOW
+def test_one_change_starts_it_once_and_other_files_do_not_count(
+    start: Start, tmp_path: Path
+) -> None:
     """Data, what editors leave for a moment, and what is not the program's own."""
     paths = [tmp_path / name for name in OTHERS]
     for path in paths:  # folders that are new are not looked into from the first moment on
         path.parent.mkdir(parents=True, exist_ok=True)
-    program = start()
+    write(tmp_path / "own.toml", "max_hops = 5")
+    program = start("--config", "own.toml")  # given, and in the folder, too
     for path in paths:
         path.write_text("x = 1")
+    write(program.folder / "own.toml", "max_hops = 6")
+    program.wait_for_start(2)
+    assert program.call("hops") == 6
 
     # What is seen next comes after them, and is all that is named.
     write(program.folder / "other.py", "x = 1")
-    program.wait_for_start(2)
+    program.wait_for_start(3)
 
     said = [line for line in program.stderr.splitlines() if "changed" in line]
-    assert said == ["gemstone run: other.py changed, the service starts again"]
+    assert [line.split()[2] for line in said] == ["own.toml", "other.py"]
 
 
+@SLOW
 def test_a_folder_of_a_target_elsewhere_is_watched_too(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
     write(there / "service.py", SERVICE)
-    program = Serving(here, "../there/service.py:Hello", "--reload", "--port=0")
-    try:
+    with serving(here, "../there/service.py:Hello", "--reload", "--port=0") as program:
         program.wait_for_start()
         write(there / "service.py", answering(2))
         program.wait_for_start(2)
         assert program.call("answer") == 2
-    finally:
-        program.kill()
 
 
+@SLOW
 def test_a_change_while_it_starts_is_not_lost(start: Start) -> None:
     """The module has read the answer, and is still being imported, when the answer changes."""
     waits = (
@@ -281,7 +248,7 @@ def test_a_change_while_it_starts_is_not_lost(start: Start) -> None:
     )
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("method", ["pause", "hang"])
 @pytest.mark.parametrize("words", [(), ("--workers", "2")], ids=["alone", "workers"])
 def test_a_call_that_does_not_end_delays_it_for_some_seconds(
@@ -289,53 +256,40 @@ def test_a_call_that_does_not_end_delays_it_for_some_seconds(
 ) -> None:
     """Less than the thirty that a call in flight has otherwise."""
     program = start(*words)
-    before = children_of(program.process.pid)
+    parent = program.process.pid
+    count = 3 if words else 1
+    program.wait_until(lambda: len(children_of(parent)) == count, "all processes")
+    before = children_of(parent)
     with Connection(program.port) as connection:
         connection.send(call_message(method, *([60.0] if method == "pause" else [])))
         program.wait_until((program.folder / "paused").exists, "the call")
         write(program.folder / "service.py", answering(2))
-        program.wait_until(lambda: answers(program, "answer", 2), "the new answer", limit=12.0)
+        program.wait_until(lambda: answers(program, "answer", 2), "the new answer", limit=25.0)
 
+    program.wait_until(lambda: len(children_of(parent)) == count, "all new processes")
     assert not any(map(is_alive, before))
-
-
-def test_workers_are_all_started_again(start: Start) -> None:
-    program = start("--workers", "2")
-    parent = program.process.pid
-    program.wait_until(lambda: len(children_of(parent)) == 3, "the workers")
-    before = children_of(parent)
-
-    write(program.folder / "service.py", answering(2))
-    program.wait_for_start(2)
-
-    program.wait_until(lambda: len(children_of(parent)) == 3, "the new workers")
-    assert not any(map(is_alive, before))
-    program.wait_until(lambda: answers(program, "answer", 2), "the new answer")
 
 
 # The end
 
 
-def end_by_signal(number: int) -> Callable[[Serving], int]:
-    return lambda program: (program.send_signal(number), program.wait())[1]
-
-
-def end_by_ctrl_c(program: Serving) -> int:
+def end_by_ctrl_c(program: Serving) -> None:
     """A terminal sends it to the parent, the child and its workers."""
     os.killpg(program.process.pid, signal.SIGINT)
-    return program.wait()
 
 
-ENDS = {
-    "SIGTERM": (end_by_signal(signal.SIGTERM), 0),
-    "SIGINT": (end_by_signal(signal.SIGINT), 0),
+ENDS: dict[str, tuple[Callable[[Serving], None], int]] = {
+    "SIGTERM": (lambda program: program.send_signal(signal.SIGTERM), 0),
+    "SIGINT": (lambda program: program.send_signal(signal.SIGINT), 0),
     "Ctrl-C": (end_by_ctrl_c, 0),
-    "SIGKILL": (end_by_signal(signal.SIGKILL), -signal.SIGKILL),
+    "SIGKILL": (lambda program: program.send_signal(signal.SIGKILL), -signal.SIGKILL),
 }
 
 
-@pytest.mark.parametrize("words", [(), ("--workers", "2")], ids=["alone", "workers"])
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    "words", [(), pytest.param(("--workers", "2"), marks=SLOW)], ids=["alone", "workers"]
+)
+@pytest.mark.parametrize("end", ["SIGTERM", *(pytest.param(e, marks=SLOW) for e in [*ENDS][1:])])
 def test_its_end_leaves_no_process(start: Start, end: str, words: tuple[str, ...]) -> None:
     program = start(*words)
     parent = program.process.pid
@@ -344,7 +298,8 @@ def test_its_end_leaves_no_process(start: Start, end: str, words: tuple[str, ...
     children = children_of(parent)
     finish, code = ENDS[end]
 
-    assert finish(program) == code
+    finish(program)
+    assert program.wait() == code
 
     wait_until(lambda: not any(map(is_alive, children)), "the end of the children")
     assert refuses_connections(program.port)
@@ -354,6 +309,7 @@ def test_its_end_leaves_no_process(start: Start, end: str, words: tuple[str, ...
     assert program.stderr.splitlines()[-1].endswith(last)
 
 
+@SLOW
 def test_the_parents_death_while_the_module_is_imported_ends_the_child(start: Start) -> None:
     """By SIGKILL, when nothing but the import runs in the child."""
     waits = "open('imported', 'w').close()\nwhile True: pass\n"
@@ -367,6 +323,7 @@ def test_the_parents_death_while_the_module_is_imported_ends_the_child(start: St
     wait_until(lambda: not any(map(is_alive, children)), "the end of the child")
 
 
+@SLOW
 def test_a_service_that_stops_by_itself_ends_the_command(start: Start) -> None:
     program = start(text=SERVICE.replace("os._exit(3)", "self.stop()"))
     with Connection(program.port) as connection:
@@ -378,26 +335,14 @@ def test_a_service_that_stops_by_itself_ends_the_command(start: Start) -> None:
 def test_a_wrong_command_line_ends_it(tmp_path: Path) -> None:
     """No change of a file mends it."""
     write(tmp_path / "service.py", SERVICE)
-    program = Serving(tmp_path, "service:Hello", "--reload", "--prt", "1")
-    try:
-        assert program.wait() == 2
-        assert program.stderr == "gemstone run: unknown option --prt; did you mean --port?\n"
-    finally:
-        program.kill()
+    done = run_process("run", "service:Hello", "--reload", "--prt", "1", cwd=tmp_path)
+
+    assert line_of(done, 2) == "gemstone run: unknown option --prt; did you mean --port?"
 
 
-def test_without_watchfiles_it_says_what_to_install(tmp_path: Path) -> None:
-    write(tmp_path / "service.py", SERVICE)
+def test_without_watchfiles_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     # A module that is None in sys.modules cannot be imported: as if it were not installed.
-    code = (
-        "import sys; sys.modules['watchfiles'] = None\n"
-        "from gemstone_sync.cli.main import main\nmain(['run', 'service', '--reload'])"
-    )
-    program = Program([sys.executable, "-c", code], tmp_path)
-    try:
-        assert program.wait() == 2
-        assert program.stderr == (
-            "gemstone run: --reload needs watchfiles: pip install 'gemstone_sync[reload]'\n"
-        )
-    finally:
-        program.kill()
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    line = line_of(run("run", "service", "--reload"), 2)
+
+    assert line == "gemstone run: --reload needs watchfiles: pip install 'gemstone_sync[reload]'"
