@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import sys
 
 import pytest
 
@@ -22,24 +21,17 @@ from tests.cli.support import (
     line_of,
     run,
     run_process,
-    run_program,
     shown,
 )
 from tests.cli.terminal import plain
 from tests.discovery.support import HostRegistry, UrlRegistry
 from tests.support.faulty_server import (
     FaultyServer,
-    answer,
     body,
-    close,
-    full_backlog,
     hang,
-    html,
-    raw,
-    reset,
 )
 from tests.support.machine import free_port
-from tests.support.programs import Program, hanging_look_ups
+from tests.support.programs import Program
 from tests.support.waiting import wait_until
 
 TIMES = re.compile(
@@ -302,131 +294,6 @@ def test_an_error_for_programs_is_an_object(greeter):
     line = line_of(run("call_raw", greeter.url, "fail", "message=no", "data:=[1]", "--json"), 1)
 
     assert json.loads(line) == {"error": {"code": 7, "message": "no", "data": [1]}}
-
-
-def test_a_registry_that_cannot_be_used_is_one_line(registry, greeter):
-    line = line_of(run("call", "--registry", registry.url, "no.such*", "m"), 1)
-    assert line == f"gemstone call: the registry {registry.url} knows no service 'no.such*'"
-    line = line_of(run("call", "test.greeter", "say_hello"), 2)
-    assert "--registry http://HOST:PORT/api" in line
-    assert "GEMSTONE_REGISTRY" in line
-    line = line_of(run("call", "--registry", "ftp://ada:sesame@localhost/api", "x", "m"), 2)
-    assert "Invalid value for --registry or GEMSTONE_REGISTRY: " in line
-    assert "localhost/api" in line
-    assert "sesame" not in line
-    line = line_of(run("call", "--registry", greeter.url, "x", "m"), 1)
-    assert line.startswith(f"gemstone call: locate_service at {greeter.url}: Method not found")
-
-
-def test_a_registry_that_names_no_urls_says_no():
-    """The executable: here pytest takes what is logged."""
-    with FaultyServer(answer(["javascript:alert(1)", "http://u:sesame@h/"])) as registry:
-        line = line_of(run_process("call", "--registry", registry.url, "x", "m"), 1)
-
-    assert "which is no list of services' URLs" in line
-    assert "sesame" not in line
-
-
-def test_nobody_there_is_another_exit_code():
-    url = f"http://127.0.0.1:{free_port()}/api"
-
-    line = line_of(run("call_raw", url.replace("//", "//ada:sesame@"), "m"), 3)
-    assert line == f"gemstone call_raw: {url}: connection refused"
-    assert line_of(run("call_raw", url, "m", "--notify"), 3) == line
-    line = line_of(run("call", "--registry", url, "x", "m"), 3)
-    assert line == f"gemstone call: {url}: connection refused"
-    line = line_of(run("call_raw", url, "m", "--json"), 3)
-    assert json.loads(line) == {"error": {"message": f"{url}: connection refused"}}
-    line = line_of(run("call_raw", "http://no-such-host.invalid/api", "m"), 3)
-    assert "http://no-such-host.invalid/api: " in line
-
-
-SLOW = "http://somewhere/api"
-
-MANY = """
-import contextlib, sys
-from gemstone_sync.cli.main import main
-for line in sys.argv[1:]:
-    with contextlib.suppress(SystemExit):
-        main(line.split())
-"""
-
-
-def test_a_look_up_that_does_not_end_is_given_up(tmp_path):
-    """In a process of its own, in which the threads that look up may hang for ever."""
-    commands = {
-        f"call --registry {SLOW} x m": "call",
-        f"call_raw {SLOW} m": "call_raw",
-        f"call_raw {SLOW} m --notify": "call_raw",
-        f"list --registry {SLOW}": "list",
-        f"describe {SLOW}": "describe",
-        f"shell x={SLOW} -c s.x.m()": "shell",
-    }
-    lines = [f"{words} --timeout 0.2" for words in commands]
-    done = run_program(sys.executable, "-c", MANY, *lines, env=hanging_look_ups(tmp_path))
-
-    said = r"its host could not be looked up within 0\.\d+ s"
-    for name, line in zip(commands.values(), done.stderr.splitlines(), strict=True):
-        assert re.fullmatch(rf"gemstone {name}: {SLOW}: {said}", line)
-
-
-@pytest.mark.parametrize("words", ["call_raw URL m", "call_raw URL m --notify", "call x m"])
-def test_who_says_nothing_is_given_up(words):
-    with FaultyServer(hang) as server:
-        own = words.replace("URL", server.url).split()
-        env = {"GEMSTONE_REGISTRY": server.url}
-        line = line_of(run(*own, "--timeout", "0.2", env=env), 3)
-
-    assert line.startswith(f"gemstone {own[0]}: {server.url}: no answer within 0.")
-    assert len(server.requests) == 1
-
-
-def test_one_time_limit_holds_for_registry_and_service_together():
-    with FaultyServer(hang) as service:
-        known = body(f'{{"jsonrpc": "2.0", "result": "{service.url}", "id": ID}}')
-        with FaultyServer(known) as registry:
-            run("call", "--registry", registry.url, "x", "m", "--timeout", "0.5")
-
-    (request,) = service.requests
-    # What is left goes along, plus a quarter of a second.
-    assert 0 < int(request.headers.get("X-Gemstone-Deadline")) < 750
-
-
-def test_a_server_that_does_not_let_anybody_in_is_given_up():
-    with full_backlog() as url:
-        line = line_of(run("call_raw", url, "m", "--timeout", "0.2"), 3)
-
-    assert f"gemstone call_raw: {url}: no " in line
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "code", "told"),
-    [
-        (html("502 Bad Gateway"), 1, "HTTP 502 Bad Gateway without a JSON-RPC error"),
-        (html(), 1, "the answer is no JSON"),
-        (body("[1, 2]"), 1, "the answer is no JSON-RPC response"),
-        (body('{"jsonrpc": "2.0", "result": 1, "id": 999999}'), 1, "999999"),
-        (raw("SSH-2.0-OpenSSH\r\n", close), 1, ""),
-        (close, 3, "the connection"),
-        (reset, 3, "the connection"),
-    ],
-    ids=["proxy", "page", "list", "id", "ssh", "closed", "reset"],
-)
-def test_what_is_no_answer_is_one_line(behaviour, code, told):
-    with FaultyServer(behaviour) as server:
-        line = line_of(run("call_raw", server.url, "m"), code)
-
-    assert line.startswith(f"gemstone call_raw: {server.url}: ")
-    assert told in line
-
-
-def test_a_server_without_specs_gets_no_suggestion():
-    refused = body('{"jsonrpc": "2.0", "error": {"code": -32601, "message": "no"}, "id": ID}')
-    for specs in (refused, answer({"methods": None}), close):
-        with FaultyServer(refused) as server:
-            server.aside["get_service_specs"] = specs
-            line = line_of(run("call_raw", server.url, "say_helo"), 1)
-        assert line == f"gemstone call_raw: say_helo at {server.url}: no (-32601)"
 
 
 def test_an_old_service_s_answers_are_read():

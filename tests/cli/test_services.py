@@ -6,10 +6,8 @@ import pytest
 
 from gemstone_sync import HeaderValidationStrategy, MicroService, ServiceRegistry, exposed_method
 from gemstone_sync.testing import running_service
-from tests.cli.support import line_of, run, run_process
-from tests.discovery.support import UrlRegistry
-from tests.support.faulty_server import FaultyServer, answer, body, hang, html
-from tests.support.machine import free_port
+from tests.cli.support import run, run_process
+from tests.support.faulty_server import FaultyServer, answer
 
 GATE = "http://gate:80/api"
 USERS = ["http://10.0.0.1:8000/api", "http://10.0.0.2:8000/api"]
@@ -95,16 +93,6 @@ def test_no_service_is_fine(registry):
     assert done == (0, "", "[!] The registry knows no service\n")
 
 
-def test_a_registry_that_cannot_list_says_so():
-    with running_service(UrlRegistry) as registry:
-        line = line_of(run("list", "--registry", registry.url), 1)
-
-    assert line == (
-        f"gemstone list: the registry {registry.url} cannot list its services: "
-        "it has no method list_services"
-    )
-
-
 def test_other_registries_may_say_less():
     listing = {"users": [{"url": USERS[0]}], "\x1b[2Jx": [{"url": GATE, "status": None}]}
     with FaultyServer(answer(listing)) as registry:
@@ -114,46 +102,6 @@ def test_other_registries_may_say_less():
         [r"\x1b[2Jx", GATE, "-", "None", "-"],
         ["users", USERS[0], "-", "-", "-"],
     ]
-
-
-@pytest.mark.parametrize(
-    ("listing", "option"),
-    [
-        (None, []),
-        (["users"], ["--json"]),
-        ({"users": None}, []),
-        ({"users": ["x"]}, ["--json"]),
-        ({"users": [{"url": 1}]}, []),
-    ],
-)
-def test_what_is_no_listing_is_one_line(listing, option):
-    with FaultyServer(answer(listing)) as registry:
-        line = line_of(run("list", "--registry", registry.url, *option), 1)
-
-    assert "which is no list of services" in line
-
-
-def test_a_list_without_a_registry_is_one_line():
-    url = f"http://127.0.0.1:{free_port()}/api"
-
-    assert "--registry" in line_of(run("list"), 2)
-    line = line_of(run("list", "--registry=x"), 2)
-    assert "Invalid value for --registry or GEMSTONE_REGISTRY: not a service's endpoint" in line
-    line = line_of(run("list", "--registry", url.replace("//", "//ada:sesame@")), 3)
-    assert line == f"gemstone list: {url}: connection refused"
-    with FaultyServer(hang) as silent:
-        line = line_of(run("list", "--registry", silent.url, "--timeout", "0.5"), 3)
-    assert line.startswith(f"gemstone list: {silent.url}: no answer within 0.")
-
-
-def test_a_registry_that_refuses_is_one_line():
-    refusal = '{"jsonrpc": "2.0", "error": {"code": 7, "message": "no", "data": [1]}, "id": ID}'
-    with FaultyServer(body(refusal)) as registry:
-        line = line_of(run("list", "--registry", registry.url), 1)
-        as_json = line_of(run("list", "--registry", registry.url, "--json"), 1)
-
-    assert line == f"gemstone list: list_services at {registry.url}: no (7): [1]"
-    assert json.loads(as_json) == {"error": {"code": 7, "message": "no", "data": [1]}}
 
 
 # describe
@@ -224,13 +172,6 @@ def test_a_service_may_have_no_name():
         assert run("describe", service.url) == (0, f"{service.url}\n", "")
 
 
-def test_a_method_that_is_not_there_is_one_line(shop):
-    line = line_of(run("describe", shop.url, "by"), 1)
-    assert line == f"gemstone describe: {shop.url} has no method by; did you mean buy?"
-    line = line_of(run("describe", shop.url, "qqqqqqqq"), 1)
-    assert line == f"gemstone describe: {shop.url} has no method qqqqqqqq"
-
-
 def test_the_token_and_headers_go_along():
     with telling({"name": "x", "methods": {}}) as service:
         done = run(
@@ -242,41 +183,3 @@ def test_the_token_and_headers_go_along():
     (request,) = service.asked_aside
     assert request.headers.get("X-Api-Token") == "sesame"
     assert request.headers.get("Authorization") == "Bearer abc"
-
-
-@pytest.mark.parametrize("specs", [None, {}, {"methods": ["a"]}])
-def test_what_are_no_specs_is_one_line(specs):
-    with telling(specs) as service:
-        line = line_of(run("describe", service.url), 1)
-
-    assert "which has no methods" in line
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "told"),
-    [
-        (["users"], 2, "--registry"),
-        (["localhost:8000/api"], 2, "write it like 'http://127.0.0.1:8000/api'"),
-        (["ftp://ada:sesame@localhost/api"], 2, "not a service's endpoint: 'localhost/api'"),
-        (["--registry", "REGISTRY", "nobody"], 1, "knows no service 'nobody'"),
-        (["http://127.0.0.1:PORT/api"], 3, "connection refused"),
-    ],
-)
-def test_a_service_that_is_not_there_is_one_line(registry, words, code, told):
-    known = {"REGISTRY": registry.url, "PORT": str(free_port())}
-    for name, value in known.items():
-        words = [word.replace(name, value) for word in words]
-    line = line_of(run("describe", *words), code)
-
-    assert line.startswith("gemstone describe: ")
-    assert told in line
-    assert "sesame" not in line
-
-
-def test_a_service_without_specs_is_one_line():
-    refusal = '{"jsonrpc": "2.0", "error": {"code": -32601, "message": "no"}, "id": ID}'
-    for behaviour, told in ((body(refusal), "get_service_specs at"), (html(), "is no JSON")):
-        with FaultyServer() as service:
-            service.aside["get_service_specs"] = behaviour
-            line = line_of(run("describe", service.url), 1)
-        assert told in line

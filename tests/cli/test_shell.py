@@ -211,13 +211,9 @@ def test_two_services_that_are_written_alike() -> None:
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        ([], 2, "--registry"),
-        (["--registry", "nowhere"], 2, "--registry"),
         (["--url", "a"], 2, "'a' is no NAME=URL"),
         (["--url", "a=nowhere"], 2, "'nowhere'"),
         (["--timeout", "0", "a=http://127.0.0.1:1/api"], 2, "--timeout"),
-        (["http://127.0.0.1:1/api"], 3, "127.0.0.1:1"),
-        (["--registry", "http://127.0.0.1:1/api"], 3, "127.0.0.1:1"),
     ],
 )
 def test_wrong_words_are_one_line(words: list[str], code: int, told: str) -> None:
