@@ -94,9 +94,8 @@ class Measured(MicroService):
 
 
 @pytest.fixture
-def service() -> Iterator[Measured]:
+def service():
     with running_service(Measured, stop_timeout=0) as running:
-        assert isinstance(running, Measured)
         yield running
 
 
@@ -115,7 +114,7 @@ def figures(service: MicroService, *words: str) -> dict[str, Any]:
 # What is shown
 
 
-def test_a_run_shows_calls_latencies_and_a_histogram(service: Measured) -> None:
+def test_a_run_shows_calls_latencies_and_a_histogram(service):
     done = run_process("bench", service.url, *ADD, "--calls", "300", "--concurrency", "4")
 
     assert (done.code, done.stderr) == (0, ""), "no progress bar in a pipe"
@@ -132,7 +131,7 @@ def test_a_run_shows_calls_latencies_and_a_histogram(service: Measured) -> None:
     assert service.calls == 301, "one call alone, then as many as were asked for"
 
 
-def test_json_has_every_figure(service: Measured) -> None:
+def test_json_has_every_figure(service):
     found = figures(service, "add", "--args", "[1, 2]", "--calls", "100", "--concurrency", "3")
 
     names = ["min", "p50", "p90", "p99", "p99_9", "max"]
@@ -153,14 +152,14 @@ def test_json_has_every_figure(service: Measured) -> None:
 
 
 @pytest.mark.parametrize("columns", [60, 100])
-def test_the_histogram_fits_the_terminal(service: Measured, columns: int) -> None:
+def test_the_histogram_fits_the_terminal(service, columns):
     done = run("bench", service.url, *ADD, "--calls", "50", env={"COLUMNS": str(columns)})
 
     bars = [line for line in done.stdout.splitlines() if "█" in line]
     assert columns - 2 <= max(map(len, bars)) < columns
 
 
-def test_an_output_without_unicode_has_ascii_bars(service: Measured) -> None:
+def test_an_output_without_unicode_has_ascii_bars(service):
     words = ("bench", service.url, "takes", "seconds:=0", "--calls", "20")
     done = run(*words, env={"PYTHONIOENCODING": "ascii"})
 
@@ -169,7 +168,7 @@ def test_an_output_without_unicode_has_ascii_bars(service: Measured) -> None:
     assert "###" in done.stdout
 
 
-def test_credentials_are_not_shown(service: Measured) -> None:
+def test_credentials_are_not_shown(service):
     url = service.url.replace("http://", "http://user:sesame@")
     done = run("bench", url, "secret", "--token", "sesame", "--calls", "5")
 
@@ -181,7 +180,7 @@ def test_credentials_are_not_shown(service: Measured) -> None:
 # How much, for how long
 
 
-def test_so_many_calls_are_made_at_once_and_no_more(service: Measured) -> None:
+def test_so_many_calls_are_made_at_once_and_no_more(service):
     found = figures(service, "together", "--calls", "35", "--concurrency", str(TOGETHER))
 
     assert (found["succeeded"], found["failed"]) == (35, 0)
@@ -189,16 +188,14 @@ def test_so_many_calls_are_made_at_once_and_no_more(service: Measured) -> None:
 
 
 @pytest.mark.parametrize("duration", ["300ms", "0.3", ".3s"])
-def test_a_run_of_some_time(service: Measured, duration: str) -> None:
+def test_a_run_of_some_time(service, duration):
     found = figures(service, *ADD, "--duration", duration, "--warmup", "0")
 
     assert 0.3 <= found["duration_s"] < 0.3 + LIMIT
     assert found["calls"] == service.calls - 1 > 10
 
 
-def test_the_calls_end_a_run_that_has_time_left_and_those_of_the_warm_up_are_not_counted(
-    service: Measured,
-) -> None:
+def test_the_calls_end_a_run_that_has_time_left_and_those_of_the_warm_up_are_not_counted(service):
     found = figures(service, *ADD, "--duration", "1h", "--calls", "9")
     assert found["calls"] == service.calls - 1 == 9
     service.calls = 0
@@ -207,7 +204,7 @@ def test_the_calls_end_a_run_that_has_time_left_and_those_of_the_warm_up_are_not
     assert service.calls > 1 + 9 + 1
 
 
-def test_calls_that_take_longer_than_the_run_are_waited_for(service: Measured) -> None:
+def test_calls_that_take_longer_than_the_run_are_waited_for(service):
     words = ("--duration", "0.1", "--warmup", "0", "--concurrency", "2")
     found = figures(service, "takes", "seconds:=0.4", *words)
 
@@ -218,7 +215,7 @@ def test_calls_that_take_longer_than_the_run_are_waited_for(service: Measured) -
 # A rate
 
 
-def test_a_rate_is_kept(service: Measured) -> None:
+def test_a_rate_is_kept(service):
     found = figures(service, *ADD, "--rate", "100", "--duration", "0.5", "--warmup", "0")
 
     assert (found["calls"], found["unsent"]) == (50, 0)
@@ -226,7 +223,7 @@ def test_a_rate_is_kept(service: Measured) -> None:
     assert found["rate_calls_per_second"] == 100
 
 
-def test_a_stall_counts_for_every_call_that_was_due_meanwhile(service: Measured) -> None:
+def test_a_stall_counts_for_every_call_that_was_due_meanwhile(service):
     words = ("stalls_once", "seconds:=0.5", "--calls", "60", "--concurrency", "1")
 
     def late(found: dict[str, Any]) -> int:
@@ -242,7 +239,7 @@ def test_a_stall_counts_for_every_call_that_was_due_meanwhile(service: Measured)
     assert without["latency_max_ms"] >= 500
 
 
-def test_a_rate_that_is_too_high_says_what_was_not_sent(service: Measured) -> None:
+def test_a_rate_that_is_too_high_says_what_was_not_sent(service):
     words = ("takes", "seconds:=0.05", "--rate", "1000", "--duration", "0.5", "--warmup", "0")
     found = figures(service, *words, "--concurrency", "2")
 
@@ -254,7 +251,7 @@ def test_a_rate_that_is_too_high_says_what_was_not_sent(service: Measured) -> No
 # Failures
 
 
-def test_a_failing_call_is_counted_and_the_run_goes_on(service: Measured) -> None:
+def test_a_failing_call_is_counted_and_the_run_goes_on(service):
     done = run("bench", service.url, "every_third_fails", "--calls", "299", "--concurrency", "5")
 
     assert (done.code, done.stderr) == (0, "")
@@ -265,7 +262,7 @@ def test_a_failing_call_is_counted_and_the_run_goes_on(service: Measured) -> Non
     assert sum(map(int, bars)) == 199, "latencies are of the calls that succeeded"
 
 
-def test_a_run_without_a_success_ends_with_1(service: Measured) -> None:
+def test_a_run_without_a_success_ends_with_1(service):
     done = run("bench", service.url, "works_once", "--calls", "20")
 
     assert done.code == 1
@@ -274,7 +271,7 @@ def test_a_run_without_a_success_ends_with_1(service: Measured) -> None:
     assert "\x1b" not in done.stdout, "an error's text must not steer the terminal"
 
 
-def test_a_failed_call_is_not_made_again(service: Measured) -> None:
+def test_a_failed_call_is_not_made_again(service):
     """A RemoteService would repeat an idempotent call that found no place."""
     words = ("works_once", "overloaded:=true", "--calls", "20", "--json")
     done = run("bench", service.url, *words)
@@ -286,13 +283,12 @@ def test_a_failed_call_is_not_made_again(service: Measured) -> None:
 
 
 @pytest.mark.slow
-def test_a_service_that_goes_away_is_told_by_the_kind_of_failure(tmp_path: Path) -> None:
+def test_a_service_that_goes_away_is_told_by_the_kind_of_failure(tmp_path):
     words = (*ADD, "--duration", "2", "--warmup", "0", "--json")
     with (
         running_service(Measured, stop_timeout=0) as service,
         bench(tmp_path, service.url, *words) as program,
     ):
-        assert isinstance(service, Measured)
         wait_until(lambda: service.calls > 100, "calls")
         service.stop()
 
@@ -316,9 +312,7 @@ def test_a_service_that_goes_away_is_told_by_the_kind_of_failure(tmp_path: Path)
         (("secret", "--token", "wrong-token"), "Access denied"),
     ],
 )
-def test_what_the_service_refuses_is_one_line(
-    service: Measured, words: tuple[str, ...], told: str
-) -> None:
+def test_what_the_service_refuses_is_one_line(service, words, told):
     done = run("bench", service.url, *words, "--duration", "1h")
 
     line = line_of(done, 1)
@@ -327,7 +321,7 @@ def test_what_the_service_refuses_is_one_line(
     assert "wrong-token" not in line
 
 
-def test_a_refusal_for_machines(service: Measured) -> None:
+def test_a_refusal_for_machines(service):
     done = run("bench", service.url, "nothing", "--json")
 
     assert (done.code, done.stdout) == (1, "")
@@ -335,7 +329,7 @@ def test_a_refusal_for_machines(service: Measured) -> None:
 
 
 @pytest.mark.parametrize("words", [("--token", "sesame"), ("--header", "X-Api-Token: sesame")])
-def test_every_call_has_the_credentials(service: Measured, words: tuple[str, str]) -> None:
+def test_every_call_has_the_credentials(service, words):
     found = figures(service, "secret", "--calls", "20", *words)
 
     assert (found["succeeded"], service.calls) == (20, 21)
@@ -353,7 +347,7 @@ def test_every_call_has_the_credentials(service: Measured, words: tuple[str, str
         ("--header", "no-colon"),
     ],
 )
-def test_a_wrong_option_is_one_line(option: str, values: str) -> None:
+def test_a_wrong_option_is_one_line(option, values):
     for value in values.split():
         line = line_of(run("bench", "http://127.0.0.1:1/api", "add", option, value), 2)
         assert line.startswith("gemstone bench: ")
@@ -364,11 +358,11 @@ def test_a_wrong_option_is_one_line(option: str, values: str) -> None:
     ("words", "told"),
     [("a", "'a'"), ("a:=", "a:="), ("a:=1 a:=2", "twice"), ("a:=1 --args [1]", "--args")],
 )
-def test_a_wrong_parameter_is_one_line(words: str, told: str) -> None:
+def test_a_wrong_parameter_is_one_line(words, told):
     assert told in line_of(run("bench", "http://127.0.0.1:1/api", "add", *words.split()), 2)
 
 
-def test_a_process_that_must_not_be_patched_makes_no_run(service: Measured) -> None:
+def test_a_process_that_must_not_be_patched_makes_no_run(service):
     done = run_process("bench", service.url, *ADD, env={"GEMSTONE_MONKEY_PATCH": "0"})
 
     assert "GEMSTONE_MONKEY_PATCH=0" in line_of(done, 2)
@@ -391,9 +385,7 @@ def bench(folder: Path, *words: str) -> Iterator[Program]:
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
-def test_a_signal_ends_it_early_and_shows_what_was_measured(
-    service: Measured, tmp_path: Path, number: int
-) -> None:
+def test_a_signal_ends_it_early_and_shows_what_was_measured(service, tmp_path, number):
     words = ("hangs_after", "calls:=100", "--concurrency", "6", "--warmup", "0")
     with bench(tmp_path, service.url, *words, "--json") as program:
         wait_until(lambda: service.calls == 106, "calls that hang")
@@ -408,9 +400,7 @@ def test_a_signal_ends_it_early_and_shows_what_was_measured(
 
 
 @pytest.mark.parametrize("calls", [0, 1])
-def test_ctrl_c_with_nothing_measured_says_nothing(
-    service: Measured, tmp_path: Path, calls: int
-) -> None:
+def test_ctrl_c_with_nothing_measured_says_nothing(service, tmp_path, calls):
     """In the first call, and in the warm-up."""
     words = ("hangs_after", f"calls:={calls}", "--concurrency", "1")
     with bench(tmp_path, service.url, *words) as program:

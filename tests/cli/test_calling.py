@@ -223,9 +223,7 @@ def test_registries_of_old_are_asked_too(greeter, kind):
     ("options", "no_color", "has_lines", "has_colours"),
     [([], "", True, True), ([], "1", True, False), (["--json"], "", False, False)],
 )
-def test_a_terminal_shows_lines_in_colours_unless_told_otherwise(
-    greeter, options, no_color, has_lines, has_colours
-):
+def test_a_terminal_shows_lines_in_colours(greeter, options, no_color, has_lines, has_colours):
     """https://no-color.org: NO_COLOR counts whatever it holds, unless it is empty."""
     text = shown("call_raw", greeter.url, "give", "a:=[1]", *options, env={"NO_COLOR": no_color})
 

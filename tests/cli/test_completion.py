@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,7 +64,7 @@ PROMPTS = {
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     for name, text in FILES.items():
         path = folder / name
@@ -75,7 +74,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def setup() -> dict[str, tuple[str, str]]:
+def setup():
     """The line for each shell, and the file that it goes into, by the help."""
     found = re.findall(r"^ *(\w+): +(.*?) +in ~/(\S+)$", run("completion", "--help").stdout, re.M)
     assert [shell for shell, *_ in found] == list(SHELLS)
@@ -95,12 +94,7 @@ def shell_with(name: str, lines: str, file: str, home: Path, cwd: Path) -> Termi
 
 
 @pytest.fixture(scope="module", params=SHELLS)
-def shell(
-    request: pytest.FixtureRequest,
-    setup: dict[str, tuple[str, str]],
-    project: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Terminal]:
+def shell(request, setup, project, tmp_path_factory):
     name = request.param
     home = tmp_path_factory.mktemp("home")
     with shell_with(name, *setup[name], home, project) as terminal:
@@ -143,14 +137,14 @@ LINES = {
 
 @SLOW
 @pytest.mark.parametrize(("line", "completed"), LINES.items())
-def test_tab_completes(shell: Terminal, project: Path, line: str, completed: str) -> None:
+def test_tab_completes(shell, project, line, completed):
     complete(shell, line, completed)
 
     assert not (project / "was_run").exists()
 
 
 @SLOW
-def test_tab_shows_what_there_is_and_no_error_on_a_wrong_line(shell: Terminal) -> None:
+def test_tab_shows_what_there_is_and_no_error_on_a_wrong_line(shell):
     shell.send("gemstone run service:Shop --currency" + TAB + TAB)
     shell.expect("-currency_of_base")  # fish shortens what they share
     give_up(shell)
@@ -164,7 +158,7 @@ def test_tab_shows_what_there_is_and_no_error_on_a_wrong_line(shell: Terminal) -
 
 @SLOW
 @pytest.mark.parametrize("shell", ["zsh", "fish"], indirect=True)
-def test_descriptions_are_whole(shell: Terminal) -> None:
+def test_descriptions_are_whole(shell):
     shell.send("gemstone call" + TAB + TAB)
     shell.expect("Call METHOD of the service NAME, which a")
     give_up(shell)
@@ -192,14 +186,7 @@ enable -n compopt
     ],
     ids=["bash", "bash before 4.4", "zsh after its own", "zsh before its own"],
 )
-def test_a_shell_may_be_old_or_have_its_own_completion(
-    name: str,
-    before: str,
-    after: str,
-    setup: dict[str, tuple[str, str]],
-    project: Path,
-    tmp_path: Path,
-) -> None:
+def test_a_shell_may_be_old_or_have_its_own(name, before, after, setup, project, tmp_path):
     line, file = setup[name]
     lines = "\n".join((before, line, after))
     with shell_with(name, lines, file, tmp_path, project) as terminal:
@@ -217,7 +204,7 @@ def test_a_shell_may_be_old_or_have_its_own_completion(
 # Without a shell
 
 
-def test_an_option_is_there_once(project: Path) -> None:
+def test_an_option_is_there_once(project):
     done = run("completion", "bash", "--answer", "gemstone run service:Shop --", cwd=project)
     words = [line.partition("\t")[0] for line in done.stdout.splitlines()[1:]]
 
@@ -226,7 +213,7 @@ def test_an_option_is_there_once(project: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SHELLS)
-def test_a_script_is_printed_where_its_shell_is_not_installed(name: str, tmp_path: Path) -> None:
+def test_a_script_is_printed_where_its_shell_is_not_installed(name, tmp_path):
     """In the making of an image, for example."""
     script = run("completion", name).stdout
     done = run("completion", name, env={"PATH": str(tmp_path)})

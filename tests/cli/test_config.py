@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
@@ -25,14 +24,14 @@ class Shop(gemstone_sync.MicroService):
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Path:
+def shop(tmp_path):
     (tmp_path / "shop.py").write_text(SHOP)
     (tmp_path / "shop.toml").write_text("max_hops = 3\ncurrency = 'CHF'\n")
     (tmp_path / ".env").write_text("GEMSTONE_PASSWORD=sesame\n")
     return tmp_path
 
 
-def test_every_setting_with_its_value_and_its_source(shop: Path) -> None:
+def test_every_setting_with_its_value_and_its_source(shop):
     words = ("config", "shop:Shop", "--drain_grace", "2s")
     done = run_process(*words, cwd=shop, env={"GEMSTONE_DEBUG": "yes"})
 
@@ -53,7 +52,7 @@ def test_every_setting_with_its_value_and_its_source(shop: Path) -> None:
     assert "sesame" not in done.stdout
 
 
-def test_only_what_differs_from_the_defaults_and_for_machines(shop: Path) -> None:
+def test_only_what_differs_from_the_defaults_and_for_machines(shop):
     done = run("config", "shop", "--changed", "--json", cwd=shop)
 
     assert done.code == 0, done.stderr
@@ -76,11 +75,11 @@ def test_only_what_differs_from_the_defaults_and_for_machines(shop: Path) -> Non
         ([], "gemstone config: Missing argument 'TARGET'."),
     ],
 )
-def test_what_is_wrong_is_one_line(words: list[str], line: str, shop: Path) -> None:
+def test_what_is_wrong_is_one_line(words, line, shop):
     assert line_of(run("config", *words, cwd=shop), 2) == line
 
 
-def test_skip_configuration_shows_the_classes_own(shop: Path) -> None:
+def test_skip_configuration_shows_the_classes_own(shop):
     (shop / "fixed.py").write_text(
         SHOP.replace('name = "shop"', 'name = "shop"\n    skip_configuration = True')
     )
@@ -103,7 +102,7 @@ class Odd(gemstone_sync.MicroService):
 """
 
 
-def test_whatever_a_value_is_it_is_one_line_and_no_more(tmp_path: Path) -> None:
+def test_whatever_a_value_is_it_is_one_line_and_no_more(tmp_path):
     (tmp_path / "odd.py").write_text(ODD)
     given = os.fsdecode(b"\xff")  # not UTF-8
     done = run("config", "odd", "--changed", "--given", given, cwd=tmp_path)

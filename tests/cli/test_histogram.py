@@ -19,7 +19,7 @@ def histogram_of(values: Iterable[float]) -> Histogram:
     return histogram
 
 
-def test_nothing_is_counted_yet() -> None:
+def test_nothing_is_counted_yet():
     histogram = Histogram()
     assert (histogram.count, histogram.min, histogram.max, histogram.mean) == (0, 0, 0, 0)
     assert histogram.percentile(50) == 0
@@ -27,7 +27,7 @@ def test_nothing_is_counted_yet() -> None:
     assert draw([], 80) == []
 
 
-def test_one_call_is_every_percentile() -> None:
+def test_one_call_is_every_percentile():
     histogram = histogram_of([0.0123456])
     assert {histogram.percentile(p) for p in (0.1, 50, 99.9, 100)} == {0.0123456}
     assert (histogram.min, histogram.max, histogram.mean) == (0.0123456, 0.0123456, 0.0123456)
@@ -35,7 +35,7 @@ def test_one_call_is_every_percentile() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("size", [2, 10, 99, 1000, 5000])
-def test_percentiles_are_those_of_the_sorted_values(seed: int, size: int) -> None:
+def test_percentiles_are_those_of_the_sorted_values(seed, size):
     rng = random.Random(seed)
     values = sorted(rng.lognormvariate(-6, 2) for _ in range(size))
     histogram = histogram_of(rng.sample(values, size))
@@ -50,7 +50,7 @@ def test_percentiles_are_those_of_the_sorted_values(seed: int, size: int) -> Non
     assert histogram.mean == pytest.approx(sum(values) / size)
 
 
-def test_a_percentile_of_a_thousand_is_not_its_slowest_call() -> None:
+def test_a_percentile_of_a_thousand_is_not_its_slowest_call():
     """99.9 % of 1,000 is a little above 999 in floats."""
     histogram = histogram_of([0.001] * 999 + [5.0])
     assert histogram.percentile(99.9) < 0.0011
@@ -58,12 +58,12 @@ def test_a_percentile_of_a_thousand_is_not_its_slowest_call() -> None:
 
 
 @pytest.mark.parametrize("percent", [0, -1, 100.1, float("nan")])
-def test_a_percentile_that_is_none(percent: float) -> None:
+def test_a_percentile_that_is_none(percent):
     with pytest.raises(ValueError, match="percentile"):
         histogram_of([1]).percentile(percent)
 
 
-def test_its_memory_does_not_grow_with_the_calls() -> None:
+def test_its_memory_does_not_grow_with_the_calls():
     rng = random.Random(1)
     histogram = histogram_of(rng.uniform(0.001, 0.002) for _ in range(20_000))
     assert len(histogram.values()) <= 2 * 128 + 1
@@ -84,7 +84,7 @@ def test_its_memory_does_not_grow_with_the_calls() -> None:
         [86_400.0],
     ],
 )
-def test_bars_hold_every_call_between_round_bounds(values: list[float]) -> None:
+def test_bars_hold_every_call_between_round_bounds(values):
     bars = bars_of(histogram_of(values))
     assert sum(bar.calls for bar in bars) == len(values)
     assert bars[0].calls > 0
@@ -99,7 +99,7 @@ def test_bars_hold_every_call_between_round_bounds(values: list[float]) -> None:
     assert bars[-1].end >= max(values) * (1 - WIDTH)
 
 
-def test_many_values_are_in_the_bars_they_belong_to() -> None:
+def test_many_values_are_in_the_bars_they_belong_to():
     rng = random.Random(7)
     values = [rng.lognormvariate(-6, 1) for _ in range(3000)]
     for bar in bars_of(histogram_of(values)):
@@ -108,7 +108,7 @@ def test_many_values_are_in_the_bars_they_belong_to() -> None:
         assert at_least <= bar.calls <= at_most
 
 
-def test_alike_calls_have_fine_bars_and_unlike_ones_coarse_bars() -> None:
+def test_alike_calls_have_fine_bars_and_unlike_ones_coarse_bars():
     fine = bars_of(histogram_of([0.0100, 0.0112, 0.0128]))
     coarse = bars_of(histogram_of([0.0001, 0.01, 1.0]))
     assert fine[0].end / fine[0].start < 1.2
@@ -120,13 +120,13 @@ BARS = [Bar(0.001, 0.002, 1000), Bar(0.002, 0.005, 500), Bar(0.005, 0.01, 0), Ba
 
 @pytest.mark.parametrize("width", [40, 60, 79, 120])
 @pytest.mark.parametrize("plain", [False, True])
-def test_lines_fit_the_width(width: int, plain: bool) -> None:
+def test_lines_fit_the_width(width, plain):
     lines = draw(BARS, width, plain=plain)
     assert max(map(len, lines)) <= width
     assert len(lines[0]) >= width - 1, "the longest bar takes all the room"
 
 
-def test_bars_are_as_long_as_their_counts() -> None:
+def test_bars_are_as_long_as_their_counts():
     lines = draw(BARS, 80)
     full, half, none, one = (line.count("█") for line in lines)
     assert abs(full - 2 * half) <= 1
@@ -136,14 +136,14 @@ def test_bars_are_as_long_as_their_counts() -> None:
     assert lines[3].endswith("▏"), "one call among a thousand is seen"
 
 
-def test_plain_bars_are_ascii() -> None:
+def test_plain_bars_are_ascii():
     lines = draw(BARS, 60, plain=True)
     assert "\n".join(lines).isascii()
     assert lines[0].endswith("#####")
     assert lines[3].endswith(" #")
 
 
-def test_a_narrow_terminal_still_has_short_bars() -> None:
+def test_a_narrow_terminal_still_has_short_bars():
     assert draw(BARS, 10)[0].count("█") == 8
 
 
@@ -163,5 +163,5 @@ def test_a_narrow_terminal_still_has_short_bars() -> None:
         (1234.5, "1,234 s"),
     ],
 )
-def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
+def test_durations_are_read_at_a_glance(seconds, text):
     assert text_of(seconds) == text

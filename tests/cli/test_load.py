@@ -19,7 +19,7 @@ def run_that_fails(errors: list[GemstoneError], concurrency: int = 1) -> LoadRun
     return measured
 
 
-def test_kinds_of_failures_are_told_apart() -> None:
+def test_kinds_of_failures_are_told_apart():
     errors: list[GemstoneError] = [
         BadResponse("http://a: odd", status=502),
         BadResponse("http://a: odder", status=502),
@@ -39,7 +39,7 @@ def test_kinds_of_failures_are_told_apart() -> None:
     }
 
 
-def test_messages_that_all_differ_do_not_fill_the_screen() -> None:
+def test_messages_that_all_differ_do_not_fill_the_screen():
     errors: list[GemstoneError] = [RpcError(f"no user {number}") for number in range(200)]
     measured = run_that_fails(errors, concurrency=4)
 
@@ -49,7 +49,7 @@ def test_messages_that_all_differ_do_not_fill_the_screen() -> None:
 
 
 @pytest.mark.parametrize(("cpu_seconds", "is_the_limit"), [(9.6, True), (5.0, False)])
-def test_a_busy_load_generator_says_so(cpu_seconds: float, is_the_limit: bool) -> None:
+def test_a_busy_load_generator_says_so(cpu_seconds, is_the_limit):
     measured = LoadRun(Plan(1, calls=1), lambda: 1)
     measured.run()
     measured.seconds, measured.cpu_seconds = 10.0, cpu_seconds
@@ -60,6 +60,6 @@ def test_a_busy_load_generator_says_so(cpu_seconds: float, is_the_limit: bool) -
     assert any("the load generator was the limit" in n for n in found["notes"]) is is_the_limit
 
 
-def test_a_run_without_an_end_is_refused() -> None:
+def test_a_run_without_an_end_is_refused():
     with pytest.raises(ValueError, match="duration"):
         Plan(1)

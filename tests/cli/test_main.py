@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 import pytest
@@ -27,7 +26,7 @@ OTHERS_HELP = {"registry", "run", "config"}
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
-def test_help_names_every_command_and_the_exit_codes(words: tuple[str, ...]) -> None:
+def test_help_names_every_command_and_the_exit_codes(words):
     done = run(*words)
 
     assert (done.code, done.stderr) == (0, "")
@@ -38,7 +37,7 @@ def test_help_names_every_command_and_the_exit_codes(words: tuple[str, ...]) -> 
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_is_as_the_table_says_and_its_help_names_its_options(name: str) -> None:
+def test_a_command_is_as_the_table_says_and_its_help_names_its_options(name):
     """The help of all commands is written without importing one: it must not get out of step."""
     done = run(name, "--help", env={"COLUMNS": "100"})
 
@@ -55,7 +54,7 @@ def test_a_command_is_as_the_table_says_and_its_help_names_its_options(name: str
             assert parameter.help, f"{parameter.name} has no help"
 
 
-def test_another_spelling_is_the_same_command() -> None:
+def test_another_spelling_is_the_same_command():
     assert gemstone.get_command(CONTEXT, "call-raw") is gemstone.get_command(CONTEXT, "call_raw")
 
 
@@ -64,7 +63,7 @@ def test_another_spelling_is_the_same_command() -> None:
     [[GEMSTONE], [GEMSTONE.with_name("gemstone-sync")], [sys.executable, "-m", "gemstone_sync"]],
     ids=["gemstone", "gemstone-sync", "python -m"],
 )
-def test_each_name_is_the_command(command: list[str | Path]) -> None:
+def test_each_name_is_the_command(command):
     assert run_program(*command, "--help") == run("--help")
     version = (0, f"gemstone_sync {gemstone_sync.__version__}\n", "")
     assert run_program(*command, "--version") == run("--version") == version
@@ -89,14 +88,14 @@ def test_each_name_is_the_command(command: list[str | Path]) -> None:
         ("completion bash zsh", "zsh"),
     ],
 )
-def test_a_wrong_word_is_one_line(words: str, told: str) -> None:
+def test_a_wrong_word_is_one_line(words, told):
     line = line_of(run(*words.split()), 2)
 
     assert line.startswith("gemstone")
     assert told in line
 
 
-def test_a_wrong_word_for_machines() -> None:
+def test_a_wrong_word_for_machines():
     line = line_of(run("bench", "http://a/api", "m", "--clals", "1", "--json"), 2)
 
     assert "--calls" in json.loads(line)["error"]["message"]
@@ -116,7 +115,7 @@ print(*set(heavy.split()) & set(sys.modules))
 """
 
 
-def test_nothing_heavy_is_imported_for_help() -> None:
+def test_nothing_heavy_is_imported_for_help():
     lines = ["--version", "--help"]
     lines += [f"{name} --help" for name in COMMANDS if name not in OTHERS_HELP]
     done = run_program(sys.executable, "-c", IMPORTS, HEAVY, *lines)
@@ -146,7 +145,7 @@ WRITING = pytest.mark.parametrize("words", [("--help",), ("--version",), ("compl
 
 
 @WRITING
-def test_a_reader_who_has_gone_is_no_reason_to_complain(words: tuple[str, ...]) -> None:
+def test_a_reader_who_has_gone_is_no_reason_to_complain(words):
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w"):
@@ -155,7 +154,7 @@ def test_a_reader_who_has_gone_is_no_reason_to_complain(words: tuple[str, ...]) 
 
 @WRITING
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_full_disk_is_one_line(words: tuple[str, ...], unbuffered: str) -> None:
+def test_a_full_disk_is_one_line(words, unbuffered):
     with open("/dev/full", "w") as full:
         code, stderr = run_with(full.fileno(), *words, PYTHONUNBUFFERED=unbuffered)
 
@@ -168,7 +167,7 @@ def test_a_full_disk_is_one_line(words: tuple[str, ...], unbuffered: str) -> Non
     ("words", "code"),
     [("--version", 0), ("emit said_hello --body - --transport events.db", 0), ("lst", 2)],
 )
-def test_streams_may_be_closed(words: str, code: int, tmp_path: Path) -> None:
+def test_streams_may_be_closed(words, code, tmp_path):
     done = run_program("sh", "-c", f'exec "$0" {words} <&- >&-', GEMSTONE, cwd=tmp_path)
 
     assert (done.code, done.stderr.count("\n")) == (code, int(code != 0)), done
@@ -177,5 +176,5 @@ def test_streams_may_be_closed(words: str, code: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "closing", ["2>&-", "2>/dev/full", "2>&1 >&- | true; exit ${PIPESTATUS[0]}"]
 )
-def test_the_exit_code_tells_of_a_failure_that_nobody_can_read(closing: str) -> None:
+def test_the_exit_code_tells_of_a_failure_that_nobody_can_read(closing):
     assert run_program("bash", "-c", f'"$0" lst {closing}', GEMSTONE).code == 2

@@ -3,9 +3,7 @@
 import os
 import re
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,7 +16,7 @@ from tests.support.machine import absent
 # What it makes
 
 
-def test_its_commands_are_shown(home: dict[str, str], work: Path) -> None:
+def test_its_commands_are_shown(home, work):
     done = run_process("new", "shop", cwd=work, env=home)
     assert (done.code, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
@@ -31,7 +29,7 @@ def test_its_commands_are_shown(home: dict[str, str], work: Path) -> None:
     assert os.listdir(home["HOME"]) == []
 
 
-def test_it_is_made_in_another_directory(work: Path) -> None:
+def test_it_is_made_in_another_directory(work):
     done = run("new", "shop", "--output", "a b/c", cwd=work)
     assert (done.code, done.stderr) == (0, "")
     assert "  python -m pip install -e './a b/c/shop[test]'" in done.stdout.splitlines()
@@ -47,9 +45,7 @@ def test_it_is_made_in_another_directory(work: Path) -> None:
         ("service", "service", "Service"),
     ],
 )
-def test_the_names_that_follow_from_its_name(
-    work: Path, name: str, package: str, class_name: str
-) -> None:
+def test_the_names_that_follow_from_its_name(work, name, package, class_name):
     assert run("new", name, cwd=work).code == 0
     made = work / name
     scripts = metadata_of(made)["scripts"]
@@ -65,7 +61,7 @@ def test_the_names_that_follow_from_its_name(
         assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", thing["metadata"]["name"])
 
 
-def test_any_text_is_fine_for_author_and_description(work: Path) -> None:
+def test_any_text_is_fine_for_author_and_description(work):
     words = ["--author", ODD_TEXT, "--description", ODD_TEXT[::-1], "--version", "2.0rc1"]
     done = run("new", "myservice", *words, cwd=work)
     assert (done.code, done.stderr) == (0, "")
@@ -77,12 +73,12 @@ def test_any_text_is_fine_for_author_and_description(work: Path) -> None:
 
 
 @pytest.mark.parametrize("description", ["None", ""])
-def test_no_description_is_told_by_none_as_in_the_document(work: Path, description: str) -> None:
+def test_no_description_is_told_by_none_as_in_the_document(work, description):
     assert run("new", "shop", "--description", description, cwd=work).code == 0
     assert metadata_of(work / "shop")["description"] == "A JSON-RPC 2.0 microservice"
 
 
-def test_the_author_is_gits_user_or_me_without_git(home: dict[str, str], work: Path) -> None:
+def test_the_author_is_gits_user_or_me_without_git(home, work):
     settings = Path(home["HOME"], "gitconfig")
     settings.write_text('[user]\n\tname = "Grace Hopper"\n')
     for name, variables, author in (
@@ -93,7 +89,7 @@ def test_the_author_is_gits_user_or_me_without_git(home: dict[str, str], work: P
         assert metadata_of(work / name)["authors"] == [{"name": author}]
 
 
-def test_the_users_settings_of_cookiecutter_do_not_count(home: dict[str, str], work: Path) -> None:
+def test_the_users_settings_of_cookiecutter_do_not_count(home, work):
     settings = Path(home["HOME"], ".cookiecutterrc")
     settings.write_text("default_context: {author: Somebody, version: '9', name: other}\n")
     named = {"COOKIECUTTER_CONFIG": str(settings)}
@@ -143,12 +139,12 @@ def test_the_users_settings_of_cookiecutter_do_not_count(home: dict[str, str], w
         (["--yes"], "NAME is missing"),
     ],
 )
-def test_a_wrong_answer_is_one_line(work: Path, words: Sequence[Any], named: str) -> None:
+def test_a_wrong_answer_is_one_line(work, words, named):
     assert named in line_of(run("new", *words, cwd=work), 2)
     assert os.listdir(work) == []
 
 
-def test_what_exists_is_left_as_it_is(work: Path) -> None:
+def test_what_exists_is_left_as_it_is(work):
     (work / "folder").mkdir()
     (work / "file").write_text("mine")
     (work / "link").symlink_to("nowhere")
@@ -160,13 +156,13 @@ def test_what_exists_is_left_as_it_is(work: Path) -> None:
 
 
 @pytest.mark.parametrize("output", ["file", "file/below", "/proc/below"])
-def test_a_directory_that_cannot_be_written_is_one_line(work: Path, output: str) -> None:
+def test_a_directory_that_cannot_be_written_is_one_line(work, output):
     (work / "file").touch()
     assert output in line_of(run("new", "shop", "--output", output, cwd=work), 2)
     assert os.listdir(work) == ["file"]
 
 
-def test_each_word_of_the_shell_is_refused(work: Path) -> None:
+def test_each_word_of_the_shell_is_refused(work):
     listing = subprocess.run(["bash", "-c", "compgen -bk"], capture_output=True, text=True)
     words = {word for word in listing.stdout.split() if word.isalpha()}
     assert {"jobs", "select"} < words
@@ -176,7 +172,7 @@ def test_each_word_of_the_shell_is_refused(work: Path) -> None:
 
 
 @pytest.mark.parametrize("room", [3, 6])
-def test_a_full_disk_is_one_line_with_the_reason(work: Path, room: int) -> None:
+def test_a_full_disk_is_one_line_with_the_reason(work, room):
     mount = f'mount -t tmpfs -o nr_inodes={room} tmpfs "$0" && exec "$1" new shop --output "$0"'
     done = run_program("unshare", "--map-root-user", "--mount", "sh", "-c", mount, work, GEMSTONE)
     if done.stderr.startswith("unshare:"):
@@ -188,7 +184,7 @@ def test_a_full_disk_is_one_line_with_the_reason(work: Path, room: int) -> None:
 # On a terminal
 
 
-def test_it_asks_for_what_is_not_given(home: dict[str, str], work: Path) -> None:
+def test_it_asks_for_what_is_not_given(home, work):
     with Terminal(GEMSTONE, "new", "--author", "Ada", cwd=work, env=home) as terminal:
         for question, answer in [
             (r"Name \[myservice\]: ", "class"),
@@ -205,14 +201,14 @@ def test_it_asks_for_what_is_not_given(home: dict[str, str], work: Path) -> None
     assert (found["authors"], found["version"]) == ([{"name": "Ada"}], "1.2")
 
 
-def test_it_asks_nothing_when_told_so(home: dict[str, str], work: Path) -> None:
+def test_it_asks_nothing_when_told_so(home, work):
     with Terminal(GEMSTONE, "new", "shop", "--no-input", cwd=work, env=home) as terminal:
         assert terminal.wait() == 0
         assert "[" not in terminal.text.replace("shop[test]", "")
     assert metadata_of(work / "shop")["version"] == "1.0"
 
 
-def test_ctrl_c_at_a_question_makes_nothing(home: dict[str, str], work: Path) -> None:
+def test_ctrl_c_at_a_question_makes_nothing(home, work):
     with Terminal(GEMSTONE, "new", "shop", cwd=work, env=home) as terminal:
         terminal.expect("Author")
         terminal.send(CTRL_C)
@@ -220,9 +216,7 @@ def test_ctrl_c_at_a_question_makes_nothing(home: dict[str, str], work: Path) ->
     assert os.listdir(work) == []
 
 
-def test_an_existing_directory_is_told_before_the_other_questions(
-    home: dict[str, str], work: Path
-) -> None:
+def test_an_existing_directory_is_told_before_the_other_questions(home, work):
     (work / "shop").mkdir()
     with Terminal(GEMSTONE, "new", "shop", cwd=work, env=home) as terminal:
         terminal.expect("gemstone new: shop exists already")

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ class Users(MicroService):
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+def start(tmp_path):
     """``start("--port", "0")``: ``gemstone registry`` in ``tmp_path``, once it answers."""
     started = []
 
@@ -44,7 +43,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
         program.kill()
 
 
-def test_it_runs_until_a_signal(start: Callable[..., Program]) -> None:
+def test_it_runs_until_a_signal(start):
     registry = start("--port", "0")
     in_use = run("registry", "--port", str(registry.port))
     url = f"http://127.0.0.1:{registry.port}/api"
@@ -96,9 +95,7 @@ MIXED = (
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_each_setting_from_each_source(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_setting_from_each_source(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words, variables, files = SOURCES[source]
     for name, text in files.items():
@@ -112,7 +109,7 @@ def test_each_setting_from_each_source(
     assert (registry.token, registry.state, registry.ttl) == ("sesame", "s.db", 0.001)
 
 
-def test_each_setting_counts(start: Callable[..., Program], tmp_path: Path) -> None:
+def test_each_setting_counts(start, tmp_path):
     words, variables, files = MIXED
     secret = tmp_path / "secret"
     secret.write_text("sesame\n")
@@ -132,7 +129,7 @@ def test_each_setting_counts(start: Callable[..., Program], tmp_path: Path) -> N
     assert "sesame" not in registry.stderr + registry.stdout
 
 
-def test_its_settings_are_shown_with_their_sources(tmp_path: Path) -> None:
+def test_its_settings_are_shown_with_their_sources(tmp_path):
     (tmp_path / "registry.toml").write_text("ttl = '5m'\n[gemstone]\nmax_entries = 10\n")
     target = "gemstone_sync.registry:ServiceRegistry"
     variables = {"GEMSTONE_REGISTRY_TOKEN": "sesame", "GEMSTONE_PORT": "1"}
@@ -153,7 +150,7 @@ def test_its_settings_are_shown_with_their_sources(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["--help", "-h"])
-def test_help_says_what_it_is_before_the_options(word: str) -> None:
+def test_help_says_what_it_is_before_the_options(word):
     done = run("registry", "--port", "1", word, env={"COLUMNS": "80"})
 
     assert (done.code, done.stderr) == (0, "")
@@ -165,7 +162,7 @@ def test_help_says_what_it_is_before_the_options(word: str) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-def test_help_has_the_purpose_the_variable_and_the_default_of_every_setting() -> None:
+def test_help_has_the_purpose_the_variable_and_the_default_of_every_setting():
     lines = run("registry", "--help", env={"COLUMNS": "1000"}).stdout.splitlines()
     options = "\n".join(lines).replace("\n                        ", "  ").splitlines()
 
@@ -176,7 +173,7 @@ def test_help_has_the_purpose_the_variable_and_the_default_of_every_setting() ->
         assert f". [env var: {variable}] (default: {default})" in line
 
 
-def test_a_shell_completes_its_options_and_files() -> None:
+def test_a_shell_completes_its_options_and_files():
     asked = ("completion", "bash", "--answer")
     lines = run(*asked, "gemstone registry --port 0 --ma").stdout.splitlines()
 
@@ -210,7 +207,7 @@ def test_a_shell_completes_its_options_and_files() -> None:
         ),
     ],
 )
-def test_a_wrong_command_line_is_one_line(words: list[str], line: str) -> None:
+def test_a_wrong_command_line_is_one_line(words, line):
     said = line_of(run("registry", *words), 2)
 
     assert said.startswith(line)
@@ -228,7 +225,7 @@ def test_a_wrong_command_line_is_one_line(words: list[str], line: str) -> None:
         ("workers = 2", "registry: registry.toml: workers: a registry is one process: "),
     ],
 )
-def test_a_wrong_file_is_one_line(text: str, line: str, tmp_path: Path) -> None:
+def test_a_wrong_file_is_one_line(text, line, tmp_path):
     (tmp_path / "registry.toml").write_text(text)
     said = line_of(run("registry", "--port", "0", cwd=tmp_path), 2)
 

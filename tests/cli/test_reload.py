@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,7 +52,7 @@ Start = Callable[..., Serving]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path):
     """``start("--workers", "2")``: the service above, once it listens."""
     started: list[Serving] = []
 
@@ -93,7 +93,7 @@ def answers(program: Serving, method: str, result: int) -> bool:
 
 
 @SLOW
-def test_a_changed_method_answers_anew_at_the_same_port(start: Start) -> None:
+def test_a_changed_method_answers_anew_at_the_same_port(start):
     program = start()
     port = program.port
     assert program.call("answer") == 1
@@ -112,7 +112,7 @@ def test_a_changed_method_answers_anew_at_the_same_port(start: Start) -> None:
 
 
 @SLOW
-def test_what_fails_is_shown_and_started_again_by_a_change(start: Start) -> None:
+def test_what_fails_is_shown_and_started_again_by_a_change(start):
     program = start(text="import helper\n" + SERVICE, listens=False)
     wait_for_line(program, "No module named 'helper'\n")
     wait_for_line(program, "ended with exit code 1; it starts again when a file changes\n")
@@ -138,7 +138,7 @@ def test_what_fails_is_shown_and_started_again_by_a_change(start: Start) -> None
 
 
 @SLOW
-def test_changes_of_settings_count_and_wrong_ones_can_be_mended(start: Start) -> None:
+def test_changes_of_settings_count_and_wrong_ones_can_be_mended(start):
     program = start()
     assert program.call("hops") == 8
 
@@ -156,9 +156,7 @@ def test_changes_of_settings_count_and_wrong_ones_can_be_mended(start: Start) ->
 
 @SLOW
 @pytest.mark.parametrize("joined", [False, True])
-def test_a_file_that_is_given_counts_wherever_it_is(
-    start: Start, tmp_path_factory: pytest.TempPathFactory, joined: bool
-) -> None:
+def test_a_file_that_is_given_counts_wherever_it_is(start, tmp_path_factory, joined):
     """Kubernetes, for example, changes a file by a link to another folder."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     for number in (5, 6):
@@ -193,9 +191,7 @@ OTHERS = (
 
 
 @SLOW
-def test_one_change_starts_it_once_and_other_files_do_not_count(
-    start: Start, tmp_path: Path
-) -> None:
+def test_one_change_starts_it_once_and_other_files_do_not_count(start, tmp_path):
     """Data, what editors leave for a moment, and what is not the program's own."""
     paths = [tmp_path / name for name in OTHERS]
     for path in paths:  # folders that are new are not looked into from the first moment on
@@ -217,7 +213,7 @@ def test_one_change_starts_it_once_and_other_files_do_not_count(
 
 
 @SLOW
-def test_a_folder_of_a_target_elsewhere_is_watched_too(tmp_path: Path) -> None:
+def test_a_folder_of_a_target_elsewhere_is_watched_too(tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
@@ -230,7 +226,7 @@ def test_a_folder_of_a_target_elsewhere_is_watched_too(tmp_path: Path) -> None:
 
 
 @SLOW
-def test_a_change_while_it_starts_is_not_lost(start: Start) -> None:
+def test_a_change_while_it_starts_is_not_lost(start):
     """The module has read the answer, and is still being imported, when the answer changes."""
     waits = (
         "from number import NUMBER\nimport os, time\nopen('imported', 'w').close()\n"
@@ -251,9 +247,7 @@ def test_a_change_while_it_starts_is_not_lost(start: Start) -> None:
 @SLOW
 @pytest.mark.parametrize("method", ["pause", "hang"])
 @pytest.mark.parametrize("words", [(), ("--workers", "2")], ids=["alone", "workers"])
-def test_a_call_that_does_not_end_delays_it_for_some_seconds(
-    start: Start, words: tuple[str, ...], method: str
-) -> None:
+def test_a_call_that_does_not_end_delays_it_for_some_seconds(start, words, method):
     """Less than the thirty that a call in flight has otherwise."""
     program = start(*words)
     parent = program.process.pid
@@ -290,7 +284,7 @@ ENDS: dict[str, tuple[Callable[[Serving], None], int]] = {
     "words", [(), pytest.param(("--workers", "2"), marks=SLOW)], ids=["alone", "workers"]
 )
 @pytest.mark.parametrize("end", ["SIGTERM", *(pytest.param(e, marks=SLOW) for e in [*ENDS][1:])])
-def test_its_end_leaves_no_process(start: Start, end: str, words: tuple[str, ...]) -> None:
+def test_its_end_leaves_no_process(start, end, words):
     program = start(*words)
     parent = program.process.pid
     count = 3 if words else 1
@@ -310,7 +304,7 @@ def test_its_end_leaves_no_process(start: Start, end: str, words: tuple[str, ...
 
 
 @SLOW
-def test_the_parents_death_while_the_module_is_imported_ends_the_child(start: Start) -> None:
+def test_the_parents_death_while_the_module_is_imported_ends_the_child(start):
     """By SIGKILL, when nothing but the import runs in the child."""
     waits = "open('imported', 'w').close()\nwhile True: pass\n"
     program = start(text=waits, listens=False)
@@ -324,7 +318,7 @@ def test_the_parents_death_while_the_module_is_imported_ends_the_child(start: St
 
 
 @SLOW
-def test_a_service_that_stops_by_itself_ends_the_command(start: Start) -> None:
+def test_a_service_that_stops_by_itself_ends_the_command(start):
     program = start(text=SERVICE.replace("os._exit(3)", "self.stop()"))
     with Connection(program.port) as connection:
         connection.call("exit")
@@ -332,7 +326,7 @@ def test_a_service_that_stops_by_itself_ends_the_command(start: Start) -> None:
     assert program.wait() == 0
 
 
-def test_a_wrong_command_line_ends_it(tmp_path: Path) -> None:
+def test_a_wrong_command_line_ends_it(tmp_path):
     """No change of a file mends it."""
     write(tmp_path / "service.py", SERVICE)
     done = run_process("run", "service:Hello", "--reload", "--prt", "1", cwd=tmp_path)
@@ -340,7 +334,7 @@ def test_a_wrong_command_line_ends_it(tmp_path: Path) -> None:
     assert line_of(done, 2) == "gemstone run: unknown option --prt; did you mean --port?"
 
 
-def test_without_watchfiles_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_watchfiles_it_says_what_to_install(monkeypatch):
     # A module that is None in sys.modules cannot be imported: as if it were not installed.
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     line = line_of(run("run", "service", "--reload"), 2)

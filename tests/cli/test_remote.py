@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -37,7 +36,7 @@ class Greeter(MicroService):
 
 
 @pytest.fixture(scope="module")
-def places() -> Iterator[dict[str, str]]:
+def places():
     """URLs by what stands for them in the words of a command."""
     with (
         running_service(ServiceRegistry) as registry,
@@ -85,9 +84,7 @@ def places() -> Iterator[dict[str, str]]:
         ("bench GREETERx m", 1, "GREETERx: HTTP 404"),
     ],
 )
-def test_who_does_not_answer_is_one_line(
-    places: dict[str, str], words: str, code: int, told: str
-) -> None:
+def test_who_does_not_answer_is_one_line(places, words, code, told):
     for name, url in places.items():
         words, told = (
             words.replace(name, url.replace("//", "//ada:sesame@")),
@@ -117,7 +114,7 @@ def test_who_does_not_answer_is_one_line(
         ("bench http:///api m", "http:///api"),
     ],
 )
-def test_what_is_no_url_is_usage(words: str, told: str) -> None:
+def test_what_is_no_url_is_usage(words, told):
     line = line_of(run(*words.split()), 2)
 
     assert line.startswith(f"gemstone {words.split()[0]}: ")
@@ -125,7 +122,7 @@ def test_what_is_no_url_is_usage(words: str, told: str) -> None:
     assert "sesame" not in line
 
 
-def test_a_failure_for_programs_is_an_object() -> None:
+def test_a_failure_for_programs_is_an_object():
     url = f"http://127.0.0.1:{free_port()}/api"
     line = line_of(run("call_raw", url, "m", "--json"), 3)
 

@@ -3,7 +3,6 @@
 import signal
 import socket
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -46,13 +45,13 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path):
     """A folder with the service above."""
     (tmp_path / "service.py").write_text(SERVICE)
     return tmp_path
 
 
-def test_ctrl_c_while_the_module_is_imported(tmp_path: Path) -> None:
+def test_ctrl_c_while_the_module_is_imported(tmp_path):
     (tmp_path / "slow.py").write_text("import time\nopen('here', 'w').close()\ntime.sleep(60)")
     with serving(tmp_path, "slow") as program:
         program.wait_until((tmp_path / "here").exists, "the import")
@@ -63,9 +62,7 @@ def test_ctrl_c_while_the_module_is_imported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_a_signal_and_finishes_what_runs(
-    project: Path, number: signal.Signals
-) -> None:
+def test_it_serves_until_a_signal_and_finishes_what_runs(project, number):
     with serving(project, "service:Hello", "--port", "random") as program:
         port = program.wait_for_start()
         facts = program.call("facts")
@@ -84,7 +81,7 @@ def test_it_serves_until_a_signal_and_finishes_what_runs(
     assert facts == {"patched": True, "path": str(project), "module": "service"}
 
 
-def test_every_setting_is_an_option(project: Path) -> None:
+def test_every_setting_is_an_option(project):
     words = ["--port", "random", "--host=127.0.0.2", "--endpoint", "/rpc", "--max_hops", "3"]
     words += ["--debug", "--no-use_statistics", "--allowed_hosts", "a,127.0.0.2"]
     words += ["--keep-alive-timeout", "1m", "--service_registry_urls", "http://127.0.0.1:9/api"]
@@ -106,7 +103,7 @@ def test_every_setting_is_an_option(project: Path) -> None:
         assert result_of(reply) == expected
 
 
-def test_workers_serve_beside_each_other_and_end_together(project: Path) -> None:
+def test_workers_serve_beside_each_other_and_end_together(project):
     with serving(project, "service", "--port=0", "--workers", "2") as program:
         port = program.wait_for_start()
         parent = program.process.pid
@@ -122,7 +119,7 @@ def test_workers_serve_beside_each_other_and_end_together(project: Path) -> None
         assert not any(map(is_alive, workers))
 
 
-def test_an_address_in_use_is_one_line(project: Path) -> None:
+def test_an_address_in_use_is_one_line(project):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, stdout, stderr = run("run", "service", f"--port={port}", cwd=project)
@@ -131,7 +128,7 @@ def test_an_address_in_use_is_one_line(project: Path) -> None:
     assert stderr == f"cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
-def test_a_service_without_configuration_runs_as_it_is(tmp_path: Path) -> None:
+def test_a_service_without_configuration_runs_as_it_is(tmp_path):
     text = "    name = 'skips'\n    skip_configuration = True\n    port = 0\n"
     text = "import gemstone_sync\nclass Skips(gemstone_sync.MicroService):\n" + text
     (tmp_path / "skips.py").write_text(text)
@@ -141,7 +138,7 @@ def test_a_service_without_configuration_runs_as_it_is(tmp_path: Path) -> None:
         assert program.terminate() == 0
 
 
-def test_python_m_gemstone_sync_is_the_same_command(project: Path) -> None:
+def test_python_m_gemstone_sync_is_the_same_command(project):
     program = Program(
         [sys.executable, "-m", "gemstone_sync", "run", "service", "--nonsense"], project
     )

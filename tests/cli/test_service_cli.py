@@ -2,8 +2,6 @@
 
 import signal
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import click
 import pytest
@@ -26,9 +24,7 @@ class Shop(MicroService):
 
 
 @pytest.fixture
-def ended(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
+def ended(monkeypatch, capsys):
     """``ended("start", "--port", "1")``: how the command of the shop ended, in this process."""
     monkeypatch.setattr(sys, "argv", ["shop.py"])
 
@@ -67,9 +63,7 @@ if __name__ == "__main__":
         (["--host", "127.0.0.1", "--port", "random"], signal.SIGINT),
     ],
 )
-def test_start_serves_with_the_options_given_until_a_signal(
-    words: list[str], number: int, tmp_path: Path
-) -> None:
+def test_start_serves_with_the_options_given_until_a_signal(words, number, tmp_path):
     with program(PROGRAM, tmp_path, "start", *words, "--currency", "CHF") as started:
         port = started.wait_until_ready()
         assert result_of(call(port, "get_currency")) == "CHF"
@@ -89,16 +83,14 @@ def test_start_serves_with_the_options_given_until_a_signal(
         ("start --certfile absent.pem --port=0", 1, "absent.pem"),
     ],
 )
-def test_what_is_wrong_is_one_line(
-    words: str, code: int, line: str, ended: Callable[..., Done]
-) -> None:
+def test_what_is_wrong_is_one_line(words, code, line, ended):
     done = ended(*words.split())
 
     assert (done.code, done.stdout, done.stderr.count("\n")) == (code, "", 1)
     assert line in done.stderr
 
 
-def test_help_says_what_there_is(ended: Callable[..., Done]) -> None:
+def test_help_says_what_there_is(ended):
     for words in ([], ["--help"]):
         code, out, _ = ended(*words)
         assert code == 0
@@ -122,9 +114,7 @@ def test_help_says_what_there_is(ended: Callable[..., Done]) -> None:
         ("shop start --config sh", "file,sh\n"),
     ],
 )
-def test_a_shell_that_asks_gets_the_options_and_nothing_else(
-    line: str, answer: str, ended: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_shell_that_asks_gets_the_options_and_nothing_else(line, answer, ended, monkeypatch):
     """By click's own script, for example ``eval "$(_SHOP_COMPLETE=bash_source shop)"``."""
     monkeypatch.setenv("_SHOP_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", line)
@@ -133,7 +123,7 @@ def test_a_shell_that_asks_gets_the_options_and_nothing_else(
     assert ended() == (0, answer, "")
 
 
-def test_it_is_a_click_group_that_others_can_add_to() -> None:
+def test_it_is_a_click_group_that_others_can_add_to():
     cli = Shop.get_cli()
     assert isinstance(cli, click.Group)
     start = cli.commands["start"]
@@ -142,7 +132,7 @@ def test_it_is_a_click_group_that_others_can_add_to() -> None:
     assert Shop().get_cli().commands.keys() == cli.commands.keys()
 
 
-def test_a_service_that_reads_no_command_line_says_so(ended: Callable[..., Done]) -> None:
+def test_a_service_that_reads_no_command_line_says_so(ended):
     class Silent(MicroService):
         name = "silent"
         configurators = [EnvironmentConfigurator()]
@@ -151,7 +141,7 @@ def test_a_service_that_reads_no_command_line_says_so(ended: Callable[..., Done]
     assert ended("start", "--port", "1", cls=Silent) == (2, "", line)
 
 
-def test_the_group_can_be_used_without_ending_the_process() -> None:
+def test_the_group_can_be_used_without_ending_the_process():
     class Own(MicroService):
         name = "own"
 

@@ -3,7 +3,6 @@
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,10 +11,11 @@ from gemstone_sync import MicroService, RemoteService, ServiceRegistry, exposed_
 from gemstone_sync.testing import running_service
 from tests.support.machine import free_port
 
-from .support import GEMSTONE, Done, line_of, run
+from .support import GEMSTONE, Done, line_of, run, run_process
 from .terminal import CTRL_C, CTRL_D, TAB, Terminal
 
-pytestmark = pytest.mark.slow
+#: A prompt takes some seconds to start.
+SLOW = pytest.mark.slow
 
 
 class Greeter(MicroService):
@@ -66,7 +66,7 @@ def running(registry: MicroService, *services: MicroService) -> Iterator[Neighbo
 
 
 @pytest.fixture(scope="module")
-def services() -> Iterator[Neighbourhood]:
+def services():
     with running(ServiceRegistry(), Greeter(), Worker()) as neighbourhood:
         yield neighbourhood
 
@@ -74,7 +74,6 @@ def services() -> Iterator[Neighbourhood]:
 # Code
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "printed"),
     [
@@ -97,14 +96,12 @@ def services() -> Iterator[Neighbourhood]:
         ("s.hello_world_service.say_hello.__doc__.splitlines()[-1]", "'Greet somebody.'"),
         ("for name in s: print(name)", "hello-world.service\nproject.worker.1"),
         ("x = s.project_worker_1", ""),
-        ("'socket' in __import__('gevent.monkey').monkey.saved", "False"),
     ],
 )  # fmt: skip
-def test_code_is_run(services: Neighbourhood, code: str, printed: str) -> None:
+def test_code_is_run(services, code, printed):
     assert services.run(code) == (0, f"{printed}\n" if printed else "", "")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "exit_code", "told"),
     [
@@ -118,60 +115,47 @@ def test_code_is_run(services: Neighbourhood, code: str, printed: str) -> None:
         ("RemoteService('http://127.0.0.1:1/api').methods.f()", 3, "127.0.0.1:1/api"),
     ],
 )
-def test_what_fails_is_one_line(
-    services: Neighbourhood, code: str, exit_code: int, told: str
-) -> None:
+def test_what_fails_is_one_line(services, code, exit_code, told):
     line = line_of(services.run(code), exit_code)
 
     assert line.startswith("gemstone shell: ")
     assert told in line
 
 
-def test_an_exception_of_the_codes_own_keeps_its_traceback(services: Neighbourhood) -> None:
+def test_code_may_fail_or_choose_its_exit_code(services):
     done = services.run("def f():\n    1 / 0\nf()")
-
     assert (done.code, done.stdout) == (1, "")
-    first, *_, last = done.stderr.splitlines()
-    assert (first, last) == (
-        "Traceback (most recent call last):",
-        "ZeroDivisionError: division by zero",
-    )
+    assert done.stderr.startswith("Traceback (most recent call last):\n")
+    assert done.stderr.endswith("\nZeroDivisionError: division by zero\n")
     assert "gemstone_sync" not in done.stderr
 
-
-def test_code_may_choose_its_exit_code(services: Neighbourhood) -> None:
     assert services.run("raise SystemExit(7)") == (7, "", "")
 
 
-def test_what_comes_in_a_pipe_is_run_as_code(services: Neighbourhood) -> None:
+def test_what_comes_in_a_pipe_is_run_as_code_in_a_process_that_is_not_patched(services):
     code = "for i in range(2):\n    print(i, s.project_worker_1.work())\n"
-    done = run("shell", input=code, env={"GEMSTONE_REGISTRY": services.registry})
+    code += "print('socket' in __import__('gevent.monkey').monkey.saved)"
+    done = run_process("shell", input=code, env={"GEMSTONE_REGISTRY": services.registry})
 
-    assert done == (0, "0 project.worker.1\n1 project.worker.1\n", "")
+    assert done == (0, "0 project.worker.1\n1 project.worker.1\nFalse\n", "")
 
 
 # Which services
 
 
-@pytest.mark.slow
-def test_services_are_given_by_their_urls(services: Neighbourhood) -> None:
+def test_services_are_given_by_their_urls(services):
     greeter, worker = services.urls.values()
+    dead = f"http://127.0.0.1:{free_port()}/api"
     for words, code in (
         (["--url", f"a={greeter}"], "s.a.say_hello('x')"),
         ([f"a={greeter}", f"b={worker}"], "s.b.work() and s.a.say_hello('x')"),
         ([greeter], "s.hello_world_service.say_hello('x')"),
         (["--url", greeter, "--registry", services.registry], "s.project_worker_1.work() and "
          "s.hello_world_service.say_hello('x')"),
+        # Several URLs of one name are one service.
+        (["--url", f"a={dead}", "--url", f"a={greeter}"], "len(s) == 1 and s.a.say_hello('x')"),
     ):  # fmt: skip
         assert run("shell", *words, "-c", code) == (0, "'hello x'\n", ""), words
-
-
-def test_several_urls_of_one_name_are_one_service(services: Neighbourhood) -> None:
-    dead = f"http://127.0.0.1:{free_port()}/api"
-    words = ["--url", f"a={dead}", "--url", f"a={services.urls['project.worker.1']}"]
-    code = "print({s.a.work() for _ in range(5)}, len(s))"
-
-    assert run("shell", *words, "-c", code) == (0, "{'project.worker.1'} 1\n", "")
 
 
 class OldRegistry(MicroService):
@@ -190,7 +174,7 @@ class OldRegistry(MicroService):
         return list(self.known.values()) if name in (pattern, *self.known) else []
 
 
-def test_a_registry_that_cannot_list() -> None:
+def test_a_registry_that_cannot_list():
     with running(OldRegistry(), Greeter()) as services:
         done = services.run("s.hello_world_service.say_hello('x')")
         assert done == (0, "'hello x'\n", "")
@@ -198,7 +182,7 @@ def test_a_registry_that_cannot_list() -> None:
         assert "'nobody'" in line_of(services.run("s.nobody.f()"), 1)
 
 
-def test_two_services_that_are_written_alike() -> None:
+def test_two_services_that_are_written_alike():
     dotted, dashed = Greeter(), Greeter()
     dotted.name, dashed.name = "a.b", "a-b"
     with running(ServiceRegistry(), dotted, dashed) as alike:
@@ -207,7 +191,6 @@ def test_two_services_that_are_written_alike() -> None:
         assert alike.run("s['a-b'].say_hello('x')") == (0, "'hello x'\n", "")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
@@ -216,7 +199,7 @@ def test_two_services_that_are_written_alike() -> None:
         (["--timeout", "0", "a=http://127.0.0.1:1/api"], 2, "--timeout"),
     ],
 )
-def test_wrong_words_are_one_line(words: list[str], code: int, told: str) -> None:
+def test_wrong_words_are_one_line(words, code, told):
     line = line_of(run("shell", *words, "-c", "s.a.f()"), code)
 
     assert line.startswith("gemstone shell: ")
@@ -239,7 +222,7 @@ class Prompt(NamedTuple):
 
 
 @pytest.fixture(params=["plain", "ipython"])
-def prompt(request: pytest.FixtureRequest, tmp_path: Path) -> Prompt:
+def prompt(request, tmp_path):
     """Python's own, and IPython's."""
     is_plain = request.param == "plain"
     folder = str(tmp_path)
@@ -254,38 +237,11 @@ def prompt(request: pytest.FixtureRequest, tmp_path: Path) -> Prompt:
     return Prompt(start, is_plain, r"^>>> " if is_plain else r"^In \[\d+\]: ")
 
 
-@pytest.mark.slow
-def test_a_prompt(services: Neighbourhood, prompt: Prompt) -> None:
+@SLOW
+def test_a_prompt_shows_results_and_errors_and_completes_names(services, prompt):
     with prompt.start("--registry", services.registry) as terminal:
         terminal.expect(r"s\.hello_world_service  http://127\.0\.0\.1:\d+/api$")
         terminal.expect(r"s\.project_worker_1  http://127\.0\.0\.1:\d+/api$")
-        terminal.expect(prompt.sign)
-        terminal.enter("s.hello_world_service.say_hello('you')")
-        terminal.expect(r"^(Out\[\d+\]: )?'hello you'$")
-        terminal.expect(prompt.sign)
-
-        terminal.enter("s.hello_world_service.say_hello(1)")
-        terminal.expect(r"^InvalidParams: say_hello at \S+: Invalid params \(-32602\): name: ")
-        terminal.expect(prompt.sign)
-        terminal.enter("s.nobody")
-        terminal.expect(r"^UnknownService: no service 'nobody' is known$")
-        terminal.expect(prompt.sign)
-        assert "Traceback" not in terminal.text
-
-        terminal.enter("1 / 0")
-        terminal.expect(r"Traceback \(most recent call last\)")
-        terminal.expect(r"^ZeroDivisionError: division by zero$")
-        terminal.expect(prompt.sign)
-        terminal.enter("s")
-        terminal.expect(r"<services: hello-world\.service, project\.worker\.1>$")
-        terminal.expect(prompt.sign)
-        terminal.enter("exit")
-        assert terminal.wait() == 0
-
-
-@pytest.mark.slow
-def test_tab_completes_services_and_methods(services: Neighbourhood, prompt: Prompt) -> None:
-    with prompt.start("--registry", services.registry) as terminal:
         terminal.expect(prompt.sign)
         terminal.send(f"s.hel{TAB}")
         terminal.expect("s.hello_world_service")
@@ -294,8 +250,21 @@ def test_tab_completes_services_and_methods(services: Neighbourhood, prompt: Pro
         terminal.expect(r"\.say_hello\(" if prompt.is_plain else r"\.say_hello")
         terminal.enter("'tab')" if prompt.is_plain else "('tab')")
         terminal.expect(r"^(Out\[\d+\]: )?'hello tab'$")
+        for line, shown in (
+            ("s.hello_world_service.say_hello(1)", r"^InvalidParams: say_hello at \S+: Invalid"),
+            ("s.nobody", r"^UnknownService: no service 'nobody' is known$"),
+            ("s", r"<services: hello-world\.service, project\.worker\.1>$"),
+        ):
+            terminal.expect(prompt.sign)
+            terminal.enter(line)
+            terminal.expect(shown)
+        assert "Traceback" not in terminal.text
         terminal.expect(prompt.sign)
-        terminal.send(CTRL_D)
+        terminal.enter("1 / 0")
+        terminal.expect(r"Traceback \(most recent call last\)")
+        terminal.expect(r"^ZeroDivisionError: division by zero$")
+        terminal.expect(prompt.sign)
+        terminal.enter("exit")
         assert terminal.wait() == 0
 
 
@@ -309,25 +278,25 @@ class Counter(MicroService):
         return self.calls
 
 
-@pytest.mark.slow
-def test_tab_calls_nothing(prompt: Prompt) -> None:
+@SLOW
+def test_tab_calls_nothing_and_a_service_that_comes_later_is_found(services, prompt):
     counter = Counter()
-    with (
-        running(ServiceRegistry(), counter) as services,
-        prompt.start("--registry", services.registry) as terminal,
-    ):
-        terminal.expect(prompt.sign)
-        terminal.send(f"s.counter.count().bit{TAB}")
-        terminal.expect(r"count\(\)\.bit")
-        terminal.enter("_length()")
-        terminal.expect(r"^(Out\[\d+\]: )?1$")
-        terminal.expect(prompt.sign)
+    with running(ServiceRegistry()) as nobody, prompt.start("--registry", nobody.registry) as shell:
+        shell.expect("No service is registered yet")
+        shell.expect(prompt.sign)
+        with running_service(counter), RemoteService(nobody.registry) as registry:
+            registry.methods.ping("counter", counter.url)
+            shell.send(f"s.counter.count().bit{TAB}")
+            shell.expect(r"count\(\)\.bit")
+            shell.enter("_length()")
+            shell.expect(r"^(Out\[\d+\]: )?1$")
+            shell.expect(prompt.sign)
 
     assert counter.calls == 1
 
 
-@pytest.mark.slow
-def test_ctrl_c_ends_a_call_and_not_the_prompt(services: Neighbourhood, prompt: Prompt) -> None:
+@SLOW
+def test_ctrl_c_ends_a_call_and_not_the_prompt(services, prompt):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
         words = ["--registry", services.registry, "--url", f"silent={url}", "--timeout", "60"]
@@ -348,29 +317,15 @@ def test_ctrl_c_ends_a_call_and_not_the_prompt(services: Neighbourhood, prompt: 
     assert "Traceback" not in terminal.text
 
 
-def test_a_service_that_comes_later_is_found(services: Neighbourhood, prompt: Prompt) -> None:
-    with running(ServiceRegistry()) as nobody, prompt.start("--registry", nobody.registry) as shell:
-        shell.expect("No service is registered yet")
-        shell.expect(prompt.sign)
-        with RemoteService(nobody.registry) as registry:
-            registry.methods.ping("late", services.urls["project.worker.1"])
-        shell.enter("s.late.work()")
-        shell.expect(r"'project\.worker\.1'$")
-
-
-def test_a_prompt_without_its_registry_is_one_line(prompt: Prompt) -> None:
-    with prompt.start("--registry", f"http://127.0.0.1:{free_port()}/api") as terminal:
+@SLOW
+def test_a_prompt_needs_its_registry_unless_it_has_a_service(services, prompt):
+    dead = f"http://127.0.0.1:{free_port()}/api"
+    with prompt.start("--registry", dead) as terminal:
         assert terminal.wait() == 3
-
     (line,) = terminal.text.splitlines()
     assert line.startswith("gemstone shell: http://127.0.0.1:")
 
-
-def test_a_prompt_with_a_service_does_without_its_registry(
-    services: Neighbourhood, prompt: Prompt
-) -> None:
     url = services.urls["project.worker.1"]
-    dead = f"http://127.0.0.1:{free_port()}/api"
     with prompt.start("--registry", dead, "--url", f"worker={url}") as terminal:
         terminal.expect(r"^ConnectionFailed: http://127\.0\.0\.1:")
         terminal.expect(prompt.sign)
@@ -378,7 +333,7 @@ def test_a_prompt_with_a_service_does_without_its_registry(
         terminal.expect(r"'project\.worker\.1'$")
 
 
-def test_the_prompt_without_ipython(services: Neighbourhood, tmp_path: Path) -> None:
+def test_the_prompt_without_ipython(services, tmp_path):
     """Where it is not installed, Python's own prompt comes."""
     hiding = tmp_path / "sitecustomize.py"
     hiding.write_text("import sys\nsys.modules['IPython'] = None\n")
@@ -389,7 +344,7 @@ def test_the_prompt_without_ipython(services: Neighbourhood, tmp_path: Path) -> 
         assert terminal.wait() == 0
 
 
-def test_help_says_how() -> None:
+def test_help_says_how():
     done = run("shell", "--help")
 
     assert (done.code, done.stderr) == (0, "")

@@ -2,7 +2,6 @@
 
 import re
 import textwrap
-from pathlib import Path
 
 import pytest
 
@@ -117,7 +116,7 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory):
     """A folder with services that are right and wrong."""
     folder = tmp_path_factory.mktemp("project")
     for name, text in FILES.items():
@@ -199,7 +198,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("target", "name"), TARGETS.items())
-def test_the_service_that_is_meant(project: Path, target: str, name: str) -> None:
+def test_the_service_that_is_meant(project, target, name):
     code, stdout, stderr = run("run", target, "--help", cwd=project)
 
     assert (code, stderr) == (0, "")
@@ -207,14 +206,14 @@ def test_the_service_that_is_meant(project: Path, target: str, name: str) -> Non
 
 
 @pytest.mark.parametrize(("words", "said"), WRONG.items())
-def test_what_is_said_of_a_wrong_command_line(project: Path, words: str, said: str) -> None:
+def test_what_is_said_of_a_wrong_command_line(project, words, said):
     own = [words] if words == "two words.py" else words.split()
 
     line = line_of(run("run", *own, cwd=project), 2)
     assert line == "gemstone run: " + said.replace("{cwd}", str(project))
 
 
-def test_help_shows_the_options_of_the_command_and_of_the_service(project: Path) -> None:
+def test_help_shows_the_options_of_the_command_and_of_the_service(project):
     done = run_process("run", "service:Hello", "--help", cwd=project)
 
     assert done == run("run", "service:Hello", "--help", cwd=project)
@@ -224,7 +223,7 @@ def test_help_shows_the_options_of_the_command_and_of_the_service(project: Path)
         assert option in done.stdout
 
 
-def test_help_without_a_target_says_what_it_may_be(tmp_path: Path) -> None:
+def test_help_without_a_target_says_what_it_may_be(tmp_path):
     done = run("run", "--help", cwd=tmp_path)
 
     assert (done.code, done.stderr) == (0, "")
@@ -250,9 +249,7 @@ RAISED = {
 
 
 @pytest.mark.parametrize("target", RAISED)
-def test_what_a_module_raises_keeps_its_traceback_without_our_frames(
-    project: Path, target: str
-) -> None:
+def test_what_a_module_raises_keeps_its_traceback_without_our_frames(project, target):
     last, files = RAISED[target]
 
     code, stdout, stderr = run("run", target, cwd=project)
@@ -263,7 +260,7 @@ def test_what_a_module_raises_keeps_its_traceback_without_our_frames(
     assert shown == [str(project / file) for file in files]
 
 
-def test_a_start_hook_that_fails_ends_it(project: Path) -> None:
+def test_a_start_hook_that_fails_ends_it(project):
     code, _, stderr = run("run", "hook", "--port=0", cwd=project)
 
     assert code == 1
@@ -272,5 +269,5 @@ def test_a_start_hook_that_fails_ends_it(project: Path) -> None:
     assert "click" not in stderr
 
 
-def test_a_module_that_ends_the_process_has_its_exit_code(project: Path) -> None:
+def test_a_module_that_ends_the_process_has_its_exit_code(project):
     assert run("run", "ends", cwd=project) == (7, "", "")

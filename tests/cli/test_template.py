@@ -39,7 +39,7 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory):
     """The project that ``gemstone new myservice`` makes. To be read only."""
     folder = tmp_path_factory.mktemp("made")
     done = run("new", "myservice", "--author", "Me", cwd=folder)
@@ -47,7 +47,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "myservice"
 
 
-def test_it_makes_what_the_document_names(project: Path) -> None:
+def test_it_makes_what_the_document_names(project):
     assert set(files_of(project)) == FILES
     assert metadata_of(project) == {
         "name": "myservice",
@@ -62,7 +62,7 @@ def test_it_makes_what_the_document_names(project: Path) -> None:
     }
 
 
-def test_nothing_of_the_template_is_left_in_it(project: Path) -> None:
+def test_nothing_of_the_template_is_left_in_it(project):
     for path, content in files_of(project).items():
         text = content.decode()
         assert text.endswith("\n"), path
@@ -73,7 +73,7 @@ def test_nothing_of_the_template_is_left_in_it(project: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["check"], ["format", "--check"]])
-def test_its_programs_are_clean_by_the_checkers_own_rules(project: Path, words: list[str]) -> None:
+def test_its_programs_are_clean_by_the_checkers_own_rules(project, words):
     assert len([*project.rglob("*.py")]) == 6
     ruff = Path(sys.executable).with_name("ruff")
     done = run_program(ruff, *words, "--isolated", "--no-cache", ".", cwd=project)
@@ -96,7 +96,7 @@ print(json.dumps({name: getattr(service, name) for name in sys.argv[2:]}))
 """
 
 
-def test_each_line_of_its_settings_file_is_a_setting(project: Path, tmp_path: Path) -> None:
+def test_each_line_of_its_settings_file_is_a_setting(project, tmp_path):
     assert read_toml(project / "myservice.toml") == {}
     lines = (project / "myservice.toml").read_text("utf-8")
     own = tmp_path / "own.toml"
@@ -108,7 +108,7 @@ def test_each_line_of_its_settings_file_is_a_setting(project: Path, tmp_path: Pa
     assert json.loads(done.stdout) == settings
 
 
-def test_kubernetes_asks_what_the_service_answers(project: Path) -> None:
+def test_kubernetes_asks_what_the_service_answers(project):
     documents = yaml.safe_load_all((project / "deploy" / "kubernetes.yaml").read_text("utf-8"))
     deployment, service = documents
     pod = deployment["spec"]["template"]["spec"]
@@ -128,7 +128,7 @@ def test_kubernetes_asks_what_the_service_answers(project: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["null", "Yes", "off"])
-def test_in_kubernetes_a_name_is_text_whatever_yaml_makes_of_it(work: Path, name: str) -> None:
+def test_in_kubernetes_a_name_is_text_whatever_yaml_makes_of_it(work, name):
     assert run("new", name, cwd=work).code == 0
     manifest = (work / name / "deploy" / "kubernetes.yaml").read_text("utf-8")
     deployment, service = yaml.safe_load_all(manifest)
@@ -142,7 +142,7 @@ def test_in_kubernetes_a_name_is_text_whatever_yaml_makes_of_it(work: Path, name
     assert secret["name"] == name.lower()
 
 
-def test_the_image_has_what_its_server_needs(project: Path) -> None:
+def test_the_image_has_what_its_server_needs(project):
     lines = (project / "Dockerfile").read_text("utf-8").splitlines()
     copied = {
         word.rstrip("/")
@@ -175,7 +175,7 @@ def unit_of(project: Path) -> configparser.ConfigParser:
     return unit
 
 
-def test_gunicorn_takes_its_settings_and_has_time_for_calls_in_flight(project: Path) -> None:
+def test_gunicorn_takes_its_settings_and_has_time_for_calls_in_flight(project):
     words = (sys.executable, "-m", "gunicorn", "--check-config", "--print-config")
     done = run_program(*words, cwd=project, env={"GEMSTONE_HOST": "::1", **NO_FILES})
     assert done.code == 0, done
@@ -190,7 +190,7 @@ def test_gunicorn_takes_its_settings_and_has_time_for_calls_in_flight(project: P
 
 
 @pytest.mark.parametrize("name", ["backup", "long-name" * 7])
-def test_systemd_runs_it_as_a_user_of_its_own(work: Path, name: str) -> None:
+def test_systemd_runs_it_as_a_user_of_its_own(work, name):
     assert run("new", name, cwd=work).code == 0
     service = unit_of(work / name)["Service"]
     assert service["DynamicUser"] == "yes"
@@ -198,7 +198,7 @@ def test_systemd_runs_it_as_a_user_of_its_own(work: Path, name: str) -> None:
     assert re.fullmatch("svc-.{1,27}", service["User"])
 
 
-def test_systemd_finds_no_fault_with_its_unit(project: Path, tmp_path: Path) -> None:
+def test_systemd_finds_no_fault_with_its_unit(project, tmp_path):
     if shutil.which("systemd-analyze") is None:
         absent("systemd-analyze is not installed")
     program = tmp_path / "myservice" / "venv" / "bin" / "gunicorn"
@@ -212,7 +212,7 @@ def test_systemd_finds_no_fault_with_its_unit(project: Path, tmp_path: Path) -> 
         assert (done.code, done.stderr) == (0, ""), done
 
 
-def test_its_continuous_integration_runs_its_tests(project: Path) -> None:
+def test_its_continuous_integration_runs_its_tests(project):
     jobs = yaml.safe_load((project / ".github/workflows/ci.yml").read_text("utf-8"))["jobs"]
     commands = [step.get("run") for step in jobs["test"]["steps"]]
     assert commands[-1] == "python -m pytest"
@@ -228,9 +228,7 @@ def cookiecutter(folder: Path, variables: dict[str, str], **answers: str) -> Don
     return run_program(*words, *own, cwd=folder, env=variables)
 
 
-def test_cookiecutter_makes_the_same_of_the_template(
-    project: Path, home: dict[str, str], work: Path
-) -> None:
+def test_cookiecutter_makes_the_same_of_the_template(project, home, work):
     done = cookiecutter(work, home)
     assert done.code == 0, done
     assert files_of(work / "myservice") == files_of(project)
@@ -248,16 +246,14 @@ def test_cookiecutter_makes_the_same_of_the_template(
         ({"name": "shop", "author": "a\nb"}, "ERROR: the author must be one line"),
     ],
 )
-def test_cookiecutter_says_why_it_refuses(
-    home: dict[str, str], work: Path, answers: dict[str, str], line: str
-) -> None:
+def test_cookiecutter_says_why_it_refuses(home, work, answers, line):
     done = cookiecutter(work, home, **answers)
     assert done.code == 1
     assert [text for text in done.stderr.splitlines() if text.startswith(line)] != []
     assert os.listdir(work) == []
 
 
-def test_cookiecutter_asks_as_in_the_document() -> None:
+def test_cookiecutter_asks_as_in_the_document():
     settings = json.loads((TEMPLATE / "cookiecutter.json").read_text("utf-8"))
     asked = {text: settings[name] for name, text in settings["__prompts__"].items()}
     assert asked == {

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * INSTALL_LIMIT)]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory):
     """The project that ``gemstone new myservice`` makes. To be read only."""
     folder = tmp_path_factory.mktemp("made")
     done = run("new", "myservice", cwd=folder)
@@ -36,7 +35,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def programs(tmp_path_factory):
     """The programs of a fresh environment with this package, as it is built, and no extras."""
     folder = tmp_path_factory.mktemp("installed")
     source = folder / "source"
@@ -51,7 +50,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def with_service(programs: Path, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def with_service(programs, project, tmp_path_factory):
     """The same with the project installed, step by step as its image is built, and with pytest."""
     folder = tmp_path_factory.mktemp("build")
     stage = (project / "Dockerfile").read_text("utf-8").split("\nFROM ")[0]
@@ -80,7 +79,7 @@ def do(*words: str | Path, cwd: Path) -> str:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Program]]:
+def start():
     """Start a program; it is killed at the end."""
     started: list[Program] = []
 
@@ -122,7 +121,7 @@ def assert_that_it_is_healthy(programs: Path, project: Path, port: int) -> None:
         assert done.code == code, done
 
 
-def test_the_template_comes_with_the_package(programs: Path, tmp_path: Path) -> None:
+def test_the_template_comes_with_the_package(programs, tmp_path):
     where = "import gemstone_sync, pathlib; print(pathlib.Path(gemstone_sync.__file__).parent)"
     installed = Path(do(programs / "python", "-c", where, cwd=tmp_path).strip()) / "template"
     found = {path for path in files_of(installed) if not path.endswith(".pyc")}
@@ -130,7 +129,7 @@ def test_the_template_comes_with_the_package(programs: Path, tmp_path: Path) -> 
     assert (installed / "{{cookiecutter.name}}" / ".gitignore").is_file()
 
 
-def test_it_names_the_extra_that_is_missing(programs: Path, tmp_path: Path) -> None:
+def test_it_names_the_extra_that_is_missing(programs, tmp_path):
     done = run_program(programs / "gemstone", "new", "shop", cwd=tmp_path, env=INSTALLED_ONLY)
     assert line_of(done, 2) == (
         "gemstone new: cookiecutter is not installed: pip install 'gemstone_sync[new]'"
@@ -138,7 +137,7 @@ def test_it_names_the_extra_that_is_missing(programs: Path, tmp_path: Path) -> N
     assert os.listdir(tmp_path) == []
 
 
-def test_the_tests_of_the_project_pass(with_service: Path, project: Path, tmp_path: Path) -> None:
+def test_the_tests_of_the_project_pass(with_service, project, tmp_path):
     tests = shutil.copytree(project, tmp_path / "myservice")
     assert "6 passed" in do(with_service / "python", "-m", "pytest", cwd=tests)
 
@@ -153,9 +152,7 @@ print(json.dumps([*distributions, *modules, *programs]))
 """
 
 
-def test_no_name_may_take_the_place_of_what_is_installed(
-    with_service: Path, tmp_path: Path
-) -> None:
+def test_no_name_may_take_the_place_of_what_is_installed(with_service, tmp_path):
     names = json.loads(do(with_service / "python", "-c", LIST_NAMES, cwd=tmp_path))
     assert {"activate", "flask", "Flask", "python-dotenv"} < set(names)
     for name in set(names) - {"myservice"}:
@@ -163,9 +160,7 @@ def test_no_name_may_take_the_place_of_what_is_installed(
             check_name(name)
 
 
-def test_the_service_answers_until_a_signal(
-    with_service: Path, tmp_path: Path, start: Callable[..., Program], project: Path
-) -> None:
+def test_the_service_answers_until_a_signal(with_service, tmp_path, start, project):
     words = ["start", "--host=127.0.0.1", "--port=0"]
     program = start(with_service / "myservice", *words, folder=tmp_path)
     port = port_in_log(program, r"listens on http://127\.0\.0\.1:(\d+)/api")
@@ -181,9 +176,7 @@ def test_the_service_answers_until_a_signal(
     assert "Traceback" not in program.stderr
 
 
-def test_gunicorn_serves_it_by_the_projects_settings(
-    with_service: Path, tmp_path: Path, start: Callable[..., Program], project: Path
-) -> None:
+def test_gunicorn_serves_it_by_the_projects_settings(with_service, tmp_path, start, project):
     for name in ("gunicorn.conf.py", "myservice.toml"):  # as the Dockerfile does
         shutil.copy(project / name, tmp_path)
     variables = {

@@ -2,8 +2,6 @@
 
 import re
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,13 +37,12 @@ class Echo(MicroService):
 
 
 @pytest.fixture
-def service() -> Iterator[Echo]:
+def service():
     with running_service(Echo, stop_timeout=0) as running:
-        assert isinstance(running, Echo)
         yield running
 
 
-def test_a_result_is_for_people_on_a_terminal_and_for_programs_in_a_pipe(service: Echo) -> None:
+def test_a_result_is_for_people_on_a_terminal_and_for_programs_in_a_pipe(service):
     """What becomes of it in each case is tested beside the command."""
     command = f"gemstone call_raw {service.url} echo value=é"
     with Terminal("bash", "-c", f"{command}; {command} | cat") as terminal:
@@ -62,7 +59,7 @@ BENCH = ("echo", "value=a", "--duration", "0.4", "--warmup", "0.2")
 
 @pytest.mark.slow  # two runs of a while, of two seconds and more in all
 @pytest.mark.parametrize("columns", [50, 90])
-def test_bench_has_a_progress_bar_and_a_histogram_that_fit(service: Echo, columns: int) -> None:
+def test_bench_has_a_progress_bar_and_a_histogram_that_fit(service, columns):
     with Terminal("gemstone", "bench", service.url, *BENCH, columns=columns) as terminal:
         terminal.expect(r"warm-up +\[#*-*\]")
         terminal.expect(r"calls +\[#*-*\]")
@@ -75,7 +72,7 @@ def test_bench_has_a_progress_bar_and_a_histogram_that_fit(service: Echo, column
 
 
 @pytest.mark.slow  # as the one above
-def test_bench_has_no_progress_bar_in_a_pipe(service: Echo) -> None:
+def test_bench_has_no_progress_bar_in_a_pipe(service):
     command = f"gemstone bench {service.url} {' '.join(BENCH)} 2>&1 | cat"
     with Terminal("bash", "-c", command) as terminal:
         assert terminal.wait() == 0
@@ -96,7 +93,7 @@ def assert_ended_by_ctrl_c(terminal: Terminal, code: int) -> None:
 
 
 @pytest.mark.slow  # a terminal, and a second or two to start
-def test_ctrl_c_ends_a_service(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_service(tmp_path):
     (tmp_path / "service.py").write_text(SERVICE)
     with Terminal("gemstone", "run", "service:Hello", "--port", "0", cwd=tmp_path) as terminal:
         url = terminal.expect(r"http://127\.0\.0\.1:\d+/api")[0]
@@ -107,7 +104,7 @@ def test_ctrl_c_ends_a_service(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # a terminal, and a second or two to start
-def test_ctrl_c_ends_listening(tmp_path: Path) -> None:
+def test_ctrl_c_ends_listening(tmp_path):
     broker = f"sqlite:///{tmp_path}/events.db"
     with Terminal("gemstone", "listen", "--transport", broker) as terminal:
         terminal.expect("listening on ")
@@ -118,7 +115,7 @@ def test_ctrl_c_ends_listening(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # a terminal, and a second or two to start
-def test_ctrl_c_ends_a_bench_with_what_was_measured(service: Echo) -> None:
+def test_ctrl_c_ends_a_bench_with_what_was_measured(service):
     words = ("gemstone", "bench", service.url, "echo", "value=a", "--warmup", "0")
     with Terminal(*words, "--duration", "1h") as terminal:
         terminal.expect(r"calls +\[")
@@ -134,7 +131,7 @@ def test_ctrl_c_ends_a_bench_with_what_was_measured(service: Echo) -> None:
     "command",
     ["call_raw", *(pytest.param(c, marks=pytest.mark.slow) for c in ("bench", "describe"))],
 )
-def test_ctrl_c_ends_a_call_that_nobody_answers(command: str) -> None:
+def test_ctrl_c_ends_a_call_that_nobody_answers(command):
     with socket.create_server(("127.0.0.1", 0)) as black_hole:
         url = f"http://127.0.0.1:{black_hole.getsockname()[1]}/api"
         with Terminal("gemstone", command, url, "nothing", "--timeout", "60") as terminal:
@@ -146,7 +143,7 @@ def test_ctrl_c_ends_a_call_that_nobody_answers(command: str) -> None:
 
 
 @pytest.mark.slow  # a terminal, and a second or two to start
-def test_ctrl_c_ends_a_registry() -> None:
+def test_ctrl_c_ends_a_registry():
     with Terminal("gemstone", "registry", "--port", "0") as terminal:
         terminal.expect(r"http://127\.0\.0\.1:\d+/api")
 

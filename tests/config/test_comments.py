@@ -23,7 +23,7 @@ class Child(Base):
     third = 4
 
 
-def test_the_comment_of_the_class_that_has_one() -> None:
+def test_the_comment_of_the_class_that_has_one():
     assert comment_of(Base, "first") == "What the base says, in two lines with markup and links."
     assert comment_of(Child, "first") == comment_of(Base, "first")
     assert comment_of(Child, "second") == "Never overridden."
@@ -31,7 +31,7 @@ def test_the_comment_of_the_class_that_has_one() -> None:
     assert comment_of(Child, "third") == "The child's own."
 
 
-def test_no_source_is_no_comment() -> None:
+def test_no_source_is_no_comment():
     made = type("Made", (), {"x": 1})
 
     assert comment_of(made, "x") == ""

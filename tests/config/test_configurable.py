@@ -9,7 +9,7 @@ import pytest
 from gemstone_sync import BaseConfigurator, CommandLineConfigurator, Configurable
 
 
-def test_the_documents_examples() -> None:
+def test_the_documents_examples():
     c = Configurable("test", template=lambda x: x * 2)
     c.set_value("10")
     assert c.get_final_value() == "1010"
@@ -18,7 +18,7 @@ def test_the_documents_examples() -> None:
     assert c2.get_final_value() == [1, 2, 3, 4, 5]
 
 
-def test_without_a_template_the_value_is_taken_as_it_is() -> None:
+def test_without_a_template_the_value_is_taken_as_it_is():
     value = object()
     configurable = Configurable("x")
     configurable.set_value(value)
@@ -26,22 +26,22 @@ def test_without_a_template_the_value_is_taken_as_it_is() -> None:
     assert configurable.get_final_value() is value
 
 
-def test_no_value_is_none_and_the_template_is_not_asked() -> None:
+def test_no_value_is_none_and_the_template_is_not_asked():
     assert Configurable("x", template=lambda _: pytest.fail("asked")).get_final_value() is None
 
 
 @pytest.mark.parametrize("value", [None, "", 0, False, []])
-def test_a_falsy_value_is_a_value(value: Any) -> None:
+def test_a_falsy_value_is_a_value(value):
     configurable = Configurable("x", template=lambda found: [found])
     configurable.set_value(value)
 
     assert configurable.get_final_value() == [value]
 
 
-def test_a_configurable_is_named_in_its_repr_and_the_template_is_given_by_name() -> None:
+def test_a_configurable_is_named_in_its_repr_and_the_template_is_given_by_name():
     assert repr(Configurable("port")) == "<Configurable name=port>"
     with pytest.raises(TypeError):
-        Configurable("x", int)  # type: ignore[misc]
+        Configurable("x", int)
 
 
 # The command line
@@ -57,15 +57,13 @@ def command_line(*words: str, **templates: Any) -> CommandLineConfigurator:
 
 
 @pytest.mark.parametrize("words", [("--a", "1", "--b", "2"), ("--b=2", "--a=1")])
-def test_each_configurable_is_an_option(words: tuple[str, ...]) -> None:
+def test_each_configurable_is_an_option(words):
     configurator = command_line(*words, a=int, b=None, c=None)
 
     assert [configurator.get(name) for name in "abc"] == [1, "2", None]
 
 
-def test_outside_a_service_the_words_are_those_of_the_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_outside_a_service_the_words_are_those_of_the_process(monkeypatch):
     monkeypatch.setattr("sys.argv", ["service.py", "--a=1", "--b=2", "--c=true"])
     configurator = CommandLineConfigurator()
     for configurable in (Configurable("a"), Configurable("b", template=int), Configurable("c")):
@@ -75,13 +73,13 @@ def test_outside_a_service_the_words_are_those_of_the_process(
     assert [configurator.get(name) for name in "abc"] == ["1", 2, "true"]
 
 
-def test_empty_and_zero_count_the_last_wins_and_an_unknown_name_has_no_value() -> None:
+def test_empty_and_zero_count_the_last_wins_and_an_unknown_name_has_no_value():
     configurator = command_line("--a", "1", "--a", "0", "--b", "", a=int, b=None)
 
     assert [configurator.get(name) for name in "abc"] == [0, "", None]
 
 
-def test_a_value_that_the_template_refuses_names_the_option() -> None:
+def test_a_value_that_the_template_refuses_names_the_option():
     with pytest.raises(ValueError, match="--a: invalid literal"):
         command_line("--a", "x", a=int).get("a")
 
@@ -98,7 +96,7 @@ def test_a_value_that_the_template_refuses_names_the_option() -> None:
         (lambda text: 1 / 0, "x" * 9999, "(ZeroDivisionError: division by zero)"),
     ],
 )
-def test_whatever_a_template_raises_is_a_wrong_value(template: Any, found: Any, text: str) -> None:
+def test_whatever_a_template_raises_is_a_wrong_value(template, found, text):
     configurable = Configurable("x", template=template)
     configurable.set_value(found)
     with pytest.raises(ValueError) as caught:  # noqa: PT011
@@ -111,9 +109,7 @@ def test_whatever_a_template_raises_is_a_wrong_value(template: Any, found: Any, 
 @pytest.mark.parametrize(
     "words", [("--unknown", "1"), ("word",), ("--a",), ("--ab", "1"), ("-a", "1"), ("--a", "--b")]
 )
-def test_a_wrong_command_line_is_one_line_and_exit_code_2(
-    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(words, capsys):
     with pytest.raises(SystemExit) as caught:
         command_line(*words, a=None, b=None, abc=None)
 
@@ -122,7 +118,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     assert (out, err.count("\n")) == ("", 1)
 
 
-def test_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_options(capsys):
     with pytest.raises(SystemExit) as caught:
         command_line("--help", port=int, endpoint=None)
 
@@ -132,7 +128,7 @@ def test_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--endpoint" in out
 
 
-def test_variables_without_the_prefix_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_without_the_prefix_are_not_read(monkeypatch):
     for name in ("A", "SERVICE_A", "a"):
         monkeypatch.setenv(name, "1")
 
@@ -155,13 +151,13 @@ class Fixed(BaseConfigurator):
         return self.values.get(name)
 
 
-def test_a_configurator_of_ones_own_needs_load() -> None:
+def test_a_configurator_of_ones_own_needs_load():
     with pytest.raises(TypeError):
         type("Half", (BaseConfigurator,), {"get": lambda self, name: None})()
     assert repr(Fixed()) == "<Fixed>"
 
 
-def test_load_may_set_the_values_of_the_configurables() -> None:
+def test_load_may_set_the_values_of_the_configurables():
     class Setting(BaseConfigurator):
         def load(self) -> None:
             for configurable in self.configurables:
@@ -175,7 +171,7 @@ def test_load_may_set_the_values_of_the_configurables() -> None:
     assert configurator.get("b") is None
 
 
-def test_registered_configurables_are_found_by_name() -> None:
+def test_registered_configurables_are_found_by_name():
     configurator = Fixed()
     port = Configurable("port")
     configurator.register_configurable(port)
@@ -185,7 +181,7 @@ def test_registered_configurables_are_found_by_name() -> None:
     assert configurator.configurables == [port]
 
 
-def test_a_subclass_that_forgets_the_base_constructor_works() -> None:
+def test_a_subclass_that_forgets_the_base_constructor_works():
     class Forgetful(BaseConfigurator):
         def __init__(self) -> None:
             pass

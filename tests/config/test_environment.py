@@ -16,7 +16,7 @@ def loaded(configurator: EnvironmentConfigurator) -> EnvironmentConfigurator:
     return configurator
 
 
-def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_setting_has_a_variable(monkeypatch):
     monkeypatch.setenv("GEMSTONE_MAX_HOPS", "3")
     monkeypatch.setenv("GEMSTONE_DEBUG", "no")
     configurator = loaded(EnvironmentConfigurator())
@@ -25,7 +25,7 @@ def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert configurator.find("motto") is None
 
 
-def test_an_empty_variable_is_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_is_a_value(monkeypatch):
     monkeypatch.setenv("GEMSTONE_MOTTO", "")
     monkeypatch.setenv("GEMSTONE_MAX_HOPS", "")
     configurator = loaded(EnvironmentConfigurator())
@@ -35,7 +35,7 @@ def test_an_empty_variable_is_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
         configurator.get("max_hops")
 
 
-def test_a_prefix_of_its_own_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prefix_of_its_own_is_the_only_one(monkeypatch):
     monkeypatch.setenv("GEMSTONE_MAX_HOPS", "3")
     monkeypatch.setenv("SHOP_DEBUG", "1")
     configurator = loaded(EnvironmentConfigurator(prefix="SHOP_"))
@@ -44,7 +44,7 @@ def test_a_prefix_of_its_own_is_the_only_one(monkeypatch: pytest.MonkeyPatch) ->
     assert configurator.get("debug") is True
 
 
-def test_a_dotenv_file_counts_less_than_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dotenv_file_counts_less_than_the_environment(monkeypatch):
     Path(".env").write_text(
         "# comment\nexport GEMSTONE_MAX_HOPS=3\nGEMSTONE_MOTTO='a b'\nOTHER=1\n"
     )
@@ -55,13 +55,13 @@ def test_a_dotenv_file_counts_less_than_the_environment(monkeypatch: pytest.Monk
     assert configurator.find("motto") == ("a b", ".env: GEMSTONE_MOTTO")
 
 
-def test_a_dotenv_files_values_are_taken_as_they_stand() -> None:
+def test_a_dotenv_files_values_are_taken_as_they_stand():
     Path(".env").write_text("GEMSTONE_MOTTO='${HOME} pa${ss}'\n")
 
     assert loaded(EnvironmentConfigurator()).get("motto") == "${HOME} pa${ss}"
 
 
-def test_another_dotenv_file_or_none() -> None:
+def test_another_dotenv_file_or_none():
     Path(".env").write_text("GEMSTONE_MAX_HOPS=3\n")
     Path("other.env").write_text("GEMSTONE_MAX_HOPS=5\n")
 
@@ -77,15 +77,13 @@ def test_another_dotenv_file_or_none() -> None:
         (b"A=\xff\xfe", ".env: is not UTF-8"),
     ],
 )
-def test_a_broken_dotenv_file_is_refused(content: bytes, reason: str) -> None:
+def test_a_broken_dotenv_file_is_refused(content, reason):
     Path(".env").write_bytes(content)
     with pytest.raises(ValueError, match=f"^{reason}$"):
         loaded(EnvironmentConfigurator())
 
 
-def test_a_variable_that_is_nearly_a_setting_is_logged(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_variable_that_is_nearly_a_setting_is_logged(monkeypatch, caplog):
     others = ("OTHER_THING", "MONKEY_PATCH", "REGISTRY_MAX_HOPS", "REGISTRY_MAX_PER_NAME")
     for name in ("GEMSTONE_MAX_HOP", "MAX_HOPS", *(f"GEMSTONE_{other}" for other in others)):
         monkeypatch.setenv(name, "1")

@@ -1,7 +1,6 @@
 """Every public plain attribute of MicroService is a setting, or is listed with the reason."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ VALUES: dict[str, tuple[str, Any]] = {
 }
 
 
-def test_every_attribute_is_walked() -> None:
+def test_every_attribute_is_walked():
     """What a user sees by dir(): no methods, no properties."""
     attributes = {
         name
@@ -90,9 +89,7 @@ def give(source: str, name: str, text: str, patch: pytest.MonkeyPatch) -> list[s
 
 @pytest.mark.parametrize("source", ["command line", "environment", "file"])
 @pytest.mark.parametrize("name", VALUES)
-def test_each_is_set_with_its_own_type(
-    name: str, source: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_is_set_with_its_own_type(name, source, monkeypatch):
     text, wanted = VALUES[name]
     service = Plain()
     service.configure(give(source, name, text, monkeypatch))
@@ -107,11 +104,11 @@ def test_each_is_set_with_its_own_type(
 
 
 @pytest.mark.parametrize("name", sorted(NOT_SETTINGS))
-def test_what_is_no_setting_is_refused(name: str, refusal: Callable[..., str]) -> None:
+def test_what_is_no_setting_is_refused(name, refusal):
     assert "unknown option" in refusal(Plain(), f"--{name}", "x")
 
 
-def test_a_toml_file_gives_values_of_its_own_types() -> None:
+def test_a_toml_file_gives_values_of_its_own_types():
     Path("plain.toml").write_text(
         "port = 8080\ndebug = true\nmax_wait_seconds = 2.5\nallowed_hosts = ['a', 'b']\n"
         "stop_timeout = '1m'\n"
@@ -124,14 +121,14 @@ def test_a_toml_file_gives_values_of_its_own_types() -> None:
 
 
 @pytest.mark.parametrize("text", ["true", "80.5", "inf", '"8_000"'])
-def test_a_port_is_a_whole_number(text: str, refusal: Callable[..., str]) -> None:
+def test_a_port_is_a_whole_number(text, refusal):
     Path("plain.toml").write_text(f"port = {text}\n")
 
     line = "plain: plain.toml: port: must be a whole number or 'random', not "
     assert refusal(Plain()).startswith(line)
 
 
-def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_explains_every_setting(capsys):
     with pytest.raises(SystemExit) as caught:
         Plain().configure(["--help"])
 

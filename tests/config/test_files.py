@@ -51,7 +51,7 @@ def written(folder: Path, text: str, suffix: str = ".toml") -> Path:
 
 
 @pytest.mark.parametrize("suffix", TEXTS)
-def test_each_format_gives_the_same_values(suffix: str, tmp_path: Path) -> None:
+def test_each_format_gives_the_same_values(suffix, tmp_path):
     path = written(tmp_path, TEXTS[suffix], suffix)
     configurator = loaded(FileConfigurator(path))
 
@@ -70,9 +70,7 @@ def test_each_format_gives_the_same_values(suffix: str, tmp_path: Path) -> None:
         (IniFileConfigurator, ".ini"),
     ],
 )
-def test_a_format_of_its_own_reads_a_file_of_any_name(
-    cls: type[FileConfigurator], suffix: str, tmp_path: Path
-) -> None:
+def test_a_format_of_its_own_reads_a_file_of_any_name(cls, suffix, tmp_path):
     configurator = loaded(cls(written(tmp_path, TEXTS[suffix], ".conf")))
 
     assert configurator.get("max_hops") == 3
@@ -95,22 +93,20 @@ def test_a_format_of_its_own_reads_a_file_of_any_name(
         ('\ufeff{"max_hops": 3}', ".json"),
     ],
 )
-def test_keys_may_stand_at_the_top_or_in_a_table_of_the_service(
-    text: str, suffix: str, tmp_path: Path
-) -> None:
+def test_keys_may_stand_at_the_top_or_in_a_table_of_the_service(text, suffix, tmp_path):
     assert loaded(FileConfigurator(written(tmp_path, text, suffix))).get("max_hops") == 3
 
 
 @pytest.mark.parametrize(
     ("text", "suffix"), [("", ".toml"), ("", ".yaml"), ("{}", ".json"), ("", ".ini")]
 )
-def test_an_empty_file_sets_nothing(text: str, suffix: str, tmp_path: Path) -> None:
+def test_an_empty_file_sets_nothing(text, suffix, tmp_path):
     configurator = loaded(FileConfigurator(written(tmp_path, text, suffix)))
 
     assert [configurator.find(name) for name in KINDS] == [None] * len(KINDS)
 
 
-def test_ini_files_have_capitals_in_names_and_lists_of_a_line_for_each_part(tmp_path: Path) -> None:
+def test_ini_files_have_capitals_in_names_and_lists_of_a_line_for_each_part(tmp_path):
     text = "maxOrder = 3\n[shop]\nhosts =\n    a.b\n    c.d\n"
     configurator = FileConfigurator(written(tmp_path, text, ".ini"))
     configurator.register_configurable(Configurable("maxOrder").described(kind_of(int), None))
@@ -120,7 +116,7 @@ def test_ini_files_have_capitals_in_names_and_lists_of_a_line_for_each_part(tmp_
     assert configurator.get("hosts") == ["a.b", "c.d"]
 
 
-def test_none_is_a_value(tmp_path: Path) -> None:
+def test_none_is_a_value(tmp_path):
     found = loaded(FileConfigurator(written(tmp_path, "motto: null", ".yaml"))).find("motto")
 
     assert found is not None
@@ -159,9 +155,7 @@ def test_none_is_a_value(tmp_path: Path) -> None:
         ("x" * 1_000_001, ".json", "longer than"),
     ],
 )
-def test_a_wrong_file_is_refused_with_its_name(
-    text: str, suffix: str, complaint: str, tmp_path: Path
-) -> None:
+def test_a_wrong_file_is_refused_with_its_name(text, suffix, complaint, tmp_path):
     path = written(tmp_path, text, suffix)
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         loaded(FileConfigurator(path))
@@ -170,7 +164,7 @@ def test_a_wrong_file_is_refused_with_its_name(
     assert complaint in str(caught.value)
 
 
-def test_a_wrong_value_names_file_and_key(tmp_path: Path) -> None:
+def test_a_wrong_value_names_file_and_key(tmp_path):
     path = written(tmp_path, 'max_hops = "x"')
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         loaded(FileConfigurator(path)).get("max_hops")
@@ -178,7 +172,7 @@ def test_a_wrong_value_names_file_and_key(tmp_path: Path) -> None:
     assert str(caught.value) == f"{path}: max_hops: must be a whole number, not 'x'"
 
 
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "folder.toml").mkdir()
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     for name, reason in {
@@ -191,13 +185,13 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
             loaded(FileConfigurator(tmp_path / name))
 
 
-def test_a_file_may_be_missing_when_it_is_not_required(tmp_path: Path) -> None:
+def test_a_file_may_be_missing_when_it_is_not_required(tmp_path):
     configurator = loaded(FileConfigurator(tmp_path / "absent.toml", required=False))
 
     assert configurator.find("max_hops") is None
 
 
-def test_another_format_needs_read_only(tmp_path: Path) -> None:
+def test_another_format_needs_read_only(tmp_path):
     class Lines(FileConfigurator):
         def read(self, text: str) -> Any:
             return dict(line.split("=") for line in text.splitlines())

@@ -82,7 +82,7 @@ READ: list[tuple[Any, list[tuple[Any, Any]]]] = [
 
 
 @pytest.mark.parametrize(("hint", "cases"), READ)
-def test_what_is_found_is_read_by_the_hint(hint: Any, cases: list[tuple[Any, Any]]) -> None:
+def test_what_is_found_is_read_by_the_hint(hint, cases):
     for found, value in cases:
         read = kind_of(hint).convert(found)
         assert read == value
@@ -114,21 +114,19 @@ def test_what_is_found_is_read_by_the_hint(hint: Any, cases: list[tuple[Any, Any
         (object(), "text", "text"),
     ],
 )
-def test_without_a_hint_the_default_shows_what_is_wanted(
-    default: Any, found: Any, value: Any
-) -> None:
+def test_without_a_hint_the_default_shows_what_is_wanted(default, found, value):
     read = kind_of(UNSET, default).convert(found)
 
     assert read == value
     assert type(read) is type(value)
 
 
-def test_a_final_without_a_type_is_no_hint() -> None:
+def test_a_final_without_a_type_is_no_hint():
     assert kind_of(Final, 5).convert("7") == 7
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the statement type is of Python 3.12")
-def test_a_named_type_is_what_it_names() -> None:
+def test_a_named_type_is_what_it_names():
     names: dict[str, Any] = {}
     exec("type Port = int", names)
 
@@ -164,9 +162,7 @@ UNREADABLE: list[tuple[Any, str, list[Any]]] = [
 
 
 @pytest.mark.parametrize(("hint", "wanted", "values"), UNREADABLE)
-def test_what_cannot_be_read_says_what_it_must_be(
-    hint: Any, wanted: str, values: list[Any]
-) -> None:
+def test_what_cannot_be_read_says_what_it_must_be(hint, wanted, values):
     for found in values:
         with pytest.raises(ValueError, match="must be") as caught:
             kind_of(hint).convert(found)
@@ -174,7 +170,7 @@ def test_what_cannot_be_read_says_what_it_must_be(
         assert len(str(caught.value)) < 400, "a long value is not shown whole"
 
 
-def test_a_value_whose_repr_would_never_end_is_shown_in_part() -> None:
+def test_a_value_whose_repr_would_never_end_is_shown_in_part():
     value: Any = ["x"]
     for _ in range(40):  # as the anchors of a YAML file can
         value = [value] * 10
@@ -198,11 +194,11 @@ def test_a_value_whose_repr_would_never_end_is_shown_in_part() -> None:
         (0.5, "0.5"),
     ],
 )
-def test_values_are_shown_as_one_would_give_them(value: Any, text: str) -> None:
+def test_values_are_shown_as_one_would_give_them(value, text):
     assert as_text(value) == text
 
 
-def test_a_dictionary_that_json_cannot_show_is_shown_all_the_same() -> None:
+def test_a_dictionary_that_json_cannot_show_is_shown_all_the_same():
     circle: dict[str, Any] = {}
     circle["a"] = circle
 

@@ -2,7 +2,7 @@
 
 import enum
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,9 +75,7 @@ def give(source: str, name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("name", TYPES)
 @pytest.mark.parametrize("strongest", range(len(SOURCES)))
 @pytest.mark.parametrize("alone", [False, True])
-def test_the_strongest_source_wins_and_each_alone_counts(
-    name: str, strongest: int, alone: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_strongest_source_wins_and_each_alone_counts(name, strongest, alone, monkeypatch):
     """The sources up to one give a value each, no two neighbours the same one."""
     texts, values = TYPES[name]
     words: list[str] = []
@@ -92,7 +90,7 @@ def test_the_strongest_source_wins_and_each_alone_counts(
     assert [*SOURCES.values()][strongest] in setting.source
 
 
-def test_of_several_files_the_later_wins_key_by_key() -> None:
+def test_of_several_files_the_later_wins_key_by_key():
     Path("a.toml").write_text("number = 1\ntext = 'a'\n")
     Path("b.toml").write_text("number = 2\n")
     service = Shop()
@@ -101,7 +99,7 @@ def test_of_several_files_the_later_wins_key_by_key() -> None:
     assert (service.number, service.text) == (2, "a")
 
 
-def test_files_may_be_named_by_the_environment_or_dotenv(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_may_be_named_by_the_environment_or_dotenv(monkeypatch):
     Path("a.toml").write_text("number = 1\ntext = 'a'\n")
     Path("b.toml").write_text("number = 2\n")
     service = Shop()
@@ -118,7 +116,7 @@ def test_files_may_be_named_by_the_environment_or_dotenv(monkeypatch: pytest.Mon
     assert (service.number, service.text) == (1, "env")
 
 
-def test_a_list_on_the_command_line_replaces_that_of_a_file() -> None:
+def test_a_list_on_the_command_line_replaces_that_of_a_file():
     Path("shop.toml").write_text('items = ["file"]\n')
     service = Shop()
     service.configure(["--items", "a,b", "--items", "c"])
@@ -136,7 +134,7 @@ def test_a_list_on_the_command_line_replaces_that_of_a_file() -> None:
         (["--switch", "--no-switch"], False),
     ],
 )
-def test_a_switch_can_be_given_and_taken_back(words: list[str], value: bool) -> None:
+def test_a_switch_can_be_given_and_taken_back(words, value):
     Path("shop.toml").write_text(f"switch = {str(not value).lower()}\n")
     service = Shop()
     service.configure(words)
@@ -144,14 +142,14 @@ def test_a_switch_can_be_given_and_taken_back(words: list[str], value: bool) -> 
     assert service.switch is value
 
 
-def test_dashes_and_underscores_are_the_same_option() -> None:
+def test_dashes_and_underscores_are_the_same_option():
     service = Shop()
     service.configure(["--max-hops=3", "--no-access-log"])
 
     assert (service.max_hops, service.access_log) == (3, False)
 
 
-def test_the_file_is_named_after_the_service() -> None:
+def test_the_file_is_named_after_the_service():
     class Users(Shop):
         name = "users"
 
@@ -162,7 +160,7 @@ def test_the_file_is_named_after_the_service() -> None:
     assert service.number == 0
 
 
-def test_a_service_may_have_a_prefix_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_may_have_a_prefix_of_its_own(monkeypatch):
     class Prefixed(Shop):
         environment_prefix = "SHOP_"
 
@@ -193,26 +191,20 @@ def test_a_service_may_have_a_prefix_of_its_own(monkeypatch: pytest.MonkeyPatch)
         (["--event_transports", "amqp://u:pw@x:y"], "shop: --event_transports: the URL is like"),
     ],
 )
-def test_what_is_wrong_is_one_line_that_names_its_source(
-    words: list[str], line: str, refusal: Callable[..., str]
-) -> None:
+def test_what_is_wrong_is_one_line_that_names_its_source(words, line, refusal):
     Path("bad.toml").write_text("numbr = 1\n")
     Path("value.toml").write_text("max_hops = -1\n")
 
     assert line in refusal(Shop(), *words)
 
 
-def test_a_wrong_variable_is_named(
-    monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]
-) -> None:
+def test_a_wrong_variable_is_named(monkeypatch, refusal):
     monkeypatch.setenv("GEMSTONE_NUMBER", "")
 
     assert refusal(Shop()) == "shop: GEMSTONE_NUMBER: must be a whole number, not ''\n"
 
 
-def test_a_configurable_whose_option_there_is_already_is_refused(
-    refusal: Callable[..., str],
-) -> None:
+def test_a_configurable_whose_option_there_is_already_is_refused(refusal):
     class Wrong(Shop):
         configurables = [Configurable("config")]
 
@@ -227,7 +219,7 @@ def test_a_configurable_whose_option_there_is_already_is_refused(
 Country = enum.Enum("Country", {f"C{number}": f"country {number}" for number in range(99)})
 
 
-def test_help_says_what_may_be_given() -> None:
+def test_help_says_what_may_be_given():
     class Explained(Shop):
         size: Literal["small", "large"] = "small"
         weights: dict[str, int] = {"a": 1}
@@ -246,7 +238,7 @@ def test_help_says_what_may_be_given() -> None:
         assert line in text
 
 
-def test_configurables_of_ones_own_leave_the_frameworks_as_they_are() -> None:
+def test_configurables_of_ones_own_leave_the_frameworks_as_they_are():
     class Own(MicroService):
         name = "own"
         limit = 5

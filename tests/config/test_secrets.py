@@ -1,7 +1,6 @@
 """Secrets: read from files, and never shown."""
 
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ def shown(service: MicroService) -> str:
     return f"{service.get_settings()} {service.configuration_help()}"
 
 
-def test_a_secret_is_masked_wherever_settings_are_shown() -> None:
+def test_a_secret_is_masked_wherever_settings_are_shown():
     service = Vault()
     service.configure(["--password", "sesame", "--secret_key", "abracadabra"])
     assert (service.password, service.secret_key) == ("sesame", "abracadabra")
@@ -44,14 +43,14 @@ def test_a_secret_is_masked_wherever_settings_are_shown() -> None:
 
 
 @pytest.mark.parametrize("words", ["--pin 12e4", "--checked 12e4", "--pin=12e4", "--pni=12e4"])
-def test_a_wrong_secret_is_not_shown(words: str, refusal: Callable[..., str]) -> None:
+def test_a_wrong_secret_is_not_shown(words, refusal):
     err = refusal(Vault(), *words.split())
 
     assert "--p" in err or "--checked" in err
     assert "12e4" not in err
 
 
-def test_the_passwords_of_transports_are_not_shown() -> None:
+def test_the_passwords_of_transports_are_not_shown():
     service = Vault()
     service.configure(["--event_transports", "amqp://u:sesame@127.0.0.1/%2F,redis://:sesame@h/0"])
 
@@ -63,7 +62,7 @@ def test_the_passwords_of_transports_are_not_shown() -> None:
 URL = "redis://ada:sesame@127.0.0.1/0"
 
 
-def test_the_passwords_of_urls_are_not_shown() -> None:
+def test_the_passwords_of_urls_are_not_shown():
     class Stored(Vault):
         event_deduplication = URL
 
@@ -82,9 +81,7 @@ def test_the_passwords_of_urls_are_not_shown() -> None:
     "words",
     [["--max_hops", URL], ["--port", URL], ["--service_registry_urls", f'["", "{URL}"]'], [URL]],
 )
-def test_the_password_of_a_url_in_the_wrong_place_is_not_shown(
-    words: list[str], refusal: Callable[..., str]
-) -> None:
+def test_the_password_of_a_url_in_the_wrong_place_is_not_shown(words, refusal):
     assert "redis://ada:********@127.0.0.1/0" in refusal(Vault(), *words)
 
 
@@ -92,9 +89,7 @@ def test_the_password_of_a_url_in_the_wrong_place_is_not_shown(
     ("name", "line"),
     [("vault.ini", "password sesame"), ("vault.ini", "[password = sesame"), (".env", "A sesame")],
 )
-def test_a_line_that_is_no_setting_is_not_shown(
-    name: str, line: str, refusal: Callable[..., str]
-) -> None:
+def test_a_line_that_is_no_setting_is_not_shown(name, line, refusal):
     Path(name).write_text(f"{line}\n")
 
     err = refusal(Vault(), *([] if name == ".env" else ["--config", name]))
@@ -102,7 +97,7 @@ def test_a_line_that_is_no_setting_is_not_shown(
     assert "sesame" not in err
 
 
-def test_a_traceback_does_not_show_a_secret() -> None:
+def test_a_traceback_does_not_show_a_secret():
     configurable = Configurable("checked", secret=True, template=refuse)
     configurable.set_value("sesame")
     with pytest.raises(ValueError, match="not shown") as caught:
@@ -145,18 +140,14 @@ class Numbered(Vault):
         (Numbered, [], "<Numbers>: Numbered.secret_key must be a text or bytes, not ********"),
     ],
 )
-def test_a_secret_that_the_service_refuses_is_not_shown(
-    cls: type[MicroService], words: list[str], line: str, refusal: Callable[..., str]
-) -> None:
+def test_a_secret_that_the_service_refuses_is_not_shown(cls, words, line, refusal):
     err = refusal(cls(), *words)
 
     assert line in err
     assert "12345" not in err
 
 
-def test_a_file_stands_for_what_is_in_it_in_every_source(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_stands_for_what_is_in_it_in_every_source(tmp_path, monkeypatch):
     path = tmp_path / "token"
     path.write_text("\ufeff4321\r\n", encoding="utf-8")
     Path("vault.toml").write_text(f'password = "file:{path}"\n')
@@ -168,7 +159,7 @@ def test_a_file_stands_for_what_is_in_it_in_every_source(
 
 
 @pytest.mark.parametrize("content", ["a.b, c.d\n", "a.b\nc.d\n"])
-def test_a_list_may_be_in_a_file(content: str, tmp_path: Path) -> None:
+def test_a_list_may_be_in_a_file(content, tmp_path):
     path = tmp_path / "hosts"
     path.write_text(content)
     service = Vault()
@@ -177,9 +168,7 @@ def test_a_list_may_be_in_a_file(content: str, tmp_path: Path) -> None:
     assert service.allowed_hosts == ["a.b", "c.d"]
 
 
-def test_a_file_that_cannot_be_read_is_one_line(
-    tmp_path: Path, refusal: Callable[..., str]
-) -> None:
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, refusal):
     path = tmp_path / "token"
     path.write_bytes(b"\xff")
     for name, reason in {

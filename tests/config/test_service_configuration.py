@@ -2,7 +2,6 @@
 
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def configured(*words: str, cls: type[Configured] = Configured) -> Any:
     return service
 
 
-def test_values_land_on_the_instance_and_never_on_the_class() -> None:
+def test_values_land_on_the_instance_and_never_on_the_class():
     service = configured("--limit", "7", "--host", "0.0.0.0", "--port", "0", "--endpoint=/rpc")
 
     assert (service.limit, service.host) == (7, "0.0.0.0")
@@ -48,7 +47,7 @@ def test_values_land_on_the_instance_and_never_on_the_class() -> None:
     assert (other.limit, other.endpoint) == (5, "/api")
 
 
-def test_what_one_service_found_is_not_seen_by_another() -> None:
+def test_what_one_service_found_is_not_seen_by_another():
     first, second = configured("--words", "a,b"), configured("--limit", "1")
 
     assert (first.words, second.words) == (["a", "b"], None)
@@ -58,13 +57,13 @@ def test_what_one_service_found_is_not_seen_by_another() -> None:
     assert configurator.configurables == []
 
 
-def test_falsy_values_count_and_a_random_port_can_be_asked_for() -> None:
+def test_falsy_values_count_and_a_random_port_can_be_asked_for():
     service = configured("--limit", "0", "--motto", "", "--port", "random")
 
     assert (service.limit, service.motto, service.port) == (0, "", 0)
 
 
-def test_what_was_found_before_keeps_its_source() -> None:
+def test_what_was_found_before_keeps_its_source():
     service = configured("--limit", "7")
     service.configure(["--port", "81"])
 
@@ -72,7 +71,7 @@ def test_what_was_found_before_keeps_its_source() -> None:
     assert (sources["limit"], sources["port"]) == ("--limit", "--port")
 
 
-def test_what_is_not_given_stays_as_it_was_set() -> None:
+def test_what_is_not_given_stays_as_it_was_set():
     service = Configured()
     service.limit, service.port = 9, 1234
     service.configure([])
@@ -99,7 +98,7 @@ class Computed(Configured):
         return 1
 
 
-def test_a_property_is_set_by_its_setter(refusal: Callable[..., str]) -> None:
+def test_a_property_is_set_by_its_setter(refusal):
     service = configured("--rate", "7", cls=Computed)
 
     assert service.rate == 7
@@ -110,7 +109,7 @@ def test_a_property_is_set_by_its_setter(refusal: Callable[..., str]) -> None:
     assert re.fullmatch("configured: --fixed: .*'fixed'.*\n", line)  # in Python's words
 
 
-def test_a_later_configurator_wins_and_one_without_a_value_does_not() -> None:
+def test_a_later_configurator_wins_and_one_without_a_value_does_not():
     class Service(Configured):
         configurators = [
             Fixed(limit=1, host="first"),
@@ -126,7 +125,7 @@ def test_a_later_configurator_wins_and_one_without_a_value_does_not() -> None:
     assert service.host == "last"
 
 
-def test_each_configurator_is_loaded_once_with_the_names_to_look_for() -> None:
+def test_each_configurator_is_loaded_once_with_the_names_to_look_for():
     seen: list[Any] = []
 
     class Watching(Fixed):
@@ -160,13 +159,11 @@ def test_each_configurator_is_loaded_once_with_the_names_to_look_for() -> None:
         (["8000"], "unexpected argument '8000'"),
     ],
 )
-def test_a_wrong_command_line_is_one_line(
-    words: list[str], text: str, refusal: Callable[..., str]
-) -> None:
+def test_a_wrong_command_line_is_one_line(words, text, refusal):
     assert text in refusal(Configured(), *words)
 
 
-def test_a_configurator_needs_no_base_class() -> None:
+def test_a_configurator_needs_no_base_class():
     class Plain:
         def load(self) -> None: ...
 
@@ -174,14 +171,12 @@ def test_a_configurator_needs_no_base_class() -> None:
             return {"limit": 3}.get(name)
 
     class Service(Configured):
-        configurators = [Plain()]  # type: ignore[list-item]
+        configurators = [Plain()]
 
     assert configured(cls=Service).limit == 3
 
 
-def test_a_configurator_that_cannot_read_or_refuses_is_one_line(
-    refusal: Callable[..., str],
-) -> None:
+def test_a_configurator_that_cannot_read_or_refuses_is_one_line(refusal):
     class Absent(Fixed):
         def load(self) -> None:
             Path("/nowhere/settings").read_text()
@@ -199,7 +194,7 @@ def test_a_configurator_that_cannot_read_or_refuses_is_one_line(
     assert refusal(service) == "configured: settings.ini: no such section\n"
 
 
-def test_an_attribute_that_the_app_was_made_with_cannot_be_configured_any_more() -> None:
+def test_an_attribute_that_the_app_was_made_with_cannot_be_configured_any_more():
     service = Configured()
     _ = service.app
 
@@ -215,12 +210,12 @@ def test_an_attribute_that_the_app_was_made_with_cannot_be_configured_any_more()
 
 
 @pytest.fixture
-def foreign_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def foreign_words(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pytest", "-q", "--limit", "99"])
 
 
 @pytest.mark.usefixtures("foreign_words")
-def test_running_service_and_the_in_process_client_do_not_read_it() -> None:
+def test_running_service_and_the_in_process_client_do_not_read_it():
     with running_service(Configured) as service:
         assert ServiceClient(service).call("get_limit") == 5
     with ServiceClient(Configured()) as client:
@@ -229,9 +224,7 @@ def test_running_service_and_the_in_process_client_do_not_read_it() -> None:
     assert client.call("get_limit") == 5
 
 
-def test_what_running_service_is_given_counts_more_than_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_running_service_is_given_counts_more_than_the_environment(monkeypatch):
     monkeypatch.setenv("GEMSTONE_PORT", "1")
     monkeypatch.setenv("GEMSTONE_MAX_HOPS", "3")
     monkeypatch.setenv("GEMSTONE_LIMIT", "4")
@@ -242,7 +235,7 @@ def test_what_running_service_is_given_counts_more_than_the_environment(
 
 
 @pytest.mark.usefixtures("foreign_words")
-def test_start_and_configure_in_a_module_that_is_not_the_program_do_not_read_it() -> None:
+def test_start_and_configure_in_a_module_that_is_not_the_program_do_not_read_it():
     service = Configured()
     service.port = 0
     service.configure()
@@ -253,11 +246,11 @@ def test_start_and_configure_in_a_module_that_is_not_the_program_do_not_read_it(
 
 
 @pytest.mark.usefixtures("foreign_words")
-def test_a_foreign_wsgi_server_does_not_read_it() -> None:
+def test_a_foreign_wsgi_server_does_not_read_it():
     service = Configured()
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/health/ready"}
     answers: list[str] = []
-    list(service(environ, lambda status, headers: answers.append(status)))  # type: ignore[arg-type]
+    list(service(environ, lambda status, headers: answers.append(status)))
 
     assert answers == ["200 OK"]
     assert service.limit == 5
@@ -292,9 +285,7 @@ if __name__ == "__main__":
         ("", "--limit many", 2, "", "program: --limit: invalid literal for int() with base 10: "),
     ],
 )
-def test_a_program_that_starts_its_service_reads_its_own_command_line(
-    settings: str, words: str, code: int, stdout: str, stderr: str, run_python: Callable[..., Any]
-) -> None:
+def test_a_program_reads_its_own_command_line(settings, words, code, stdout, stderr, run_python):
     done = run_python(PROGRAM.replace("SETTINGS", settings), *words.split())
 
     assert (done.returncode, done.stdout) == (code, stdout), done.stderr
