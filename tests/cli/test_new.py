@@ -103,29 +103,18 @@ def test_the_users_settings_of_cookiecutter_do_not_count(home, work):
 # What it refuses
 
 
+NO_NAMES = ["1abc", "../x", "a/b", "", ".", "-", "a b", "a--b", "naïve", "x\n", "{{ 1 }}", "\udcff"]
+
+#: Names of what they would take the place of.
+TAKEN = ["json", "Flask", "gemstone-sync", "tests", "Test", "PyYAML", "activate"]
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["1abc"], "'1abc'"),
+        *(([name], repr(name)) for name in NO_NAMES),
+        *(([name], f"another {name.lower().replace('-', '_')}") for name in TAKEN),
         (["class"], "Python's own"),
-        (["../x"], "'../x'"),
-        (["a/b"], "'a/b'"),
-        ([""], "''"),
-        (["."], "'.'"),
-        (["-"], "'-'"),
-        (["a b"], "'a b'"),
-        (["a--b"], "'a--b'"),
-        (["naïve"], "'naïve'"),
-        (["x\n"], r"'x\n'"),
-        (["{{ 1 }}"], "'{{ 1 }}'"),
-        ([b"\xff"], r"'\udcff'"),
-        (["json"], "another json"),
-        (["Flask"], "another flask"),
-        (["gemstone-sync"], "another gemstone_sync"),
-        (["tests"], "another tests"),
-        (["Test"], "another test"),
-        (["PyYAML"], "another pyyaml"),
-        (["activate"], "another activate"),
         (["jobs"], "the shell's own"),
         (["a" * 64], "63"),
         (["shop", "--version", "one"], "--version: 'one'"),
@@ -138,6 +127,7 @@ def test_the_users_settings_of_cookiecutter_do_not_count(home, work):
         ([], "NAME is missing"),
         (["--yes"], "NAME is missing"),
     ],
+    ids=ascii,
 )
 def test_a_wrong_answer_is_one_line(work, words, named):
     assert named in line_of(run("new", *words, cwd=work), 2)

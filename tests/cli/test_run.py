@@ -2,16 +2,14 @@
 
 import signal
 import socket
-import sys
 
 import pytest
 
 from tests.support.http import Connection, call_message, refuses_connections, result_of
-from tests.support.programs import Program
 from tests.support.waiting import gather
 
 from .serving import children_of, is_alive, serving
-from .support import run
+from .support import run_process
 
 SERVICE = """
 from gevent import monkey
@@ -61,7 +59,9 @@ def test_ctrl_c_while_the_module_is_imported(tmp_path):
         assert program.stderr.strip() == ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_it_serves_until_a_signal_and_finishes_what_runs(project, number):
     with serving(project, "service:Hello", "--port", "random") as program:
         port = program.wait_for_start()
@@ -122,7 +122,7 @@ def test_workers_serve_beside_each_other_and_end_together(project):
 def test_an_address_in_use_is_one_line(project):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, stdout, stderr = run("run", "service", f"--port={port}", cwd=project)
+        code, stdout, stderr = run_process("run", "service", f"--port={port}", cwd=project)
 
     assert (code, stdout) == (1, "")
     assert stderr == f"cannot listen on 127.0.0.1:{port}: Address already in use\n"
@@ -136,11 +136,3 @@ def test_a_service_without_configuration_runs_as_it_is(tmp_path):
         program.wait_for_start()
         assert program.call("get_service_specs")["name"] == "skips"
         assert program.terminate() == 0
-
-
-def test_python_m_gemstone_sync_is_the_same_command(project):
-    program = Program(
-        [sys.executable, "-m", "gemstone_sync", "run", "service", "--nonsense"], project
-    )
-    assert program.wait() == 2
-    assert program.stderr == "gemstone run: unknown option --nonsense\n"

@@ -178,6 +178,11 @@ def test_a_service_may_have_a_prefix_of_its_own(monkeypatch):
     ("words", "line"),
     [
         (["--number=x"], "shop: --number: must be a whole number, not 'x'"),
+        (["--port", "eighty"], "--port"),
+        (["--prot=9"], "unknown option --prot; did you mean --port?"),
+        (["--endpoint", "api"], "endpoint must be a path that starts with /"),
+        (["--host", ""], "host"),
+        (["8000"], "unexpected argument '8000'"),
         (["--no-switch=true"], "takes no value"),
         (["--port", "70000"], "shop: --port: Shop.port must be a whole number from 0 to 65535"),
         (["--config", "absent.toml"], "shop: absent.toml: No such file or directory"),

@@ -146,23 +146,6 @@ def test_each_configurator_is_loaded_once_with_the_names_to_look_for():
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize(
-    ("words", "text"),
-    [
-        (["--limit", "many"], "--limit"),
-        (["--port", "70000"], "port must be a whole number from 0 to 65535"),
-        (["--port", "eighty"], "--port"),
-        (["--endpoint", "api"], "endpoint must be a path that starts with /"),
-        (["--host", ""], "host"),
-        (["--unknown"], "unknown option --unknown"),
-        (["--prot=9"], "unknown option --prot; did you mean --port?"),
-        (["8000"], "unexpected argument '8000'"),
-    ],
-)
-def test_a_wrong_command_line_is_one_line(words, text, refusal):
-    assert text in refusal(Configured(), *words)
-
-
 def test_a_configurator_needs_no_base_class():
     class Plain:
         def load(self) -> None: ...
