@@ -23,14 +23,16 @@ def test_nothing_is_counted_yet():
     histogram = Histogram()
     assert (histogram.count, histogram.min, histogram.max, histogram.mean) == (0, 0, 0, 0)
     assert histogram.percentile(50) == 0
-    assert bars_of(histogram) == []
-    assert draw([], 80) == []
+    assert bars_of(histogram) == draw([], 80) == []
 
 
 def test_one_call_is_every_percentile():
     histogram = histogram_of([0.0123456])
     assert {histogram.percentile(p) for p in (0.1, 50, 99.9, 100)} == {0.0123456}
     assert (histogram.min, histogram.max, histogram.mean) == (0.0123456, 0.0123456, 0.0123456)
+    for percent in (0, -1, 100.1, float("nan")):
+        with pytest.raises(ValueError, match="percentile"):
+            histogram.percentile(percent)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -55,12 +57,6 @@ def test_a_percentile_of_a_thousand_is_not_its_slowest_call():
     histogram = histogram_of([0.001] * 999 + [5.0])
     assert histogram.percentile(99.9) < 0.0011
     assert histogram.percentile(99.91) == 5.0
-
-
-@pytest.mark.parametrize("percent", [0, -1, 100.1, float("nan")])
-def test_a_percentile_that_is_none(percent):
-    with pytest.raises(ValueError, match="percentile"):
-        histogram_of([1]).percentile(percent)
 
 
 def test_its_memory_does_not_grow_with_the_calls():
@@ -134,34 +130,15 @@ def test_bars_are_as_long_as_their_counts():
     assert lines[0].startswith("  1 ms - 2 ms  1,000  █")
     assert lines[2] == " 5 ms - 10 ms      0"
     assert lines[3].endswith("▏"), "one call among a thousand is seen"
-
-
-def test_plain_bars_are_ascii():
+    assert draw(BARS, 10)[0].count("█") == 8, "a narrow terminal still has short bars"
     lines = draw(BARS, 60, plain=True)
     assert "\n".join(lines).isascii()
     assert lines[0].endswith("#####")
     assert lines[3].endswith(" #")
 
 
-def test_a_narrow_terminal_still_has_short_bars():
-    assert draw(BARS, 10)[0].count("█") == 8
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 µs"),
-        (1.234e-6, "1.23 µs"),
-        (0.0000999, "99.9 µs"),
-        (0.0009999, "1 ms"),
-        (0.00123, "1.23 ms"),
-        (0.0156, "15.6 ms"),
-        (0.4567, "457 ms"),
-        (0.9999, "1 s"),
-        (2.5, "2.5 s"),
-        (59.94, "59.9 s"),
-        (1234.5, "1,234 s"),
-    ],
-)
-def test_durations_are_read_at_a_glance(seconds, text):
-    assert text_of(seconds) == text
+def test_durations_are_read_at_a_glance():
+    times = {0: "0 µs", 1.234e-6: "1.23 µs", 0.0000999: "99.9 µs", 0.0009999: "1 ms"}
+    times |= {0.00123: "1.23 ms", 0.0156: "15.6 ms", 0.4567: "457 ms", 0.9999: "1 s"}
+    times |= {2.5: "2.5 s", 59.94: "59.9 s", 1234.5: "1,234 s"}
+    assert {seconds: text_of(seconds) for seconds in times} == times

@@ -1,95 +1,54 @@
 """What TARGET of ``gemstone run`` may be, and what is said of a wrong one."""
 
 import re
-import textwrap
 
 import pytest
 
 from .support import line_of, run, run_process
 
-SERVICE = """
-    import gemstone_sync
-    class Hello(gemstone_sync.MicroService):
-        name = "hello"
-"""
+IMPORTS = "from gemstone_sync import MicroService, ServiceRegistry, config, run\n"
+
+
+def service(name: str, body: str = "", base: str = "MicroService") -> str:
+    """A class; its name has a capital."""
+    return f"class {name.title()}({base}):\n    name = {name!r}\n{body}"
+
+
+HELLO = IMPORTS + service("hello")
 
 FILES = {
-    "service.py": SERVICE,
-    "two.py": """
-        from gemstone_sync import MicroService
-        class Users(MicroService):
-            name = "users"
-        class Orders(MicroService):
-            name = "orders"
-        class Plain:
-            pass
-        def make_users():
-            return Users()
-        orders = Orders()
-    """,
-    "base.py": """
-        from gemstone_sync import MicroService
-        class Base(MicroService):
-            pass
-        class Shop(Base):
-            name = "shop"
-        again = Shop
-    """,
-    "objects.py": """
-        from base import Shop
-        shop = Shop()
-        shop.name = "object"
-    """,
-    "imports.py": "from base import Shop\nfrom gemstone_sync import MicroService, ServiceRegistry",
-    "empty.py": "from gemstone_sync import MicroService",
-    "nameless.py": "import gemstone_sync\nclass Nameless(gemstone_sync.MicroService): pass",
-    "wants.py": """
-        import gemstone_sync
-        class Wants(gemstone_sync.MicroService):
-            name = "wants"
-            def __init__(self, database):
-                super().__init__()
-    """,
-    "silent.py": """
-        import gemstone_sync
-        class Silent(gemstone_sync.MicroService):
-            name = "silent"
-            configurators = [gemstone_sync.config.EnvironmentConfigurator()]
-        class Skips(gemstone_sync.MicroService):
-            name = "skips"
-            skip_configuration = True
-    """,
-    "shadow/json.py": SERVICE,
-    "two words.py": SERVICE,
+    "service.py": HELLO,
+    "two.py": IMPORTS + service("users") + service("orders") + "class Plain: pass\n"
+    "def make_users(): return Users()\norders = Orders()",
+    "base.py": IMPORTS
+    + "class Base(MicroService): pass\n"
+    + service("shop", base="Base")
+    + "again = Shop",
+    "objects.py": "from base import Shop\nshop = Shop()\nshop.name = 'object'",
+    "imports.py": IMPORTS + "from base import Shop",
+    "empty.py": IMPORTS,
+    "nameless.py": IMPORTS + "class Nameless(MicroService): pass",
+    "wants.py": IMPORTS + service("wants", "    def __init__(self, database): pass"),
+    "silent.py": IMPORTS
+    + service("silent", "    configurators = [config.EnvironmentConfigurator()]\n")
+    + service("skips", "    skip_configuration = True"),
+    "shadow/json.py": HELLO,
+    "two words.py": HELLO,
     "shop/__init__.py": "",
     "shop/names.py": "NAME = 'packaged'",
-    "shop/service.py": """
-        import gemstone_sync
-        from .names import NAME
-        class Packaged(gemstone_sync.MicroService):
-            name = NAME
-    """,
-    "inner/other.py": """
-        import gemstone_sync, beside
-        class Other(gemstone_sync.MicroService):
-            name = beside.NAME
-    """,
+    "shop/service.py": IMPORTS
+    + "from .names import NAME\n"
+    + service("packaged", "    name = NAME"),
+    "inner/other.py": IMPORTS + "import beside\n" + service("other", "    name = beside.NAME"),
     "inner/beside.py": "NAME = 'beside'",
-    "starts.py": SERVICE + "    Hello().start()",
+    "starts.py": HELLO + "Hello().start()",
     "starts_twice.py": "import starts",
-    "runs.py": SERVICE + "    gemstone_sync.run(Hello())",
-    "works.py": SERVICE + "    Hello().start(workers=2)",
-    "helped.py": """
-        import gemstone_sync
-        class Aside(gemstone_sync.MicroService):
-            name = "aside"
-            port = 0
-        aside = Aside()
-        aside.start(block=False)
-        aside.stop()
-        class Helped(Aside):
-            name = "helped"
-    """,
+    "runs.py": HELLO + "run(Hello())",
+    "works.py": HELLO + "Hello().start(workers=2)",
+    "helped.py": IMPORTS
+    + service("aside", "    port = 0\n")
+    + "aside = Aside()\naside.start(block=False)\naside.stop()\n"
+    + service("helped", base="Aside"),
     # What fails while it is imported or made
     "syntax.py": "import gemstone_sync\n\nclass Broken(\n",
     "missing.py": "import gemstone_sync\nimport nonesuch.deeper\n",
@@ -97,21 +56,9 @@ FILES = {
     "loop/__init__.py": "import loop.inner\n",
     "fails.py": "def divide(x):\n    return 1 / x\n\ndivide(0)\n",
     "ends.py": "raise SystemExit(7)",
-    "init.py": """
-        import gemstone_sync
-        class Init(gemstone_sync.MicroService):
-            name = "init"
-            def __init__(self):
-                super().__init__()
-                self.address = {}["address"]
-    """,
-    "hook.py": """
-        import gemstone_sync
-        class Hook(gemstone_sync.MicroService):
-            name = "hook"
-            def on_service_start(self):
-                raise LookupError("no database")
-    """,
+    "init.py": IMPORTS + service("init", "    def __init__(self): self.address = {}['address']"),
+    "hook.py": IMPORTS
+    + service("hook", "    def on_service_start(self): raise LookupError('no database')"),
 }
 
 
@@ -122,7 +69,7 @@ def project(tmp_path_factory):
     for name, text in FILES.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True, parents=True)
-        path.write_text(textwrap.dedent(text))
+        path.write_text(text)
     return folder
 
 

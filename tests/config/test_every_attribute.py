@@ -9,51 +9,34 @@ import pytest
 from gemstone_sync import MemoryEventTransport, MicroService
 from gemstone_sync.service.settings import NOT_SETTINGS
 
-#: What each is set to, as a text; and what that is, where it is not the text itself.
+#: Settings that are texts, and whole numbers.
+TEXTS = """host=0.0.0.0 endpoint=/rpc accessible_at=http://h:1/api secret_key=xy batch_mode=serial
+certfile=c.pem keyfile=k.pem wire_format=gemstone template_dir=html health_live_path=/up
+periodic_scope=worker service_registry_token=t event_deduplication=d.db outbox=o.db"""
+NUMBERS = """max_parallel_blocking_tasks=7 max_waiting_calls=0 max_batch_size=3 max_body_size=0
+max_response_size=9 max_hops=2 max_connections=5 stop_timeout=0 drain_grace=2 workers=2
+discovery_cache_seconds=3 event_timeout=4 max_event_size=5"""
+
+#: What each is set to, as a text; and what that is.
 VALUES: dict[str, tuple[str, Any]] = {
-    "host": ("0.0.0.0", "0.0.0.0"),
+    **{name: (text, text) for name, text in (pair.split("=") for pair in TEXTS.split())},
+    **{name: (text, int(text)) for name, text in (pair.split("=") for pair in NUMBERS.split())},
     "port": ("random", 0),
-    "endpoint": ("/rpc", "/rpc"),
-    "accessible_at": ("http://h:1/api", "http://h:1/api"),
     "allowed_hosts": ("a.b, *.c", ["a.b", "*.c"]),
     "allowed_origins": ("https://a.b", ["https://a.b"]),
-    "secret_key": ("x y", "x y"),
-    "max_parallel_blocking_tasks": ("7", 7),
-    "max_waiting_calls": ("0", 0),
     "max_wait_seconds": ("1.5s", 1.5),
     "default_timeout": ("none", None),
-    "max_batch_size": ("3", 3),
-    "batch_mode": ("serial", "serial"),
-    "max_body_size": ("0", 0),
-    "max_response_size": ("9", 9),
-    "max_hops": ("2", 2),
-    "max_connections": ("5", 5),
     "header_timeout": ("500ms", 0.5),
     "keep_alive_timeout": ("2m", 120),
     "body_timeout": ("1h", 3600),
-    "stop_timeout": ("0", 0),
-    "drain_grace": ("2", 2),
-    "workers": ("2", 2),
-    "certfile": ("c.pem", "c.pem"),
-    "keyfile": ("k.pem", "k.pem"),
     "trusted_proxies": ("10.0.0.0/8,::1", ["10.0.0.0/8", "::1"]),
     "access_log": ("yes", True),
-    "wire_format": ("gemstone", "gemstone"),
     "debug": ("true", True),
-    "template_dir": ("html", "html"),
-    "health_live_path": ("/up", "/up"),
     "health_ready_path": ("none", None),
-    "periodic_scope": ("worker", "worker"),
     "use_statistics": ("on", True),
     "service_registry_urls": ("http://a/api,http://b/api", ["http://a/api", "http://b/api"]),
     "service_registry_ping_interval": ("1m", 60),
-    "service_registry_token": ("t", "t"),
-    "discovery_cache_seconds": ("3", 3),
-    "event_timeout": ("4", 4),
-    "max_event_size": ("5", 5),
-    "event_deduplication": ("d.db", "d.db"),
     "event_transports": ("memory://", [MemoryEventTransport]),
-    "outbox": ("o.db", "o.db"),
     "outbox_databases": ("a.db,b.db", ["a.db", "b.db"]),
 }
 
