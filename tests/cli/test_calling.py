@@ -14,22 +14,10 @@ from gemstone_sync import (
     exposed_method,
 )
 from gemstone_sync.testing import running_service
-from tests.cli.support import (
-    GEMSTONE,
-    Done,
-    environment,
-    line_of,
-    run,
-    run_process,
-    shown,
-)
+from tests.cli.support import GEMSTONE, Done, environment, line_of, run, run_process, shown
 from tests.cli.terminal import plain
 from tests.discovery.support import HostRegistry, UrlRegistry
-from tests.support.faulty_server import (
-    FaultyServer,
-    body,
-    hang,
-)
+from tests.support.faulty_server import FaultyServer, body, hang
 from tests.support.machine import free_port
 from tests.support.programs import Program
 from tests.support.waiting import wait_until

@@ -196,10 +196,7 @@ def test_a_shell_completes_its_options_and_files():
         ),
         (["--state", ""], "registry: --state: must be the path of a file, or none, not ''"),
         (["--ttl", "0s"], "registry: --ttl: must be seconds above 0, or none, not 0"),
-        (
-            ["--max_entries", "0"],
-            "registry: --max_entries: must be a whole number above 0, not 0",
-        ),
+        (["--max_entries", "0"], "registry: --max_entries: must be a whole number above 0, not 0"),
         (
             ["--workers", "2"],
             "registry: --workers: a registry is one process: with several workers each would know "
