@@ -299,7 +299,6 @@ def test_a_service_that_goes_away_is_told_by_the_kind_of_failure(tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("ad", "a:=1"), "Method not found (-32601); did you mean add?"),
         (("add", "a:=1"), "b: missing"),
         (("secret",), "Access denied"),
         (("secret", "--token", "wrong-token"), "Access denied"),

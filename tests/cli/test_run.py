@@ -62,10 +62,20 @@ def test_ctrl_c_while_the_module_is_imported(tmp_path):
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-def test_it_serves_until_a_signal_and_finishes_what_runs(project, number):
-    with serving(project, "service:Hello", "--port", "random") as program:
+def test_it_serves_with_the_options_given_until_a_signal_and_finishes_what_runs(project, number):
+    words = ["--port", "random", "--max_hops", "3", "--debug", "--no-use_statistics"]
+    words += ["--keep-alive-timeout", "1m", "--service_registry_urls", "http://127.0.0.1:9/api"]
+    expected = {
+        "max_hops": 3,
+        "debug": True,
+        "use_statistics": False,
+        "keep_alive_timeout": 60.0,
+        "service_registry_urls": ["http://127.0.0.1:9/api"],
+    }
+    with serving(project, "service:Hello", *words) as program:
         port = program.wait_for_start()
         facts = program.call("facts")
+        assert program.call("settings", list(expected)) == expected
         with Connection(port) as connection:
             connection.send(call_message("pause", 0.5))
             # Answered after it was sent: then the other call, sent earlier, has begun.
@@ -79,28 +89,6 @@ def test_it_serves_until_a_signal_and_finishes_what_runs(project, number):
         assert refuses_connections(port)
     # Patched before the module was imported, which is no main program.
     assert facts == {"patched": True, "path": str(project), "module": "service"}
-
-
-def test_every_setting_is_an_option(project):
-    words = ["--port", "random", "--host=127.0.0.2", "--endpoint", "/rpc", "--max_hops", "3"]
-    words += ["--debug", "--no-use_statistics", "--allowed_hosts", "a,127.0.0.2"]
-    words += ["--keep-alive-timeout", "1m", "--service_registry_urls", "http://127.0.0.1:9/api"]
-    expected = {
-        "host": "127.0.0.2",
-        "endpoint": "/rpc",
-        "max_hops": 3,
-        "debug": True,
-        "use_statistics": False,
-        "allowed_hosts": ["a", "127.0.0.2"],
-        "keep_alive_timeout": 60.0,
-        "service_registry_urls": ["http://127.0.0.1:9/api"],
-    }
-    with serving(project, "service", *words) as program:
-        port = program.wait_for_start()
-        request = call_message("settings", list(expected)).replace(b"/api", b"/rpc", 1)
-        with Connection(port, host="127.0.0.2") as connection:
-            reply = connection.exchange(request.replace(b"127.0.0.1", b"127.0.0.2", 1))
-        assert result_of(reply) == expected
 
 
 def test_workers_serve_beside_each_other_and_end_together(project):

@@ -158,18 +158,12 @@ def test_a_description_for_programs(shop):
 def test_of_an_old_service_names_and_docs_are_known():
     specs = {"name": "old", "methods": {"a": "Does a.\n\n    Slowly.\x1b[2J", "b": None}}
     with telling(specs) as old:
-        assert run("describe", old.url) == (
-            0,
-            f"old at {old.url}\n\na\n    Does a.\n\n    Slowly.\\x1b[2J\n\nb\n",
-            "",
-        )
+        text = f"old at {old.url}\n\na\n    Does a.\n\n    Slowly.\\x1b[2J\n\nb\n"
+        assert run("describe", old.url) == (0, text, "")
         described = json.loads(run("describe", old.url, "b", "--json").stdout)["methods"]
     assert described == {"b": {"signature": None, "doc": None}}
-
-
-def test_a_service_may_have_no_name():
-    with telling({"methods": {}}) as service:
-        assert run("describe", service.url) == (0, f"{service.url}\n", "")
+    with telling({"methods": {}}) as nameless:
+        assert run("describe", nameless.url) == (0, f"{nameless.url}\n", "")
 
 
 def test_the_token_and_headers_go_along():

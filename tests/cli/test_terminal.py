@@ -71,17 +71,6 @@ def test_bench_has_a_progress_bar_and_a_histogram_that_fit(service, columns):
     assert columns - 2 <= max(map(len, bars)) < columns
 
 
-@pytest.mark.slow  # as the one above
-def test_bench_has_no_progress_bar_in_a_pipe(service):
-    command = f"gemstone bench {service.url} {' '.join(BENCH)} 2>&1 | cat"
-    with Terminal("bash", "-c", command) as terminal:
-        assert terminal.wait() == 0
-
-    assert "succeeded" in terminal.text
-    assert "warm-up" not in terminal.text
-    assert "\x1b" not in terminal.raw
-
-
 # Ctrl-C
 
 

@@ -171,17 +171,7 @@ def test_load_may_set_the_values_of_the_configurables():
     assert configurator.get("b") is None
 
 
-def test_registered_configurables_are_found_by_name():
-    configurator = Fixed()
-    port = Configurable("port")
-    configurator.register_configurable(port)
-
-    assert configurator.get_configurable_by_name("port") is port
-    assert configurator.get_configurable_by_name("host") is None
-    assert configurator.configurables == [port]
-
-
-def test_a_subclass_that_forgets_the_base_constructor_works():
+def test_configurables_are_found_by_name_when_a_subclass_forgets_the_constructor_too():
     class Forgetful(BaseConfigurator):
         def __init__(self) -> None:
             pass
@@ -190,6 +180,9 @@ def test_a_subclass_that_forgets_the_base_constructor_works():
 
         def get(self, name: str) -> Any: ...
 
-    configurator = Forgetful()
-    configurator.register_configurable(Configurable("port"))
-    assert configurator.get_configurable_by_name("port") is not None
+    port = Configurable("port")
+    for configurator in (Fixed(), Forgetful()):
+        configurator.register_configurable(port)
+        assert configurator.get_configurable_by_name("port") is port
+        assert configurator.get_configurable_by_name("host") is None
+        assert configurator.configurables == [port]

@@ -16,15 +16,6 @@ def loaded(configurator: EnvironmentConfigurator) -> EnvironmentConfigurator:
     return configurator
 
 
-def test_each_setting_has_a_variable(monkeypatch):
-    monkeypatch.setenv("GEMSTONE_MAX_HOPS", "3")
-    monkeypatch.setenv("GEMSTONE_DEBUG", "no")
-    configurator = loaded(EnvironmentConfigurator())
-
-    assert [configurator.get(name) for name in ("max_hops", "debug")] == [3, False]
-    assert configurator.find("motto") is None
-
-
 def test_an_empty_variable_is_a_value(monkeypatch):
     monkeypatch.setenv("GEMSTONE_MOTTO", "")
     monkeypatch.setenv("GEMSTONE_MAX_HOPS", "")

@@ -91,18 +91,6 @@ def test_what_is_no_setting_is_refused(name, refusal):
     assert "unknown option" in refusal(Plain(), f"--{name}", "x")
 
 
-def test_a_toml_file_gives_values_of_its_own_types():
-    Path("plain.toml").write_text(
-        "port = 8080\ndebug = true\nmax_wait_seconds = 2.5\nallowed_hosts = ['a', 'b']\n"
-        "stop_timeout = '1m'\n"
-    )
-    service = Plain()
-    service.configure([])
-
-    assert (service.port, service.debug, service.max_wait_seconds) == (8080, True, 2.5)
-    assert (service.allowed_hosts, service.stop_timeout) == (["a", "b"], 60)
-
-
 @pytest.mark.parametrize("text", ["true", "80.5", "inf", '"8_000"'])
 def test_a_port_is_a_whole_number(text, refusal):
     Path("plain.toml").write_text(f"port = {text}\n")

@@ -57,12 +57,6 @@ def test_what_one_service_found_is_not_seen_by_another():
     assert configurator.configurables == []
 
 
-def test_falsy_values_count_and_a_random_port_can_be_asked_for():
-    service = configured("--limit", "0", "--motto", "", "--port", "random")
-
-    assert (service.limit, service.motto, service.port) == (0, "", 0)
-
-
 def test_what_was_found_before_keeps_its_source():
     service = configured("--limit", "7")
     service.configure(["--port", "81"])
