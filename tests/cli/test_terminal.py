@@ -8,7 +8,6 @@ import pytest
 
 from gemstone_sync import MicroService, RemoteService, exposed_method
 from gemstone_sync.testing import running_service
-from tests.cli.support import run
 from tests.cli.terminal import CTRL_C, Terminal
 from tests.support.waiting import wait_until
 
@@ -93,17 +92,6 @@ def test_ctrl_c_ends_a_service(tmp_path):
 
 
 @pytest.mark.slow  # a terminal, and a second or two to start
-def test_ctrl_c_ends_listening(tmp_path):
-    broker = f"sqlite:///{tmp_path}/events.db"
-    with Terminal("gemstone", "listen", "--transport", broker) as terminal:
-        terminal.expect("listening on ")
-        assert run("emit", "said_hello", "name=you", "--transport", broker).code == 0
-        terminal.expect("you")
-
-        assert_ended_by_ctrl_c(terminal, 0)
-
-
-@pytest.mark.slow  # a terminal, and a second or two to start
 def test_ctrl_c_ends_a_bench_with_what_was_measured(service):
     words = ("gemstone", "bench", service.url, "echo", "value=a", "--warmup", "0")
     with Terminal(*words, "--duration", "1h") as terminal:
@@ -129,11 +117,3 @@ def test_ctrl_c_ends_a_call_that_nobody_answers(command):
                 assert connection.recv(1) == b"P", "the call has come"
 
                 assert_ended_by_ctrl_c(terminal, 130)
-
-
-@pytest.mark.slow  # a terminal, and a second or two to start
-def test_ctrl_c_ends_a_registry():
-    with Terminal("gemstone", "registry", "--port", "0") as terminal:
-        terminal.expect(r"http://127\.0\.0\.1:\d+/api")
-
-        assert_ended_by_ctrl_c(terminal, 0)
