@@ -12,6 +12,7 @@ from tests.cli.projects import ODD_TEXT, check_name, metadata_of
 from tests.cli.support import GEMSTONE, line_of, run, run_process, run_program
 from tests.cli.terminal import CTRL_C, Terminal
 from tests.support.machine import absent
+from tests.support.waiting import wait_until
 
 # What it makes
 
@@ -200,7 +201,10 @@ def test_it_asks_nothing_when_told_so(home, work):
 
 def test_ctrl_c_at_a_question_makes_nothing(home, work):
     with Terminal(GEMSTONE, "new", "shop", cwd=work, env=home) as terminal:
-        terminal.expect(r"Author \[Me\]: ")  # the last character comes when it begins to read
+        terminal.expect(r"Author \[Me\]: ")
+        # Before readline waits, it takes no notice of the signal.
+        stat = Path(f"/proc/{terminal.process.pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", "that it reads")
         terminal.send(CTRL_C)
         assert terminal.wait() == 130
     assert os.listdir(work) == []
