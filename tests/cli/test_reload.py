@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.http import Connection, call_message, refuses_connections
+from tests.support.programs import children_of, is_alive
 from tests.support.waiting import wait_until
 
-from .serving import Serving, children_of, is_alive, serving
+from .serving import Serving, serving
 from .support import line_of, run, run_process
 
 #: The service starts once and again, a second each time, or several.

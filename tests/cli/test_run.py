@@ -6,9 +6,10 @@ import socket
 import pytest
 
 from tests.support.http import Connection, call_message, refuses_connections, result_of
+from tests.support.programs import children_of, is_alive
 from tests.support.waiting import gather
 
-from .serving import children_of, is_alive, serving
+from .serving import serving
 from .support import run_process
 
 SERVICE = """

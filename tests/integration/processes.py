@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.support.http import Connection, call, call_message, is_ready, result_of
-from tests.support.programs import gunicorn, program
+from tests.support.programs import gunicorn, is_alive, program
 from tests.support.waiting import gather
 
 SERVICE = Path(__file__).with_name("service.py")
@@ -134,14 +134,6 @@ def start(folder, *options, under=None, workers=1, ready=is_ready, **attributes)
             # gunicorn loses a signal that comes while a worker boots.
             processes.wait_for_notes("started", workers)
         yield processes
-
-
-def is_alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
 
 
 class TlsConnection(Connection):

@@ -13,9 +13,10 @@ from gemstone_sync import RemoteService
 from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.testing import running_service
 from tests.discovery.support import FullRegistry
+from tests.support.programs import is_alive
 from tests.support.waiting import wait_until
 
-from .processes import is_alive, start
+from .processes import start
 
 URL = "https://shop.example/users/api"
 

@@ -22,9 +22,10 @@ from tests.support.http import (
     refuses_connections,
     result_of,
 )
+from tests.support.programs import is_alive
 from tests.support.waiting import gather, wait_until
 
-from .processes import OURS, calls_in_flight, connections_to, is_alive, pids_of_replies, start
+from .processes import OURS, calls_in_flight, connections_to, pids_of_replies, start
 
 slow = pytest.mark.slow
 

@@ -160,3 +160,23 @@ def gunicorn(
         yield started
     finally:
         started.kill()
+
+
+def children_of(pid: int) -> list[int]:
+    """List the processes below a process, at any depth."""
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(child) for child in found] + [
+        below for child in found for below in children_of(int(child))
+    ]
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that ended and was not asked for does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
