@@ -122,7 +122,7 @@ def test_a_connection_that_breaks_once_costs_no_call(one_redis, ask):
     with Proxy(one_redis.port) as proxy:
         strategy = patient_redis(f"redis://127.0.0.1:{proxy.port}/0")
         ask(strategy)
-        proxy.cut_after(1)
+        proxy.cut_next()
 
         ask(strategy)
 

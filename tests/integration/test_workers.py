@@ -36,7 +36,7 @@ slow = pytest.mark.slow
         (None, [], signal.SIGTERM),
         (None, [], signal.SIGINT),
         (OURS, [], signal.SIGTERM),
-        ("gevent", [], signal.SIGTERM),
+        pytest.param("gevent", [], signal.SIGTERM, marks=slow),  # which ends idle connections late
         pytest.param(OURS, ["--preload"], signal.SIGTERM, marks=slow),
         pytest.param("gevent", ["--preload"], signal.SIGTERM, marks=slow),
     ],

@@ -22,6 +22,8 @@ class Proxy:
     """A context manager that listens on `port` while it is entered, and passes on to a target.
 
     What is done to it holds for the connections that stand and for new ones.
+
+    :ivar accepted: how many connections there were.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -30,6 +32,8 @@ class Proxy:
         self._greenlets: list[gevent.Greenlet] = []
         self._flows = Event()
         self._rate: float | None = None
+        self._cuts_next = False
+        self.accepted = 0
         self.resume()
 
     def __enter__(self) -> "Proxy":
@@ -64,6 +68,10 @@ class Proxy:
             self._reset(each)
         gevent.sleep(0)  # gevent closes a socket that has watchers in the next turn of its loop
 
+    def cut_next(self) -> None:
+        """`cut` once, when something comes to be passed on."""
+        self._cuts_next = True
+
     def _reset(self, each: Any) -> None:
         self._sockets.discard(each)
         with contextlib.suppress(OSError):
@@ -73,6 +81,7 @@ class Proxy:
     def _accept(self) -> None:
         while True:
             client, _ = self._listener.accept()
+            self.accepted += 1
             try:
                 server = socket.create_connection(self._target)
             except OSError:
@@ -87,6 +96,9 @@ class Proxy:
         """One way of one connection, until its end."""
         try:
             while piece := source.recv(_PIECE):
+                if self._cuts_next:
+                    self._cuts_next = False
+                    self.cut()
                 self._send(piece, sink)
             self._flows.wait()
             sink.shutdown(socket.SHUT_WR)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 USERS_TESTS = """
 import gemstone_sync
 import pytest
@@ -33,6 +35,7 @@ def test_over_http(address, number):
 """
 
 
+@pytest.mark.slow  # two processes with pytest and all of its plugins
 def test_services_are_tested_in_processes_of_their_own(
     run_python: Callable[..., Any], tmp_path: Path
 ) -> None:
