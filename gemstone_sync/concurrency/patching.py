@@ -9,14 +9,18 @@ original: a sleep that stops every greenlet, and with urllib3 a RecursionError i
 from __future__ import annotations
 
 import _thread
+import contextlib
+import gc
 import importlib
 import os
 import sys
-import sysconfig
 import threading
 import types
 import warnings
+from collections.abc import Iterator
 from typing import Any
+
+from . import older_objects
 
 __all__ = ["is_patched", "patch", "patching_wanted"]
 
@@ -45,17 +49,17 @@ def patch() -> None:
     ``gemstone run`` and by the gunicorn worker; never by ``RemoteService``. Does nothing when
     ``GEMSTONE_MONKEY_PATCH=0``.
 
-    A lock that a module of yours created earlier stays a native one, and a greenlet that waits for
-    it stops the process: such locks are named in a warning.
+    What the program's own modules made earlier and cannot be mended (locks, thread-locals,
+    executors, queues, pools of connections) is named, a warning each.
     """
     if is_patched() or not patching_wanted():
         return
     from gevent import monkey
 
-    native_locks = (type(threading.Lock()), type(threading.RLock()))
+    older = list(older_objects.find(older_objects.native_kinds()))
     native_id = threading.get_ident()
     other_threads = _thread._count()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _hostile_objects_hidden():
         # "Monkey-patching ssl after ssl has already been imported": exactly what is mended below.
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
         if "gunicorn.arbiter" in sys.modules:
@@ -72,11 +76,32 @@ def patch() -> None:
         _wait_for_threads()
     replaced = _replacements(monkey.saved)
     for name, module in list(sys.modules.items()):
-        if not isinstance(module, types.ModuleType) or name.partition(".")[0] in _LEAVE_ALONE:
-            continue
-        _rebind(module, replaced)
-        if _is_of_the_user(module):
-            _warn_of_locks(name, module, native_locks)
+        # A subclass may import something when it is looked at.
+        if type(module) is types.ModuleType and name.partition(".")[0] not in _LEAVE_ALONE:
+            _rebind(module, replaced)
+    for one in older:
+        warnings.warn(
+            f"{one.name} is older than gevent's patch of the process and keeps {one.kind}: a "
+            "greenlet that waits for it stops every other one. Start with `gemstone run`, or have "
+            "`import gemstone_sync.patch` as the first line.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+@contextlib.contextmanager
+def _hostile_objects_hidden() -> Iterator[None]:
+    """Have gevent see no objects but the locks that it looks for.
+
+    It asks everything that the garbage collector knows for its ``__class__``, and a proxy or lazy
+    object may answer with an exception, or with a request to some server.
+    """
+    every, wanted = gc.get_objects, (threading._RLock, importlib._bootstrap._ModuleLock)  # type: ignore[attr-defined]
+    gc.get_objects = lambda *args: [one for one in every(*args) if type(one) in wanted]
+    try:
+        yield
+    finally:
+        gc.get_objects = every
 
 
 def _keep_import_locks(native_id: int) -> None:
@@ -121,29 +146,3 @@ def _rebind(module: types.ModuleType, replaced: dict[int, tuple[Any, Any]]) -> N
         pair = replaced.get(id(value))
         if pair is not None and pair[0] is value:
             setattr(module, name, pair[1])
-
-
-def _is_of_the_user(module: types.ModuleType) -> bool:
-    path = getattr(module, "__file__", None)
-    if not path:
-        return False
-    paths = sysconfig.get_paths()
-    libraries = (paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"])
-    return not any(path.startswith(folder + os.sep) for folder in libraries)
-
-
-def _warn_of_locks(name: str, module: types.ModuleType, native: tuple[type, ...]) -> None:
-    for attribute, value in list(vars(module).items()):
-        if isinstance(value, (types.ModuleType, type)):
-            continue  # a module such as logging holds locks of its own, which gevent knows
-        # Conditions and Events keep theirs one or two levels down, queues under `mutex`.
-        held = getattr(value, "_cond", value)
-        held = getattr(held, "_lock", getattr(held, "mutex", held))
-        if isinstance(held, native):
-            warnings.warn(
-                f"{name}.{attribute} holds a native lock that was made before gevent patched "
-                "the process; a greenlet that waits for it stops every other one. Import "
-                "gemstone_sync.MicroService first, or start with `gemstone run`.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
