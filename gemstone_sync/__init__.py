@@ -1,8 +1,9 @@
 """gemstone_sync: JSON-RPC 2.0 microservices in plain blocking Python, on gevent and Flask.
 
 Public names are loaded on first use (PEP 562). The first use of a service-side name, such as
-`MicroService`, patches the process so that blocking calls switch greenlets; client-side names and
-errors never do. ``GEMSTONE_MONKEY_PATCH=0`` in the environment opts out.
+`MicroService`, patches the process so that blocking calls switch greenlets; a program that imported
+other things before is started over for it (`concurrency.starting_over`). Client-side names and
+errors never patch. ``GEMSTONE_MONKEY_PATCH=0`` in the environment opts out.
 
 Reading order of the packages, from the bottom: `errors`, `protocol` (bytes <-> messages),
 `concurrency` (greenlets), `config`, `client` (RemoteService), `event` (broadcast and work, on

@@ -8,8 +8,9 @@ Reading order: `service_registry` (the service), `settings` (what its own settin
 """
 
 # ruff: noqa: E402
-from ..concurrency import patch
+from ..concurrency import patch, start_over_if_due
 
+start_over_if_due()
 patch()
 
 from .admission import RegistrationRefused

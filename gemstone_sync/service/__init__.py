@@ -11,8 +11,9 @@ hearing), `plugins`, `periodic_tasks`, `statistics`.
 """
 
 # ruff: noqa: E402
-from ..concurrency import patch
+from ..concurrency import patch, start_over_if_due
 
+start_over_if_due()
 patch()
 
 from .auth import (
