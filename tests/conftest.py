@@ -1,5 +1,6 @@
 """How tests run beside each other, and fixtures for all of them."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from .support.rabbitmq import brokers_own_process, own_broker, shared_broker
 __all__ = ["brokers_own_process", "own_broker", "shared_broker"]  # fixtures
 
 #: Seconds for a program of the tests, on a machine that is busy.
-PROGRAM_LIMIT = 60
+PROGRAM_LIMIT = 100
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,6 +71,16 @@ def pytest_runtest_makereport() -> Iterator[pytest.TestReport]:
 
 
 # Fixtures
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Put back what a command or service that runs in this process does to its logger."""
+    logger = logging.getLogger("gemstone_sync")
+    level, propagate, handlers = logger.level, logger.propagate, logger.handlers[:]
+    yield
+    logger.setLevel(level)
+    logger.propagate, logger.handlers[:] = propagate, handlers
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""pytest fixtures. Nothing is imported from the framework, and nothing patched, until one is used.
+"""pytest fixtures. Nothing is imported from the framework, and nothing patched, until one is used
+(in pytest-xdist's processes a part that helps them is).
 
 - ``service_client``: a function that makes a started `ServiceClient` of a service or its class.
 - ``running_service``: a function that starts a service on a free port and returns it.
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from .events import Emitter, EventRecorder, EventWaiter
 
 __all__ = ["event_waiter", "recorded_events", "running_service", "service_client"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-xdist's processes, where this is one, hear of their tests though patched."""
+    if hasattr(config, "workerinput"):
+        from .xdist import wait_natively
+
+        wait_natively(config)
 
 
 @pytest.fixture
