@@ -216,7 +216,7 @@ client.close()
 use(sys.argv[1])
 print("fine")
 """
-    done = run_python(source, service.url)
+    done = run_python(source, service.url, GEMSTONE_MONKEY_PATCH="late")
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
 
 

@@ -223,6 +223,8 @@ def test_a_password_in_the_url_is_sent_and_not_shown():
 def test_a_plain_program_with_threads_that_patches_later(run_python):
     with running_service(FullRegistry) as service:
         made = "http.HttpDiscoveryStrategy(sys.argv[1]"
-        ended = run_python(THREADED.replace("MADE", made), service.url)
+        ended = run_python(
+            THREADED.replace("MADE", made), service.url, GEMSTONE_MONKEY_PATCH="late"
+        )
 
     assert (ended.returncode, ended.stdout) == (0, "5\n5\n"), ended.stderr

@@ -230,6 +230,6 @@ def test_without_redis_py(monkeypatch):
 
 def test_a_plain_program_with_threads_that_patches_later(prefix, run_python):
     made = "redis_strategy.RedisDiscoveryStrategy('redis://127.0.0.1:6379/0', prefix=sys.argv[1]"
-    ended = run_python(THREADED.replace("MADE", made), prefix)
+    ended = run_python(THREADED.replace("MADE", made), prefix, GEMSTONE_MONKEY_PATCH="late")
 
     assert (ended.returncode, ended.stdout) == (0, "5\n5\n"), ended.stderr

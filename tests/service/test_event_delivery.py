@@ -49,7 +49,8 @@ with running_service(Service) as service:
     service.emit_event("said_hello", "world")
     assert TRANSPORT.drain()
 print("stopped")
-"""
+""",
+        GEMSTONE_MONKEY_PATCH="late",
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "world\nstopped\n", "")
 
