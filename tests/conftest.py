@@ -14,7 +14,6 @@ import gemstone_sync
 from gemstone_sync.testing import ServiceClient
 
 from .support import overdue
-from .support.machine import share_machine
 from .support.rabbitmq import brokers_own_process, own_broker, shared_broker
 
 __all__ = ["brokers_own_process", "own_broker", "shared_broker"]  # fixtures
@@ -51,13 +50,6 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if config.option.overdue or any(".py" in word for word in config.args):
         return 0
     return 2 * len(os.sched_getaffinity(0))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Keep the others away while a test runs that is marked ``alone``."""
-    with share_machine(alone=item.get_closest_marker("alone") is not None):
-        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
