@@ -112,17 +112,20 @@ class Memory(MemoryProcessedEvents):
 
     :ivar away: functions that fail now.
     :ivar calls: the functions that were called, in order.
+    :ivar leases: the seconds that were asked for.
     """
 
     def __init__(self, *away: str) -> None:
         super().__init__()
         self.away = set(away)
         self.calls: list[str] = []
+        self.leases: set[float] = set()
         for name in ("claim", "renew", "done", "release"):
             setattr(self, name, functools.partial(self._call, name, getattr(self, name)))
 
     def _call(self, name: str, function: Any, *arguments: Any) -> Any:
         self.calls.append(name)
+        self.leases.update(arguments[2:])
         if name in self.away:
             raise OSError("connection refused")
         return function(*arguments)

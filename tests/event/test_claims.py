@@ -1,6 +1,7 @@
 """Events that come twice: dropped where a handler or several transports ask for it."""
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -8,9 +9,10 @@ import pytest
 from gevent.event import Event
 
 from gemstone_sync.errors import Reject
-from gemstone_sync.event.claims import claim_key
+from gemstone_sync.event import claims
+from gemstone_sync.event.claims import Renewals, claim_key
 from gemstone_sync.event.current import deduplication_key
-from gemstone_sync.event.deduplication import Claim
+from gemstone_sync.event.deduplication import Claim, MemoryProcessedEvents
 from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.topology import Address
 from tests.support.waiting import LIMIT, wait_until
@@ -51,6 +53,19 @@ class Held(Got):
         assert self.go.wait(LIMIT)
 
 
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that claims wait, each time: a moment here."""
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        gevent.sleep(0.001)
+
+    monkeypatch.setattr(claims, "gevent", SimpleNamespace(sleep=sleep, spawn=gevent.spawn))
+    return waited
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "instances", "names", "count"),
     [
@@ -85,7 +100,7 @@ def test_an_event_is_remembered_under_its_key_before_it_is_acknowledged_once_it_
     desk = delivered(sent, act, processed=memory)
     assert seen == [(["claim"], f"{sent.id}:shop:on_event")]
     assert key_of(desk, sent) == f"{sent.id}:shop:on_event"
-    assert memory.calls == ["claim", "done"]
+    assert (memory.calls, memory.leases) == (["claim", "done"], {60.0})
 
 
 @pytest.mark.parametrize("error", [NOT_TODAY, Reject("no")], ids=["failed", "rejected"])
@@ -112,6 +127,9 @@ def test_an_event_that_another_worker_handles_comes_again_in_a_moment():
     assert desk.deliver(sent)
     assert got == []
     assert again_soon(desk)
+    delays = [desk.deliver_again() for _ in range(200)]
+    assert 1 <= min(delays) < 1.1
+    assert 1.9 < max(delays) <= 2
     memory.release(key_of(desk, sent), "another")
     desk.deliver_again()
     assert got == [1]
@@ -146,21 +164,45 @@ def test_where_order_must_hold_it_waits_in_its_place_for_the_other_worker(
     assert (got, desk.published) == ([], [])
 
 
-def test_a_claim_is_renewed_while_the_handler_runs_and_no_longer():
-    memory = Memory()
+def test_a_claim_is_renewed_each_third_of_its_lease_while_the_handler_runs_and_no_longer(
+    pauses: list[float], caplog: pytest.LogCaptureFixture
+):
+    memory = Memory("renew")
 
     def act(body: Any) -> None:
-        wait_until(lambda: memory.calls.count("renew") >= 3, "renewals")
-        # Three times its lease: nobody else gets it.
-        assert memory.claim(key_of(desk, sent), "another", LIMIT) is Claim.BUSY
+        for away in (set(), {"renew"}):
+            renewed = memory.calls.count("renew")
+            wait_until(lambda: memory.calls.count("renew") >= renewed + 3, "renewals")  # noqa: B023
+            memory.away = away
 
-    sent = event()
-    desk = Desk(once(act), processed=memory, lease=0.6)
-    assert desk.deliver(sent)
+    desk = Desk(once(act), processed=memory, lease=10.0)
+    for _ in range(2):
+        assert desk.deliver(event())
+        renewed = memory.calls.count("renew")
+        gevent.sleep(0.02)
+        assert memory.calls.count("renew") == renewed
     assert desk.published == []
-    renewed = memory.calls.count("renew")
-    gevent.sleep(0.5)  # two renewals' time: there must be none
-    assert memory.calls.count("renew") == renewed
+    assert (set(pauses), memory.leases) == ({10.0 / 3}, {10.0})
+    assert "the memory of handled events fails: OSError: connection refused" in caplog.text
+
+
+def test_claims_that_end_while_others_are_renewed_keep_none_from_it(pauses: list[float]):
+    keys, renewed = set("abcdefghij"), []
+
+    class Store(MemoryProcessedEvents):
+        def renew(self, key: str, owner: str, lease: float) -> None:
+            for ended in sorted(keys - {key})[:5] if not renewed else []:
+                keys.remove(ended)
+                renewals.remove(ended, owner)
+            renewed.append((len(pauses), key))
+
+    renewals = Renewals(Store(), 60, logging.getLogger())
+    for key in keys:
+        renewals.add(key, "me")
+    wait_until(lambda: len(pauses) >= 2, "renewals")
+    assert sorted(key for turn, key in renewed if turn == 1) == sorted(keys)
+    for key in keys:
+        renewals.remove(key, "me")
 
 
 def test_a_handler_that_is_cut_off_gives_its_claim_back_at_once():
@@ -193,29 +235,29 @@ def test_while_the_memory_is_away_nothing_runs_and_the_log_says_it_once(
 
 
 def test_a_mark_that_cannot_be_written_at_first_is_written_later(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    pauses: list[float], caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr("gemstone_sync.event.claims._PAUSES", (0.01, 0.02))
-    got, memory = Got(), Memory("done")
+    got, memory, sent = Got(), Memory("done"), event()
     desk = Desk(once(got), processed=memory)
-    gevent.spawn(lambda: (wait_until(lambda: "done" in memory.calls, "it"), memory.away.clear()))
-    sent = event()
+    gevent.spawn(memory.away.clear)  # runs in the first pause
     assert desk.deliver(sent)
     assert desk.deliver(sent)
     assert got == [1]
     memory.away.add("done")
     assert desk.deliver(event())
+    assert [seconds for seconds in pauses if seconds != 20.0] == [0.2, 0.2, 1.0]
     assert "a repetition is handled again" in caplog.text
 
 
-def test_what_comes_over_two_transports_at_once_is_handled_once():
+def test_what_comes_over_two_transports_at_once_is_handled_once(pauses: list[float]):
     recent, got = Memory(), Held()
     first, second = (Desk(handler(got), recent=recent) for _ in range(2))
     sent = event()
     running = [gevent.spawn(first.deliver, sent)]
     assert got.started.wait(LIMIT)
     running.append(gevent.spawn(second.deliver, sent))
-    wait_until(lambda: recent.calls.count("claim") >= 3, "the second one asks")
+    wait_until(lambda: len(pauses) >= 9, "the second one asks")
+    assert pauses[:9] == [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0]
     got.go.set()
     assert [greenlet.get(timeout=LIMIT) for greenlet in running] == [True, True]
     assert (got, first.published, second.published) == ([1], [], [])
@@ -256,3 +298,10 @@ def test_whatever_the_id_its_key_is_short_and_plain(id: str):
     assert len(key) <= 200
     assert key.isascii()
     assert key != key_of(desk, event(id=id + "x"))
+
+
+def test_a_key_of_200_characters_is_kept():
+    desk, rest = Desk(once(print)), ":shop:on_event"
+    id = "i" * (200 - len(rest))
+    assert key_of(desk, event(id=id)) == id + rest
+    assert len(key_of(desk, event(id=id + "i"))) == 64
