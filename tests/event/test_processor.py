@@ -2,6 +2,7 @@
 
 import contextvars
 import logging
+import re
 import time
 from typing import Any
 
@@ -49,6 +50,7 @@ def test_a_handler_can_ask_for_the_event_and_emits_with_its_ids_and_nothing_is_l
     def act(body: Any) -> None:
         call = current_call.get()
         assert call is not None
+        assert call.hops == 0
         seen((variable.get(), current_event(), call.seconds_left(), make_envelope("y", 1)))
         variable.set(1)
 
@@ -264,7 +266,7 @@ def test_what_is_no_json_dies_with_the_reason():
     for body in (b"", b"{", b"\xff\xfe", b"NaN", b"[" * 100_000):
         desk = delivered(event(body=body), handler(got))
         assert desk.reason[0] == "invalid"
-        assert desk.reason[1].startswith("the body is not JSON: ")
+        assert re.match("the body is not JSON: .*(truncated|byte|recursion)", desk.reason[1])
         assert (desk.letter.body, got) == (body, [])
 
 
@@ -308,33 +310,6 @@ def test_an_event_that_ends_its_process_is_suspected_and_then_dies_with_its_queu
     assert desk.deliver(event(), deliveries=3)
     assert (got, desk.reason[0]) == ([1, 1], "crashed")
     assert desk.death.queue == desk.queue().name
-
-
-class Unprintable(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("not even this")
-
-
-def test_whatever_the_error_says_its_dead_letter_fits_into_a_header(monkeypatch: Any):
-    # pytest-xdist cannot send a log with half a character in it.
-    monkeypatch.setattr(logging.getLogger("gemstone_sync.event"), "disabled", True)
-    texts = ("\udcff is no text", "é" * 100_000, "\x00" * 100_000)
-    for error in (*map(OSError, texts), Unprintable()):
-        desk = delivered(event(), handler(Got(error), retries=0))
-        properties, headers = to_message(desk.letter)
-        assert sum(len(str(value).encode()) for value in headers.values()) < 100_000
-        assert from_message(b"1", properties, headers, "").dead == desk.death
-
-
-def test_of_a_long_traceback_the_end_is_kept():
-    def act(body: Any, depth: int = 0) -> None:
-        if depth < 200:
-            (act if depth % 2 else lambda b, d: act(b, d))(body, depth + 1)
-        raise OSError("at the bottom")
-
-    text = delivered(event(), handler(act, retries=0)).death.traceback
-    assert len(text.encode()) <= 10_000
-    assert text.endswith("OSError: at the bottom\n")
 
 
 @pytest.mark.parametrize(
