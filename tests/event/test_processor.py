@@ -72,7 +72,8 @@ def test_only_handlers_whose_pattern_matches_are_called():
 
 def test_a_failed_event_comes_again_after_its_backoff_to_the_handler_that_failed():
     got, other = Got(NOT_TODAY, times=1), Got()
-    desk = Desk(handler(got, backoff=[3]), handler(other, name="second"))
+    # The last one is called the same, as two lambdas are.
+    desk = Desk(handler(other, name="a"), handler(got, backoff=[3]), handler(other))
     sent, before = event(), time.time()
     assert desk.deliver(sent)
     ((again, address, delay),) = desk.published
@@ -83,7 +84,7 @@ def test_a_failed_event_comes_again_after_its_backoff_to_the_handler_that_failed
     assert again == sent.with_changes(attempts=1, handler="on_event", queue=queue, due=due)
     assert TOPOLOGY.address_of(again) == address
     desk.deliver_again()
-    assert (got, other, desk.published) == ([1, 1], [1], [])
+    assert (got, other, desk.published) == ([1, 1], [1, 1], [])
 
 
 def test_each_failure_waits_longer_until_the_event_dies(caplog: pytest.LogCaptureFixture):
@@ -156,10 +157,12 @@ def test_a_handler_that_computes_past_its_time_and_ends_well_has_handled_the_eve
     assert desk.published == []
 
 
-def test_retry_later_counts_as_no_attempt():
-    desk = delivered(event(), handler(Got(RetryLater(30)), retries=0))
+@pytest.mark.parametrize("seconds", [0.0, 30.0])
+def test_retry_later_counts_as_no_attempt(seconds: float):
+    desk = delivered(event(), handler(Got(RetryLater(seconds)), retries=0))
     ((again, address, delay),) = desk.published
-    assert (again.attempts, again.handler, delay) == (0, "on_event", 30.0)
+    assert (again.attempts, again.handler, delay) == (0, "on_event", seconds)
+    assert (again.due is None) is (seconds == 0)
     assert address.routing_key == desk.queue().name
 
 
@@ -181,7 +184,7 @@ def test_a_backoff_without_end_is_shortened_and_one_that_fails_reported(
     ((again, _, delay),) = desk.published
     assert from_message(again.body, *to_message(again), "").due is not None
     assert ("the backoff of on_event failed" in caplog.text) is fails
-    assert (delay == 1.0) is fails
+    assert delay == (1.0 if fails else 3660 * 86400.0)
 
 
 def test_work_that_failed_may_be_taken_by_a_service_whose_handler_is_called_differently():
@@ -270,18 +273,24 @@ def test_what_is_no_json_dies_with_the_reason():
         assert (desk.letter.body, got) == (body, [])
 
 
-def test_a_body_that_is_too_long_is_not_even_read():
+@pytest.mark.parametrize(
+    ("options", "most"), [({"max_body_size": 10}, 10), ({}, 10_000_000)], ids=["set", "default"]
+)
+def test_a_body_that_is_too_long_is_not_even_read(options: dict[str, Any], most: int):
     got = Got()
-    desk = delivered(event(body=b'"12345678"'), handler(got), max_body_size=10)
-    assert desk.deliver(event(body=b'"123456789"'))
-    assert got == ["12345678"]
-    assert desk.reason == ("invalid", "the body has 11 bytes, more than 10")
+    desk = delivered(event(body=b"1" + b" " * (most - 1)), handler(got), **options)
+    assert desk.deliver(event(body=b"1" + b" " * most))
+    assert got == [1]
+    assert desk.reason == ("invalid", f"the body has {most + 1} bytes, more than {most}")
 
 
-def test_an_event_whose_time_is_over_is_not_handled():
+def test_an_event_whose_time_is_over_is_not_handled(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
     got = Got()
-    desk = delivered(event(deadline=time.time() - 1), handler(got), handler(got, name="second"))
-    assert (got, desk.reason[0], desk.letter.handler) == ([], "expired", None)
+    desk = delivered(event(deadline=1000.0), handler(got), handler(got, name="second"))
+    assert desk.deliver(event(deadline=998.5))
+    assert (got, desk.letter.handler) == ([1, 1], None)
+    assert desk.reason == ("expired", "its time was over 1.5 s ago")
 
 
 def test_what_nobody_handles_any_more_is_kept_and_said_once(caplog: pytest.LogCaptureFixture):
@@ -292,6 +301,11 @@ def test_what_nobody_handles_any_more_is_kept_and_said_once(caplog: pytest.LogCa
     assert reasons == ["unhandled"] * 3
     (record,) = caplog.records
     assert "shop has no handler for 'removed'" in record.getMessage()
+    for number in range(1000):  # names from elsewhere fill neither a line nor the memory
+        assert desk.deliver(event(f"{number:999}", id="i" * 101, key="k"), "keyed")
+    assert len(caplog.records) == 1000
+    shown = caplog.records[-1].getMessage().partition(" to the dead letters")[0]
+    assert shown == f"event {' ' * 200!r} ({'i' * 100})"
     desk = delivered(event(handler="old_name", attempts=1), handler(print))
     assert desk.reason[0] == "unhandled"
     assert "no handler old_name" in desk.reason[1]
@@ -302,14 +316,23 @@ def test_an_event_that_ends_its_process_is_suspected_and_then_dies_with_its_queu
     caplog: pytest.LogCaptureFixture,
 ):
     got = Got()
-    desk = Desk(handler(got), delivery_limit=3)
+    desk = Desk(handler(got), delivery_limit=4)
     assert desk.deliver(event(), deliveries=1)
     assert caplog.records == []
-    assert desk.deliver(event(), deliveries=2)
-    assert "delivered 2 times before" in caplog.text
-    assert desk.deliver(event(), deliveries=3)
-    assert (got, desk.reason[0]) == ([1, 1], "crashed")
+    for deliveries in (2, 3):
+        assert desk.deliver(event(), deliveries=deliveries)
+        assert f"delivered {deliveries} times before" in caplog.text
+    for deliveries in (4, 5):
+        desk.published.clear()
+        assert desk.deliver(event(), deliveries=deliveries)
+        assert (got, desk.reason[0]) == ([1] * 3, "crashed")
     assert desk.death.queue == desk.queue().name
+
+
+def test_an_event_of_a_broker_that_counts_no_deliveries_is_not_suspected():
+    got = Got()
+    delivered(event(), handler(got), delivery_limit=1)
+    assert got == [1]
 
 
 @pytest.mark.parametrize(
@@ -346,13 +369,17 @@ def test_a_delayed_event_goes_to_where_it_belongs_when_it_is_due(
     assert time.time() >= (sent.due or 0) - 0.01
 
 
-def test_a_delayed_event_that_is_not_due_yet_waits_for_what_is_left():
-    desk = Desk(handler(print))
-    sent = event(due=time.time() + 100)
-    assert desk.relay(sent)
-    ((again, _, delay),) = desk.published
-    assert again == sent
-    assert 50 < delay <= 100
+def test_a_delayed_event_waits_here_for_a_moment_and_elsewhere_for_longer(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    desk, slept = Desk(handler(print)), Got()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    monkeypatch.setattr(gevent, "sleep", slept)
+    for due in (None, -5.0, 0.15, 0.2, 100.0):
+        assert desk.relay(event(due=due))
+    assert slept == [0.0, 0.0, 0.15]
+    left = [(sent.due, delay) for sent, _, delay in desk.published]
+    assert left == [(None, 0.0)] * 3 + [(0.2, 0.2), (100.0, 100.0)]
 
 
 def test_a_delayed_event_whose_queue_is_gone_dies_instead_of_going_round():
