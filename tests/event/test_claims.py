@@ -205,15 +205,18 @@ def test_claims_that_end_while_others_are_renewed_keep_none_from_it(pauses: list
         renewals.remove(key, "me")
 
 
-def test_a_handler_that_is_cut_off_gives_its_claim_back_at_once():
-    got, memory = Held(), Memory()
-    desk = Desk(once(got), processed=memory, recent=Memory())
-    sent = event()
+@pytest.mark.parametrize("asks", [True, False], ids=["asks", "runs"])
+def test_an_attempt_that_is_cut_off_gives_its_claims_back_at_once_while_it(asks: bool):
+    got, sent, memory, recent = Held(), event(), Memory(), Memory()
+    desk, claim = Desk(once(got), processed=memory, recent=recent), memory.claim
+    if asks:  # the answer is on its way
+        memory.claim = lambda *question: claim(*question) and got(None)
     running = gevent.spawn(desk.deliver, sent)
     assert got.started.wait(LIMIT)
     running.kill(timeout=LIMIT)
     assert running.value is False
-    assert memory.claim(key_of(desk, sent), "another", LIMIT) is Claim.OURS
+    for take in (claim, recent.claim):
+        assert take(key_of(desk, sent), "another", LIMIT) is Claim.OURS
 
 
 def test_while_the_memory_is_away_nothing_runs_and_the_log_says_it_once(
@@ -261,6 +264,7 @@ def test_what_comes_over_two_transports_at_once_is_handled_once(pauses: list[flo
     got.go.set()
     assert [greenlet.get(timeout=LIMIT) for greenlet in running] == [True, True]
     assert (got, first.published, second.published) == ([1], [], [])
+    assert recent.leases == {86400.0}  # longer than any handler runs
 
 
 @pytest.mark.parametrize("failures", [0, 1])
