@@ -382,6 +382,20 @@ def test_a_delayed_event_waits_here_for_a_moment_and_elsewhere_for_longer(
     assert left == [(None, 0.0)] * 3 + [(0.2, 0.2), (100.0, 100.0)]
 
 
+def test_a_service_that_stops_gives_back_what_it_was_about_to_relay():
+    relaying = Event()
+
+    class Slow(Desk):
+        def _publish(self, messages: Any) -> None:
+            relaying.set()
+            gevent.sleep(LIMIT)
+
+    running = gevent.spawn(Slow(handler(print)).relay, event(due=1.0))
+    assert relaying.wait(LIMIT)
+    running.kill(timeout=LIMIT)
+    assert running.value is False
+
+
 def test_a_delayed_event_whose_queue_is_gone_dies_instead_of_going_round():
     class Gone(Desk):
         def _publish(self, messages: Any) -> None:
