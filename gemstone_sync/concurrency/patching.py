@@ -8,7 +8,6 @@ original: a sleep that stops every greenlet, and with urllib3 a RecursionError i
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import gc
 import importlib
@@ -58,7 +57,6 @@ def patch() -> None:
 
     older = list(older_objects.find(older_objects.native_kinds()))
     native_id = threading.get_ident()
-    other_threads = _thread._count()
     with warnings.catch_warnings(), _hostile_objects_hidden():
         # "Monkey-patching ssl after ssl has already been imported": exactly what is mended below.
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
@@ -72,8 +70,7 @@ def patch() -> None:
         # Each worker patches again, whole; gevent warns of the second time.
         warnings.filterwarnings("ignore", "Patching more than once", monkey.MonkeyPatchWarning)
     _keep_import_locks(native_id)
-    if other_threads:
-        _wait_for_threads()
+    _replace_lock_of_executors()
     replaced = _replacements(monkey.saved)
     for name, module in list(sys.modules.items()):
         # A subclass may import something when it is looked at.
@@ -116,16 +113,15 @@ def _keep_import_locks(native_id: int) -> None:
             lock.owner = threading.get_ident()
 
 
-def _wait_for_threads() -> None:
-    """Have greenlets wait for what a native thread may do, though nothing else can wake them.
+def _replace_lock_of_executors() -> None:
+    """Replace the lock that every `ThreadPoolExecutor` holds while it begins a thread.
 
-    gevent raises LoopExit where no greenlet and no watcher is left to wake the one that waits, and
-    does not count threads that were there before the patch: the receiver of pytest-xdist's
-    workers, a debugger's, a notebook's.
+    gevent does so too, but not when other threads are running: then two greenlets that submit work
+    at once would stop the process.
     """
-    import gevent
-
-    gevent.get_hub().loop.async_().start(lambda: None)
+    executors = sys.modules.get("concurrent.futures.thread")
+    if hasattr(executors, "_global_shutdown_lock"):
+        executors._global_shutdown_lock = threading.Lock()  # type: ignore[union-attr]
 
 
 def _replacements(saved: dict[str, dict[str, Any]]) -> dict[int, tuple[Any, Any]]:

@@ -35,6 +35,7 @@ class _NativeEvent:
     def __init__(self) -> None:
         self._is_set = False
         self._wakes: SimpleQueue[Any] = SimpleQueue()
+        self._watcher: Any = None
 
     def set(self) -> None:
         if not self._is_set:
@@ -49,6 +50,12 @@ class _NativeEvent:
             if is_patched():
                 import gevent
 
-                gevent.get_hub().threadpool.apply(self._wakes.get)
+                hub = gevent.get_hub()
+                if self._watcher is None:
+                    # In the end the main thread waits to be told to go, and gevent, which does not
+                    # count the thread that tells it, would raise LoopExit if it had nothing else.
+                    self._watcher = hub.loop.async_()
+                    self._watcher.start(lambda: None)
+                hub.threadpool.apply(self._wakes.get)
             else:
                 self._wakes.get()
