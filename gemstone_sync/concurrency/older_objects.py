@@ -58,14 +58,14 @@ _POOLS = {("httpx", "Client"), ("httpcore", "ConnectionPool")}
 
 
 class Older(NamedTuple):
-    """What was found, and what becomes of it."""
+    """Names a variable of the program, and says what it keeps."""
 
     name: str
     kind: str
 
 
 def native_kinds() -> dict[type, str]:
-    """The types that gevent replaces and cannot mend, by what is made of them; ask before."""
+    """List the types that gevent replaces and cannot mend; to be called before it does."""
     return {
         _thread.LockType: "a native lock",
         _thread.RLock: "a native lock",
@@ -112,7 +112,7 @@ def _is_of_the_user(name: str, module: types.ModuleType, libraries: tuple[str, .
 def _kind_below(
     value: Any, kinds: dict[type, str], modules: dict[str, types.ModuleType], seen: set[int]
 ) -> str | None:
-    """The kind of the first native object that is found from a variable, itself included."""
+    """Find the nearest native object from a variable, itself included; tell its kind."""
     left = collections.deque([(value, 0, True)])
     first = len(seen)
     while left and len(seen) - first < _MOST:
@@ -137,11 +137,11 @@ def _kind_below(
 
 
 def _namespace(cls: type) -> Any:
-    """The namespace of a class, whatever its metaclass says of ``__dict__``."""
+    """Look into a class, whatever its metaclass says of ``__dict__``."""
     return type.__dict__["__dict__"].__get__(cls)
 
 
 def _home(cls: type) -> tuple[str, str]:
-    """The module and name of a class."""
+    """Tell the module and name of a class."""
     module = _namespace(cls).get("__module__")
     return module if type(module) is str else "", type.__dict__["__name__"].__get__(cls)

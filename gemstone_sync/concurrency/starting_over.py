@@ -210,7 +210,7 @@ def _leads_to(file: str, word: str) -> bool:
 
 
 def _is_own_executable() -> bool:
-    """False where the interpreter is a part of another program, or nobody can tell."""
+    """Tell whether this is Python itself, and not another program that has it inside."""
     try:
         return os.path.samefile(sys.executable, "/proc/self/exe")
     except OSError:

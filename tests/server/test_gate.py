@@ -6,6 +6,7 @@ import pytest
 
 import gemstone_sync
 from tests.support.http import JSON, Connection, call_body, exchange, message
+from tests.support.machine import absent
 
 from .echo import assert_refused
 
@@ -93,7 +94,7 @@ def test_hosts(running_service, attributes, accepted, refused):
     """On loopback its names, elsewhere every name, or those of `allowed_hosts`: one that was
     accepted does not open the door for the next."""
     if attributes.get("host") == "::1" and not has_ipv6():
-        pytest.skip("this machine has no IPv6")
+        absent("this machine has no IPv6")
     service = running_service(Greeter, **attributes)
     if service.host == "::1":
         assert service.url == f"http://[::1]:{service.port}/api"

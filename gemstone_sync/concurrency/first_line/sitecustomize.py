@@ -20,10 +20,11 @@ def _begin() -> None:
     sys.path.insert(0, package_parent)
     try:
         from gemstone_sync.concurrency import starting_over
+
+        starting_over.begin_patched()
     finally:
         sys.path.remove(package_parent)
-    starting_over.begin_patched()
-    signal.signal(signal.SIGINT, on_interrupt)
+        signal.signal(signal.SIGINT, on_interrupt)
 
 
 _begin()
