@@ -43,11 +43,13 @@ class WebSettings:
     """The web application beside the endpoint.
 
     :param import_name: the module of the service class.
+    :param root_path: the folder of its file.
     :param template_dir: absolute path.
     :param static_dirs: (URL prefix, absolute path) pairs.
     """
 
     import_name: str
+    root_path: str
     template_dir: str
     static_dirs: tuple[tuple[str, str], ...] = ()
     rules: tuple[Rule, ...] = ()
@@ -63,7 +65,10 @@ def make_app(
     readiness: Readiness,
 ) -> flask.Flask:
     """Build the app; its ``wsgi_app`` starts with the gate."""
-    app = flask.Flask(web.import_name, static_folder=None, template_folder=None)
+    # Flask itself would look for the module, which may be none that can be imported.
+    app = flask.Flask(
+        web.import_name, root_path=web.root_path, static_folder=None, template_folder=None
+    )
     app.jinja_loader = jinja2.FileSystemLoader(web.template_dir)
     app.config["MAX_CONTENT_LENGTH"] = web.max_body_size
     if web.secret_key is not None:

@@ -29,6 +29,7 @@ from ..server import (
     under_gunicorn,
 )
 from .attributes import check_attributes
+from .class_file import folder_of
 from .container import Container
 from .decorators import Marks
 from .handler import GemstoneCustomHandler, JsonRpcHandler
@@ -255,6 +256,7 @@ def _app(
             rules.append(Rule(url, name, method, options))
     web = WebSettings(
         import_name=type(service).__module__,
+        root_path=folder_of(type(service)),
         template_dir=_absolute(service, service.template_dir),
         static_dirs=tuple((url, _absolute(service, path)) for url, path in service.static_dirs),
         rules=tuple(rules),
@@ -291,9 +293,7 @@ def _extra_rule(service: MicroService, number: int, entry: Any) -> Rule:
 
 def _absolute(service: MicroService, path: str) -> str:
     """Relative paths start at the file of the service class, wherever the program runs."""
-    source = inspect.getsourcefile(type(service)) if not os.path.isabs(path) else None
-    base = os.path.dirname(os.path.abspath(source)) if source else os.getcwd()
-    absolute = os.path.normpath(os.path.join(base, path))
+    absolute = os.path.normpath(os.path.join(folder_of(type(service)), path))
     if not os.path.isdir(absolute):
         raise ServiceConfigurationError(f"{type(service).__qualname__}: no directory {absolute}")
     return absolute
