@@ -1,23 +1,29 @@
 """Greenlets: patching, calls at once, deadlines, context. No HTTP, no JSON.
 
 Reading order: `patching` (the one function that monkey patches), `older_objects` (what it comes too
-late for), `starting_over` (so that it does not come late), `calls` (what is known of the running
+late for), `starting_over` (so that it does not come late), `hosts` (what it
+would stop), `calls` (what is known of the running
 call, and spawning that keeps it), `slots` (how many calls run at once), `deadlines`.
 """
 
 from .calls import USER_FAULTS, Call, current_call, outgoing_headers, spawn
 from .deadlines import DeadlineReached, Deadlines
+from .hosts import host, is_at_prompt, patch_unless_hosted
 from .patching import is_patched, patch, patching_wanted
 from .slots import CallSlots, NoSlot
-from .starting_over import has_started_over, start_over_if_due
+from .starting_over import has_started_over, leads_to, start_over_if_due
 
 __all__ = [
     # monkey patching
     "patch",
     "is_patched",
     "patching_wanted",
+    "patch_unless_hosted",
+    "host",
+    "is_at_prompt",
     "start_over_if_due",
     "has_started_over",
+    "leads_to",
     # the running call
     "Call",
     "current_call",

@@ -23,7 +23,7 @@ from typing import Any
 
 from . import older_objects, patching
 
-__all__ = ["begin_patched", "has_started_over", "start_over_if_due"]
+__all__ = ["begin_patched", "has_started_over", "leads_to", "start_over_if_due"]
 
 _FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "first_line")
 
@@ -199,10 +199,11 @@ def _command_can_be_repeated() -> bool:
     if spec is not None and spec.name != "__main__":  # python -m, from the working directory
         return os.getcwd() in [os.path.abspath(path or ".") for path in sys.path]
     # A script, folder or zip; not one from a pipe, and still there from where the program stands.
-    return type(file) is str and any(_leads_to(file, word) for word in sys.orig_argv[1:])
+    return type(file) is str and any(leads_to(file, word) for word in sys.orig_argv[1:])
 
 
-def _leads_to(file: str, word: str) -> bool:
+def leads_to(file: str, word: str) -> bool:
+    """Tell whether a word of a command names a main module: its file, folder or zip."""
     path = os.path.abspath(word)
     if os.path.isfile(path) and os.path.exists(file):
         return os.path.samefile(path, file)

@@ -1,20 +1,20 @@
 """MicroService: the class that users write, and what wires it to everything below.
 
 Importing this package patches the process (`gemstone_sync.concurrency.patch`), because a service
-is written in blocking style and blocking calls must switch greenlets.
+is written in blocking style and blocking calls must switch greenlets; not so beside an event loop.
 
 Reading order: `microservice` (the base class), `container` and `decorators` (how methods are
 exposed), `handler` and `auth` (the request, and who sent it), `assembly` (from attributes to a
-dispatcher and a Flask app), `runner` (the life of one service), `program` (signals, workers),
-`neighbours` (registries, other services), `events`, `subscriptions` and `traffic` (saying and
-hearing), `plugins`, `periodic_tasks`, `statistics`.
+dispatcher and a Flask app), `runner` (the life of one service), `own_thread`, `program` (signals,
+workers), `neighbours` (registries, other services), `events`, `subscriptions` and `traffic` (saying
+and hearing), `plugins`, `periodic_tasks`, `statistics`.
 """
 
 # ruff: noqa: E402
-from ..concurrency import patch, start_over_if_due
+from ..concurrency import patch_unless_hosted, start_over_if_due
 
 start_over_if_due()
-patch()
+patch_unless_hosted()
 
 from .auth import (
     BasicAuthStrategy,

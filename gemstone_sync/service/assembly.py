@@ -255,7 +255,7 @@ def _app(
             name = options.pop("endpoint", None) or method.__qualname__.replace(".", "_")
             rules.append(Rule(url, name, method, options))
     web = WebSettings(
-        import_name=type(service).__module__,
+        import_name=str(type(service).__module__),
         root_path=folder_of(type(service)),
         template_dir=_absolute(service, service.template_dir),
         static_dirs=tuple((url, _absolute(service, path)) for url, path in service.static_dirs),

@@ -11,6 +11,7 @@ from ..config import BaseConfigurator, CommandLineConfigurator, Configurable, Fo
 from ..config.masks import MASK, SECRET_REFUSED, without_passwords
 from ..errors import ServiceConfigurationError
 from .attributes import check_attributes
+from .command_line import argv_of_caller
 from .settings import Setting, port_of, settings_of, source_of_default
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from .microservice import MicroService
 
-__all__ = ["Configuration", "argv_of_caller"]
+__all__ = ["Configuration"]
 
 
 class Configuration:
@@ -175,12 +176,3 @@ def _found_by(configurator: BaseConfigurator, settings: Sequence[Configurable]) 
         if value is not None:
             found[setting.name] = value
     return found
-
-
-def argv_of_caller(depth: int) -> list[str]:
-    """The process's command line, when its own main module is the caller `depth` frames up."""
-    try:
-        caller = sys._getframe(depth)
-    except ValueError:  # the first function of a greenlet
-        return []
-    return sys.argv[1:] if caller.f_globals.get("__name__") == "__main__" else []

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import flask
 from gevent.threadpool import ThreadPoolExecutor
 
+from ..concurrency import is_at_prompt, is_patched
 from ..config import Seconds
 from ..config.masks import without_passwords
 from ..dispatch import Dispatcher
@@ -28,7 +29,8 @@ from . import program
 from .assembly import Assembly, assemble, pick
 from .attributes import check_attributes
 from .auth import HeaderValidationStrategy, ValidationStrategy
-from .configuration import Configuration, argv_of_caller
+from .command_line import argv_of_caller
+from .configuration import Configuration
 from .container import Container
 from .decorators import exposed_method
 from .events import Events
@@ -295,7 +297,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
         elif block:
             program.run_until_stopped([self])
         else:
-            self._runner.start()
+            self._runner.start(in_own_thread=not is_patched() or is_at_prompt())
 
     def stop(self, *, grace: float = 0.0) -> None:
         """Stop: refuse new connections, finish the calls in flight, call `on_service_stop`.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import gevent
 
+from ..concurrency import host, is_at_prompt
 from ..errors import ServiceConfigurationError, ServiceStartError
 from ..ops import show_logs
 from ..server import Balance
@@ -67,6 +68,9 @@ def run_until_stopped(services: Sequence[MicroService]) -> None:
     _check_allowed(*services)
     show_logs()
     runners = [service._runner for service in services]
+    if host() is not None:
+        _run_in_own_threads(runners)
+        return
     started: list[Runner] = []
     with _stop_signals(runners) as received:
         try:
@@ -77,17 +81,41 @@ def run_until_stopped(services: Sequence[MicroService]) -> None:
         except BaseException as error:
             for runner in started:
                 runner.stop()
-            if not isinstance(error, ServiceStartError):
+            if not isinstance(error, ServiceStartError) or is_at_prompt():
                 raise
             sys.stderr.write(f"{error}\n")
             raise SystemExit(1) from None
         for runner in started:
-            runner.stopped.wait()
+            runner.wait()
+
+
+def _run_in_own_threads(runners: Sequence[Runner]) -> None:
+    """Run them until Ctrl-C beside an event loop, whose signals these are."""
+    started: list[Runner] = []
+    try:
+        for runner in runners:
+            started.append(runner)
+            runner.start(in_own_thread=True)
+        for runner in started:
+            runner.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for runner in started:
+            runner.stop()
 
 
 def run_workers(service: MicroService, count: int) -> None:
-    """Serve one address with `count` processes until SIGTERM or Ctrl-C."""
+    """Serve one address with `count` processes until SIGTERM or Ctrl-C.
+
+    :raises ServiceConfigurationError: beside an event loop, which forks would double.
+    """
     _check_allowed(service)
+    if (beside := host()) is not None:
+        raise ServiceConfigurationError(
+            f"{service.name} wants {count} workers: {beside} must not be forked. "
+            "Put the class into a file and start it with `gemstone run`"
+        )
     show_logs()
     runner = service._runner
     try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.event import Event
 
-from ..concurrency import USER_FAULTS, current_call, is_patched
+from ..concurrency import USER_FAULTS, current_call, host, is_patched
 from ..errors import ServiceConfigurationError
 from ..ops import Lifecycle, show_logs
 from ..ops.health import State
@@ -28,12 +28,16 @@ from ..server import (
 )
 from .assembly import pick, refuse_late_changes
 from .instance_lock import InstanceLock
+from .own_thread import OwnThread
 
 if TYPE_CHECKING:
     from ..discovery import Announcer
     from .microservice import MicroService
 
 __all__ = ["Runner"]
+
+#: Seconds beyond `stop_timeout` in which a service that has a thread of its own must have stopped.
+_CUTTING_OFF = 5.0
 
 
 class Runner:
@@ -44,6 +48,8 @@ class Runner:
         self._server: GeventServer | None = None
         self._tls: ssl.SSLContext | None = None
         self._lock: InstanceLock | None = None
+        #: Where it runs, when that is not the thread that started it.
+        self._own_thread: OwnThread | None = None
         #: Tells registries of this service.
         self._announcer: Announcer | None = None
         #: `accessible_at` as derived from the bound address: derived anew at every start.
@@ -59,11 +65,25 @@ class Runner:
 
     # Starting
 
-    def start(self) -> None:
+    def start(self, *, in_own_thread: bool = False) -> None:
         """Bind, serve, call the start hooks.
 
         :raises ServiceStartError: when the address cannot be bound.
         """
+        if not in_own_thread:
+            self._start()
+            return
+        self._check_stopped()
+        self._own_thread = OwnThread(self._service.name)
+        atexit.register(self.stop)  # a thread that is cut off may crash the interpreter
+        try:
+            self._own_thread.call(self._start)
+        except BaseException:  # Ctrl-C too, while the hooks run
+            self.stop()
+            self._leave_own_thread()
+            raise
+
+    def _start(self) -> None:
         self.serve(self.bind())
         if self._lifecycle.state is State.RUNNING:
             self._service.logger.info("%s listens on %s", self._service.name, self._service.url)
@@ -74,13 +94,16 @@ class Runner:
         :raises ServiceStartError: when the address cannot be bound.
         """
         service = self._service
-        if self._lifecycle.state not in (State.NEW, State.STOPPED, State.FAILED):
-            raise ServiceConfigurationError(f"{service.name} is {self._lifecycle.state.value}")
+        self._check_stopped()
         self._check()
         service._check_neighbours()
         if not is_patched():
+            beside = host()
+            why = "" if beside is None else f" beside {beside}, whose event loop that would stop"
             service.logger.warning(
-                "%s: the process is not patched by gevent, so calls will not overlap", service.name
+                "%s: the process is not patched by gevent%s, so calls will not overlap",
+                service.name,
+                why,
             )
         if service.certfile:
             self._tls = tls_context(service.certfile, service.keyfile)
@@ -108,6 +131,12 @@ class Runner:
         self._lifecycle.state = State.STARTING
         self._server.start()
         self._start_work(f"{service.host}:{service.port}" if shared else None)
+
+    def _check_stopped(self) -> None:
+        if self._lifecycle.state not in (State.NEW, State.STOPPED, State.FAILED):
+            raise ServiceConfigurationError(
+                f"{self._service.name} is {self._lifecycle.state.value}"
+            )
 
     def _check(self) -> None:
         service = self._service
@@ -253,11 +282,41 @@ class Runner:
         """Finish what runs, call the stop hooks. Does nothing when the service does not run."""
         if self._lifecycle.state not in (State.RUNNING, State.STARTING):
             return
+        own = self._own_thread
+        if own is not None and not own.is_current():
+            self._stop_from_outside(own, grace)
+            return
         if current_call.get() is not None or self._starter is gevent.getcurrent():
             # The call, periodic task or start hook that asks must be able to finish.
             gevent.spawn(self._stop, grace)
             return
         self._stop(grace)
+
+    def _stop_from_outside(self, own: OwnThread, grace: float) -> None:
+        if own.process != os.getpid():
+            return
+        own.spawn(lambda: self.stop(grace))
+        limit = grace + self._service.stop_timeout + _CUTTING_OFF
+        if not own.join(limit):
+            self._service.logger.error(
+                "%s has not stopped within %g s: one of its calls holds the thread",
+                self._service.name,
+                limit,
+            )
+
+    def _leave_own_thread(self) -> None:
+        own, self._own_thread = self._own_thread, None
+        if own is not None:
+            atexit.unregister(self.stop)
+            own.end()
+
+    def wait(self) -> None:
+        """Wait until the service has stopped."""
+        own = self._own_thread
+        if own is None:
+            self.stopped.wait()
+        else:
+            own.join()
 
     def _stop(self, grace: float) -> None:
         if self._lifecycle.state is State.DRAINING:
@@ -297,6 +356,7 @@ class Runner:
         self._lifecycle.state = State.STOPPED
         self.stopped.set()
         service.logger.info("%s stopped", service.name)
+        self._leave_own_thread()
 
     def _stop_hearing(self) -> None:
         # After the start hooks: the handlers are started behind them.

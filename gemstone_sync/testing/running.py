@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-
-import gevent
-
-from ..concurrency import is_patched
 
 if TYPE_CHECKING:
     from ..service import MicroService
@@ -41,44 +36,8 @@ def running_service(
         if not hasattr(instance, name):
             raise AttributeError(f"{type(instance).__qualname__} has no attribute {name!r}")
         setattr(instance, name, value)
-    run = _in_this_thread if is_patched() else _in_own_thread
-    with run(instance):
+    instance.start(block=False)
+    try:
         yield instance
-
-
-@contextlib.contextmanager
-def _in_this_thread(service: MicroService) -> Iterator[None]:
-    service.start(block=False)
-    try:
-        yield
     finally:
-        service.stop()
-
-
-@contextlib.contextmanager
-def _in_own_thread(service: MicroService) -> Iterator[None]:
-    started, leave = threading.Event(), threading.Event()
-    failures: list[BaseException] = []
-
-    def serve() -> None:
-        try:
-            service.start(block=False)
-        except BaseException as error:
-            failures.append(error)
-        started.set()
-        if failures:
-            return
-        while not leave.is_set():
-            gevent.sleep(0.01)  # this thread's own event loop
-        service.stop()
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    started.wait()
-    if failures:
-        raise failures[0]
-    try:
-        yield
-    finally:
-        leave.set()
-        thread.join()
+        instance.stop()

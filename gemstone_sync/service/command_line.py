@@ -1,0 +1,60 @@
+"""Whose the process's command line is: the program's own, or that of what runs it."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+from ..concurrency import leads_to
+
+__all__ = ["argv_of_caller"]
+
+
+def argv_of_caller(depth: int) -> list[str]:
+    """Find the words for the caller `depth` frames up, when it is the program's own main module.
+
+    None where the command started something else, which has a main module of its own run: the
+    words of IPython, of pytest or of a launcher are not the service's.
+    """
+    try:
+        caller = sys._getframe(depth)
+    except ValueError:  # the first function of a greenlet
+        return []
+    if caller.f_globals.get("__name__") != "__main__" or not _is_its_own(caller):
+        return []
+    return sys.argv[1:]
+
+
+def _is_its_own(caller: types.FrameType) -> bool:
+    """Tell whether `sys.argv` is of the main module that the caller belongs to."""
+    main, words = caller.f_globals, sys.argv[1:]
+    if main.get("__file__") is None:  # python -c, from a pipe, or at the prompt
+        return sys.argv[:1] in ([""], ["-"], ["-c"]) and main is vars(sys.modules["__main__"])
+    before = sys.orig_argv[: len(sys.orig_argv) - len(words)]
+    if [*before, *words] == sys.orig_argv:  # nobody has changed them
+        before = [word for word in before if word != "--"]
+        return hasattr(sys, "frozen") or (bool(before) and _names(before[-1], main))
+    if any(_names(word, main) for word in sys.orig_argv[1:]):
+        return True
+    # A program that a prompt runs has words of its own; `runpy` sets the first one only.
+    return _names(sys.argv[0], main) and not _is_below("runpy", caller)
+
+
+def _names(word: str, main: dict[str, Any]) -> bool:
+    """Tell whether a word of a command names a main module."""
+    name = getattr(main.get("__spec__"), "name", None)
+    if name is not None and word in (name, name.removesuffix(".__main__")):
+        return True
+    # After os.chdir the word itself still is what it was.
+    file = main["__file__"]
+    return word == sys.argv[0] or (type(file) is str and leads_to(file, word))
+
+
+def _is_below(module: str, frame: types.FrameType | None) -> bool:
+    """Tell whether a function of a module has led to a frame."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") == module:
+            return True
+        frame = frame.f_back
+    return False
