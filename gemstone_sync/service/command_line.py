@@ -38,7 +38,7 @@ def _is_its_own(caller: types.FrameType) -> bool:
     if any(_names(word, main) for word in sys.orig_argv[1:]):
         return True
     # A program that a prompt runs has words of its own; `runpy` sets the first one only.
-    return _names(sys.argv[0], main) and not _is_below("runpy", caller)
+    return _names(sys.argv[0], main) and not _is_run_by_runpy(caller)
 
 
 def _names(word: str, main: dict[str, Any]) -> bool:
@@ -51,10 +51,11 @@ def _names(word: str, main: dict[str, Any]) -> bool:
     return word == sys.argv[0] or (type(file) is str and leads_to(file, word))
 
 
-def _is_below(module: str, frame: types.FrameType | None) -> bool:
-    """Tell whether a function of a module has led to a frame."""
+def _is_run_by_runpy(frame: types.FrameType | None) -> bool:
+    """Tell whether a program has run another one, which leads to a frame; not by ``python -m``."""
     while frame is not None:
-        if frame.f_globals.get("__name__") == module:
+        function = frame.f_code.co_name
+        if frame.f_globals.get("__name__") == "runpy" and function in ("run_path", "run_module"):
             return True
         frame = frame.f_back
     return False

@@ -68,6 +68,8 @@ def run_until_stopped(services: Sequence[MicroService]) -> None:
     _check_allowed(*services)
     show_logs()
     runners = [service._runner for service in services]
+    for runner in runners:
+        runner.check_stopped()  # before any is started: what fails then stops them all
     if host() is not None:
         _run_in_own_threads(runners)
         return
@@ -118,6 +120,7 @@ def run_workers(service: MicroService, count: int) -> None:
         )
     show_logs()
     runner = service._runner
+    runner.warn_if_unpatched()
     try:
         listener = runner.bind()
     except ServiceStartError as error:
@@ -180,9 +183,14 @@ def _stop_signals(runners: Sequence[Runner], *numbers: signal.Signals) -> Iterat
             grace = runner._service.drain_grace if number == signal.SIGTERM else 0.0
             gevent.spawn(runner.stop, grace)
 
-    watchers = [gevent.signal_handler(n, stop, n) for n in numbers or _STOP_SIGNALS]
+    before = {n: signal.getsignal(n) for n in numbers or _STOP_SIGNALS}
+    watchers = [gevent.signal_handler(n, stop, n) for n in before]
     try:
         yield received
     finally:
         for watcher in watchers:
             watcher.cancel()
+        for number, handler in before.items():
+            # The event loop leaves its own, and Ctrl-C at the prompt would do nothing.
+            if handler is not None:
+                signal.signal(number, handler)

@@ -70,23 +70,36 @@ class Runner:
 
         :raises ServiceStartError: when the address cannot be bound.
         """
-        if not in_own_thread:
-            self._start()
-            return
-        self._check_stopped()
-        self._own_thread = OwnThread(self._service.name)
+        self.check_stopped()
+        self.warn_if_unpatched()
+        if in_own_thread:
+            self._start_in_own_thread()
+        else:
+            self.serve(self.bind())
+        if self._lifecycle.state is State.RUNNING:
+            self._service.logger.info("%s listens on %s", self._service.name, self._service.url)
+
+    def _start_in_own_thread(self) -> None:
+        own = self._own_thread = OwnThread(self._service.name)
         atexit.register(self.stop)  # a thread that is cut off may crash the interpreter
         try:
-            self._own_thread.call(self._start)
+            own.call(lambda: self.serve(self.bind()))
         except BaseException:  # Ctrl-C too, while the hooks run
             self.stop()
             self._leave_own_thread()
             raise
 
-    def _start(self) -> None:
-        self.serve(self.bind())
-        if self._lifecycle.state is State.RUNNING:
-            self._service.logger.info("%s listens on %s", self._service.name, self._service.url)
+    def warn_if_unpatched(self) -> None:
+        """Say that calls will not overlap where nothing is patched."""
+        if is_patched():
+            return
+        beside = host()
+        why = "" if beside is None else f" beside {beside}, whose event loop that would stop"
+        self._service.logger.warning(
+            "%s: the process is not patched by gevent%s, so calls will not overlap",
+            self._service.name,
+            why,
+        )
 
     def bind(self) -> socket.socket:
         """Check everything that can be checked before, then bind.
@@ -94,17 +107,9 @@ class Runner:
         :raises ServiceStartError: when the address cannot be bound.
         """
         service = self._service
-        self._check_stopped()
+        self.check_stopped()
         self._check()
         service._check_neighbours()
-        if not is_patched():
-            beside = host()
-            why = "" if beside is None else f" beside {beside}, whose event loop that would stop"
-            service.logger.warning(
-                "%s: the process is not patched by gevent%s, so calls will not overlap",
-                service.name,
-                why,
-            )
         if service.certfile:
             self._tls = tls_context(service.certfile, service.keyfile)
         listener = bind(service.host, service.port)
@@ -132,7 +137,11 @@ class Runner:
         self._server.start()
         self._start_work(f"{service.host}:{service.port}" if shared else None)
 
-    def _check_stopped(self) -> None:
+    def check_stopped(self) -> None:
+        """Refuse to start it twice.
+
+        :raises ServiceConfigurationError: when it runs, or begins or ends to.
+        """
         if self._lifecycle.state not in (State.NEW, State.STOPPED, State.FAILED):
             raise ServiceConfigurationError(
                 f"{self._service.name} is {self._lifecycle.state.value}"
@@ -150,8 +159,8 @@ class Runner:
         :param shared_address: where the other workers of this instance listen too, if there are.
         :param announce: tell registries of it.
         """
-        self.stopped.clear()
-        self._hooks_done.clear()
+        # New ones: an event stays with the thread that has waited for it.
+        self._hooks_done, self._started, self.stopped = Event(), Event(), Event()
         self._starter = gevent.getcurrent()
         self._lifecycle.state = State.STARTING
         service = self._service
@@ -352,11 +361,10 @@ class Runner:
         service._traffic.stop()  # last: everything above may emit
         service._leave_neighbours()
         self._server = None
-        self._started.clear()
         self._lifecycle.state = State.STOPPED
         self.stopped.set()
-        service.logger.info("%s stopped", service.name)
         self._leave_own_thread()
+        service.logger.info("%s stopped", service.name)
 
     def _stop_hearing(self) -> None:
         # After the start hooks: the handlers are started behind them.
