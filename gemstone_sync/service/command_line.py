@@ -21,24 +21,21 @@ def argv_of_caller(depth: int) -> list[str]:
         caller = sys._getframe(depth)
     except ValueError:  # the first function of a greenlet
         return []
-    if caller.f_globals.get("__name__") != "__main__" or not _is_its_own(caller):
-        return []
-    return sys.argv[1:]
+    is_main = caller.f_globals.get("__name__") == "__main__"
+    return sys.argv[1:] if is_main and sys.argv[1:] and _is_its_own(caller) else []
 
 
 def _is_its_own(caller: types.FrameType) -> bool:
     """Tell whether `sys.argv` is of the main module that the caller belongs to."""
-    main, words = caller.f_globals, sys.argv[1:]
+    main, command, words = caller.f_globals, sys.orig_argv, sys.argv[1:]
+    is_real = main is vars(sys.modules["__main__"])
     if main.get("__file__") is None:  # python -c, from a pipe, or at the prompt
-        return sys.argv[:1] in ([""], ["-"], ["-c"]) and main is vars(sys.modules["__main__"])
-    before = sys.orig_argv[: len(sys.orig_argv) - len(words)]
-    if [*before, *words] == sys.orig_argv:  # nobody has changed them
-        before = [word for word in before if word != "--"]
-        return hasattr(sys, "frozen") or (bool(before) and _names(before[-1], main))
-    if any(_names(word, main) for word in sys.orig_argv[1:]):
-        return True
-    # A program that a prompt runs has words of its own; `runpy` sets the first one only.
-    return _names(sys.argv[0], main) and not _is_run_by_runpy(caller)
+        return is_real and sys.argv[:1] in ([""], ["-"], ["-c"])
+    if not _is_run_by_runpy(caller):  # a profiler's, say, has the name only
+        return is_real or _names(sys.argv[0], main)
+    # `runpy` gives it the first word. The others are its own if they stand behind it.
+    before = [word for word in command[: -len(words)] if word != "--"]
+    return bool(before) and _names(before[-1], main) and command[-len(words) :] == words
 
 
 def _names(word: str, main: dict[str, Any]) -> bool:
@@ -46,9 +43,8 @@ def _names(word: str, main: dict[str, Any]) -> bool:
     name = getattr(main.get("__spec__"), "name", None)
     if name is not None and word in (name, name.removesuffix(".__main__")):
         return True
-    # After os.chdir the word itself still is what it was.
     file = main["__file__"]
-    return word == sys.argv[0] or (type(file) is str and leads_to(file, word))
+    return type(file) is str and leads_to(file, word)
 
 
 def _is_run_by_runpy(frame: types.FrameType | None) -> bool:

@@ -1,0 +1,101 @@
+"""A service class works wherever it was written; its relative paths start there."""
+
+import functools
+import os
+import runpy
+import sys
+import zipfile
+
+import pytest
+
+import gemstone_sync
+from gemstone_sync.testing import ServiceClient
+
+SOURCE = """
+import gemstone_sync
+
+class Service(gemstone_sync.MicroService):
+    name = "typed"
+
+    @gemstone_sync.exposed_method()
+    def greet(self, name: str) -> str:
+        return "hello " + name
+"""
+
+
+def root_of(service_class):
+    """Where its paths start, once it has answered."""
+    service = service_class()
+    assert ServiceClient(service).call("greet", "ada") == "hello ada"
+    return service.app.root_path
+
+
+def loaded(folder, monkeypatch):
+    (folder / "loaded_service.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(folder)
+    import loaded_service
+
+    return loaded_service.Service
+
+
+@pytest.mark.parametrize(
+    "namespace", [{}, {"__name__": "__main__"}, {"__name__": "nowhere"}, {"__file__": None}]
+)
+def test_given_to_exec_it_has_no_file_and_starts_at_the_working_directory(
+    namespace, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delattr(sys.modules["__main__"], "__file__")  # as it is at a prompt
+    exec(compile(SOURCE, "<typed>", "exec"), namespace)
+    assert root_of(namespace["Service"]) == str(tmp_path)
+
+
+def test_made_by_type_it_starts_where_its_maker_is():
+    method = gemstone_sync.exposed_method("greet")(lambda self, name: f"hello {name}")
+    members = {"name": "made", "greet": method}
+    made = type("Made", (gemstone_sync.MicroService,), members)
+    assert root_of(made) == os.path.dirname(__file__)
+    assert root_of(type("Made", (made,), {"__module__": "nowhere.at.all"})) == os.getcwd()
+    assert root_of(type("Made", (made,), {"__module__": None})) == os.getcwd()
+
+
+def test_its_module_need_not_be_there_any_more(tmp_path, monkeypatch):
+    service_class = loaded(tmp_path, monkeypatch)
+    del sys.modules["loaded_service"]
+    assert root_of(service_class) == str(tmp_path)
+
+
+def test_another_program_may_have_the_name_of_its_module(tmp_path):
+    """As after one that was run as the main program. A library's decorator is no guide either."""
+    decorated = SOURCE.replace("    @gemstone", "    @functools.lru_cache\n    @gemstone")
+    assert decorated != SOURCE
+    path = tmp_path / "run_service.py"
+    path.write_text("import functools\n" + decorated)
+    service_class = runpy.run_path(str(path), run_name="__main__")["Service"]
+    assert service_class.__module__ == "__main__"
+    assert root_of_undecorated(service_class) == str(tmp_path)
+
+
+def root_of_undecorated(service_class):
+    from gemstone_sync.service.class_file import folder_of
+
+    @functools.wraps(service_class.greet)
+    def wrapped(*arguments):
+        return service_class.greet(*arguments)
+
+    service_class.greet = wrapped
+    return folder_of(service_class)
+
+
+def test_in_a_zip_it_starts_where_the_zip_is(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "app.pyz", "w") as packed:
+        packed.writestr("shop/zipped_service.py", SOURCE)
+        packed.writestr("shop/__init__.py", "")
+    monkeypatch.syspath_prepend(tmp_path / "app.pyz")
+    from shop import zipped_service  # type: ignore[import-not-found]
+
+    assert root_of(zipped_service.Service) == str(tmp_path)
+    (tmp_path / "pages").mkdir()
+    service = zipped_service.Service()
+    service.static_dirs = [("/pages", "pages")]
+    assert service.app.url_map.is_endpoint_expecting("static", "filename")
