@@ -29,8 +29,8 @@ Only exceptions (and `UNSET`, which they need) belong here; nothing is imported.
     └── TransportError                 a RemoteService got no answer that counts
         ├── ConnectionFailed           not connected: nothing was sent
         │   ├── ConnectTimeout         (a Timeout too)
-        │   ├── ConnectionLost         the connection broke after the request was sent
         │   └── CircuitOpen            refused at once after five failures in a row
+        ├── ConnectionLost             the connection broke after the request was sent
         ├── Timeout                    no answer in time
         └── BadResponse                something answered, and it was no JSON-RPC reply
 
@@ -346,12 +346,6 @@ class ConnectTimeout(ConnectionFailed, Timeout):
     may_have_run = False
 
 
-class ConnectionLost(ConnectionFailed):
-    """The connection broke after the request was sent: whether it was executed is not known."""
-
-    may_have_run = True
-
-
 class CircuitOpen(ConnectionFailed):
     """Five connections in a row failed: for a moment no further one is tried.
 
@@ -359,6 +353,10 @@ class CircuitOpen(ConnectionFailed):
     """
 
     retry_after: float = 1.0
+
+
+class ConnectionLost(TransportError):
+    """The connection broke after the request was sent: whether it was executed is not known."""
 
 
 class BadResponse(TransportError):

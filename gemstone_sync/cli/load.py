@@ -224,7 +224,8 @@ class LoadRun:
                 size = make()  # not added at once: += reads its left side before it waits
             except GemstoneError as error:
                 self._count(error)
-                if isinstance(error, ConnectionFailed) and self.plan.rate is None:
+                unreachable = isinstance(error, (ConnectionFailed, ConnectionLost))
+                if unreachable and self.plan.rate is None:
                     gevent.sleep(_PAUSE)
             else:
                 record(now() - start)

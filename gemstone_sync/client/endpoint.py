@@ -119,6 +119,11 @@ class Endpoint:
         self._common_fields = fields_of(template.headers)
         self._prepared_url = template.url or url
 
+    def leave(self) -> None:
+        """Keep no connection: its service has gone, and would leave half of each open here."""
+        if isinstance(self.adapter, ServiceAdapter):
+            self.adapter.forget(self._prepared_url)
+
     def attempt(self, body: bytes, sending: Sending) -> HttpReply:
         """Send a request once.
 
@@ -145,7 +150,7 @@ class Endpoint:
             content = self._content_of(response, sending)
         except (TransportError, requests.RequestException, OSError) as error:
             fault = faults.using_adapter(error, self.url)
-            if isinstance(fault, ConnectionFailed) and not fault.may_have_run:
+            if isinstance(fault, ConnectionFailed):
                 self._breaker.failed(fault)
             else:
                 self._breaker.connected()

@@ -59,9 +59,20 @@ def exchanging(error: Exception, url: str, sent: bool) -> TransportError:
 
     :param sent: whether a part of the request may have reached the other side.
     """
-    if not sent:
+    if not sent or _is_refused_certificate(error):
         return ConnectionFailed(f"{url}: {_reason(error)}")
     return ConnectionLost(f"{url}: the connection broke before the answer: {_reason(error)}")
+
+
+def _is_refused_certificate(error: Exception) -> bool:
+    """Tell whether the server ended the handshake for the client's certificate.
+
+    In TLS 1.3 the client has sent its request by then (RFC 8446, section 4.4.2.4); nobody read it.
+    """
+    reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+    return "ALERT" in reason and any(
+        word in reason for word in ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
+    )
 
 
 def using_adapter(error: Exception, url: str) -> TransportError:

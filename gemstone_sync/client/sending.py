@@ -85,7 +85,7 @@ class Sender:
         sending: Sending,
     ) -> bool:
         """Whether another endpoint takes the call at once, since this one cannot be reached."""
-        if not isinstance(error, ConnectionFailed):
+        if not isinstance(error, (ConnectionFailed, ConnectionLost)):
             return False
         self.endpoints.unreachable(endpoint)
         if error.may_have_run or sending.seconds_left() <= 0:

@@ -118,6 +118,13 @@ def test_a_connect_time_out_is_both() -> None:
     assert issubclass(errors.TransportError, errors.GemstoneError)
 
 
+def test_what_may_have_run_is_not_caught_as_what_was_never_sent() -> None:
+    never_sent = errors.ConnectionFailed
+    assert not issubclass(errors.ConnectionLost, never_sent)
+    for cls in (never_sent, *never_sent.__subclasses__()):
+        assert cls.may_have_run is False
+
+
 def test_the_total_time_bounds_all_attempts_to_connect() -> None:
     with full_backlog() as url, client_of(url, total_timeout=0.1) as client:
         error = fault_of(client.methods.ping, errors.Timeout)
