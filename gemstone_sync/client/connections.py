@@ -30,7 +30,7 @@ from ..concurrency import is_patched
 from ..errors import ConnectionFailed
 from . import faults
 
-__all__ = ["MAX_IDLE", "ConnectionPool"]
+__all__ = ["MAX_IDLE", "MAX_UNUSED", "ConnectionPool"]
 
 #: For addresses that are numbers, which it only reads: gevent's own would ask a thread of its pool.
 _getaddrinfo: Any = monkey.get_original("socket", "getaddrinfo")
@@ -38,6 +38,9 @@ _getaddrinfo: Any = monkey.get_original("socket", "getaddrinfo")
 #: Seconds that a connection is kept unused. A service of this framework closes an idle one after 5
 #: (``keep_alive_timeout``): a request that crosses that closing on the wire is lost.
 MAX_IDLE = 4.0
+
+#: Seconds after which a pool that nobody used is forgotten, with its TLS settings.
+MAX_UNUSED = 60.0
 
 
 class Connection:
@@ -99,6 +102,7 @@ class ConnectionPool:
         self._cert = cert
         self._tls_context: tuple[bool, ssl.SSLContext] | None = None
         self._pid = os.getpid()
+        self._last_used = time.monotonic()
         #: Idle connections, the last used at the right; a stack for each event loop.
         self._stacks: dict[Any, deque[Connection]] = {}
         # A client that nobody closes must not leave sockets behind; as urllib3's pools do it.
@@ -109,20 +113,21 @@ class ConnectionPool:
         """An idle connection that is as good as new; None when there is none."""
         if self._pid != os.getpid():
             self._forget_those_of_the_parent()
+        self._last_used = now = time.monotonic()
         stack = self._stacks.get(_loop())
         while stack:
             try:
                 connection = stack.pop()
             except IndexError:
                 break
-            if time.monotonic() - connection.idle_since < MAX_IDLE and connection.is_quiet():
+            if now - connection.idle_since < MAX_IDLE and connection.is_quiet():
                 return connection
             connection.close()
         return None
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next call."""
-        now = connection.idle_since = time.monotonic()
+        connection.idle_since = time.monotonic()
         loop = _loop()
         stack = self._stacks.get(loop)
         if stack is None:
@@ -133,8 +138,16 @@ class ConnectionPool:
             _close_all(self._stacks)
             return
         with contextlib.suppress(IndexError):  # another thread may have taken the last one
-            if len(stack) > self._size or now - stack[0].idle_since > MAX_IDLE:
+            if len(stack) > self._size:
                 stack.popleft().close()
+
+    def sweep(self, now: float) -> bool:
+        """Close what has been idle for too long; tell whether the pool may be forgotten."""
+        stack = self._stacks.get(_loop())
+        with contextlib.suppress(IndexError):  # another thread may have taken the last one
+            while stack and now - stack[0].idle_since > MAX_IDLE:
+                stack.popleft().close()
+        return now - self._last_used > MAX_UNUSED
 
     def connect(self, url: str, seconds: float) -> Connection:
         """A new connection.
@@ -191,6 +204,7 @@ class ConnectionPool:
         except OSError as error:
             raise ConnectionFailed(f"the certificates cannot be read: {error}") from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.hostname_checks_common_name = False  # RFC 9525, section 2: names stand in the SAN
         context.set_alpn_protocols(["http/1.1"])
         if self._verify is False:
             context.check_hostname = False

@@ -73,6 +73,28 @@ def test_a_certificate_for_another_host(kind: str, monkeypatch: pytest.MonkeyPat
             assert client.methods.ping() == "pong"
 
 
+@pytest.mark.parametrize("names", [None, "DNS:other.example", "IP:127.0.0.1"])
+def test_the_common_name_of_a_certificate_is_no_host_name(
+    names: str | None, tmp_path: Path
+) -> None:
+    """RFC 9525, section 2: only subjectAltName says for which hosts it is."""
+    path = str(tmp_path / "server.pem")
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+    request += ["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    request += ["-keyout", path, "-out", f"{path}.crt"]
+    request += [] if names is None else ["-addext", f"subjectAltName={names}"]
+    subprocess.run(request, check=True, capture_output=True)
+    with open(path, "a") as file:
+        file.write(Path(f"{path}.crt").read_text())
+    with (
+        FaultyServer(tls=True) as server,
+        client_of(f"https://localhost:{server.port}/api", verify=f"{path}.crt") as client,
+    ):
+        server._tls.load_cert_chain(path)
+        assert type(fault_of(client.methods.ping)) is ConnectionFailed
+        assert server.requests == []
+
+
 def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
     missing, junk = tmp_path / "missing.pem", tmp_path / "junk.pem"
     junk.write_text("not a certificate")
@@ -115,7 +137,7 @@ def test_a_certificate_of_the_clients_own() -> None:
         with client_of(server, cert=CERTIFICATE) as client:
             assert client.methods.ping() == "pong"
         with client_of(server) as client:
-            fault_of(client.notifications.ping, ConnectionFailed)
+            assert fault_of(client.notifications.ping, ConnectionFailed).may_have_run is False
         assert server.received["ping"] == 1
 
 
