@@ -28,7 +28,7 @@ from requests.hooks import dispatch_hook
 from requests.structures import CaseInsensitiveDict
 
 from ..errors import TransportError
-from .connections import ConnectionPool
+from .connections import MAX_IDLE, ConnectionPool
 from .exchange import HttpResponse, exchange
 
 __all__ = ["BaseAdapter", "RpcPost", "ServiceAdapter", "fields_of", "response_of"]
@@ -57,6 +57,7 @@ class ServiceAdapter(BaseAdapter):
         self._pool_size = pool_size
         self._max_response_size = max_response_size
         self._pools: dict[tuple[Any, ...], ConnectionPool] = {}
+        self._next_sweep = 0.0
 
     def send(  # type: ignore[override]  # requests names the types less exactly
         self,
@@ -69,9 +70,12 @@ class ServiceAdapter(BaseAdapter):
     ) -> requests.Response:
         url = request.url or ""
         origin = _split(url)
+        now = time.monotonic()
+        if now >= self._next_sweep:
+            self._sweep(now)
         pool = self._pool_of(origin, verify, cert)
         connect, read, total = _seconds(timeout)
-        deadline = time.monotonic() + total
+        deadline = now + total
         message = _message_of(request, origin)
         connection = pool.take()
         if connection is not None:
@@ -123,6 +127,21 @@ class ServiceAdapter(BaseAdapter):
             made = ConnectionPool(origin, size=self._pool_size, verify=verify, cert=cert)
             pool = self._pools.setdefault(key, made)
         return pool
+
+    def _sweep(self, now: float) -> None:
+        """Close connections that nobody uses any more: their servers may be gone for good."""
+        self._next_sweep = now + MAX_IDLE
+        for key, pool in list(self._pools.items()):
+            if pool.sweep(now):
+                self._pools.pop(key, None)
+
+    def forget(self, url: str) -> None:
+        """Close the connections to a URL that nobody calls any more, used ones later."""
+        origin = _split(url)
+        for key in [key for key in self._pools if key[:2] == (origin.scheme, origin.netloc)]:
+            pool = self._pools.pop(key, None)
+            if pool is not None:
+                pool.close()
 
     def close(self) -> None:
         """Close the idle connections. The adapter can be used again."""

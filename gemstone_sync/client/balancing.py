@@ -77,6 +77,8 @@ class EndpointSet:
             old = {endpoint.url: endpoint for endpoint in endpoints}
             endpoints = tuple(old.get(url) or self._make(url) for url in dict.fromkeys(urls))
             self._known = (urls, endpoints)
+            for url in old.keys() - {endpoint.url for endpoint in endpoints}:
+                old[url].leave()
         return endpoints
 
     def choose(self, tried: Collection[Endpoint] = ()) -> Endpoint:

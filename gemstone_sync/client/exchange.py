@@ -18,7 +18,8 @@ from . import faults
 
 __all__ = ["HttpResponse", "exchange"]
 
-#: Bytes of status line and fields; servers send a few hundred.
+#: Bytes of status line and fields, and of what comes between two pieces of the body or after it
+#: (trailers, extensions of chunks); servers send a few hundred.
 MAX_HEAD = 64 * 1024
 _PIECE = 64 * 1024
 
@@ -37,9 +38,7 @@ class HttpResponse:
     """
 
     __slots__ = (
-        "_begun",
-        "_content",
-        "_head_size",
+        "_aside",
         "_in_body",
         "_max_size",
         "_parser",
@@ -57,11 +56,11 @@ class HttpResponse:
         self.fields: list[tuple[bytes, bytes]] = []
         self.complete = False
         self.keep_alive = True
-        self._begun = False
         self._in_body = False
         self._pieces: list[bytes] = []
         self._size = 0
-        self._head_size = 0
+        #: Bytes that have arrived since the last piece of the body.
+        self._aside = 0
         self._max_size = max_size
         self._url = url
         self._parser = httptools.HttpResponseParser(self)
@@ -71,8 +70,7 @@ class HttpResponse:
 
         :raises BadResponse: when it is no HTTP, or too much.
         """
-        if not self._in_body:
-            self._head_size += len(data)
+        size_before = self._size
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -84,8 +82,10 @@ class HttpResponse:
                 self.keep_alive = False  # nonsense after the response is the next one's trouble
             else:
                 raise self._bad(f"the answer is not HTTP/1.1: {error or 'an upgrade'}") from None
-        if not self._in_body and not self.complete and self._head_size > MAX_HEAD:
-            raise self._bad(f"the answer's head is longer than {MAX_HEAD} bytes")
+        self._aside = self._aside + len(data) if self._size == size_before else 0
+        if self._aside > MAX_HEAD and not self.complete:
+            where = "beside the body" if self._in_body else "in the head"
+            raise self._bad(f"the answer has more than {MAX_HEAD} bytes {where}")
 
     def end(self) -> None:
         """The connection has ended.
@@ -105,7 +105,7 @@ class HttpResponse:
     @property
     def has_begun(self) -> bool:
         """Whether anything of it has arrived."""
-        return self._head_size > 0
+        return self._aside > 0 or self._in_body
 
     @property
     def body(self) -> bytes:
@@ -146,7 +146,7 @@ class HttpResponse:
             self.keep_alive = False  # more than was asked for: nothing after it can be trusted
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.complete:
+        if not self._in_body:  # trailers are no headers (RFC 9110, section 6.5.1)
             self.fields.append((name, value))
 
     def on_headers_complete(self) -> None:

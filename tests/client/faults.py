@@ -102,6 +102,15 @@ _BAD: dict[int | None, dict[str, Behaviour]] = {
         "a head only": raw(whole("", "Content-Length: 40"), close),
         "half a chunked body": raw(whole(HALF_A_CHUNK, CHUNKED), close),
         "a chunk of an odd size": raw(whole(f"xyz\r\n{RESULT}\r\n0\r\n\r\n", CHUNKED), close),
+        "endless trailers": endless(
+            f"{whole('', CHUNKED)}1\r\n \r\n0\r\n".encode(), b"X-Trailer: " + b"x" * 99 + b"\r\n"
+        ),
+        "an endless trailer": endless(
+            f"{whole('', CHUNKED)}1\r\n \r\n0\r\nX-Trailer: ".encode(), b"x" * 9999
+        ),
+        "an endless extension of a chunk": endless(
+            f"{whole('', CHUNKED)}1\r\n \r\n1;a=".encode(), b"x" * 9999
+        ),
         "no gzip": body(RESULT, Content_Encoding="gzip"),
         "an unknown coding": body(RESULT, Content_Encoding="zstd"),
         "HTML": html(),

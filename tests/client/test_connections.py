@@ -5,6 +5,7 @@ call fails for it and none is sent twice.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import gevent
@@ -14,6 +15,8 @@ from gevent.event import Event
 
 from gemstone_sync import MethodCall, MicroService, Notification, Timeout
 from gemstone_sync.client import connections
+from gemstone_sync.client.adapter import ServiceAdapter
+from gemstone_sync.client.balancing import FixedEndpoints
 from gemstone_sync.client.connections import MAX_IDLE
 from gemstone_sync.testing import running_service
 from tests.support.faulty_server import (
@@ -117,6 +120,61 @@ def test_a_connection_is_kept_for_less_than_by_the_server(monkeypatch: pytest.Mo
         client.methods.ping()
         assert server.connections == 2
         wait_until(lambda: server.open_connections == 1, "the old one to be closed")
+
+
+def test_connections_to_servers_that_nobody_calls_any_more_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    adapter = ServiceAdapter()
+    with (
+        FaultyServer() as gone,
+        FaultyServer() as called,
+        client_of(gone, adapter=adapter) as old,
+        client_of(called, adapter=adapter) as client,
+    ):
+        gather([old.methods.ping] * 10)
+        monkeypatch.setattr(adapter, "_next_sweep", 0.0)
+        client.methods.ping()
+        assert gone.open_connections == 10  # not idle for long
+
+        monkeypatch.setattr(connections, "MAX_IDLE", -1.0)  # as if the time had passed
+        monkeypatch.setattr(adapter, "_next_sweep", 0.0)
+        client.methods.ping()
+        wait_until(lambda: gone.open_connections == 0, "the old ones to be closed")
+
+        assert len(adapter._pools) == 2
+        monkeypatch.setattr(connections, "MAX_UNUSED", -1.0)
+        monkeypatch.setattr(adapter, "_next_sweep", 0.0)
+        client.methods.ping()
+        assert len(adapter._pools) == 1
+
+
+class ChangingSource(FixedEndpoints):
+    def __init__(self, *urls: str) -> None:
+        self.known = urls
+
+    def urls(self) -> Sequence[str]:
+        return self.known
+
+
+def test_an_endpoint_that_is_gone_takes_its_connections_along(tls: bool) -> None:
+    go = Event()
+    with (
+        FaultyServer(answer(), answer(), when(go, answer("late")), tls=tls) as first,
+        FaultyServer(tls=tls) as second,
+    ):
+        source = ChangingSource(first.url)
+        with client_of(source) as client:
+            client.methods.ping()
+            late = gevent.spawn(client.methods.ping)
+            client.methods.ping()
+            wait_until(lambda: first.received["ping"] == 3, "the calls")
+            source.known = (second.url,)
+            assert client.methods.ping() == "pong"
+            wait_until(lambda: first.open_connections == 1, "the idle ones to be closed")
+            go.set()
+            assert late.get(timeout=LIMIT) == "late"  # it was in flight
+            wait_until(lambda: first.open_connections == 0, "its connection to be closed")
 
 
 def test_a_service_that_closes_idle_connections_is_called_again(make_service: Any) -> None:
