@@ -110,7 +110,7 @@ def bench(
 
     plan, call = Plan(concurrency, calls, duration, rate), MethodCall(method, params)
     with client_of(url, access, access.timeout) as client:
-        prepared = _first_call(client, call, plan, access.timeout, as_json)
+        prepared = _first_call(client, call, plan, access, as_json)
         with contextlib.closing(prepared):
             if warmup:
                 _run(Plan(concurrency, None, warmup, rate), prepared, "warm-up", is_counted=False)
@@ -151,11 +151,11 @@ def _prepare_process(connections: int) -> None:
 
 
 def _first_call(
-    client: RemoteService, call: MethodCall, plan: Plan, seconds: float, as_json: bool
+    client: RemoteService, call: MethodCall, plan: Plan, access: Access, as_json: bool
 ) -> PreparedCall:
     """The call, made once: what is wrong with it is told as ``call_raw`` tells it.
 
-    :param seconds: for each time that it is made.
+    :param access: whose time-out is for each time that it is made.
     :raises CommandFailed, RemoteError: when the service answered with an error.
     :raises TransportError: when there was no answer.
     """
@@ -163,13 +163,13 @@ def _first_call(
     from .load import PreparedCall
     from .remote import refusal
 
-    prepared = PreparedCall(client, call, timeout=seconds, connections=plan.concurrency)
+    prepared = PreparedCall(client, call, access, connections=plan.concurrency)
     try:
         prepared.make()
     except RemoteError as error:
         if as_json:
             raise
-        raise refusal(error, client, seconds) from error
+        raise refusal(error, client, access.timeout) from error
     return prepared
 
 

@@ -38,7 +38,7 @@ def call(registry: str | None, name: str, call: Call) -> None:
 
     registry = required_registry(registry)
     clock = Clock(call.access.timeout)
-    urls = locate(registry, name, clock.left)
+    urls = locate(registry, name, clock.left, call.access.trust)
     with client_of(urls, call.access, clock.left) as client:
         _run(call, client, clock)
 

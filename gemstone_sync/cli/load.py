@@ -39,6 +39,7 @@ from ..errors import (
 )
 from ..protocol import encode_json
 from .histogram import Histogram
+from .parameters import Access
 
 __all__ = ["LoadRun", "Plan", "PreparedCall"]
 
@@ -87,15 +88,17 @@ class PreparedCall:
     """One call, encoded once and sent many times.
 
     :param service: where; its credentials are used.
-    :param timeout: seconds for each attempt.
+    :param access: its time-out is for each attempt.
     :param connections: kept open at most.
     :raises TypeError, ValueError: for parameters that JSON cannot hold.
     """
 
     def __init__(
-        self, service: RemoteService, call: MethodCall, *, timeout: float, connections: int
+        self, service: RemoteService, call: MethodCall, access: Access, *, connections: int
     ) -> None:
         self._service = service
+        self._access = access
+        timeout = access.timeout
         self._url = service.url
         self._call = call
         self._body = encode_json(call.message())
@@ -106,7 +109,7 @@ class PreparedCall:
 
     def _new_endpoint(self) -> Endpoint:
         who = self._service.authentication_method
-        return Endpoint(self._url, self._adapter, who, True, None)
+        return Endpoint(self._url, self._adapter, who, *self._access.trust)
 
     def make(self) -> int:
         """Make the call once; the bytes of the answer's body.

@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import click
 
@@ -22,6 +22,7 @@ __all__ = [
     "Call",
     "Duration",
     "Params",
+    "Trust",
     "access_options",
     "call_arguments",
     "json_option",
@@ -30,6 +31,7 @@ __all__ = [
     "registry_option",
     "required_registry",
     "timeout_option",
+    "trust_options",
 ]
 
 #: Parameters by position or by name; None for none.
@@ -56,6 +58,17 @@ _OWN_HEADERS = {
 }
 
 
+class Trust(NamedTuple):
+    """Certificates, as `RemoteService` takes them.
+
+    :ivar verify: the path of the authorities' certificates; True for those that requests brings.
+    :ivar cert: the path of the client's own certificate with its key, or both paths.
+    """
+
+    verify: bool | str
+    cert: str | tuple[str, str] | None
+
+
 @dataclass(frozen=True)
 class Access:
     """How a service is asked.
@@ -68,6 +81,7 @@ class Access:
     token: str | None
     headers: dict[str, str]
     timeout: float
+    trust: Trust
 
 
 @dataclass(frozen=True)
@@ -227,6 +241,29 @@ def timeout_option(function: _Function) -> _Function:
     )(function)
 
 
+def trust_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--cacert``, ``--cert`` and ``--key``, as of curl; the command gets `trust`."""
+    path = click.Path(exists=True)
+
+    @click.option(
+        "--cacert",
+        type=path,
+        envvar=["GEMSTONE_CACERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"],
+        help="The authorities' certificates, a PEM file or a folder.  [env: GEMSTONE_CACERT, "
+        "SSL_CERT_FILE, REQUESTS_CA_BUNDLE]",
+    )
+    @click.option("--cert", type=path, help="The client's certificate, a PEM file.")
+    @click.option("--key", type=path, help="Its private key, when it is not in --cert.")
+    @functools.wraps(function)
+    def command(cacert: str | None, cert: str | None, key: str | None, **rest: Any) -> Any:
+        if key is not None and cert is None:
+            raise click.UsageError("--key is of a certificate: give --cert too")
+        own = cert if cert is None or key is None else (cert, key)
+        return function(trust=Trust(cacert or True, own), **rest)
+
+    return command
+
+
 def json_option(function: _Function) -> _Function:
     """``--json``."""
     return click.option(
@@ -235,7 +272,7 @@ def json_option(function: _Function) -> _Function:
 
 
 def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--token``, ``--header`` and ``--timeout``; the command gets them as `access`."""
+    """Everything of `Access`; the command gets it as `access`."""
 
     @click.option(
         "--token",
@@ -253,9 +290,12 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
         help="A header for the service, such as 'Authorization: Bearer ...'. May be repeated.",
     )
     @timeout_option
+    @trust_options
     @functools.wraps(function)
-    def command(token: str | None, headers: dict[str, str], timeout: float, **rest: Any) -> Any:
-        return function(access=Access(token, headers, timeout), **rest)
+    def command(
+        token: str | None, headers: dict[str, str], timeout: float, trust: Trust, **rest: Any
+    ) -> Any:
+        return function(access=Access(token, headers, timeout, trust), **rest)
 
     return command
 

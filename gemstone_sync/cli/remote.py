@@ -28,7 +28,7 @@ from ..errors import (
 )
 from ..protocol import encode_json
 from .faults import REFUSED, CommandFailed, printable
-from .parameters import Access
+from .parameters import Access, Trust
 
 __all__ = [
     "Clock",
@@ -106,26 +106,29 @@ def client_of(urls: str | list[str], access: Access, seconds: float) -> RemoteSe
     if access.token is not None:
         parts.append(_header("X-Api-Token", access.token, "--token or GEMSTONE_TOKEN"))
     parts += [_header(name, value, "--header") for name, value in access.headers.items()]
-    return _client(source, _SameHeaders(parts) if parts else None, seconds)
+    return _client(source, _SameHeaders(parts) if parts else None, seconds, access.trust)
 
 
-def registry_client(url: str, seconds: float) -> RemoteService:
+def registry_client(url: str, seconds: float, trust: Trust) -> RemoteService:
     """A client of a registry.
 
     :raises click.BadParameter: for what is no URL.
     """
     try:
-        return _client(url, None, seconds)
+        return _client(url, None, seconds, trust)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=_REGISTRY) from None
 
 
-def _client(urls: Any, authentication: HeaderToken | None, seconds: float) -> RemoteService:
+def _client(
+    urls: Any, authentication: HeaderToken | None, seconds: float, trust: Trust
+) -> RemoteService:
     return RemoteService(
         urls,
         authentication_method=authentication,
         timeout=(min(_CONNECT, seconds), seconds),
         total_timeout=seconds,
+        **trust._asdict(),
     )
 
 
@@ -136,7 +139,7 @@ def _header(name: str, value: str, option: str) -> HeaderToken:
         raise click.BadParameter(str(error), param_hint=option) from None
 
 
-def locate(registry: str, name: str, seconds: float) -> list[str]:
+def locate(registry: str, name: str, seconds: float, trust: Trust) -> list[str]:
     """Where a service is.
 
     :param registry: the registry's endpoint.
@@ -149,7 +152,10 @@ def locate(registry: str, name: str, seconds: float) -> list[str]:
     logging.getLogger("gemstone_sync").addHandler(logging.NullHandler())
     try:
         asked = HttpDiscoveryStrategy(
-            registry, timeout=(min(_CONNECT, seconds), seconds), total_timeout=seconds
+            registry,
+            timeout=(min(_CONNECT, seconds), seconds),
+            total_timeout=seconds,
+            **trust._asdict(),
         )
     except ServiceConfigurationError as error:
         raise click.BadParameter(str(error), param_hint=_REGISTRY) from None

@@ -15,11 +15,13 @@ from .output import show
 from .parameters import (
     TEXT,
     Access,
+    Trust,
     access_options,
     json_option,
     registry_option,
     required_registry,
     timeout_option,
+    trust_options,
 )
 
 if TYPE_CHECKING:
@@ -35,8 +37,11 @@ __all__ = ["describe", "list_services"]
 @registry_option
 @click.argument("pattern", required=False, type=TEXT)
 @timeout_option
+@trust_options
 @json_option
-def list_services(registry: str | None, pattern: str | None, timeout: float, as_json: bool) -> None:
+def list_services(
+    registry: str | None, pattern: str | None, timeout: float, trust: Trust, as_json: bool
+) -> None:
     """List the services that a registry knows, with their URLs.
 
     PATTERN is a name, or has *, ? and [...] in it: without one all services are listed.
@@ -47,7 +52,7 @@ def list_services(registry: str | None, pattern: str | None, timeout: float, as_
     from .remote import Clock, refusal, registry_client
 
     clock = Clock(timeout)
-    with registry_client(required_registry(registry), timeout) as client:
+    with registry_client(required_registry(registry), timeout, trust) as client:
         try:
             params = None if pattern is None else [pattern]
             answer = client.call_method("list_services", params, idempotent=True).value()
@@ -144,7 +149,9 @@ def describe(
     clock = Clock(access.timeout)
     # No service is registered under a name with these characters.
     is_url = ":" in service or "/" in service
-    urls = service if is_url else locate(required_registry(registry), service, clock.left)
+    urls: str | list[str] = service
+    if not is_url:
+        urls = locate(required_registry(registry), service, clock.left, access.trust)
     with client_of(urls, access, clock.left) as client:
         try:
             specs = specs_of(client)

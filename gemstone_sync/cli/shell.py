@@ -80,7 +80,7 @@ def shell(
     from .shell_services import Services
 
     if registry is not None:
-        registry_client(registry, access.timeout).close()  # whether it is a URL
+        registry_client(registry, access.timeout, access.trust).close()  # whether it is a URL
     directory = Directory(registry, _given((*urls, *more), access), access)
     names = {"s": Services(directory), "RemoteService": RemoteService, "__name__": "__main__"}
     if code_text is not None:

@@ -117,7 +117,9 @@ class Directory:
 
     def _listed(self, seconds: float) -> Places | None:
         assert self.registry is not None
-        with registry_client(self.registry, min(seconds, self._access.timeout)) as client:
+        access = self._access
+        seconds = min(seconds, access.timeout)
+        with registry_client(self.registry, seconds, access.trust) as client:
             try:
                 answer = client.call_method("list_services", idempotent=True).value()
             except MethodNotFound:
@@ -153,13 +155,15 @@ class Directory:
 
     def _located(self, registry: str, name: str) -> tuple[str, ...]:
         """What a registry that cannot list knows of a name, as it is or as it may be written."""
+        access = self._access
         try:
-            return tuple(locate(registry, name, self._access.timeout))
+            return tuple(locate(registry, name, access.timeout, access.trust))
         except ServiceNotFound:
             if "_" not in name:
                 raise
             # A pattern's ? stands for the dot or dash that an attribute cannot have.
-            return tuple(locate(registry, name.replace("_", "?"), self._access.timeout))
+            name = name.replace("_", "?")
+            return tuple(locate(registry, name, access.timeout, access.trust))
 
     def specs_of(self, name: str) -> Mapping[str, Any]:
         """What a service says of itself, for completing names and for help: never raises."""

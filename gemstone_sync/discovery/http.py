@@ -53,6 +53,8 @@ class HttpDiscoveryStrategy(BaseDiscoveryStrategy):
     :param authentication_method: as for `RemoteService`.
     :param token: short for ``authentication_method=HeaderToken(token)``.
     :param timeout: seconds to connect and to wait for an answer; one number sets both.
+    :param verify: as for `RemoteService`.
+    :param cert: as for `RemoteService`.
     :param total_timeout: seconds for one ping, locate or goodbye, repeated attempts included.
     :raises ServiceConfigurationError: when one of them cannot be used.
 
@@ -68,6 +70,8 @@ class HttpDiscoveryStrategy(BaseDiscoveryStrategy):
         token: str | None = None,
         timeout: float | tuple[float, float] = (1, 3),
         total_timeout: float = 5,
+        verify: bool | str = True,
+        cert: str | tuple[str, str] | None = None,
     ) -> None:
         if not isinstance(registry_url, str):
             raise ServiceConfigurationError(f"a registry's endpoint is a URL, not {registry_url!r}")
@@ -81,6 +85,8 @@ class HttpDiscoveryStrategy(BaseDiscoveryStrategy):
                 ),
                 timeout=timeout,
                 total_timeout=total_timeout,
+                verify=verify,
+                cert=cert,
             )
         except (TypeError, ValueError) as error:
             raise ServiceConfigurationError(f"not a registry that can be asked: {error}") from None

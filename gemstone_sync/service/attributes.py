@@ -119,7 +119,11 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         "a number of seconds above 0",
     ),
     (("accessible_at",), _or_none(lambda v: isinstance(v, str)), "a URL, or None"),
-    (("certfile", "keyfile"), _or_none(_is_text), "the path of a PEM file, or None"),
+    (
+        ("certfile", "keyfile", "service_registry_cert"),
+        _or_none(_is_text),
+        "the path of a PEM file, or None",
+    ),
     (("trusted_proxies",), _list_of(_is_text), "a list of addresses and networks"),
     (
         ("access_log", "use_statistics", "debug", "skip_configuration"),
@@ -176,6 +180,11 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         "a list of discovery strategies: objects with ping(name, url) and locate(name)",
     ),
     (("service_registry_token",), _or_none(_is_text), "a text that is not empty, or None"),
+    (
+        ("service_registry_verify",),
+        lambda v: isinstance(v, bool) or _is_text(v),
+        "True, False, or the path of the authorities' certificates",
+    ),
     (("environment_prefix",), _is_text, "a text that is not empty"),
     (
         ("configurables",),

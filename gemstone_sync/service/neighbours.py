@@ -30,6 +30,11 @@ class Neighbours:
     service_registry_ping_interval: Seconds = 30
     #: The token that the registries want; None for none.
     service_registry_token: str | None = None
+    #: Whether the registries' certificates are checked; or the path of the certificates of the
+    #: authorities that they are checked with.
+    service_registry_verify: bool | str = True
+    #: The PEM file of the certificate, with its key, that the registries want; None for none.
+    service_registry_cert: str | None = None
     #: Other strategies to be found by and to find others, asked before the registries.
     discovery_strategies: Sequence[Any] = []
     #: Seconds for which a found service is used without asking again where it is.
@@ -63,7 +68,12 @@ class Neighbours:
 
     def _strategies(self) -> list[Any]:
         registries = [
-            HttpDiscoveryStrategy(url, token=self.service_registry_token)
+            HttpDiscoveryStrategy(
+                url,
+                token=self.service_registry_token,
+                verify=self.service_registry_verify,
+                cert=self.service_registry_cert,
+            )
             for url in self.service_registry_urls
         ]
         return [*self.discovery_strategies, *registries]
