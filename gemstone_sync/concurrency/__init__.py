@@ -6,7 +6,7 @@ would stop), `calls` (what is known of the running
 call, and spawning that keeps it), `slots` (how many calls run at once), `deadlines`.
 """
 
-from .calls import USER_FAULTS, Call, current_call, outgoing_headers, spawn
+from .calls import USER_FAULTS, Call, current_call, let_others_run, outgoing_headers, spawn
 from .deadlines import DeadlineReached, Deadlines
 from .hosts import host, is_at_prompt, patch_unless_hosted
 from .patching import is_patched, patch, patching_wanted
@@ -29,6 +29,7 @@ __all__ = [
     "current_call",
     "outgoing_headers",
     "spawn",
+    "let_others_run",
     "USER_FAULTS",
     # bounds
     "CallSlots",

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import gevent
 
-__all__ = ["USER_FAULTS", "Call", "current_call", "outgoing_headers", "spawn"]
+__all__ = ["USER_FAULTS", "Call", "current_call", "let_others_run", "outgoing_headers", "spawn"]
 
 T = TypeVar("T")
 
@@ -94,3 +94,13 @@ def spawn(function: Callable[..., T], *args: Any, **kwargs: Any) -> gevent.Green
     be lost in it.
     """
     return gevent.spawn(contextvars.copy_context().run, function, *args, **kwargs)
+
+
+def let_others_run() -> None:
+    """Let the hub take a whole turn, sockets and timers included.
+
+    ``gevent.sleep(0)`` does not: its loop looks at the clock after every 50th callback only, so a
+    greenlet that works 5 ms between two of them keeps sockets and timers waiting for 250 ms
+    (measured: none served in 94 ms; with this 6 ms at most).
+    """
+    gevent.sleep(1e-6)

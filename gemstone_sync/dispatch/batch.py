@@ -1,14 +1,28 @@
-"""The items of a batch, in parallel, without a greenlet for each item that never blocks."""
+"""The items of a batch, without a greenlet for each item that never blocks."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from gevent.event import Event
 
-from ..concurrency import spawn
+from ..concurrency import let_others_run, spawn
 
-__all__ = ["run_in_parallel"]
+__all__ = ["run_in_parallel", "run_in_turn"]
+
+#: Seconds for which the items of one batch may keep everybody else waiting, and one more item.
+_SLICE = 0.005
+
+
+def run_in_turn(count: int, run: Callable[[int], object]) -> None:
+    """Call ``run(0)`` … ``run(count - 1)``, one after another; others get their turn in between."""
+    until = time.monotonic() + _SLICE
+    for index in range(count):
+        if time.monotonic() > until:
+            let_others_run()
+            until = time.monotonic() + _SLICE
+        run(index)
 
 
 def run_in_parallel(count: int, run: Callable[[int], object]) -> None:
@@ -29,6 +43,8 @@ class _Run:
         self._finished = 0
         self._successor_scheduled = False
         self._done = Event()
+        self._until = time.monotonic() + _SLICE
+        self._pausing = False
 
     def to_the_end(self) -> None:
         self._work()
@@ -40,7 +56,9 @@ class _Run:
         self._work()
 
     def _work(self) -> None:
-        while self._next < self._count:
+        while self._next < self._count and not self._pausing:
+            if time.monotonic() > self._until:
+                self._pause()
             index = self._next
             self._next += 1
             if self._next < self._count and not self._successor_scheduled:
@@ -52,3 +70,12 @@ class _Run:
                 self._finished += 1
                 if self._finished == self._count:
                     self._done.set()
+
+    def _pause(self) -> None:
+        """Give others a turn; no item of this batch begins meanwhile."""
+        self._pausing = True
+        try:
+            let_others_run()
+        finally:
+            self._pausing = False
+            self._until = time.monotonic() + _SLICE

@@ -26,11 +26,12 @@ from typing import Any, TypeVar
 
 import gevent
 
+from ..concurrency import let_others_run
 from ..errors import EventNotDelivered, ParseError, ServiceConfigurationError
 from ..protocol import decode_json
 from .envelope import DeadLetter, Envelope
 from .link import Delivery, Link, LinkLost, Outgoing
-from .signals import Signal, let_others_run
+from .signals import Signal
 from .topology import Address, Topology
 
 __all__ = ["DeadLetterEntry", "list", "purge", "replay", "show"]

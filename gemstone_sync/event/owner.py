@@ -25,9 +25,9 @@ import greenlet
 from gevent import monkey
 from gevent.hub import MAIN_THREAD_IDENT
 
-from ..concurrency import is_patched
+from ..concurrency import is_patched, let_others_run
 from .link import Link, LinkLost, LinkRefused
-from .signals import Receipt, Signal, let_others_run, seconds_until, thread_id
+from .signals import Receipt, Signal, seconds_until, thread_id
 
 __all__ = ["Owner", "starting"]
 

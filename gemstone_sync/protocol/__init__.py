@@ -10,7 +10,7 @@ Source: https://www.jsonrpc.org/specification
 from ..errors import UNSET, Unset
 from .codec import decode_json, encode_json
 from .messages import ErrorObject, JsonRpcRequest, JsonRpcResponse, Params, RequestId
-from .reader import read_body
+from .reader import Item, read_body
 from .writer import WIRE_FORMATS, GemstoneWriter, StrictWriter, Writer
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Unset",
     # bytes <-> messages
     "read_body",
+    "Item",
     "Writer",
     "StrictWriter",
     "GemstoneWriter",

@@ -7,6 +7,7 @@ and lone surrogates, and raises on deep nesting. NaN and infinities in a value a
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import msgspec
@@ -16,6 +17,10 @@ from ..errors import ParseError
 __all__ = ["decode_json", "encode_json"]
 
 _decode = msgspec.json.Decoder().decode
+
+#: Bytes from which a text may hold so many lists that the garbage collector would take longer over
+#: them than the decoder: ten million bytes of ``[],`` 1.0 s instead of 0.27.
+_LARGE = 100_000
 
 
 def decode_json(text: bytes) -> Any:
@@ -29,11 +34,26 @@ def decode_json(text: bytes) -> Any:
     {'a': 2}
     """
     try:
-        return _decode(text)
+        return _decode(text) if len(text) < _LARGE else _decode_uncollected(text)
     except (ValueError, RecursionError) as error:
         # msgspec's own errors and UnicodeDecodeError are ValueErrors; it reports numbers out of
         # range as a validation fault, but no schema is in play here: the text is at fault.
         raise ParseError() from error
+
+
+def _decode_uncollected(text: bytes) -> Any:
+    """Decode without collecting garbage: what is being made is none."""
+    if not gc.isenabled():
+        return _decode(text)
+    gc.disable()
+    try:
+        return _decode(text)
+    finally:
+        if not gc.get_freeze_count():  # the program's own must stay frozen
+            # Moves everything to the oldest generation, without looking at it.
+            gc.freeze()
+            gc.unfreeze()
+        gc.enable()
 
 
 def _encode_other(value: Any) -> Any:

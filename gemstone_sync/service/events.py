@@ -10,14 +10,13 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..concurrency import current_call, is_patched
+from ..concurrency import current_call, is_patched, let_others_run
 from ..config import Seconds
 from ..errors import ServiceConfigurationError
 from ..event.deduplication import ProcessedEvents
 from ..event.emission import MAX_SIZE, make_envelope, make_envelopes
 from ..event.envelope import Envelope
 from ..event.outbox import Outbox
-from ..event.signals import let_others_run
 from ..event.transport import BaseEventTransport
 from .traffic import Traffic
 

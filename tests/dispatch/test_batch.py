@@ -1,5 +1,7 @@
 """Batches: in parallel with their order kept, within the same bound as everything else."""
 
+import time
+
 import gevent
 import pytest
 from gevent.event import Event
@@ -171,3 +173,41 @@ def test_gemstone_replies_to_batches_are_lists_too():
     assert ask(offered, [request("echo", [1], ...)]) == []
     (answer,) = ask(offered, [request("echo", [1], 0), request("echo", [1], ...)])
     assert answer == {"result": 1, "error": None, "jsonrpc": "2.0", "id": 0}
+
+
+@IN_BOTH_MODES
+def test_others_get_their_turn_between_items_that_compute(mode):
+    turns = []
+
+    def compute():
+        turns.append("item")
+        until = time.monotonic() + 0.006
+        while time.monotonic() < until:
+            pass
+
+    def take_turns():
+        while True:
+            turns.append("other")
+            gevent.sleep(0)
+
+    others = gevent.spawn(take_turns)
+    ask(dispatcher(compute, batch_mode=mode), [request("compute")] * 20)
+    others.kill()
+
+    assert turns.count("item") == 20
+    assert "item item item" not in " ".join(turns)
+
+
+def test_large_bodies_are_read_one_at_a_time_and_small_ones_in_between():
+    ended = []
+    offered = dispatcher(echo)
+
+    def run(name, size):
+        ask(offered, request("echo", [[[]] * size]))
+        ended.append(name)
+
+    calls = [gevent.spawn(run, "large", 50_000) for _ in range(3)]
+    calls.append(gevent.spawn(run, "small", 1))
+    gevent.joinall(calls, timeout=LIMIT, raise_error=True)
+    assert sorted(ended) == ["large"] * 3 + ["small"]
+    assert ended.index("small") <= 1

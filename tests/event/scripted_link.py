@@ -14,10 +14,11 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
+from gemstone_sync.concurrency import let_others_run
 from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.link import Delivery, Link, LinkLost, LinkRefused, Outgoing
 from gemstone_sync.event.names import matches
-from gemstone_sync.event.signals import Signal, let_others_run
+from gemstone_sync.event.signals import Signal
 from gemstone_sync.event.topology import Binding, Queue, Topology
 from tests.support.programs import fork
 from tests.support.waiting import LIMIT

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import gc
 import uuid
 
 import msgspec
@@ -115,3 +116,37 @@ def endless():
 def test_what_cannot_be_represented_raises_and_does_not_crash(value):
     with pytest.raises((TypeError, ValueError, RecursionError)):
         encode_json(value)
+
+
+def test_a_large_text_is_decoded_without_collecting_garbage():
+    text = b"[" + b",".join([b"[]"] * 50_000) + b"]"
+    collections = []
+
+    def note(phase, info):
+        collections.append(phase)
+
+    gc.collect()
+    gc.callbacks.append(note)
+    try:
+        assert len(decode_json(text)) == 50_000
+    finally:
+        gc.callbacks.remove(note)
+    assert collections == []
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_the_program_has_set_of_the_garbage_collector_stays():
+    text = b"[" + b",".join([b"[]"] * 50_000) + b"]"
+    gc.disable()
+    decode_json(text)
+    assert not gc.isenabled()
+    gc.enable()
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    decode_json(text)
+    try:
+        assert gc.get_freeze_count() == frozen
+    finally:
+        gc.unfreeze()
+    assert gc.isenabled()

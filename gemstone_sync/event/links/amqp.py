@@ -25,8 +25,8 @@ import gevent
 import kombu
 from amqp.exceptions import NotFound
 
+from ...concurrency import let_others_run
 from ..link import Delivery, Link, LinkLost, LinkRefused, Outgoing
-from ..signals import let_others_run
 from ..topology import Queue, Topology
 from .amqp_consuming import AmqpConsuming
 from .amqp_faults import FAULTS, fault, largest_message

@@ -15,10 +15,11 @@ import gevent
 import kombu
 from kombu.transport import virtual
 
+from ...concurrency import let_others_run
 from ..envelope import from_message, to_message
 from ..link import Delivery, Link, LinkLost, LinkRefused, Outgoing
 from ..names import best_match
-from ..signals import Signal, let_others_run
+from ..signals import Signal
 from ..topology import Queue, Topology
 
 __all__ = ["KombuLink", "lacks_of"]

@@ -14,9 +14,10 @@ from typing import Any
 import kombu
 import msgspec
 
+from ...concurrency import let_others_run
 from ..envelope import DeadLetter, Envelope, from_message, to_message
 from ..link import Delivery, Link, LinkLost, Outgoing
-from ..signals import Signal, let_others_run
+from ..signals import Signal
 from ..topology import Queue, Topology
 from ..virtual.channel import Channel
 from ..virtual.session import StoreSession
