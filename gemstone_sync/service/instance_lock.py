@@ -6,11 +6,15 @@ lock on a file works; the system takes the lock away when that process ends, and
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
+import logging
 import os
+import stat
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 import gevent
 
@@ -18,7 +22,16 @@ from ..errors import ServiceStartError
 
 __all__ = ["InstanceLock"]
 
+_logger = logging.getLogger("gemstone_sync.service")
+
 _RETRY_SECONDS = 1.0
+
+#: Attempts for which a new file is left to the holder of the one that was removed: it notices
+#: within one.
+_PATIENCE = 3
+
+#: Seconds after which a held file is made to look new: cleaners of temporary files go by age.
+_TOUCH_SECONDS = 3600.0
 
 
 class InstanceLock:
@@ -26,33 +39,37 @@ class InstanceLock:
 
     :param name: the service's name.
     :param address: what tells this instance from others of the same name on this machine.
-    :raises ServiceStartError: when the folder for such locks is not this user's own.
+    :raises ServiceStartError: when no folder for such locks is this user's own.
     """
 
     def __init__(self, name: str, address: str) -> None:
-        folder = os.path.join(tempfile.gettempdir(), f"gemstone_sync-{os.getuid()}")
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        if os.stat(folder).st_uid != os.getuid():
-            raise ServiceStartError(f"{folder} belongs to somebody else")
         digest = hashlib.sha256(f"{name}\0{address}".encode()).hexdigest()[:32]
-        self._path = os.path.join(folder, f"{digest}.lock")
+        self._path = os.path.join(_folder(), f"{digest}.lock")
         self._descriptor: int | None = None
-        self._waiter: gevent.Greenlet[..., None] | None = None
+        self._touched = 0.0
+        #: The file that somebody else held, and attempts for which another one is left alone.
+        self._held_by_another: tuple[int, int] | None = None
+        self._patience = _PATIENCE
+        self._is_faulty = False
+        self._greenlet: gevent.Greenlet[..., None] | None = None
 
     def when_held(self, work: Callable[[], object]) -> None:
         """Call `work` once this process holds the lock: at once, or when the holder has ended."""
 
-        def wait() -> None:
-            while not self._try():
+        def hold() -> None:
+            while not self._without_fault(self._try):
                 gevent.sleep(_RETRY_SECONDS)
             work()
+            while True:
+                gevent.sleep(_RETRY_SECONDS)
+                self._without_fault(self._keep)
 
-        self._waiter = gevent.spawn(wait)
+        self._greenlet = gevent.spawn(hold)
 
     def give_up_waiting(self) -> None:
         """Do not take the lock any more; one that is held is held on."""
-        if self._waiter is not None:
-            self._waiter.kill(block=False)
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
 
     def release(self) -> None:
         """Give the lock up, or stop waiting for it."""
@@ -61,12 +78,93 @@ class InstanceLock:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _try(self) -> bool:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _without_fault(self, step: Callable[[], bool]) -> bool:
+        """Take a step that a full disk, or a file system without locks, may keep from working."""
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            done = step()
+        except OSError as error:
+            if not self._is_faulty:
+                _logger.error(
+                    "which worker runs periodic tasks is not known: %s cannot be locked: %s",
+                    self._path,
+                    error.strerror,
+                )
+            self._is_faulty = True
+            return False
+        self._is_faulty = False
+        return done
+
+    def _try(self) -> bool:
+        descriptor = self._locked()
+        if descriptor is None:
+            return False
+        another = self._held_by_another not in (None, _identity(os.fstat(descriptor)))
+        if another and self._patience:
+            self._patience -= 1
             os.close(descriptor)
             return False
-        self._descriptor = descriptor
+        self._descriptor, self._touched = descriptor, time.monotonic()
         return True
+
+    def _keep(self) -> bool:
+        """See to it that the file that is held is the one that others would find."""
+        assert self._descriptor is not None
+        with contextlib.suppress(FileNotFoundError):
+            if _identity(os.stat(self._path)) == _identity(os.fstat(self._descriptor)):
+                if time.monotonic() - self._touched > _TOUCH_SECONDS:
+                    os.utime(self._descriptor)
+                    self._touched = time.monotonic()
+                return True
+        descriptor = self._locked()  # None for a moment, while another looks at it
+        if descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = descriptor
+        return True
+
+    def _locked(self) -> int | None:
+        """The locked file, opened; None when another process has it."""
+        with contextlib.suppress(FileNotFoundError):  # the folder was removed with it
+            return self._locked_in_folder()
+        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+        return self._locked_in_folder()
+
+    def _locked_in_folder(self) -> int | None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self._path, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._held_by_another, self._patience = _identity(os.fstat(descriptor)), _PATIENCE
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                if _identity(os.stat(self._path)) == _identity(os.fstat(descriptor)):
+                    return descriptor
+        os.close(descriptor)
+        return None
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return (found.st_dev, found.st_ino)
+
+
+def _folder() -> str:
+    """The first folder for locks that is this user's own, and that nobody else can write to."""
+    for folder in _folders():
+        with contextlib.suppress(OSError):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            found = os.lstat(folder)
+            own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+            if own and not found.st_mode & 0o022 and os.access(folder, os.W_OK):
+                return folder
+    raise ServiceStartError(
+        f"none of {', '.join(_folders())} is a folder that only this user can write to: "
+        "set XDG_RUNTIME_DIR to one"
+    )
+
+
+def _folders() -> Iterator[str]:
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        yield os.path.join(runtime, "gemstone_sync")
+    # Anybody may have made this one, to keep others from working.
+    yield os.path.join(tempfile.gettempdir(), f"gemstone_sync-{os.getuid()}")
+    yield os.path.join(os.path.expanduser("~"), ".cache", "gemstone_sync")
