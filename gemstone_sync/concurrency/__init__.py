@@ -6,7 +6,15 @@ would stop), `calls` (what is known of the running
 call, and spawning that keeps it), `slots` (how many calls run at once), `deadlines`.
 """
 
-from .calls import USER_FAULTS, Call, current_call, let_others_run, outgoing_headers, spawn
+from .calls import (
+    USER_FAULTS,
+    Call,
+    current_call,
+    let_others_run,
+    outgoing_headers,
+    spawn,
+    travelling_id,
+)
 from .deadlines import DeadlineReached, Deadlines
 from .hosts import host, is_at_prompt, patch_unless_hosted
 from .patching import is_patched, patch, patching_wanted
@@ -28,6 +36,7 @@ __all__ = [
     "Call",
     "current_call",
     "outgoing_headers",
+    "travelling_id",
     "spawn",
     "let_others_run",
     "USER_FAULTS",

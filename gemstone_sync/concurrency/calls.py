@@ -10,13 +10,38 @@ from typing import Any, TypeVar
 
 import gevent
 
-__all__ = ["USER_FAULTS", "Call", "current_call", "let_others_run", "outgoing_headers", "spawn"]
+__all__ = [
+    "USER_FAULTS",
+    "Call",
+    "current_call",
+    "let_others_run",
+    "outgoing_headers",
+    "spawn",
+    "travelling_id",
+]
 
 T = TypeVar("T")
 
 #: What code of the user can raise that must not end the process, nor the greenlet it runs in: a
 #: gevent.Timeout of its own and sys.exit() are no Exceptions.
 USER_FAULTS = (Exception, gevent.Timeout, SystemExit)
+
+
+#: Characters of an id that travels: AMQP's short strings have 255 bytes, logs have people.
+_LONGEST_ID = 128
+
+
+def travelling_id(text: str | None) -> str | None:
+    """Read an id that somebody else made; None for one that cannot travel on.
+
+    It goes into headers, message properties and log lines: only printable ASCII may.
+
+    >>> travelling_id("a1"), travelling_id("a\\x85b")
+    ('a1', None)
+    """
+    if not text or not text.isascii() or not text.isprintable():
+        return None
+    return text[:_LONGEST_ID]
 
 
 class Call:

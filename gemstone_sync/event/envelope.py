@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from ..concurrency import travelling_id
+
 __all__ = ["DeadLetter", "Envelope", "from_message", "to_message"]
 
 #: W3C Trace Context, section 3.2.
@@ -159,7 +161,7 @@ def from_message(
         broadcast=not headers.get(_WORK),
         key=_text(headers.get("x-gemstone-key")),
         emitter=_text(properties.get("app_id")),
-        request_id=_text(properties.get("correlation_id")),
+        request_id=travelling_id(_text(properties.get("correlation_id"))),
         traceparent=traceparent,
         deadline=_moment(headers.get("x-gemstone-deadline")),
         attempts=max(0, int(attempts or 0)),

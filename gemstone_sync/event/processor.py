@@ -360,4 +360,5 @@ def _expired(envelope: Envelope) -> DeadLetter | None:
 
 
 def _shown(envelope: Envelope) -> str:
-    return f"event {envelope.name[:200]!r} ({envelope.id[:100]})"
+    shown_id = repr(envelope.id[:100])[1:-1]  # a foreign one may hold control characters
+    return f"event {envelope.name[:200]!r} ({shown_id})"

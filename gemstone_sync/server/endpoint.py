@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout
 
+from ..concurrency import travelling_id
 from ..dispatch import CallContext, Dispatcher
 from ..errors import InvalidRequest, ServerOverloaded
 from .body import EarlyAnswer, read_body
@@ -160,9 +161,9 @@ def _context_of(environ: dict[str, Any]) -> CallContext:
         if milliseconds is not None:
             context.deadline = time.monotonic() + milliseconds / 1000
     if (request_id := get("HTTP_X_REQUEST_ID")) is not None:
-        context.request_id = request_id[:128]
+        context.request_id = travelling_id(request_id)
     if (traceparent := get("HTTP_TRACEPARENT")) is not None:
-        context.traceparent = traceparent[:128]
+        context.traceparent = travelling_id(traceparent)
     return context
 
 

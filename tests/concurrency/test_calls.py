@@ -4,8 +4,15 @@ import contextvars
 import time
 
 import gevent
+import pytest
 
-from gemstone_sync.concurrency import Call, current_call, outgoing_headers, spawn
+from gemstone_sync.concurrency import (
+    Call,
+    current_call,
+    outgoing_headers,
+    spawn,
+    travelling_id,
+)
 
 
 def in_call(call):
@@ -31,6 +38,17 @@ def test_a_request_id_is_made_up_once():
 
     assert in_call(call)["X-Request-Id"] == in_call(call)["X-Request-Id"] == call.request_id
     assert Call().request_id != call.request_id
+
+
+@pytest.mark.parametrize(
+    "text", ["", "é" * 128, "a\x85b", "a\x9b31mb", "a\nb", "a\x00", "\x7f", "\u2028", "\ud800"]
+)
+def test_an_id_that_could_not_travel_on_is_none(text):
+    assert travelling_id(text) is None
+
+
+def test_an_id_that_travels_is_bounded():
+    assert travelling_id("a b~" * 99) == ("a b~" * 99)[:128]
 
 
 def test_the_trace_context_is_handed_on_as_it_came():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gemstone_sync.event.envelope import DeadLetter, Envelope, from_message, to_message
 
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+ids = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=128)
 moments = st.integers(0, 10**13).map(lambda milliseconds: milliseconds / 1000)
 hexadecimal = st.text("0123456789abcdef", min_size=16, max_size=16)
 letters = st.builds(
@@ -29,7 +30,7 @@ envelopes = st.builds(
     broadcast=st.booleans(),
     key=st.none() | text,
     emitter=st.none() | text,
-    request_id=st.none() | text,
+    request_id=st.none() | ids,
     traceparent=st.none() | hexadecimal.map(lambda part: f"00-{part}{part}-{part}-01"),
     deadline=st.none() | moments,
     attempts=st.integers(0, 1000),
@@ -98,6 +99,7 @@ def test_a_message_of_another_program_is_an_event_with_an_id_and_a_time():
     assert first.id != second.id
     assert first.time > 1.6e9
     assert from_message(b"", {}, {"traceparent": "00-x"}, "a").traceparent is None
+    assert from_message(b"", {"correlation_id": "a\x85b"}, {}, "a").request_id is None
 
 
 def test_standard_properties_mean_what_they_mean_elsewhere():
