@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from ..errors import UNSET, InvalidParams, Unset
+from ..errors import UNSET, InvalidParams, ServiceConfigurationError, Unset
 from .hints import Converter, Fault, UncheckedHint, converter_for, resolve
 
 __all__ = ["Arguments", "ParameterBinder"]
@@ -79,6 +79,10 @@ class ParameterBinder:
         for parameter in parameters:
             try:
                 converter = converter_for(resolve(parameter.annotation, function))
+            except ServiceConfigurationError as error:
+                raise ServiceConfigurationError(
+                    f"{function.__qualname__}: parameter {parameter.name!r} has {error}"
+                ) from None
             except UncheckedHint as error:
                 logger.warning(
                     "%s: parameter %r is not validated: %s",
@@ -130,7 +134,7 @@ class ParameterBinder:
                     value = converter(value)
                 except Fault as fault:
                     where = self._positional[position] if position < known else position
-                    faults.add(where, str(fault))
+                    faults.add(where, *fault.args)
                     if faults.full:
                         break
             values.append(value)
@@ -183,7 +187,7 @@ class ParameterBinder:
                 try:
                     value = converter(value)
                 except Fault as fault:
-                    faults.add(name, str(fault))
+                    faults.add(name, *fault.args)
                     if faults.full:
                         break
             values[name] = value
@@ -235,11 +239,11 @@ class _Faults:
     def full(self) -> bool:
         return len(self._entries) > self.MOST
 
-    def add(self, where: str | int, reason: str) -> None:
+    def add(self, where: str | int, *reasons: str) -> None:
         """:param where: the parameter's name, or the position of one that has none."""
         key = "name" if isinstance(where, str) else "position"
         if not self.full:
-            self._entries.append({key: where, "reason": reason})
+            self._entries += [{key: where, "reason": reason} for reason in reasons]
 
     def error(self) -> InvalidParams:
         data: dict[str, Any] = {"parameters": self._entries[: self.MOST]}

@@ -8,10 +8,13 @@ from __future__ import annotations
 import builtins
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import msgspec
+
+from .pydantic_hints import ModelFaults, decode_model, is_model, validator_for
 
 __all__ = ["Converter", "Fault", "UncheckedHint", "converter_for", "resolve"]
 
@@ -20,7 +23,7 @@ Converter: TypeAlias = Callable[[Any], Any]
 
 
 class Fault(Exception):
-    """A value does not fit its hint; the text says why."""
+    """A value does not fit its hint; `args` say why, one for each place in it."""
 
 
 class UncheckedHint(Exception):
@@ -50,47 +53,75 @@ def converter_for(hint: Any) -> Converter | None:
     """Make the check for `hint`; None when every JSON value fits it.
 
     :raises UncheckedHint: when no JSON value can ever be of that type, or msgspec refuses it.
+    :raises ServiceConfigurationError: for a constraint that nothing here understands.
     """
     if hint is inspect.Parameter.empty or hint is Any or hint is object:
         return None
     if hint in (str, bool, int, float):
         return _plain(hint)
+    if (validate := validator_for(hint)) is not None:
+        return functools.partial(_validate, validate)
     try:
-        _refuse_custom(msgspec.inspect.type_info(hint))
-        msgspec.json.Decoder(hint, dec_hook=_decode_model)  # raises for unions it cannot tell apart
+        _refuse_custom(msgspec.inspect.type_info(hint), set())
+        msgspec.json.Decoder(hint, dec_hook=decode_model)  # raises for unions it cannot tell apart
     except (TypeError, NameError) as error:
         raise UncheckedHint(str(error)) from error
     return functools.partial(_convert, hint)
 
 
-def _refuse_custom(info: msgspec.inspect.Type) -> None:
+def _refuse_custom(info: Any, seen: set[type]) -> None:
     """Refuse hints that hold a class which JSON cannot give, wherever they stand in the type."""
+    cls = getattr(info, "cls", None)
     if isinstance(info, msgspec.inspect.CustomType):
-        if not _is_pydantic_model(info.cls):
+        if not is_model(info.cls):
             raise TypeError(f"no JSON value is a {info.cls.__qualname__}")
         return
-    for part in ("item_type", "key_type", "value_type"):
+    if cls is not None:
+        if cls in seen:  # a type that holds itself
+            return
+        seen.add(cls)
+    for part in ("item_type", "key_type", "value_type", "type"):
         if (inner := getattr(info, part, None)) is not None:
-            _refuse_custom(inner)
-    for parts in ("types", "item_types"):
+            _refuse_custom(inner, seen)
+    for parts in ("types", "item_types", "fields"):
         for inner in getattr(info, parts, ()):
-            _refuse_custom(inner)
+            _refuse_custom(inner, seen)
 
 
-def _is_pydantic_model(cls: type) -> bool:
-    return hasattr(cls, "model_validate") and hasattr(cls, "model_fields")
+#: msgspec repeats the caller's value here, which may be a password that stands in the wrong place.
+_VALUE = re.compile(r"^(Invalid (?:enum )?value) .*?(?= - at `|$)", re.DOTALL)
 
-
-def _decode_model(cls: type, value: Any) -> Any:
-    """Let pydantic make its own models. Its ValidationError is a ValueError, as msgspec wants."""
-    return cls.model_validate(value)  # type: ignore[attr-defined]
+_PLACE = re.compile(r" - at `\$([^`]*)`$")
 
 
 def _convert(hint: Any, value: Any) -> Any:
     try:
-        return msgspec.convert(value, hint, dec_hook=_decode_model)
+        return msgspec.convert(value, hint, dec_hook=decode_model)
     except msgspec.ValidationError as error:
-        raise Fault(str(error)) from error
+        if isinstance(error.__cause__, ModelFaults):
+            raise Fault(*_placed(error.__cause__.reasons, str(error))) from None
+        raise Fault(_VALUE.sub(r"\1", str(error))) from error
+    except RecursionError as error:
+        raise Fault("nested too deeply") from error
+
+
+def _placed(reasons: list[str], told: str) -> list[str]:
+    """The reasons of a model, with the place at which msgspec found that model."""
+    outer = _PLACE.search(told)
+    if outer is None or outer[0] in reasons[-1]:
+        return reasons
+    return [
+        _PLACE.sub("", reason) + f" - at `${outer[1]}{inner[1] if inner else ''}`"
+        for reason in reasons
+        for inner in [_PLACE.search(reason)]
+    ]
+
+
+def _validate(validate: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return validate(value)
+    except ModelFaults as error:
+        raise Fault(*error.reasons) from None
     except RecursionError as error:
         raise Fault("nested too deeply") from error
 

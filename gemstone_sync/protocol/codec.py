@@ -7,7 +7,9 @@ and lone surrogates, and raises on deep nesting. NaN and infinities in a value a
 
 from __future__ import annotations
 
+import datetime
 import gc
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -56,10 +58,25 @@ def _decode_uncollected(text: bytes) -> Any:
         gc.enable()
 
 
+#: Subclasses of these are written as the class itself: numpy.float64, Markup, pandas.Timestamp.
+_PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    (datetime.datetime, datetime.datetime.isoformat),
+    (datetime.date, datetime.date.isoformat),
+)
+
+
 def _encode_other(value: Any) -> Any:
     """Make plain data of a value that msgspec does not know."""
+    if value is None or isinstance(value, bool):  # as a key only: JavaScript's and json's form
+        return "null" if value is None else str(value).lower()
     if hasattr(type(value), "model_dump"):  # a pydantic model, without importing pydantic
         return value.model_dump(mode="json")
+    for cls, plain in _PLAIN:
+        if isinstance(value, cls):
+            return plain(value)
     raise TypeError(f"an instance of {type(value).__qualname__} cannot be represented as JSON")
 
 

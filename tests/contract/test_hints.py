@@ -6,17 +6,21 @@ import decimal
 import enum
 import functools
 import logging
+import pathlib
 import types
 import typing
 import uuid
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
+import annotated_types
 import msgspec
 import pydantic
+import pydantic.dataclasses
 import pytest
+import typing_extensions
 
 from gemstone_sync.contract import ParameterBinder
-from gemstone_sync.errors import InvalidParams
+from gemstone_sync.errors import InvalidParams, ServiceConfigurationError
 
 from . import future_hints
 
@@ -143,8 +147,8 @@ def test_a_value_that_fits_is_converted_and_the_hint_not_warned_of(hint, value, 
         (int | None, "x", "Expected `int | null`, got `str`"),
         (list[int], [1, "x"], "Expected `int`, got `str` - at `$[1]`"),
         (list[int], {"a": 1}, "Expected `array`, got `object`"),
-        (Literal["a"], "b", "Invalid enum value 'b'"),
-        (Color, "blue", "Invalid enum value 'blue'"),
+        (Literal["a"], "b", "Invalid enum value"),
+        (Color, "blue", "Invalid enum value"),
         (Order, {}, "missing required field `amount`"),
         (Order, {"amount": "x"}, "Expected `int`, got `str` - at `$.amount`"),
         (Address, {"street": "s"}, "missing required field `number`"),
@@ -270,3 +274,131 @@ def test_no_hint_no_check(caplog):
 
     assert ParameterBinder(lambda value: None).bind([value]) == ([value], {})
     assert not caplog.records
+
+
+# What only pydantic understands
+
+
+@pydantic.dataclasses.dataclass
+class Counted:
+    count: int = pydantic.Field(gt=0)
+
+
+@dataclasses.dataclass
+class Ordered:
+    amount: Annotated[int, annotated_types.Gt(0)]
+    again: "Ordered | None" = None
+
+
+class Wanted(typing_extensions.TypedDict):
+    amount: pydantic.PositiveInt
+
+
+def even(value: int) -> int:
+    if value % 2:
+        raise ValueError("not even")
+    return value
+
+
+POSITIVE = Annotated[int, pydantic.Field(gt=0)]
+DATES = ("2020-01-01", "2019-12-31")
+
+
+@pytest.mark.parametrize(
+    ("hint", "good", "bad", "place"),
+    [
+        (pydantic.PositiveInt, 1, -1, ""),
+        (POSITIVE, 1, 0, ""),
+        (POSITIVE, 1, "1", ""),
+        (POSITIVE | None, None, 0, ""),
+        (list[POSITIVE], [1], [1, 0], " - at `$[1]`"),
+        (dict[str, POSITIVE], {"a": 1}, {"a": 0}, " - at `$.a`"),
+        (Annotated[str, annotated_types.MinLen(2)], "ab", "a", ""),
+        (Annotated[list[int], annotated_types.Len(1, 2)], [1], [], ""),
+        (Annotated[int, pydantic.AfterValidator(even)], 2, 3, ""),
+        (Annotated[str, pydantic.StringConstraints(pattern="a+")], "a", "b", ""),
+        (typing.NewType("Positive", POSITIVE), 1, 0, ""),
+        (Counted, {"count": 1}, {"count": -1}, " - at `$.count`"),
+        (Ordered, {"amount": 1}, {"amount": 1, "again": {"amount": 0}}, " - at `$.again.amount`"),
+        (Wanted, {"amount": 1}, {"amount": 0}, " - at `$.amount`"),
+        (Annotated[datetime.date, annotated_types.Ge(datetime.date(2020, 1, 1))], *DATES, ""),
+        (pydantic.SecretStr, "x", 1, ""),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_constraints_that_only_pydantic_understands_are_checked(hint, good, bad, place):
+    convert(hint, good)
+    told = reason(hint, bad)
+    assert told.endswith(place) if place else "$" not in told
+
+
+def test_a_model_of_pydantic_is_made_of_what_fits():
+    assert convert(Counted, {"count": 1}) == Counted(1)
+    assert convert(Ordered, {"amount": 1, "again": {"amount": 2}}) == Ordered(1, Ordered(2))
+    assert convert(pydantic.SecretStr, "x").get_secret_value() == "x"
+
+
+class Mixed(msgspec.Struct):
+    amount: POSITIVE
+
+
+@pytest.mark.parametrize("hint", [Mixed, list[Mixed], dict[str, Mixed | None]])
+def test_a_constraint_that_nobody_understands_is_refused_at_the_start(hint):
+    with pytest.raises(ServiceConfigurationError, match="'value' has constraints that cannot be"):
+        ParameterBinder(method_with(hint))
+
+
+class Registration(pydantic.BaseModel):
+    email: str
+    password: str = pydantic.Field(min_length=20)
+    kind: Literal["a", "b"] = "a"
+
+
+SECRET = "hunter2-secret"
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (Registration, {"email": "a", "password": SECRET}),
+        (list[Registration], [{"email": "a", "password": SECRET}]),
+        (Registration, SECRET),
+        (Registration, {"email": "a", "password": "x" * 20, "kind": SECRET}),
+        (Annotated[str, pydantic.Field(max_length=3)], SECRET),
+        (Literal["a"], SECRET),
+        (dict[str, Color], {"k": SECRET}),
+        (dict[Literal["a"], int], {SECRET: 1}),
+        (uuid.UUID, SECRET),
+        (decimal.Decimal, SECRET),
+        (datetime.datetime, SECRET),
+        (Annotated[str, msgspec.Meta(pattern="^a$")], SECRET),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_no_reason_repeats_a_value(hint, value):
+    assert SECRET not in reason(hint, value)
+
+
+def test_each_field_at_fault_is_told_with_its_place():
+    value = {"all": [{"password": "short"}]}
+    binder = ParameterBinder(method_with(dict[str, list[Registration]]))
+    with pytest.raises(InvalidParams) as caught:
+        binder.bind([value])
+    assert caught.value.data["parameters"] == [
+        {"name": "value", "reason": "Field required - at `$[...][0].email`"},
+        {
+            "name": "value",
+            "reason": "String should have at least 20 characters - at `$[...][0].password`",
+        },
+    ]
+
+
+@dataclasses.dataclass
+class Job:
+    source: pathlib.Path
+
+
+@pytest.mark.parametrize("hint", [Job, list[Job], dict[str, Job | None], Annotated[Job, "doc"]])
+def test_a_class_that_json_cannot_give_is_found_wherever_it_stands(hint, caplog):
+    assert convert(hint, 5) == 5
+    assert "'value' is not validated: no JSON value is a Path" in caplog.text

@@ -150,3 +150,37 @@ def test_what_the_program_has_set_of_the_garbage_collector_stays():
     finally:
         gc.unfreeze()
     assert gc.isenabled()
+
+
+class Text(str):
+    def __str__(self) -> str:
+        return "other"
+
+
+class Moment(datetime.datetime):
+    pass
+
+
+class Number(float):
+    pass
+
+
+class Count(int):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Text("x"), b'"x"'),
+        (Number(1.5), b"1.5"),
+        (Number("nan"), b"null"),
+        (Count(2**70), str(2**70).encode()),
+        (Moment(2020, 1, 1), b'"2020-01-01T00:00:00"'),
+        ({Text("k"): [Text("x")]}, b'{"k":["x"]}'),
+        ({None: 1, True: 2, False: 3}, b'{"null":1,"true":2,"false":3}'),
+    ],
+    ids=repr,
+)
+def test_subclasses_and_keys_are_written_as_the_standard_library_writes_them(value, text):
+    assert encode_json(value) == text
