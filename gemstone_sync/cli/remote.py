@@ -15,6 +15,7 @@ import click
 
 from ..client import BasicAuth, HeaderToken, RemoteService
 from ..client.urls import source_of
+from ..discovery.directory import MOST_FOUND
 from ..discovery.http import HttpDiscoveryStrategy
 from ..errors import (
     UNSET,
@@ -33,6 +34,7 @@ from .parameters import Access, Trust
 __all__ = [
     "Clock",
     "client_of",
+    "listing_of",
     "locate",
     "refusal",
     "registry_client",
@@ -166,6 +168,29 @@ def locate(registry: str, name: str, seconds: float, trust: Trust) -> list[str]:
     if not found:
         raise ServiceNotFound(f"the registry {asked.registry_url} knows no service {name!r}")
     return found
+
+
+def listing_of(client: RemoteService, pattern: str | None = None) -> object:
+    """What a registry knows, all of it: a registry of this framework tells it page by page.
+
+    :raises RemoteError, TransportError: when it cannot be asked.
+    """
+    params = None if pattern is None else [pattern]
+    answer = client.call_method("list_services", params, idempotent=True).value()
+    page = answer
+    while isinstance(page, dict) and sum(map(_count, page.values())) >= MOST_FOUND:
+        params = ["*" if pattern is None else pattern, max(page)]
+        try:
+            page = client.call_method("list_services", params, idempotent=True).value()
+        except InvalidParams:  # of another framework, or of an earlier version: that was all
+            break
+        if isinstance(page, dict):
+            answer.update(page)
+    return answer
+
+
+def _count(places: object) -> int:
+    return len(places) if isinstance(places, list) else 0
 
 
 def specs_of(client: RemoteService) -> object:

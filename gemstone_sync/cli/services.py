@@ -49,13 +49,12 @@ def list_services(
     \b
     gemstone list --registry=http://localhost:8090/api 'shop.*'
     """
-    from .remote import Clock, refusal, registry_client
+    from .remote import Clock, listing_of, refusal, registry_client
 
     clock = Clock(timeout)
     with registry_client(required_registry(registry), timeout, trust) as client:
         try:
-            params = None if pattern is None else [pattern]
-            answer = client.call_method("list_services", params, idempotent=True).value()
+            answer = listing_of(client, pattern)
         except MethodNotFound:
             raise CommandFailed(
                 f"the registry {client.url} cannot list its services: it has no method "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from ..errors import BadResponse, GemstoneError, MethodNotFound, ServiceNotFound
 from .parameters import Access
-from .remote import client_of, locate, registry_client, specs_of
+from .remote import client_of, listing_of, locate, registry_client, specs_of
 
 if TYPE_CHECKING:
     from ..client import RemoteService
@@ -121,7 +121,7 @@ class Directory:
         seconds = min(seconds, access.timeout)
         with registry_client(self.registry, seconds, access.trust) as client:
             try:
-                answer = client.call_method("list_services", idempotent=True).value()
+                answer = listing_of(client)
             except MethodNotFound:
                 return None  # gemstone 0.10.1 documents no such method
             return _places_in(answer, client.url)

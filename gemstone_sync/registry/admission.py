@@ -67,6 +67,9 @@ _HOLDERS = [
     (ipaddress.IPv6Network("2002::/16"), 80),  # 6to4 (RFC 3056)
 ]
 
+#: NAT64 within a network, which says itself where the IPv4 address stands (RFC 8215).
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+
 
 class RegistrationRefused(RpcError):
     """The registry does not take this name or address; the message says why.
@@ -190,6 +193,8 @@ def _check_address(address: _Address) -> None:
             reason = "is a link-local address, where clouds have their metadata services"
         elif any(each in network for network in _METADATA_NETWORKS):
             reason = "is the address of a cloud's metadata service"
+        elif each in _LOCAL_NAT64:
+            reason = "is translated to an IPv4 address that only its network knows"
         elif each.version == 4 and each.is_reserved:
             reason = "is a reserved address"
         else:

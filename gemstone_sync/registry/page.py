@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TypeAlias
 import jinja2
 from markupsafe import Markup
 
-from ..discovery.directory import Listed
+from ..discovery.directory import MOST_FOUND, Listed
 
 __all__ = ["SECURITY_HEADERS", "Page"]
 
@@ -25,8 +26,10 @@ __all__ = ["SECURITY_HEADERS", "Page"]
 REFRESH_SECONDS = 10
 #: Seconds for which one page is good for everybody: however many watch, it is made once.
 KEPT_SECONDS = 1.0
-#: What a browser shows without trouble; the rest is counted.
-MOST_SERVICES, MOST_URLS = 1000, 50
+#: URLs of one service that a browser shows without trouble; the rest is counted.
+MOST_URLS = 50
+#: Pages for different patterns that are kept.
+_MOST_KEPT = 20
 
 _FOLDER = Path(__file__).parent / "templates"
 _CSS = (_FOLDER / "registry.css").read_text(encoding="utf-8")
@@ -58,28 +61,28 @@ class Page:
 
     def __init__(self, listing: Callable[[str], Listing]) -> None:
         self._listing = listing
-        self._made = ("", 0.0, "")
+        self._made: dict[str, tuple[float, str]] = {}
 
     def html(self, pattern: str) -> str:
         """The page.
 
         :param pattern: only the services whose names it matches, as for ``locate_service``.
         """
-        kept_pattern, made, html = self._made
-        now = time.monotonic()
-        if kept_pattern != pattern or now - made > KEPT_SECONDS:
+        made, html = self._made.get(pattern, (-math.inf, ""))
+        if time.monotonic() - made > KEPT_SECONDS:
             html = _render(self._listing(pattern), pattern)
-            self._made = (pattern, now, html)
+            if len(self._made) >= _MOST_KEPT:
+                self._made.clear()
+            self._made[pattern] = (time.monotonic(), html)
         return html
 
 
 def _render(listing: Listing, pattern: str) -> str:
-    shown = dict(list(listing.items())[:MOST_SERVICES])
     places = [place for each in listing.values() for place in each]
     return _template().render(
         css=Markup(_CSS),  # the package's own file; everything else is escaped
-        services=shown,
-        more=len(listing) - len(shown),
+        services=listing,
+        more=len(places) >= MOST_FOUND,
         most_urls=MOST_URLS,
         pattern=pattern,
         instances=sum(place.instances for place in places),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 
+from ..concurrency import NoSlot
 from ..config import Configurable, Seconds
 from ..discovery.directory import (
     DEFAULT_INTERVAL,
@@ -227,23 +228,37 @@ class ServiceRegistry(MicroService):
 
     @exposed_method(idempotent=True)
     def locate_service(self, name: str) -> list[str]:
-        """The URLs of a name, or of all names that a pattern with *, ? and [...] matches."""
+        """The URLs of a name, or of the names that a pattern with *, ? and [...] matches.
+
+        Of a pattern, names are looked at until 1,000 URLs are found.
+        """
         return self.directory.locate(_question(name))
 
     @exposed_method(idempotent=True)
-    def list_services(self, name: str = "*") -> dict[str, list[dict[str, Any]]]:
-        """Everything registered, by name; with `name`, what it or a pattern matches.
+    def list_services(self, name: str = "*", after: str = "") -> dict[str, list[dict[str, Any]]]:
+        """What is registered, by name in order; with `name`, what it or a pattern matches.
+
+        One answer has 1,000 URLs and the rest of the last one's name: what comes behind is asked
+        for with that name as `after`, until nothing comes.
 
         Of each URL: how many instances share it, seconds since it was registered (here: a restart
         begins anew) and since its last ping, and its status, "fresh" or "late".
         """
-        found = self.directory.listing(_question(name))
+        found = self.directory.listing(_question(name), after=after)
         return {name: [_as_json(each) for each in places] for name, places in found.items()}
 
     @route("/")
     def web_page(self) -> flask.Response:
         """The page for browsers."""
-        html = self._page.html(flask.request.args.get("name", "*")[:MAX_NAME])
+        slots = self.dispatcher.slots  # whoever looks at it takes the place of a call
+        try:
+            slots.acquire()
+        except NoSlot:
+            return flask.Response("overloaded", 503, {"Retry-After": "1"})
+        try:
+            html = self._page.html(flask.request.args.get("name", "*")[:MAX_NAME])
+        finally:
+            slots.release()
         return flask.Response(html, headers=SECURITY_HEADERS)
 
     @periodic(5)

@@ -24,6 +24,7 @@ from gevent.event import Event
 
 from ..discovery.directory import Registration
 from ..errors import ServiceStartError
+from ..event.files import identity_of, make_private
 
 __all__ = ["StateFile"]
 
@@ -67,6 +68,8 @@ class StateFile:
         self._everything = everything
         self._logger = logger
         self._connection: sqlite3.Connection | None = None
+        #: Of the file that is open: another one may stand at the path.
+        self._identity: tuple[int, int] | None = None
         #: Changes not yet written: the interval of an entry, or None for one that has gone.
         self._pending: dict[_Key, float | None] = {}
         self._written = Event()  # of what is pending
@@ -81,7 +84,7 @@ class StateFile:
         :raises ServiceStartError: when it cannot be used; the text says why.
         """
         try:
-            self._connection = connection = _connect(self._path)
+            self._connection = connection = self._connect()
             rows = connection.execute("SELECT name, url, instance, interval FROM entries")
             found = [Registration(n, u, i or None, float(s)) for n, u, i, s in rows]
         except (sqlite3.Error, OSError, TypeError, ValueError) as error:
@@ -117,8 +120,11 @@ class StateFile:
 
     def _write_on(self) -> None:
         while True:
-            self._wake.wait(RETRY_SECONDS if self._behind else None)
+            self._wake.wait(RETRY_SECONDS)
             self._wake.clear()
+            if not self._behind and self._identity != identity_of(self._path):
+                self._behind = True
+                self._logger.error("the state file %s is gone: it is made anew", self._path)
             if self._pending or self._behind:
                 self._write_pending()
             if self._closing:
@@ -161,10 +167,15 @@ class StateFile:
     def _rewrite(self, entries: Sequence[Registration]) -> None:
         """From scratch, over a new connection: an old one may be what is broken."""
         self._disconnect()
-        self._connection = connection = _connect(self._path)
+        self._connection = connection = self._connect()
         with _transaction(connection):
             connection.execute("DELETE FROM entries")
             connection.executemany(_INSERT, [(n, u, i or "", s) for n, u, i, s in entries])
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = _connect(self._path)
+        self._identity = identity_of(self._path)
+        return connection
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -186,6 +197,8 @@ def _connect(path: str) -> sqlite3.Connection:
     """Open the file, and see that it is a registry's, of this version, and can be written."""
     if not os.path.isdir(os.path.dirname(path)):
         raise ValueError(f"there is no folder {os.path.dirname(path)}")
+    with contextlib.suppress(OSError):  # SQLite says it better
+        make_private(path)
     connection = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
     try:
         # Two registries on one file would delete each other's entries.
@@ -198,6 +211,7 @@ def _connect(path: str) -> sqlite3.Connection:
             connection.execute(_TABLE)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
+        os.chmod(path, 0o600)  # one of an earlier version
     except BaseException:
         connection.close()
         raise

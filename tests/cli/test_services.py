@@ -104,6 +104,14 @@ def test_other_registries_may_say_less():
     ]
 
 
+def test_all_pages_of_a_registry_are_listed():
+    with running_service(ServiceRegistry) as service:
+        for number in range(2500):
+            service.directory.add(f"n{number:04}", f"http://a:{number + 1}/api")
+        done = run("list", f"--registry={service.url}", "n*[!9]", "--json")
+    assert list(json.loads(done.stdout)) == [f"n{n:04}" for n in range(2500) if n % 10 != 9]
+
+
 # describe
 
 BUY = """\

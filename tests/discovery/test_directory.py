@@ -2,10 +2,12 @@
 
 import time
 
+import gevent
 import pytest
 
 from gemstone_sync.discovery.directory import (
     DEFAULT_INTERVAL,
+    MOST_FOUND,
     SWEEP_SECONDS,
     TOMBSTONE_SECONDS,
     Directory,
@@ -271,3 +273,59 @@ def test_what_is_told_adds_up_to_what_is_known(clock):
         clock.move(state // 540 % 40 / 10)
         assert known == {r[:3]: r.interval for r in directory.registrations()}
         assert len(directory) == len(known)
+
+
+# Thousands of names
+
+
+@pytest.fixture
+def crowded(directory):
+    for number in range(3000):
+        directory.add(f"n{number:04}", f"http://a:{number}/api")
+    return directory
+
+
+def test_a_pattern_finds_so_many_urls_and_no_more(crowded):
+    assert len(crowded.locate("*")) == MOST_FOUND
+    assert crowded.locate("n29*") == [f"http://a:{number}/api" for number in range(2900, 3000)]
+
+
+def test_a_listing_leads_to_the_next(crowded):
+    crowded.add("n1000", "http://b:1/api")
+    names, last = [], ""
+    while page := crowded.listing("n*", after=last):
+        assert sum(map(len, page.values())) <= MOST_FOUND + 1
+        names += page
+        last = names[-1]
+    assert names == [f"n{number:04}" for number in range(3000)]
+    assert crowded.listing("n2999") == crowded.listing("*", after="n2998")
+    assert crowded.listing("n1000", after="n1000") == {}
+
+
+def test_names_stay_in_order_as_they_come_and_go(directory):
+    for name in ("b", "d", "a", "c", "b"):
+        directory.add(name, A)
+    directory.remove("b", A)
+    directory.add("aa", A)
+    assert list(directory.listing()) == ["a", "aa", "c", "d"]
+
+
+def test_others_get_their_turn_while_a_pattern_is_looked_for(crowded):
+    """And may change what is being looked through."""
+    turns = []
+
+    def come_and_go():
+        while len(turns) < 1000:
+            crowded.remove(f"n{len(turns):04}", f"http://a:{len(turns)}/api")
+            crowded.add(f"x{len(turns)}", A)
+            turns.append(crowded.locate("n2999"))
+            gevent.sleep(0)
+
+    other = gevent.spawn(come_and_go)
+    searches = [gevent.spawn(crowded.locate, "*999*") for _ in range(3)]
+    gevent.joinall(searches, raise_error=True)
+    other.kill()
+    assert len(turns) >= 9
+    assert {tuple(turn) for turn in turns} == {("http://a:2999/api",)}
+    for search in searches:
+        assert "http://a:2999/api" in search.value

@@ -43,6 +43,7 @@ BAD_URLS = {
         http://[febf::1]/ http://[::ffff:169.254.169.254]/ http://[::ffff:a9fe:a9fe]/
         http://[0:0:0:0:0:ffff:a9fe:a9fe]/ http://[::169.254.169.254]/ http://[64:ff9b::a9fe:a9fe]/
         http://[2002:a9fe:a9fe::1]/""",
+    "translated": "http://[64:ff9b:1::a9fe:a9fe]/ http://[64:ff9b:1:a9fe:a9:fe00::]/",
     "metadata": """
         http://[fd00:ec2::254]/ http://[FD00:0EC2:0:0::254]/ http://100.100.100.200/
         http://0x646464c8/ http://[::ffff:100.100.100.200]/ http://168.63.129.16/ http://metadata/

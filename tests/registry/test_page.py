@@ -112,7 +112,7 @@ def test_a_page_is_made_once_for_all_who_look_at_the_same_time():
     asked = []
     kept = page.Page(lambda pattern: asked.append(pattern) or {})
 
-    for pattern in ("*", "*", "a*", "a*"):
+    for pattern in ("*", "*", "a*", "*", "a*"):
         kept.html(pattern)
 
     assert asked == ["*", "a*"]
@@ -120,18 +120,20 @@ def test_a_page_is_made_once_for_all_who_look_at_the_same_time():
 
 @pytest.mark.parametrize(
     ("services", "urls", "told"),
-    [(10, 5, []), (13, 6, ["and 1 more"] * 10 + ["and 3 more services. Add"])],
+    [(10, 5, []), (13, 6, ["and 1 more"] * 13 + ["There may be more services. Add"])],
     ids=["all", "too much"],
 )
 def test_what_is_too_much_for_a_page_is_counted(monkeypatch, services, urls, told):
-    monkeypatch.setattr(page, "MOST_SERVICES", 10)
+    monkeypatch.setattr(page, "MOST_FOUND", 13 * 6)
     monkeypatch.setattr(page, "MOST_URLS", 5)
     places = [Listed(f"http://10.0.0.{n}/api", 1, n, n, False) for n in range(urls)]
     listing = {f"service.{number:02}": places for number in range(services)}
     seen = Text(page.Page(lambda _: listing).html("*")).words
 
-    assert len(seen["h2"]) == 10
-    assert seen["b"] == [str(services), str(services * urls), str(services * urls), "0"]
+    plus = "+" if told else ""
+    counts = [services, services * urls, services * urls, 0]
+    assert len(seen["h2"]) == services
+    assert seen["b"] == [f"{count}{plus}" for count in counts]
     assert [words for words in seen.get("p", []) if " more" in words] == told
 
 

@@ -15,7 +15,7 @@ from gemstone_sync import (
 )
 from gemstone_sync.registry import RegistrationRefused, ServiceRegistry
 from gemstone_sync.testing import ServiceClient, running_service
-from tests.support.http import JSON, Connection, call_body, message
+from tests.support.http import JSON, Connection, call_body, exchange, message
 
 A, B = "http://10.0.0.1:8000/api", "https://users.example.org/api"
 
@@ -226,3 +226,15 @@ def test_its_methods_may_be_repeated_and_are_documented(client):
     for name in ("ping", "goodbye", "locate_service", "list_services"):
         assert name in specs["idempotent_methods"]
         assert specs["methods"][name]
+
+
+def test_the_page_takes_the_place_of_a_call(run_registry):
+    registry, _ = run_registry(max_parallel_blocking_tasks=1, max_waiting_calls=0)
+    page = message("GET", "/")
+    assert exchange(registry.port, page).status == 200
+    registry.dispatcher.slots.acquire()
+    try:
+        assert exchange(registry.port, page).status == 503
+    finally:
+        registry.dispatcher.slots.release()
+    assert exchange(registry.port, page).status == 200

@@ -275,3 +275,28 @@ def test_a_file_that_breaks_is_written_anew(state, monkeypatch, caplog):
     file.close()
 
     assert [row[0] for row in saved_in(state)] == ["orders", "users"]
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced by another file"])
+def test_a_file_that_is_gone_is_told_and_made_anew(how, state, caplog, monkeypatch):
+    monkeypatch.setattr("gemstone_sync.registry.state.RETRY_SECONDS", 0.05)
+    with keeping(state) as registry:
+        registry.ping("users", A)
+        state.unlink()
+        if how != "removed":
+            state.touch()
+        wait_until(lambda: "is written again" in caplog.text, "the new file")
+        assert f"the state file {state} is gone: it is made anew" in caplog.text
+        registry.ping("orders", B)
+    assert [row[:2] for row in saved_in(state)] == [("orders", B), ("users", A)]
+
+
+def test_nobody_else_may_read_the_file(state):
+    with keeping(state) as registry:
+        registry.ping("users", A)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in state.parent.iterdir()}
+    assert set(modes.values()) == {0o600}
+    assert {"state.db", "state.db-wal"} <= modes.keys()
+    state.chmod(0o644)
+    with keeping(state):
+        assert state.stat().st_mode & 0o777 == 0o600
