@@ -210,7 +210,7 @@ class Channel:
         self._expired = True
         self.deadline = NEVER
         if self._waiting is None:
-            self._shut_down(socket.SHUT_RDWR)  # sending, or shaking hands
+            self.shut_down(socket.SHUT_RDWR)  # sending, or shaking hands
         else:
             self._hub.loop.run_callback(self._wake)
 
@@ -218,7 +218,7 @@ class Channel:
         """End an idle connection; a request that has arrived already is still answered."""
         self._ending = True
         if self._watcher is None:
-            self._shut_down(socket.SHUT_RDWR)  # shaking hands
+            self.shut_down(socket.SHUT_RDWR)  # shaking hands
         else:
             self._hub.loop.run_callback(self._wake)
 
@@ -229,12 +229,17 @@ class Channel:
 
     def cut_off(self) -> None:
         """End the connection whatever it does."""
-        self._shut_down(socket.SHUT_RDWR)
+        self.shut_down(socket.SHUT_RDWR)
 
-    def _shut_down(self, how: int) -> None:
+    def shut_down(self, how: int) -> None:
         with contextlib.suppress(OSError):  # closed in the meantime
             # Not SSLSocket's own, which drops its state first.
             gevent.socket.socket.shutdown(self.socket, how)
+
+    def end_sending(self) -> None:
+        """Announce the end of what is sent, and end it."""
+        self._say_goodbye()
+        self.shut_down(socket.SHUT_WR)
 
     def _client_is_gone(self) -> None:
         self._gone = True

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import re
-import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,8 @@ import gevent
 from ..concurrency import USER_FAULTS
 from .access_log import log_refusal, log_request
 from .channel import NEVER, Channel
+from .gevent_websocket import offered_websocket
+from .handed import HandedSocket, UpgradeResponse
 from .head import MAX_HEAD, MAX_REQUEST_LINE, Head, HeadParser, HttpFault, finish_head, parse_head
 from .response import Response, date_line
 from .streams import (
@@ -59,6 +60,7 @@ _STATUS = {
     431: "431 Request Header Fields Too Large",
     500: "500 Internal Server Error",
     501: "501 Not Implemented",
+    503: "503 Service Unavailable",
     505: "505 HTTP Version Not Supported",
 }
 
@@ -165,8 +167,8 @@ class HttpConnection(Channel):
             self._raw = buffer
             self._is_head = buffer.startswith(b"HEAD ")
             head, rest = self._read_head(buffer)
-            if head is None:
-                return False
+            if head is None or head.upgrade:
+                return head is not None and self._serve_upgrade(head, rest)
         else:
             rest = buffer[end:]
         self.deadline = NEVER
@@ -179,7 +181,7 @@ class HttpConnection(Channel):
             server.trust(environ, head.forwarded, self.address)
         stream = self._body(head, rest, environ)
         response = Response(self, head, stream, head.keep_alive)
-        self._run(environ, response)
+        self._run(server.application, environ, response)
         if server.access_log:
             log_request(environ, response.status, response.sent)
         if stream is not None:
@@ -187,6 +189,44 @@ class HttpConnection(Channel):
         if self.is_ending and not self._buffer:
             return False  # also after an answer whose head had gone out before
         return response.keep_alive and not self._gone
+
+    def _serve_upgrade(self, head: Head, rest: bytes) -> bool:
+        """Serve a request that would like to leave HTTP: the socket is the application's if it
+        wants it. Apart from the others, which must not pay for it."""
+        server = self.server
+        if server.draining or not server.handed.has_room:
+            raise HttpFault(503, "No connection can be upgraded now")
+        self.deadline = NEVER
+        server.requests += 1
+        self._last_head, self._last_environ = head, {**self._environ, **head.environ}
+        environ = self._last_environ.copy()
+        if head.forwarded:
+            server.trust(environ, head.forwarded, self.address)
+        self._body(head, rest, environ)
+        handed = HandedSocket(self, self._send_raw, head)
+        environ["gunicorn.socket"] = handed
+        response = UpgradeResponse(self, head, handed)
+        with offered_websocket(environ, handed, server.application):
+            self._run(handed.quiet(server.application), environ, response)
+        if server.access_log:
+            log_request(environ, "101" if handed.taken else response.status, response.sent)
+        handed.finish()
+        if handed.taken:
+            server.take_back(self)
+            self._wait_for_end()
+            return False
+        if self.is_ending and not self._buffer:
+            return False
+        return response.keep_alive and not self._gone
+
+    def hand_over(self, handed: HandedSocket) -> bytes:
+        """Called when the application takes the socket; returns what was read past the head."""
+        self._watcher.stop()
+        read, self._buffer, self._early = self._buffer + self._early, b"", b""
+        self._send_raw = _refuse_to_send
+        self._counted = True  # as gone: to HTTP it is
+        self.server.hand_over(self, handed)
+        return read
 
     def _body(self, head: Head, rest: bytes, environ: dict[str, Any]) -> BodyStream | None:
         """Set ``wsgi.input``; the stream if not all of the body is here yet.
@@ -213,12 +253,12 @@ class HttpConnection(Channel):
         self._body_deadline = time.monotonic() + self.server.timeouts.body
         return stream
 
-    def _run(self, environ: dict[str, Any], response: Response) -> None:
+    def _run(self, application: Any, environ: dict[str, Any], response: Response) -> None:
         """Run the application and send what it answers."""
         result: Any = None
         try:
             try:
-                result = self.server.application(environ, response.start)
+                result = application(environ, response.start)
                 response.finish(result)
             finally:
                 close = getattr(result, "close", None)
@@ -328,7 +368,7 @@ class HttpConnection(Channel):
     def _refuse(self, fault: HttpFault) -> int:
         """Answer with an error; the connection ends after it. Returns the bytes of body sent."""
         body = b'{"jsonrpc":"2.0","error":{"code":%d,"message":"%b"},"id":null}' % (
-            -32603 if fault.status == 500 else -32600,
+            {500: -32603, 503: -32000}.get(fault.status, -32600),
             fault.message.encode().replace(b'"', b"'").replace(b"\\", b"/"),
         )
         head = (
@@ -346,10 +386,11 @@ class HttpConnection(Channel):
 
     def _linger(self) -> None:
         """Read a little of what still comes, so that the answer is not lost to a reset."""
-        if self._gone or self._expired:
-            return
-        self._say_goodbye()
-        self._shut_down(socket.SHUT_WR)
+        if not self._gone and not self._expired:
+            self._wait_for_end()
+
+    def _wait_for_end(self) -> None:
+        self.end_sending()
         self.deadline = time.monotonic() + DRAIN_SECONDS
         left = DRAIN_BYTES
         try:
@@ -357,6 +398,10 @@ class HttpConnection(Channel):
                 left -= len(data)
         except OSError:
             pass
+
+
+def _refuse_to_send(data: Any) -> int:
+    raise ClientGone("the socket was handed over")
 
 
 def _without_empty_lines(buffer: bytes) -> bytes:

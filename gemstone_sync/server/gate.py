@@ -109,6 +109,7 @@ class Gate:
             # Whoever reads it first, a function of the user or the view: within the limit.
             environ["wsgi.input"] = LimitedBody(environ, self._endpoint.settings.max_body_size)
             environ["wsgi.input_terminated"] = True
+            environ.pop("HTTP_UPGRADE", None)  # Flask answers 400 where it is no WebSocket's route
         return self._flask_wsgi(environ, start_response)
 
     # Hosts and origins

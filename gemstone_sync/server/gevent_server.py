@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import resource
 import socket
 import ssl
 import time
@@ -20,6 +19,8 @@ from werkzeug.wsgi import FileWrapper
 from ..errors import ServiceConfigurationError, ServiceStartError
 from .balance import Balance
 from .connection import FIRST_TO_GO, INDISPENSABLE, HttpConnection
+from .files import raise_file_limit
+from .handed import HandedSocket, HandedSockets
 from .head import HOST, Head
 
 __all__ = ["GeventServer", "ServerSettings", "Timeouts", "bind", "tls_context"]
@@ -28,8 +29,6 @@ logger = logging.getLogger("gemstone_sync.server")
 
 #: Connections that the kernel accepts for us while the loop is busy; gunicorn's figure.
 BACKLOG = 2048
-#: Open files beside connections: those of methods, their databases and calls.
-FILES_FOR_METHODS = 512
 #: Seconds between two looks for connections whose time is over.
 SWEEP_SECONDS = 0.25
 #: How many heads are remembered, and up to what size: a client has one or two of a few 100 bytes.
@@ -117,6 +116,7 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
     :raises ServiceConfigurationError: when a trusted proxy is no address.
 
     :ivar connections: the open ones, the oldest first.
+    :ivar handed: those whose socket the application took.
     :ivar requests: how many were served.
     :ivar clients_gone: how many went away before they had their answer.
     :ivar now: ``time.monotonic()`` as of the last sweep.
@@ -170,7 +170,8 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         self.clients_gone = 0
         self.now = time.monotonic()
         self.known_heads: dict[bytes, Head] = {}
-        self._max_connections = _raise_file_limit(settings.max_connections)
+        self._max_connections, most_handed = raise_file_limit(settings.max_connections)
+        self.handed = HandedSockets(most_handed)
         self._sweep_timer: Any = None
 
     # Requests
@@ -205,7 +206,7 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
 
     def remember(self, text: bytes, head: Head) -> None:
         """Keep a head that was found good, for the next time a client sends the same bytes."""
-        if len(text) <= _REMEMBERED_SIZE:
+        if len(text) <= _REMEMBERED_SIZE and not head.upgrade:  # those differ every time
             if len(self.known_heads) >= _REMEMBERED_HEADS:
                 self.known_heads.clear()
             self.known_heads[text] = head
@@ -299,8 +300,21 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
     def forget(self, connection: HttpConnection) -> None:
         """Called when a connection has ended."""
         self.connections.pop(connection, None)
+        self.handed.remove(connection)
         if connection.leaving:
             self._leaving -= 1
+
+    def hand_over(self, connection: HttpConnection, handed: HandedSocket) -> None:
+        """Called when the application takes the socket: no time-out, no eviction any more."""
+        self.connections.pop(connection, None)
+        self.handed.add(connection, handed)
+        if self.draining:
+            handed.end_input()
+
+    def take_back(self, connection: HttpConnection) -> None:
+        """Called when the application is done: what is left to do has its time again."""
+        self.handed.remove(connection)
+        self.connections[connection] = None
 
     def _do_read(self) -> None:
         """Called by gevent when a connection can be accepted."""
@@ -333,8 +347,12 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         for connection in list(self.connections):
             if connection.idle:
                 connection.close_idle()
+        self.handed.end()
+        self._wait_until(min(time.monotonic() + self.handed.ENDING, started + timeout))
+        for connection in self.handed:
+            connection.cut_off()
         self._wait_until(started + timeout)
-        left = list(self.connections)
+        left = [*self.connections, *self.handed]
         for connection in left:
             connection.cut_off()
         if self._sweep_timer is not None:
@@ -357,26 +375,8 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
 
     def _wait_until(self, moment: float) -> None:
         # Polled: 100 times a second, only while stopping.
-        while self.connections and time.monotonic() < moment:
+        while (self.connections or self.handed) and time.monotonic() < moment:
             gevent.sleep(0.01)
-
-
-def _raise_file_limit(connections: int) -> int:
-    """Let the process open as many files as `connections` and its methods need.
-
-    :returns: how many connections there can be.
-    """
-    needed = connections + FILES_FOR_METHODS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return connections
-    possible = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
-    if possible == needed:
-        return connections
-    fewer = max(possible // 2, possible - FILES_FOR_METHODS)
-    logger.warning("the limit of %d open files allows %d connections", possible, fewer)
-    return fewer
 
 
 def _networks(proxies: Sequence[str]) -> list[Any]:

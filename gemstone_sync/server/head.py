@@ -29,6 +29,8 @@ _TOKENS = re.compile(r"\s*,\s*")
 _PLAIN = {"CONTENT_TYPE", "CONTENT_LENGTH"}
 #: Only a trusted proxy may say what starts so; from others it does not reach the application.
 _FORWARDED = ("HTTP_X_FORWARDED", "HTTP_FORWARDED")
+#: HTTP clients offer these beside every request, in case the server knows better; none is answered.
+_IDLE_OFFERS = ("h2c", "tls/")
 
 
 class HttpFault(OSError):
@@ -53,6 +55,7 @@ class Head:
     :param keep_alive: the connection may be used again.
     :param is_1_0: the client speaks HTTP/1.0.
     :param expects_continue: the client waits for "100 Continue" before it sends the body.
+    :param upgrade: the client would like to go on in another protocol (RFC 9110, section 7.8).
     :param forwarded: the Forwarded and X-Forwarded fields, by WSGI name; not in `environ`.
     """
 
@@ -63,6 +66,7 @@ class Head:
     is_1_0: bool
     is_head: bool
     expects_continue: bool
+    upgrade: bool
     forwarded: dict[str, str]
 
 
@@ -74,7 +78,7 @@ def feed(parser: httptools.HttpRequestParser, data: bytes) -> None:
     try:
         parser.feed_data(data)
     except httptools.HttpParserUpgrade:
-        pass  # no upgrade is offered here: the message is an ordinary request (RFC 9110, 7.8)
+        pass  # whether to upgrade is for the application to say: until then it is a request
     except httptools.HttpParserCallbackError as error:
         if isinstance(error.__context__, HttpFault):
             raise error.__context__ from None
@@ -169,6 +173,7 @@ def finish_head(text: bytes, parser: HeadParser) -> Head:
         is_1_0=is_1_0,
         is_head=method == "HEAD",
         expects_continue=expect is not None and not is_1_0,
+        upgrade="upgrade" in options and not is_1_0 and _wants_upgrade(environ, chunked),
         forwarded={n: environ.pop(n) for n in fields if n.startswith(_FORWARDED)},
     )
 
@@ -221,6 +226,13 @@ def _set_target(environ: dict[str, Any], method: str, target: str) -> None:
     path, _, query = target.partition("?")
     environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1")
     environ["QUERY_STRING"] = query
+
+
+def _wants_upgrade(environ: dict[str, Any], chunked: bool) -> bool:
+    """Whether there is something to go over to, and nothing else to come of the request."""
+    protocols = _TOKENS.split(environ.get("HTTP_UPGRADE", "").lower())
+    bodiless = not chunked and int(environ.get("CONTENT_LENGTH", 0)) == 0
+    return bodiless and any(p and not p.startswith(_IDLE_OFFERS) for p in protocols)
 
 
 def _check_host(environ: dict[str, Any], is_1_0: bool) -> None:
