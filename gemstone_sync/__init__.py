@@ -311,14 +311,16 @@ _HOME = {
 _GONE = {"TornadoJsonRpcHandler": "JsonRpcHandler"}
 
 
-def __getattr__(name: str) -> Any:
-    if name in _GONE:
-        raise AttributeError(f"gemstone_sync has no {name}: use {_GONE[name]}")
-    if name not in __all__:
-        raise AttributeError(f"module 'gemstone_sync' has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}")
-    value = globals()[name] = getattr(module, name)
-    return value
+if not TYPE_CHECKING:  # or checkers would believe that there is every name
+
+    def __getattr__(name: str) -> Any:
+        if name in _GONE:
+            raise AttributeError(f"gemstone_sync has no {name}: use {_GONE[name]}")
+        if name not in __all__:
+            raise AttributeError(f"module 'gemstone_sync' has no attribute {name!r}")
+        module = importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}")
+        value = globals()[name] = getattr(module, name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,7 @@ class HelloWorldService(gemstone.MicroService):
     port = 8000
 
     @gemstone.exposed_method()
-    def say_hello(self, name):
+    def say_hello(self, name: str) -> str:
         return "hello {}".format(name)
 
 

@@ -20,9 +20,7 @@ class CalculatorService(gemstone_sync.MicroService):
     @gemstone_sync.exposed_method()
     def call_counts(self) -> dict[str, int]:
         """How often each method was called."""
-        counter = self.get_plugin("call_counter")
-        assert isinstance(counter, CallCounter)
-        return counter.calls
+        return self.get_plugin(CallCounter).calls
 
 
 if __name__ == "__main__":

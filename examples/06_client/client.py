@@ -61,7 +61,8 @@ def send_a_batch(greeter: RemoteService) -> None:
     answers = greeter.call_batch(ada, Notification("say_hello", ["alan"]), grace)
     for answer in answers:
         print("in a batch: ", answer.result)
-    print("of grace:   ", answers.get_response_for_call(grace).value())
+    if of_grace := answers.get_response_for_call(grace):
+        print("of grace:   ", of_grace.value())
 
 
 def see_what_goes_wrong(greeter: RemoteService) -> None:
@@ -84,7 +85,8 @@ def see_what_goes_wrong(greeter: RemoteService) -> None:
 
     # call_method raises none of the service's errors: it hands them over.
     print("a result:      ", greeter.call_method("say_hello", ["world"]).result)
-    print("an error:      ", greeter.call_method("say_hello", [""]).error.message)
+    if failure := greeter.call_method("say_hello", [""]).error:
+        print("an error:      ", failure.message)
 
 
 if __name__ == "__main__":

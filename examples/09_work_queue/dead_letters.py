@@ -14,11 +14,12 @@ if sys.argv[1:] == ["replay"]:
     print("put back:", deadletters.replay(transport, event="orders.pack"))
     sys.exit()
 
+letters = deadletters.list(transport, "orders.pack")
 for _ in range(100):  # ten seconds: perhaps a worker is still trying
-    letters = deadletters.list(transport, "orders.pack")
     if letters:
         break
     time.sleep(0.1)
+    letters = deadletters.list(transport, "orders.pack")
 for letter in letters:
     print(letter.name, letter.body)
     print(f"{letter.reason} after {letter.attempts} attempts: {letter.error}")

@@ -1,6 +1,7 @@
 """A shop whose settings come from the class, a file, the environment and the command line."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import gemstone_sync
 from gemstone_sync import Configurable
@@ -31,7 +32,7 @@ class Shop(gemstone_sync.MicroService):
     ]
 
     @gemstone_sync.exposed_method()
-    def terms(self) -> dict:
+    def terms(self) -> dict[str, Any]:
         """What a customer should know."""
         return {
             "currency": self.currency,

@@ -57,7 +57,7 @@ def first_completed(
 def make_callbacks(
     async_result_wrappers: Iterable[AsyncMethodCall],
     on_result: Callable[[Any], object],
-    on_error: Callable[[BaseException], object],
+    on_error: Callable[[Any], object],
     run_in_threads: bool = False,
 ) -> None:
     """Hand each call's outcome to a callback as soon as it is there.

@@ -8,7 +8,7 @@ may, and where a path goes), `endpoint` (the JSON-RPC endpoint), `app` (the Flas
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .app import Rule, WebSettings, make_app
 from .balance import Balance
@@ -38,9 +38,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "GunicornWorker":  # imported by gunicorn only: it needs gunicorn's modules
-        from .gunicorn_worker import GunicornWorker
+if TYPE_CHECKING:
+    from .gunicorn_worker import GunicornWorker
+else:
 
-        return GunicornWorker
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name == "GunicornWorker":  # imported by gunicorn only: it needs gunicorn's modules
+            from .gunicorn_worker import GunicornWorker
+
+            return GunicornWorker
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -291,7 +291,7 @@ def _extra_rule(service: MicroService, number: int, entry: Any) -> Rule:
     return Rule(rule, name, handler, options)
 
 
-def _absolute(service: MicroService, path: str) -> str:
+def _absolute(service: MicroService, path: str | os.PathLike[str]) -> str:
     """Relative paths start at the file of the service class, wherever the program runs."""
     absolute = os.path.normpath(os.path.join(folder_of(type(service)), path))
     if not os.path.isdir(absolute):

@@ -30,7 +30,7 @@ class ValidationStrategy(abc.ABC):
     """One place where a token may stand."""
 
     @abc.abstractmethod
-    def extract_api_token(self, handler: JsonRpcHandler) -> str | None:
+    def extract_api_token(self, handler: JsonRpcHandler, /) -> str | None:
         """The token of this request; None when there is none here."""
 
 

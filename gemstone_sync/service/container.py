@@ -34,9 +34,9 @@ class Container:
     it.
     """
 
-    #: The service that the container belongs to; None until a service takes it. For type checkers,
-    #: annotate it with your own service class in your subclass.
-    microservice: MicroService | None = None
+    #: The service that the container belongs to; None until a service takes it. For type checkers
+    #: it may be any: annotate it with your own service class in your subclass.
+    microservice: Any = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -44,7 +44,7 @@ class Container:
             _refuse_async(cls, name, inspect.getattr_static(cls, name))
         _refuse_same_names(cls)
 
-    def set_microservice(self, microservice: MicroService) -> None:
+    def set_microservice(self, microservice: MicroService, /) -> None:
         """Called by the service that takes the container."""
         self.microservice = microservice
 

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ..errors import UNSET, Unset
 from ..event.handlers import Backoff, Handler
@@ -72,7 +72,7 @@ def exposed_method(
     *,
     idempotent: bool = False,
     public: bool | None = None,
-    **kwargs: Any,
+    **kwargs: NoReturn,  # taken all the same, and warned of
 ) -> Callable[[F], F]:
     """Expose a method to JSON-RPC callers.
 
@@ -144,7 +144,7 @@ def event_handler(
     timeout: float | None = None,
     concurrency: int | None = None,
     idempotent: bool = True,
-    **unknown: Any,
+    **unknown: NoReturn,  # refused below, in one line
 ) -> Callable[[F], F]:
     """Have a method called with the body of every event `event_name`.
 

@@ -42,6 +42,8 @@ class Events:
     #: path of a SQLite file, or a `ProcessedEvents`. None: in the transport's own store, if there
     #: is one transport and it has a store (SQLite, Redis and memory have).
     event_deduplication: str | ProcessedEvents | None = None
+    # Any: mypy sees a text in a class that gives a path, whatever is said here; with an `Outbox` it
+    # sees one.
     #: Where events are stored before they are sent, so that emitting works while the broker is
     #: away: the path of a SQLite file, or an `Outbox`. Methods find an `Outbox` here in any case.
     #: None: emitting waits for the broker.

@@ -189,6 +189,9 @@ class GemstoneCustomHandler(flask.views.MethodView):
             extra_handlers = [("/status", Status)]
     """
 
+    #: The service that the handler belongs to. For type checkers it may be any: annotate it with
+    #: your own service class in your subclass.
+    microservice: Any
+
     def __init__(self, microservice: MicroService) -> None:
-        #: The service that the handler belongs to.
         self.microservice = microservice

@@ -5,6 +5,7 @@ What they lead to is built in `assembly` and run by `runner`.
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 import logging
 import os
@@ -52,7 +53,7 @@ P = TypeVar("P", bound=BasePlugin)
 class ContextExecutor(ThreadPoolExecutor):  # type: ignore[misc]  # gevent has no types here
     """Real threads that keep the context of the call that hands work to them."""
 
-    def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         return super().submit(copy_context().run, fn, *args, **kwargs)
 
 
@@ -166,14 +167,14 @@ class MicroService(Container, Neighbours, Events, Configuration):
     # Web
 
     #: (URL prefix, directory) pairs. Relative directories start at the file of the service class.
-    static_dirs: Sequence[tuple[str, str]] = []
+    static_dirs: Sequence[tuple[str, str | os.PathLike[str]]] = []
     #: (Flask rule, view) or (Flask rule, view, options): functions, MethodViews,
     #: `GemstoneCustomHandler` classes.
     extra_handlers: Sequence[tuple[Any, ...]] = []
     #: Flask blueprints.
     blueprints: Sequence[flask.Blueprint] = []
     #: The directory of the templates; relative, it starts at the file of the service class.
-    template_dir: str = "."
+    template_dir: str | os.PathLike[str] = "."
     #: The path of the liveness check, None for none.
     health_live_path: str | None = "/health/live"
     #: The path of the readiness check, None for none.
@@ -222,14 +223,16 @@ class MicroService(Container, Neighbours, Events, Configuration):
         if under_gunicorn():
             self._runner.start_under_gunicorn()
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("_runner", "_assembly", "lifecycle", "plugin_set", "logger"):
-            raise ServiceConfigurationError(
-                f"{type(self).__qualname__}.__init__ must call super().__init__()"
-            )
-        raise AttributeError(f"{type(self).__qualname__!r} object has no attribute {name!r}")
+    if not TYPE_CHECKING:  # or checkers would believe that there is every name
 
-    # To override
+        def __getattr__(self, name: str) -> Any:
+            if name in ("_runner", "_assembly", "lifecycle", "plugin_set", "logger"):
+                raise ServiceConfigurationError(
+                    f"{type(self).__qualname__}.__init__ must call super().__init__()"
+                )
+            raise AttributeError(f"{type(self).__qualname__!r} object has no attribute {name!r}")
+
+    # To override. Their parameters have no names for callers: an override may give its own.
 
     def on_service_start(self) -> None:
         """Called when the service starts, before it answers its first call.
@@ -240,14 +243,14 @@ class MicroService(Container, Neighbours, Events, Configuration):
     def on_service_stop(self) -> None:
         """Called when the service has stopped, after the last call."""
 
-    def before_method_call(self, request: JsonRpcRequest) -> None:
+    def before_method_call(self, request: JsonRpcRequest, /) -> None:
         """Called before each call that is authenticated and has valid parameters.
 
         Raising an `RpcError` refuses the call.
         """
 
     def after_method_call(
-        self, request: JsonRpcRequest, response: JsonRpcResponse
+        self, request: JsonRpcRequest, response: JsonRpcResponse, /
     ) -> JsonRpcResponse | None:
         """Called after each successful call.
 
@@ -255,10 +258,10 @@ class MicroService(Container, Neighbours, Events, Configuration):
         """
         return None
 
-    def on_failed_method_call(self, request: JsonRpcRequest, response: JsonRpcResponse) -> None:
+    def on_failed_method_call(self, request: JsonRpcRequest, response: JsonRpcResponse, /) -> None:
         """Called with the error response of each failed call; what it raises is logged."""
 
-    def authenticate_request(self, handler: JsonRpcHandler) -> Any:
+    def authenticate_request(self, handler: JsonRpcHandler, /) -> Any:
         """Decide whether a private method may be called; anything falsy denies it.
 
         The result can be read as ``handler.current_user``. ``handler.api_token`` is the first token
@@ -266,7 +269,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
         """
         return handler.api_token is not None and self.api_token_is_valid(handler.api_token)
 
-    def api_token_is_valid(self, api_token: str) -> bool:
+    def api_token_is_valid(self, api_token: str, /) -> bool:
         """Decide whether a token is good. Deprecated: override `authenticate_request`."""
         return False
 
@@ -389,7 +392,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
         thread.start()
         return thread
 
-    def get_executor(self) -> ThreadPoolExecutor:
+    def get_executor(self) -> concurrent.futures.ThreadPoolExecutor:
         """An executor of real threads, for work that computes or blocks in C.
 
         ``service.get_executor().submit(work).result()`` lets other calls run meanwhile.
@@ -397,8 +400,11 @@ class MicroService(Container, Neighbours, Events, Configuration):
         return self._executor
 
     @functools.cached_property
-    def _executor(self) -> ThreadPoolExecutor:
-        return ContextExecutor(min(32, (os.cpu_count() or 1) + 4))
+    def _executor(self) -> concurrent.futures.ThreadPoolExecutor:
+        executor: concurrent.futures.ThreadPoolExecutor = ContextExecutor(
+            min(32, (os.cpu_count() or 1) + 4)
+        )
+        return executor
 
     def get_current_configuration(self) -> dict[str, Any]:
         """The settings that are in force, without secrets and the passwords in URLs."""

@@ -34,11 +34,11 @@ class BasePlugin:
 
     #: The name under which ``MicroService.get_plugin`` finds it. Required.
     name: str | None = None
-    #: The service that the plugin belongs to; None until a service takes it. For type checkers,
-    #: annotate it with your own service class in your subclass.
-    microservice: MicroService | None = None
+    #: The service that the plugin belongs to; None until a service takes it. For type checkers it
+    #: may be any: annotate it with your own service class in your subclass.
+    microservice: Any = None
 
-    def set_microservice(self, microservice: MicroService) -> None:
+    def set_microservice(self, microservice: MicroService, /) -> None:
         """Called by the service that takes the plugin."""
         self.microservice = microservice
 
@@ -48,10 +48,10 @@ class BasePlugin:
     def on_service_stop(self) -> None:
         """Called after the service's own ``on_service_stop``."""
 
-    def on_method_call(self, jsonrpc_request: JsonRpcRequest) -> None:
+    def on_method_call(self, jsonrpc_request: JsonRpcRequest, /) -> None:
         """Called before each method call, once its parameters are valid."""
 
-    def on_internal_error(self, exc_instance: BaseException) -> None:
+    def on_internal_error(self, exc_instance: BaseException, /) -> None:
         """Called with each unexpected exception of a method.
 
         ``exc_instance.gemstone_error_id`` is the error id that the caller and the log have.

@@ -5,12 +5,14 @@
 - ``running_service``: a function that starts a service on a free port and returns it.
 - ``recorded_events``: a function that records what a service, or a transport, emits from then on.
 - ``event_waiter``: a function that makes what waits for an event that is emitted from then on.
+
+Their types are in `gemstone_sync.testing` too: ``service_client: ServiceClientFixture``.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
     from ..service import MicroService
     from .client import ServiceClient
     from .events import Emitter, EventRecorder, EventWaiter
+    from .fixtures import (
+        EventWaiterFixture,
+        RecordedEventsFixture,
+        RunningServiceFixture,
+        S,
+        ServiceClientFixture,
+    )
 
 __all__ = ["event_waiter", "recorded_events", "running_service", "service_client"]
 
@@ -32,34 +41,38 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def service_client() -> Iterator[Callable[..., ServiceClient]]:
+def service_client() -> Iterator[ServiceClientFixture]:
     """``service_client(MyService)`` gives an in-process client, stopped after the test."""
     from .client import ServiceClient
 
     with contextlib.ExitStack() as stack:
 
-        def make(service: MicroService | type[MicroService], **headers: str) -> ServiceClient:
+        def make(
+            service: MicroService | type[MicroService],
+            headers: Mapping[str, str] | None = None,
+            **more_headers: str,
+        ) -> ServiceClient:
             instance = service() if isinstance(service, type) else service
-            return stack.enter_context(ServiceClient(instance, headers))
+            return stack.enter_context(ServiceClient(instance, {**(headers or {}), **more_headers}))
 
         yield make
 
 
 @pytest.fixture
-def running_service() -> Iterator[Callable[..., MicroService]]:
+def running_service() -> Iterator[RunningServiceFixture]:
     """``running_service(MyService)`` starts it on a free port; it is stopped at the end."""
     from .running import running_service as run
 
     with contextlib.ExitStack() as stack:
 
-        def make(service: MicroService | type[MicroService], **attributes: Any) -> MicroService:
+        def make(service: S | type[S], **attributes: Any) -> S:
             return stack.enter_context(run(service, **attributes))
 
         yield make
 
 
 @pytest.fixture
-def recorded_events() -> Iterator[Callable[..., EventRecorder]]:
+def recorded_events() -> Iterator[RecordedEventsFixture]:
     """``recorded_events(service).events`` are those that it has emitted since."""
     from .events import record_events
 
@@ -72,7 +85,7 @@ def recorded_events() -> Iterator[Callable[..., EventRecorder]]:
 
 
 @pytest.fixture
-def event_waiter() -> Iterator[Callable[..., EventWaiter]]:
+def event_waiter() -> Iterator[EventWaiterFixture]:
     """``event_waiter(service, "said_hello").wait()`` is the body, once it was emitted since."""
     from .events import event_waiter as wait_for
 

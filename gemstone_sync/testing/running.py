@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..service import MicroService
+    from .fixtures import S
 
 __all__ = ["running_service"]
 
 
 @contextlib.contextmanager
-def running_service(
-    service: MicroService | type[MicroService], **attributes: Any
-) -> Iterator[MicroService]:
+def running_service(service: S | type[S], **attributes: Any) -> Iterator[S]:
     """Run a service on a free port.
 
     :param service: a service, or a class to make one of.

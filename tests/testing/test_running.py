@@ -221,6 +221,21 @@ def test_the_plugin_patches_only_when_asked(run_python, tmp_path, options, envir
     assert "5 passed" in done.stdout
 
 
+def test_the_client_of_the_fixture_sends_headers(service_client):
+    """As `ServiceClient` does; those with Python's names may be keywords."""
+
+    class Seen(gemstone_sync.MicroService):
+        name = "seen"
+
+        @gemstone_sync.exposed_method(requires_handler_reference=True)
+        def seen(self, handler):
+            return [handler.headers.get(name) for name in ("X-Api-Token", "User", "headers")]
+
+    client = service_client(Seen, headers={"X-Api-Token": "t"}, User="ada")
+    assert client.call("seen") == ["t", "ada", None]
+    assert service_client(Seen, {"User": "bob"}).call("seen") == [None, "bob", None]
+
+
 def test_both_are_fixtures(service_client, running_service):
     assert service_client(Service).call("greet", "a") == "hello a"
     assert post(running_service(Service, greeting="hi"), "greet", "a") == "hi a"
