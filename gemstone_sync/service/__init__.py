@@ -7,7 +7,7 @@ Reading order: `microservice` (the base class), `container` and `decorators` (ho
 exposed), `handler` and `auth` (the request, and who sent it), `assembly` (from attributes to a
 dispatcher and a Flask app), `runner` (the life of one service), `own_thread`, `program` (signals,
 workers), `neighbours` (registries, other services), `events`, `subscriptions` and `traffic` (saying
-and hearing), `plugins`, `periodic_tasks`, `statistics`.
+and hearing), `plugins`, `periodic_tasks`, `statistics`, `misspelt`.
 """
 
 # ruff: noqa: E402

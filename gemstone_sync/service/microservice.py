@@ -36,9 +36,11 @@ from .container import Container
 from .decorators import exposed_method
 from .events import Events
 from .handler import JsonRpcHandler
+from .misspelt import warn_of_misspelt
 from .neighbours import Neighbours
 from .plugins import BasePlugin, PluginSet
 from .runner import Runner
+from .settings import names_of_settings
 from .signatures import signatures_of
 from .subscriptions import docstrings
 
@@ -48,6 +50,17 @@ if TYPE_CHECKING:
 __all__ = ["MicroService"]
 
 P = TypeVar("P", bound=BasePlugin)
+
+_HOOKS = (
+    "on_service_start",
+    "on_service_stop",
+    "before_method_call",
+    "after_method_call",
+    "on_failed_method_call",
+    "authenticate_request",
+    "api_token_is_valid",
+    "get_logger",
+)
 
 
 class ContextExecutor(ThreadPoolExecutor):  # type: ignore[misc]  # gevent has no types here
@@ -193,6 +206,10 @@ class MicroService(Container, Neighbours, Events, Configuration):
     plugins: Sequence[BasePlugin] = []
     #: Exposes ``statistics``: calls, errors and durations of every method.
     use_statistics: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        warn_of_misspelt(cls, names_of_settings(cls), _HOOKS)
 
     def __init__(self, io_loop: object = None) -> None:
         if io_loop is not None:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from ..concurrency import USER_FAULTS
 from ..errors import PluginError
 from ..protocol import JsonRpcRequest
+from .misspelt import warn_of_misspelt
 from .ownership import take
 
 if TYPE_CHECKING:
     from .microservice import MicroService
 
 __all__ = ["BasePlugin", "PluginSet"]
+
+_HOOKS = ("on_service_start", "on_service_stop", "on_method_call", "on_internal_error")
 
 
 class BasePlugin:
@@ -37,6 +40,10 @@ class BasePlugin:
     #: The service that the plugin belongs to; None until a service takes it. For type checkers it
     #: may be any: annotate it with your own service class in your subclass.
     microservice: Any = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        warn_of_misspelt(cls, (), _HOOKS)
 
     def set_microservice(self, microservice: MicroService, /) -> None:
         """Called by the service that takes the plugin."""

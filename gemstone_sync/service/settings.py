@@ -13,7 +13,15 @@ from ..config.kinds import Kind, brief, kind_of, read_list
 from ..errors import UNSET
 from ..event.transport import BaseEventTransport, transport_from_url
 
-__all__ = ["NOT_SETTINGS", "Setting", "port_of", "settings_of", "source_of_default"]
+__all__ = [
+    "NOT_SETTINGS",
+    "Setting",
+    "is_ours",
+    "names_of_settings",
+    "port_of",
+    "settings_of",
+    "source_of_default",
+]
 
 _WHOLE = kind_of(int)
 
@@ -91,10 +99,15 @@ def settings_of(service: Any) -> list[Configurable]:
     return [_described(cls, configurable) for configurable in settings.values()]
 
 
+def names_of_settings(cls: type) -> list[str]:
+    """What a subclass may set of the framework's own, from outside or in code only."""
+    return [*_tunable(cls), *NOT_SETTINGS]
+
+
 def _tunable(cls: type) -> Iterator[str]:
     """The public annotated attributes that the framework's own classes have."""
     for owner in reversed(cls.__mro__):
-        if _is_ours(owner):
+        if is_ours(owner):
             for name in vars(owner).get("__annotations__", {}):
                 if not name.startswith("_") and name not in NOT_SETTINGS and name in vars(owner):
                     yield name
@@ -135,8 +148,9 @@ def source_of_default(service: object, name: str) -> str:
     if name in vars(service):
         return "code"
     owner = next((cls for cls in type(service).__mro__ if name in vars(cls)), None)
-    return "default" if owner is None or _is_ours(owner) else f"class {owner.__qualname__}"
+    return "default" if owner is None or is_ours(owner) else f"class {owner.__qualname__}"
 
 
-def _is_ours(cls: type) -> bool:
+def is_ours(cls: type) -> bool:
+    """Whether it is a class of the framework."""
     return cls.__module__.partition(".")[0] == __name__.partition(".")[0]

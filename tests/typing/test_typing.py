@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -56,28 +57,37 @@ def greeting(users: FakeRemoteService, name: str) -> str:
 """
 
 
-def errors_of_mypy(folder: Path) -> set[tuple[str, int]]:
-    """The file and line of each error in a folder."""
-    settings = folder / "mypy.ini"
-    # Silent: what is wrong within the package is told by the project's own check.
-    settings.write_text(f"[mypy]\nstrict=True\nfollow_imports=silent\nmypy_path={REPOSITORY}\n")
-    # One memory for all: reading the package takes the longest.
-    memory = f"--cache-dir={folder.parent / 'mypy_cache'}"
-    words = [memory, "--config-file", "mypy.ini", "--no-error-summary", "--hide-error-context", "."]
-    text = output_of(["mypy", *words], folder)
-    found = re.findall(r"^(\S+?):(\d+): error:", text, re.MULTILINE)
-    assert found or not text, text
-    return {(name, int(line)) for name, line in found}
+def errors_of_mypy(*folders: Path) -> set[tuple[str, int]]:
+    """The file and line of each error in folders, each a program of its own."""
+    errors = set()
+    for folder in folders:
+        # Silent: what is wrong within the package is told by the project's own check.
+        settings = f"[mypy]\nstrict=True\nfollow_imports=silent\nmypy_path={REPOSITORY}\n"
+        (folder / "mypy.ini").write_text(settings)
+        # One memory for all: reading the package takes the longest.
+        words = [f"--cache-dir={folder.parent / 'mypy_cache'}", "--config-file=mypy.ini"]
+        text = output_of(["mypy", *words, "--no-error-summary", "."], folder)
+        found = re.findall(r"^(\S+?):(\d+): error:", text, re.MULTILINE)
+        assert found or not text, text
+        errors |= {(name, int(line)) for name, line in found}
+    return errors
 
 
-def errors_of_pyright(folder: Path) -> set[tuple[str, int]]:
-    """The file and line of each error in a folder."""
-    settings = folder / "pyrightconfig.json"
+def errors_of_pyright(*folders: Path) -> set[tuple[str, int]]:
+    """The same of pyright."""
+    around = folders[0].parent
+    settings = {
+        "include": [folder.name for folder in folders],
+        "executionEnvironments": [
+            {"root": folder.name, "extraPaths": [str(REPOSITORY)]} for folder in folders
+        ],
+    }
+    (around / "pyrightconfig.json").write_text(json.dumps(settings))
     # The interpreter, for what is installed beside it, is the one that runs the tests.
-    settings.write_text(json.dumps({"extraPaths": [str(REPOSITORY)]}))
     words = ["--outputjson", "--pythonpath", sys.executable]
-    report = json.loads(output_of(["pyright", *words], folder))
-    assert report["summary"]["filesAnalyzed"] == len([*folder.glob("*.py")])
+    report = json.loads(output_of(["pyright", *words], around))
+    programs = [program for folder in folders for program in folder.glob("*.py")]
+    assert report["summary"]["filesAnalyzed"] == len(programs)
     return {
         (Path(each["file"]).name, each["range"]["start"]["line"] + 1)
         for each in report["generalDiagnostics"]
@@ -94,37 +104,33 @@ def output_of(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
+Checker: TypeAlias = Callable[..., set[tuple[str, int]]]
 CHECKERS = [errors_of_mypy, errors_of_pyright]
 each_checker = pytest.mark.parametrize("errors_of", CHECKERS, ids=["mypy", "pyright"])
 
 
-def marked_in(program: Path) -> set[tuple[str, int]]:
+def marked_in(program: Path) -> list[tuple[str, int]]:
     lines = program.read_text().splitlines()
-    return {(program.name, n) for n, line in enumerate(lines, 1) if "# error" in line}
+    return [(program.name, n) for n, line in enumerate(lines, 1) if "# error: " in line]
 
 
 @each_checker
-def test_each_marked_line_is_an_error_and_no_other(
-    errors_of: Callable[[Path], set[tuple[str, int]]], tmp_path: Path
-) -> None:
-    marked = set()
-    for program in PROGRAMS.glob("*.py"):
-        shutil.copy(program, tmp_path)
-        marked |= marked_in(program)
+def test_each_marked_line_is_an_error_and_no_other(errors_of: Checker, tmp_path: Path) -> None:
+    programs = shutil.copytree(PROGRAMS, tmp_path / "programs")
+    marked = [line for program in sorted(programs.glob("*.py")) for line in marked_in(program)]
     assert len(marked) > 20
-    assert sorted(errors_of(tmp_path)) == sorted(marked)
+    assert sorted(errors_of(programs)) == marked
 
 
 @each_checker
-def test_the_parts_of_the_readme_are_fine(
-    errors_of: Callable[[Path], set[tuple[str, int]]], tmp_path: Path
-) -> None:
+def test_the_parts_of_the_readme_are_fine(errors_of: Checker, tmp_path: Path) -> None:
     text = (REPOSITORY / "README.md").read_text()
     parts = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     assert len(parts) >= 8
+    (folder := tmp_path / "readme").mkdir()
     for number, part in enumerate(parts):
-        (tmp_path / f"part_{number}.py").write_text(program_of(part))
-    assert errors_of(tmp_path) == set()
+        (folder / f"part_{number}.py").write_text(program_of(part))
+    assert errors_of(folder) == set()
 
 
 def program_of(part: str) -> str:
@@ -137,12 +143,11 @@ def program_of(part: str) -> str:
 
 
 @each_checker
-@pytest.mark.parametrize(
-    "example", sorted((REPOSITORY / "examples").glob("*/")), ids=lambda folder: folder.name
-)
-def test_the_examples_are_fine(
-    errors_of: Callable[[Path], set[tuple[str, int]]], example: Path, tmp_path: Path
-) -> None:
-    for program in example.glob("*.py"):
-        shutil.copy(program, tmp_path)
-    assert errors_of(tmp_path) == set()
+def test_the_examples_are_fine(errors_of: Checker, tmp_path: Path) -> None:
+    examples = [*(REPOSITORY / "examples").glob("[0-9]*/")]
+    assert len(examples) >= 10
+    for example in examples:
+        (tmp_path / example.name).mkdir()
+        for program in example.glob("*.py"):
+            shutil.copy(program, tmp_path / example.name)
+    assert errors_of(*(tmp_path / example.name for example in examples)) == set()

@@ -1,0 +1,203 @@
+"""What a class says that nobody reads, and nearly is a setting or a hook: told where it is written.
+
+A warning and no error: a later version may have a setting whose name is near one of yours.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import inspect
+import linecache
+import sys
+import types
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..config import Configurable
+from .decorators import Marks, marks_of
+from .settings import is_ours
+
+__all__ = ["warn_of_misspelt"]
+
+_PACKAGE = __name__.partition(".")[0]
+#: Of shorter names only swapped and doubled letters are told: `ports` and `ghost` are words.
+_LONG = 6
+#: How much of both names must be the same, and how many of their letters may have no counterpart:
+#: `extra_headers` is not meant to be `extra_handlers`.
+_CUTOFF, _ODD_LETTERS = 0.85, 2
+_FUNCTIONS = (types.FunctionType, staticmethod, classmethod)
+#: Descriptors and classes are no settings.
+_OTHERS = (property, type, types.MemberDescriptorType)
+
+
+def warn_of_misspelt(cls: type, settings: Iterable[str], hooks: Iterable[str]) -> None:
+    """Warn of attributes in the body of a new class that nearly are settings, methods of hooks.
+
+    Only of such that no code uses: not the methods of the class, of its bases, modules and
+    plugins, nor the file where it stands.
+    """
+    told = [*_nearly(cls, settings, "sets nothing"), *_nearly(cls, hooks, "is never called")]
+    if not told or is_ours(cls):
+        return
+    frame = _class_statement()
+    used = _used_by_functions(cls) | _used_in_file(frame.f_code.co_filename)
+    for name, text in told:
+        if name not in used:
+            warnings.warn_explicit(text, UserWarning, frame.f_code.co_filename, frame.f_lineno)
+
+
+def _nearly(cls: type, known: Iterable[str], fault: str) -> Iterator[tuple[str, str]]:
+    hooks = fault == "is never called"
+    names = tuple(known)
+    for name, value in _own(cls):
+        if (type(value) in _FUNCTIONS) is not hooks:
+            continue
+        meant = _meant(name, names, _ODD_LETTERS + hooks)  # on_service_stopped
+        if meant is not None and (hooks or not _is_another_word(name, value, cls, meant)):
+            yield name, f"{cls.__qualname__}.{name} {fault}; did you mean {meant}?"
+
+
+def _is_another_word(name: str, value: object, cls: type, meant: str) -> bool:
+    """`endpoints`, a list, beside the setting `endpoint`, a text; but not `plugin = [...]`."""
+    if "_" in name or meant not in (f"{name}s", name.removesuffix("s")):
+        return False
+    default = inspect.getattr_static(cls, meant, None)
+    return (type(value) in (list, tuple)) is not (type(default) in (list, tuple))
+
+
+def _own(cls: type) -> Iterator[tuple[str, Any]]:
+    """Public names that no base has, with values that may have been meant for the framework."""
+    inherited = {name for base in cls.__mro__[1:] for name in vars(base)}
+    inherited |= {c.name for c in _listed(cls, "configurables") if _is_a(c, Configurable)}
+    inherited.add("service_registries_urls")  # understood, and told of by itself
+    for name, value in vars(cls).items():
+        if name.startswith("_") or name.isupper() or name in inherited:
+            continue
+        if type(value) in _FUNCTIONS:
+            if marks_of(value) == Marks():
+                yield name, value
+        elif not any(_is_a(value, other) for other in _OTHERS):
+            yield name, value
+
+
+def _meant(name: str, known: tuple[str, ...], odd: int = _ODD_LETTERS) -> str | None:
+    """The known name that this one nearly is.
+
+    >>> _meant("allowed_origin", ("allowed_origins",)), _meant("prot", ("port",))
+    ('allowed_origins', 'port')
+    >>> _meant("ports", ("port",)), _meant("read_timeout", ("body_timeout", "event_timeout"))
+    (None, None)
+    """
+    if len(name) < _LONG + 4:
+        odd = min(odd, 1)
+    if (found := _plain(known).get(name.replace("_", "").lower())) is not None:  # allowedOrigins
+        return found
+    letters, certain = set(name), {_single(name), f"{name[:-1]}ies" if name[-1] == "y" else name}
+    likely = []
+    for other in known:
+        if other in certain or (len(name) == len(other) and _swapped(name, other) == other):
+            return other
+        # What differs in length or letters by more cannot be near: it spares most of the work.
+        if (
+            len(other) >= _LONG
+            and abs(len(name) - len(other)) <= odd
+            and len(letters ^ set(other)) <= odd
+        ):
+            likely.append(other)
+    for other in difflib.get_close_matches(name, likely, n=1, cutoff=_CUTOFF):
+        blocks = difflib.SequenceMatcher(None, name, other).get_matching_blocks()
+        if len(name) + len(other) - 2 * sum(block.size for block in blocks) <= odd:
+            return other
+    return None
+
+
+@functools.lru_cache(maxsize=8)
+def _plain(known: tuple[str, ...]) -> dict[str, str]:
+    return {other.replace("_", ""): other for other in known}
+
+
+def _swapped(name: str, other: str) -> str:
+    """The name with the two neighbours exchanged where it first differs from the other."""
+    at = next((i for i, (a, b) in enumerate(zip(name, other, strict=False)) if a != b), len(name))
+    return name[:at] + name[at : at + 2][::-1] + name[at + 2 :]
+
+
+def _single(name: str) -> str:
+    """The name without the second of its first doubled letters."""
+    at = next((i for i in range(1, len(name)) if name[i] == name[i - 1]), len(name))
+    return name[:at] + name[at + 1 :]
+
+
+# What is used
+
+
+def _class_statement() -> types.FrameType:
+    """The frame that makes the class: the nearest that is neither ours nor a base's hook."""
+    frame: types.FrameType = sys._getframe(1)
+    while frame.f_back is not None and (
+        frame.f_code.co_name == "__init_subclass__"
+        or str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE
+    ):
+        frame = frame.f_back
+    return frame
+
+
+def _used_in_file(path: str) -> set[str]:
+    """Names that a file reads, of attributes and variables, and its texts: getattr's."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(path)))
+    except (SyntaxError, ValueError, RecursionError):
+        return set()
+    used = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            used.add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            used.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            used.add(node.value)
+        elif isinstance(node, ast.keyword) and node.arg is not None:
+            used.add(node.arg)
+    return used
+
+
+def _used_by_functions(cls: type) -> set[str]:
+    """The same, of the class, its bases, and what it lists: they may stand in other files."""
+    parts = [*_listed(cls, "modules"), *_listed(cls, "plugins")]
+    classes = {base for each in (cls, *map(type, parts)) for base in each.__mro__}
+    left = [
+        code
+        for each in classes
+        if not is_ours(each)
+        for value in vars(each).values()
+        if (code := _code_of(value)) is not None
+    ]
+    used = set()
+    while left:
+        code = left.pop()
+        used |= {*code.co_names, *(text for text in code.co_consts if type(text) is str)}
+        left += [inner for inner in code.co_consts if type(inner) is types.CodeType]
+    return used
+
+
+def _code_of(value: object) -> types.CodeType | None:
+    if type(value) in (staticmethod, classmethod):
+        value = value.__func__  # type: ignore[attr-defined]
+    elif type(value) is property:
+        value = value.fget
+    while type(value) is types.FunctionType and "__wrapped__" in vars(value):
+        value = vars(value)["__wrapped__"]
+    return value.__code__ if type(value) is types.FunctionType else None
+
+
+def _listed(cls: type, name: str) -> Iterable[Any]:
+    value: Any = vars(cls).get(name)
+    return value if type(value) in (list, tuple) else ()
+
+
+def _is_a(value: object, cls: type) -> bool:
+    """Without asking the value, which is the user's: isinstance reads its `__class__`."""
+    return issubclass(type(value), cls)
