@@ -4,7 +4,7 @@ Reading order: `remote_service` (what users hold), `namespaces` (``client.method
 `structs` (calls, results, handles), `waiting` (for several handles), `background`; then one call's
 way out: `sending` (attempts, with `retries`), `balancing` (which of the `urls`), `endpoint` (one
 attempt, with `authentication`), `adapter` (requests' seam), `connections`, `exchange` (bytes on a
-socket); and back: `replies` (JSON), `faults` (exceptions).
+socket), `hosts` (in URLs); and back: `replies` (JSON), `faults` (exceptions).
 """
 
 from .adapter import BaseAdapter, ServiceAdapter, response_of

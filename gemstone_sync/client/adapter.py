@@ -30,6 +30,7 @@ from requests.structures import CaseInsensitiveDict
 from ..errors import TransportError
 from .connections import MAX_IDLE, ConnectionPool
 from .exchange import HttpResponse, exchange
+from .hosts import host_field
 
 __all__ = ["BaseAdapter", "RpcPost", "ServiceAdapter", "fields_of", "response_of"]
 
@@ -272,8 +273,7 @@ def _split(url: str) -> SplitResult:
 @functools.lru_cache(maxsize=256)
 def _start_of(method: str, origin: SplitResult) -> str:
     target = origin._replace(scheme="", netloc="", fragment="", path=origin.path or "/").geturl()
-    host = origin.netloc.rpartition("@")[2]
-    return f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n"
+    return f"{method} {target} HTTP/1.1\r\nHost: {host_field(origin)}\r\n"
 
 
 def _message_of(request: requests.PreparedRequest, origin: SplitResult) -> bytes:

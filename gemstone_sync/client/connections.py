@@ -29,6 +29,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from ..concurrency import is_patched
 from ..errors import ConnectionFailed
 from . import faults
+from .hosts import host_of
 
 __all__ = ["MAX_IDLE", "MAX_UNUSED", "ConnectionPool"]
 
@@ -94,7 +95,7 @@ class ConnectionPool:
         verify: bool | str = True,
         cert: str | tuple[str, str] | None = None,
     ) -> None:
-        self._host = origin.hostname or ""
+        self._host = host_of(origin)
         self._port = origin.port
         self._is_tls = origin.scheme == "https"
         self._size = size

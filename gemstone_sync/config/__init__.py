@@ -2,8 +2,9 @@
 
 Reading order: `kinds` (what values there are; `hints`, of which type hints), `configurable` (one
 value), `base` (what a configurator is), `environment`, `files`, `command_line` (the three sources;
-the last one asks the others too), `comments` (help texts), `masks` (what is shown in place of
-secrets). `configurator` has all configurators under the path that the document prints.
+the last one asks the others too), `service_links` (variables that nobody meant), `comments` (help
+texts), `masks` (what is shown in place of secrets). `configurator` has all configurators under the
+path that the document prints.
 """
 
 from .configurable import Configurable

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .configurable import Configurable
+from .service_links import hint_of
 
 __all__ = ["BaseConfigurator", "CollectingConfigurator", "Found", "Raw"]
 
@@ -126,4 +127,4 @@ class CollectingConfigurator(BaseConfigurator):
         try:
             return Found(configurable.get_final_value(), raw.source)
         except ValueError as error:
-            raise ValueError(f"{raw.source}: {error}") from error
+            raise ValueError(f"{raw.source}: {error}{hint_of(raw.value)}") from error

@@ -87,7 +87,8 @@ class CommandLineConfigurator(CollectingConfigurator):
     def _from_environment(self) -> dict[str, Raw]:
         if not self.reads_environment:
             return {}
-        return from_environment([*self._names(), "config"], self.environment_prefix)
+        settings = [*self.configurables, Configurable("config")]
+        return from_environment(settings, self.environment_prefix)
 
     def _from_files(self, given: list[str]) -> dict[str, Raw]:
         found: dict[str, Raw] = {}

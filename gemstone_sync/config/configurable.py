@@ -93,6 +93,16 @@ class Configurable:
                 raise ValueError(SECRET_REFUSED) from None
             raise ValueError(_complaint(value, error)) from error
 
+    def takes(self, value: Any) -> bool:
+        """Whether a value of its could be made of what was found."""
+        trial = copy.copy(self)
+        trial.set_value(value)
+        try:
+            trial.get_final_value()
+        except ValueError:
+            return False
+        return True
+
     def shown(self, value: Any) -> str:
         """A value as text, in the way one would give it; a secret is masked."""
         if value is None or value is UNSET:

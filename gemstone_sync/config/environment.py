@@ -11,7 +11,9 @@ import dotenv
 import dotenv.parser
 
 from .base import CollectingConfigurator, Raw
+from .configurable import Configurable
 from .names import variable_of
+from .service_links import HOW_NOT, is_service_link
 
 __all__ = ["EnvironmentConfigurator", "from_environment"]
 
@@ -42,37 +44,49 @@ class EnvironmentConfigurator(CollectingConfigurator):
         self.dotenv_path = dotenv_path
 
     def collect(self) -> dict[str, Raw]:
-        names = [configurable.name for configurable in self.configurables]
-        return from_environment(names, self.environment_prefix, self.dotenv_path)
+        return from_environment(self.configurables, self.environment_prefix, self.dotenv_path)
 
 
 def from_environment(
-    names: Sequence[str], prefix: str, dotenv_path: str | None = ".env"
+    settings: Sequence[Configurable], prefix: str, dotenv_path: str | None = ".env"
 ) -> dict[str, Raw]:
-    """The values of names that the process's environment and a ``.env`` file give.
+    """The values of settings that the process's environment and a ``.env`` file give.
 
     :raises ValueError: for a file that cannot be read.
     """
     in_file = {}
     if dotenv_path is not None:
-        in_file = from_variables(names, read_dotenv(dotenv_path), prefix, dotenv_path)
-    return {**in_file, **from_variables(names, os.environ, prefix)}
+        in_file = from_variables(settings, read_dotenv(dotenv_path), prefix, dotenv_path)
+    return {**in_file, **from_variables(settings, os.environ, prefix)}
 
 
 def from_variables(
-    names: Iterable[str], variables: Mapping[str, str], prefix: str, file: str | None = None
+    settings: Iterable[Configurable],
+    variables: Mapping[str, str],
+    prefix: str,
+    file: str | None = None,
 ) -> dict[str, Raw]:
-    """The values of names that variables give; a variable that is nearly one is logged.
+    """The values of settings that variables give; a variable that is nearly one is logged.
 
     :param file: where the variables come from, if not from the process's environment.
     """
-    known = {variable_of(name, prefix): name for name in names}
+    known = {variable_of(setting.name, prefix): setting for setting in settings}
     place = "" if file is None else f"{file}: "
     found = {}
     for variable, value in variables.items():
-        if variable in known:
-            found[known[variable]] = Raw(value, f"{place}{variable}")
-        elif close := _nearly(variable, prefix, known):
+        if (setting := known.get(variable)) is not None:
+            if file is None and is_service_link(variable, variables, setting.takes):
+                logger.warning(
+                    "%s=%s is left out: Kubernetes sets it for a Service, %s",
+                    variable,
+                    value,
+                    HOW_NOT,
+                )
+                continue
+            found[setting.name] = Raw(value, f"{place}{variable}")
+        elif (close := _nearly(variable, prefix, known)) and not is_service_link(
+            variable, variables, lambda value: False
+        ):
             logger.warning("%s%s sets nothing; did you mean %s?", place, variable, close[0])
     return found
 

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from ..client import HeaderToken, RemoteService
 from ..client.authentication import Authentication
+from ..client.hosts import host_of
 from ..errors import (
     BadResponse,
     GemstoneError,
@@ -208,7 +209,7 @@ def _address_in(location: str) -> tuple[str, int] | None:
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
         return None
-    return None if not parts.hostname or port is None else (parts.hostname, port)
+    return None if not parts.hostname or port is None else (host_of(parts), port)
 
 
 def _is_about_values(error: InvalidParams) -> bool:

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Iterable
 
+from ..client.hosts import host_in_url
 from ..client.urls import checked_url
 
 __all__ = ["UrlFilter", "is_endpoint", "shown", "url_of"]
@@ -46,7 +47,7 @@ def url_of(host: object, port: object) -> str | None:
         return None
     if ":" in host:
         try:
-            host = f"[{ipaddress.IPv6Address(host.strip('[]'))}]"
+            host = host_in_url(str(ipaddress.IPv6Address(host.strip("[]"))))
         except ValueError:
             return None
     url = f"{'https' if port == 443 else 'http'}://{host}:{port}/api"

@@ -209,9 +209,9 @@ def _send(
 
 
 def _without_port(host: str) -> str:
-    """The name of a Host header, in lower case, without port and brackets."""
+    """The name of a Host header, in lower case, without port, brackets and zone."""
     if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
+        return host[1:].partition("]")[0].partition("%")[0].lower()
     return host.partition(":")[0].lower().rstrip(".")
 
 

@@ -22,7 +22,10 @@ MAX_FIELDS = 100
 
 #: Exactly one space between the parts; llhttp takes more (RFC 9112, section 3).
 _REQUEST_LINE = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/(\d\.\d)")
-HOST = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=-]*(:\d{0,5})?|\[[0-9A-Fa-f:.]+\](:\d{0,5})?")
+HOST = re.compile(
+    r"[A-Za-z0-9._~%!$&'()*+,;=-]*(:\d{0,5})?|"
+    r"\[[0-9A-Fa-f:.]+(%25[A-Za-z0-9._~-]+)?\](:\d{0,5})?"  # RFC 6874: its zone, if it was left in
+)
 _TOKENS = re.compile(r"\s*,\s*")
 
 #: The WSGI names of fields that have no HTTP_ in front (PEP 3333).

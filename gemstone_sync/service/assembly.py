@@ -303,7 +303,10 @@ def _gate_settings(service: MicroService) -> GateSettings:
     hosts: frozenset[str] | None = None
     loopback = False
     if service.allowed_hosts is not None:
-        hosts = frozenset(host.lower() for host in service.allowed_hosts)
+        # IPv6 addresses as they stand in a URL, too: the gate compares them without the rest.
+        hosts = frozenset(
+            host.lower().strip("[]").partition("%")[0] for host in service.allowed_hosts
+        )
         hosts = None if "*" in hosts else hosts
     elif _is_loopback(service.host) and not under_gunicorn():
         hosts, loopback = frozenset({service.host.lower()}), True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -15,6 +17,7 @@ from ..event.outbox import Outbox
 from ..event.transport import BaseEventTransport
 from ..protocol import WIRE_FORMATS
 from .auth import ValidationStrategy
+from .settings import port_of
 
 __all__ = ["check_attributes"]
 
@@ -53,6 +56,15 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
+def _is_host(value: Any) -> bool:
+    if not _is_text(value) or set(value) & set("[]/"):
+        return False
+    try:
+        return ":" not in value or bool(ipaddress.IPv6Address(value))
+    except ValueError:
+        return False
+
+
 def _is_any(value: Any) -> bool:
     return True
 
@@ -77,7 +89,8 @@ def _is_static_dir(entry: Any) -> bool:
 
 #: Names, the check of their values, and what the values must be.
 _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
-    (("name", "host"), _is_text, "a text that is not empty"),
+    (("name",), _is_text, "a text that is not empty"),
+    (("host",), _is_host, "a name or an address, without scheme, brackets and port"),
     (("port",), _whole(0, 65535), "a whole number from 0 to 65535"),
     (("endpoint",), _path, "a path that starts with /"),
     (
@@ -205,6 +218,7 @@ def check_attributes(service: Any, only: Iterable[str] | None = None) -> None:
 
     :raises ServiceConfigurationError: for the first that is wrong.
     """
+    _read_port(service)
     for names, fits, wanted in _RULES:
         for name in names if only is None else set(names) & set(only):
             value = getattr(service, name)
@@ -221,3 +235,10 @@ def check_attributes(service: Any, only: Iterable[str] | None = None) -> None:
             f"{type(service).__qualname__}: endpoint, health_live_path and health_ready_path must "
             "differ"
         )
+
+
+def _read_port(service: Any) -> None:
+    """A port may be given as text, as gemstone 0.10.1 took it, and as an option has it."""
+    if isinstance(service.port, str):
+        with contextlib.suppress(ValueError):  # told by its rule
+            service.port = port_of(service.port)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..config import BaseConfigurator, CommandLineConfigurator, Configurable, Found
 from ..config.masks import MASK, SECRET_REFUSED, without_passwords
+from ..config.service_links import hint_of
 from ..errors import ServiceConfigurationError
 from .attributes import check_attributes
 from .command_line import argv_of_caller
@@ -85,7 +86,7 @@ class Configuration:
                 check_attributes(self, only=(name,))
             except (ValueError, TypeError, AttributeError, ServiceConfigurationError) as error:
                 text = _refusal(error, value, name in secrets)
-                raise ValueError(f"{source}: {text}") from error
+                raise ValueError(f"{source}: {text}{hint_of(value)}") from error
         if found:
             check_attributes(self)
 

@@ -39,7 +39,7 @@ from .handler import JsonRpcHandler
 from .misspelt import warn_of_misspelt
 from .neighbours import Neighbours
 from .plugins import BasePlugin, PluginSet
-from .runner import Runner
+from .runner import Runner, url_at
 from .settings import names_of_settings
 from .signatures import signatures_of
 from .subscriptions import docstrings
@@ -332,9 +332,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
     @property
     def url(self) -> str:
         """The URL of the endpoint at the bound address."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        scheme = "https" if self.certfile else "http"
-        return f"{scheme}://{host}:{self.port}{self.endpoint}"
+        return url_at(self, "0.0.0.0" if self.host == "*" else self.host)
 
     @property
     def app(self) -> flask.Flask:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..client import RemoteService
+from ..client.hosts import host_of, is_every_address
 from ..client.urls import checked_url
 from ..config import Seconds
 from ..discovery import Announcer, HttpDiscoveryStrategy, Locator
@@ -103,9 +104,14 @@ class Neighbours:
         """:raises ServiceConfigurationError: when others could not reach this service."""
         if self._strategies() and self.accessible_at is not None:
             try:
-                checked_url(self.accessible_at)
+                host = host_of(checked_url(self.accessible_at))
             except ValueError as error:
                 raise ServiceConfigurationError(f"accessible_at: {error}") from None
+            if is_every_address(host):
+                raise ServiceConfigurationError(
+                    f"accessible_at: {host} is no address where others reach this machine: write "
+                    f"its name, or another of its addresses, in {self.accessible_at!r}"
+                )
 
     def _leave_neighbours(self) -> None:
         """Give up what was opened to find others."""

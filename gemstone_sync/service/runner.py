@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.event import Event
 
+from ..client.hosts import host_in_url, is_every_address
 from ..concurrency import USER_FAULTS, current_call, host, is_patched
 from ..errors import ServiceConfigurationError
 from ..ops import Lifecycle, show_logs
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from ..discovery import Announcer
     from .microservice import MicroService
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "url_at"]
 
 #: Seconds beyond `stop_timeout` in which a service that has a thread of its own must have stopped.
 _CUTTING_OFF = 5.0
@@ -113,9 +114,9 @@ class Runner:
         if service.certfile:
             self._tls = tls_context(service.certfile, service.keyfile)
         listener = bind(service.host, service.port)
-        service.port = listener.getsockname()[1]
+        bound, service.port = listener.getsockname()[:2]
         if service.accessible_at in (None, self._derived_url):
-            service.accessible_at = self._derived_url = _reachable_url(service)
+            service.accessible_at = self._derived_url = _reachable_url(service, bound)
         return listener
 
     def serve(self, listener: socket.socket, balance: Balance | None = None) -> None:
@@ -382,8 +383,12 @@ def _call_all(functions: Sequence[Callable[[], None]]) -> None:
         function()
 
 
-def _reachable_url(service: MicroService) -> str:
-    host = socket.gethostname() if service.host in ("0.0.0.0", "::") else service.host
-    host = f"[{host}]" if ":" in host else host
+def _reachable_url(service: MicroService, bound: str) -> str:
+    """:param bound: the address that its host led to: of ``0``, ``*`` and ``::0`` every one."""
+    return url_at(service, socket.gethostname() if is_every_address(bound) else service.host)
+
+
+def url_at(service: MicroService, host: str) -> str:
+    """The URL of its endpoint at a host."""
     scheme = "https" if service.certfile else "http"
-    return f"{scheme}://{host}:{service.port}{service.endpoint}"
+    return f"{scheme}://{host_in_url(host)}:{service.port}{service.endpoint}"

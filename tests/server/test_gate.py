@@ -56,10 +56,12 @@ def assert_greeted(service, reply):
 
 # Hosts
 
-LISTED = {"allowed_hosts": ["api.example.org", "*.Services.example.org", "2001:db8::1"]}
+LISTED = {
+    "allowed_hosts": ["api.example.org", "*.Services.example.org", "2001:db8::1", "[fe80::1]"]
+}
 LISTED_NAMES = """
     api.example.org api.example.org:8443 API.Example.ORG api.example.org. [2001:db8::1]:8000
-    users.services.example.org a.b.services.example.org:80
+    users.services.example.org a.b.services.example.org:80 [fe80::1] [fe80::1%25eth0]:8000
 """
 # The pattern is for names below; and the list replaces the default.
 NOT_LISTED_NAMES = """

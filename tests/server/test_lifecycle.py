@@ -180,16 +180,26 @@ def test_several_services_in_this_process(running_service):
     assert [service.events for service in services] == [["start", "stop"], *[["start"]] * 4]
 
 
+#: The machine's name: nobody reaches it by an address that stands for all.
+HERE = rf"http://{re.escape(socket.gethostname())}:{{port}}/api"
+
+
 @pytest.mark.parametrize(
     ("attributes", "pattern"),
     [
         ({}, r"http://127\.0\.0\.1:{port}/api"),
         ({"endpoint": "/rpc"}, r"http://127\.0\.0\.1:{port}/rpc"),
         ({"host": "localhost"}, r"http://localhost:{port}/api"),
-        ({"host": "0.0.0.0"}, rf"http://{re.escape(socket.gethostname())}:{{port}}/api"),
+        ({"host": "0.0.0.0"}, HERE),
+        ({"host": "0"}, HERE),
+        ({"host": "0x0"}, HERE),
+        ({"host": "*"}, HERE),
+        ({"host": "::0"}, HERE),
+        ({"host": "0:0:0:0:0:0:0:0"}, HERE),
+        ({"host": "::ffff:0.0.0.0"}, HERE),
         ({"accessible_at": "https://x.example/api"}, r"https://x\.example/api"),
     ],
-    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+    ids=str,
 )
 def test_where_others_find_it(running_service, attributes, pattern):
     """Known to the start hook already."""

@@ -81,8 +81,8 @@ class Plugin(gemstone_sync.BasePlugin):
 
 WRONG: dict[str, list[Any]] = {
     "name": [5],
-    "host": ["", None],
-    "port": ["8000", -1, 65536, True],
+    "port": ["eight", "-1", "65536", "8000.0", -1, 65536, True],
+    "host": ["", None, "[::]", "[::1]", "http://127.0.0.1", "127.0.0.1:80", "::1::", 7],
     "endpoint": ["api", None, "/health/live"],
     "accessible_at": [5],
     "max_parallel_blocking_tasks": [0, 1.5],
@@ -280,3 +280,18 @@ def test_the_documents_misspelling_of_the_registries_is_understood(make_service)
     with pytest.warns(DeprecationWarning, match="service_registry_urls"):
         service = make_service(service_registries_urls=["http://127.0.0.1:1/api"])
     assert service.service_registry_urls == ["http://127.0.0.1:1/api"]
+
+
+@pytest.mark.parametrize("given", ["0", " 0 ", "random"])
+def test_a_port_may_be_a_text(running_service, given):
+    """As gemstone 0.10.1 took it, in a class and on an instance."""
+
+    class Text(Shared):
+        port = given
+
+    service = running_service(Text, port=given)
+    assert type(service.port) is int
+    assert service.port > 0
+    client = ServiceClient(Text())
+    client.call("owner")
+    assert client.service.port == 0

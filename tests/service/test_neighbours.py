@@ -323,6 +323,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"discovery_strategies": [Strategy()], "accessible_at": "10.0.0.1:8000"},
         "accessible_at: not a service's endpoint: '10.0.0.1:8000'",
     ),
+    "every address": (
+        {"discovery_strategies": [Strategy()], "accessible_at": "http://0.0.0.0:8000/api"},
+        "accessible_at: 0.0.0.0 is no address where others reach this machine",
+    ),
+    "every address, in short": (
+        {"discovery_strategies": [Strategy()], "accessible_at": "http://0:8000/api"},
+        "accessible_at: 0 is no address",
+    ),
+    "every address of IPv6": (
+        {"discovery_strategies": [Strategy()], "accessible_at": "http://[::]:8000/api"},
+        "accessible_at: :: is no address",
+    ),
     "no host": (
         {"service_registry_urls": ["http://a/api"], "accessible_at": "http:///api"},
         "accessible_at: not a service's endpoint",
