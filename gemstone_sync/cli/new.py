@@ -2,7 +2,8 @@
 
 The template is a cookiecutter template and works without this command; what answers are good is
 told by its own hook. This adds options and questions in place of cookiecutter's, takes no notice of
-the user's cookiecutter settings, and makes the project in one piece or not at all.
+the user's cookiecutter settings, makes the project in one piece or not at all, and has it take the
+package from where the running copy comes from.
 
 The template's Python files end in ``.{{cookiecutter.__py}}``: pip would compile ``.py`` files, and
 cookiecutter would then copy the compiled ones. Checkers leave them alone, too.
@@ -23,6 +24,7 @@ from typing import NamedTuple
 import click
 
 from .faults import USAGE, CommandFailed
+from .source import NAME, source
 
 __all__ = ["new"]
 
@@ -84,8 +86,9 @@ def new(
     asks = not no_input and sys.stdin.isatty() and sys.stdout.isatty()
     answers = _answers(given, output, asks)
     project = output / answers["name"]
-    _make(answers, project)
-    _tell(answers["name"], project)
+    url = _source()
+    _make({**answers, "__from": url}, project)
+    _tell(answers["name"], project, url)
 
 
 def _answers(given: Mapping[str, str | None], output: Path, asks: bool) -> dict[str, str]:
@@ -195,12 +198,22 @@ def _literal(text: str) -> str:
     return "{{ " + ascii(text) + " }}"
 
 
-def _tell(name: str, project: Path) -> None:
+def _source() -> str:
+    """Where the project gets the package: a URL, or nothing for an index."""
+    try:
+        return source() or ""
+    except ValueError as error:
+        click.echo(f"The project will look for {NAME} in a package index: {error}.", err=True)
+        return ""
+
+
+def _tell(name: str, project: Path, url: str) -> None:
     path = str(project)
     if not project.is_absolute() and not path.startswith("."):
         path = f"./{path}"  # or pip would look for a package of that name
     shown = click.format_filename(path)
-    click.echo(f"Made {shown}. Next:")
+    needs = f" It needs {NAME} from {url}, as its pyproject.toml says." if url else ""
+    click.echo(f"Made {shown}.{needs} Next:")
     click.echo(f"  python -m pip install -e {shlex.quote(shown + '[test]')}")
     click.echo(f"  python -m pytest {shlex.quote(shown)}")
     click.echo(f"  {name} start --host=127.0.0.1 --port=8000")

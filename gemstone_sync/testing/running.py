@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..service import MicroService
     from .fixtures import S
 
 __all__ = ["running_service"]

@@ -12,6 +12,7 @@ from tests.cli.projects import ODD_TEXT, check_name, metadata_of
 from tests.cli.support import GEMSTONE, line_of, run, run_process, run_program
 from tests.cli.terminal import CTRL_C, Terminal
 from tests.support.machine import absent
+from tests.support.programs import REPOSITORY
 from tests.support.waiting import wait_until
 
 # What it makes
@@ -21,7 +22,8 @@ def test_its_commands_are_shown(home, work):
     done = run_process("new", "shop", cwd=work, env=home)
     assert (done.code, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "Made ./shop. Next:",
+        f"Made ./shop. It needs gemstone_sync from {REPOSITORY.as_uri()}, as its pyproject.toml "
+        "says. Next:",
         "  python -m pip install -e './shop[test]'",
         "  python -m pytest ./shop",
         "  shop start --host=127.0.0.1 --port=8000",

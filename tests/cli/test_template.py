@@ -15,6 +15,10 @@ import gemstone_sync
 from tests.cli.projects import ODD_TEXT, TEMPLATE, files_of, metadata_of, read_toml
 from tests.cli.support import Done, run, run_program
 from tests.support.machine import absent
+from tests.support.programs import REPOSITORY
+
+#: Where the copy that runs comes from.
+HERE = REPOSITORY.as_uri()
 
 #: What the document names, and what deployment needs.
 FILES = {
@@ -56,7 +60,7 @@ def test_it_makes_what_the_document_names(project):
         "authors": [{"name": "Me"}],
         "readme": "README.md",
         "requires-python": ">=3.10",
-        "dependencies": ["gemstone_sync >= 0.1"],
+        "dependencies": [f"gemstone_sync @ {HERE}"],
         "optional-dependencies": {"test": ["pytest >= 8.3"]},
         "scripts": {"myservice": "myservice.service:cli"},
     }
@@ -229,13 +233,30 @@ def cookiecutter(folder: Path, variables: dict[str, str], **answers: str) -> Don
 
 
 def test_cookiecutter_makes_the_same_of_the_template(project, home, work):
-    done = cookiecutter(work, home)
+    done = cookiecutter(work, home, __from=HERE)
     assert done.code == 0, done
     assert files_of(work / "myservice") == files_of(project)
     author = ODD_TEXT.replace("{", "(").replace("}", ")")  # it renders what it is given
     done = cookiecutter(work, home, name="shop", author=author)
     assert done.code == 0, done
     assert metadata_of(work / "shop")["authors"] == [{"name": author}]
+    assert metadata_of(work / "shop")["dependencies"] == ["gemstone_sync >= 0.1"]
+
+
+def test_it_says_where_the_package_comes_from_and_cannot_be_had(project, home, work):
+    """In a comment of each file whose reader would find out late; not where anybody can have it."""
+    assert f"# There is no {HERE} here" in (project / "Dockerfile").read_text()
+    assert "no file:// URL here" in (project / ".github" / "workflows" / "ci.yml").read_text()
+    for number, url in enumerate(["", "git+https://git.example.org/g.git@1f2e"]):
+        done = cookiecutter(work, home, name=f"shop{number}", __from=url)
+        assert done.code == 0, done
+        made = work / f"shop{number}"
+        needs = f"gemstone_sync @ {url}" if url else "gemstone_sync >= 0.1"
+        assert metadata_of(made)["dependencies"] == [needs]
+        for name in ("Dockerfile", "pyproject.toml"):
+            assert "no such" not in (text := (made / name).read_text())
+            assert "There is no" not in text
+            assert "\n\n\n" not in text
 
 
 @pytest.mark.parametrize(

@@ -26,24 +26,33 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * INSTALL_LIMIT)]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """The project that ``gemstone new myservice`` makes. To be read only."""
-    folder = tmp_path_factory.mktemp("made")
-    done = run("new", "myservice", cwd=folder)
-    assert done.code == 0, done
-    return folder / "myservice"
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    """The programs of a fresh environment with this package, as it is built, and no extras."""
-    folder = tmp_path_factory.mktemp("installed")
-    source = folder / "source"
-    source.mkdir()
+def source(tmp_path_factory):
+    """A copy of the package's source: building leaves files in it."""
+    source = tmp_path_factory.mktemp("source")
     for name in ("setup.cfg", "setup.py", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
     unwanted = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "gemstone_sync", source / "gemstone_sync", ignore=unwanted)
+    return source
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, source):
+    """The project that ``gemstone new myservice`` makes. To be read only."""
+    folder = tmp_path_factory.mktemp("made")
+    done = run("new", "myservice", cwd=folder)
+    assert done.code == 0, done
+    metadata = folder / "myservice" / "pyproject.toml"
+    text = metadata.read_text("utf-8")
+    assert f"gemstone_sync @ {REPOSITORY.as_uri()}" in text
+    metadata.write_text(text.replace(REPOSITORY.as_uri(), source.as_uri()), "utf-8")
+    return folder / "myservice"
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory, source):
+    """The programs of a fresh environment with this package, as it is built, and no extras."""
+    folder = tmp_path_factory.mktemp("installed")
     do(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
     do(folder / "venv" / "bin" / "pip", "install", "--quiet", source, cwd=folder)
     return folder / "venv" / "bin"
@@ -135,6 +144,26 @@ def test_it_names_the_extra_that_is_missing(programs, tmp_path):
         "gemstone new: cookiecutter is not installed: pip install 'gemstone_sync[new]'"
     )
     assert os.listdir(tmp_path) == []
+
+
+#: Prints where the copy that is installed comes from.
+WHENCE = "from gemstone_sync.cli.source import source; print(source())"
+
+
+def test_where_a_copy_comes_from(programs, source, tmp_path):
+    """A directory, a checkout that is used as it is, a wheel, and an index."""
+    assert do(programs / "python", "-c", WHENCE, cwd=tmp_path) == f"{source.as_uri()}\n"
+    python = tmp_path / "venv" / "bin" / "python"
+    do(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    install = (python, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall")
+    do(*install, "--editable", source, cwd=tmp_path)
+    assert do(python, "-c", WHENCE, cwd=tmp_path) == f"{source.as_uri()}\n"
+    do(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", "a b", source, cwd=tmp_path)
+    (wheel,) = (tmp_path / "a b").iterdir()
+    do(*install, wheel, cwd=tmp_path)
+    assert do(python, "-c", WHENCE, cwd=tmp_path) == f"{wheel.as_uri()}\n"
+    do(*install, "--no-index", "--find-links", wheel.parent, "gemstone_sync", cwd=tmp_path)
+    assert do(python, "-c", WHENCE, cwd=tmp_path) == "None\n"
 
 
 def test_the_tests_of_the_project_pass(with_service, project, tmp_path):
