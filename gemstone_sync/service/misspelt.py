@@ -29,6 +29,8 @@ _LONG = 6
 #: `extra_headers` is not meant to be `extra_handlers`.
 _CUTOFF, _ODD_LETTERS = 0.85, 2
 _FUNCTIONS = (types.FunctionType, staticmethod, classmethod)
+#: What reads attributes whose names are texts.
+_BY_TEXT = {"getattr", "hasattr", "setattr", "attrgetter"}
 #: Descriptors and classes are no settings.
 _OTHERS = (property, type, types.MemberDescriptorType)
 
@@ -146,7 +148,7 @@ def _class_statement() -> types.FrameType:
 
 
 def _used_in_file(path: str) -> set[str]:
-    """Names that a file reads, of attributes and variables, and its texts: getattr's."""
+    """Names that a file reads, of attributes and variables."""
     try:
         tree = ast.parse("".join(linecache.getlines(path)))
     except (SyntaxError, ValueError, RecursionError):
@@ -157,10 +159,9 @@ def _used_in_file(path: str) -> set[str]:
             used.add(node.attr)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             used.add(node.id)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            used.add(node.value)
-        elif isinstance(node, ast.keyword) and node.arg is not None:
-            used.add(node.arg)
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", None) in _BY_TEXT:
+            words = (each.value for each in node.args if isinstance(each, ast.Constant))
+            used |= {word for word in words if isinstance(word, str)}
     return used
 
 
@@ -178,7 +179,9 @@ def _used_by_functions(cls: type) -> set[str]:
     used = set()
     while left:
         code = left.pop()
-        used |= {*code.co_names, *(text for text in code.co_consts if type(text) is str)}
+        used |= {*code.co_names}
+        if _BY_TEXT & {*code.co_names}:
+            used |= {text for text in code.co_consts if type(text) is str}
         left += [inner for inner in code.co_consts if type(inner) is types.CodeType]
     return used
 

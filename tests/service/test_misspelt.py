@@ -106,12 +106,16 @@ def test_what_any_code_reads_is_not_misspelt():
             name = "shop"
             max_hop = 3
             batch_modes = 7
+            stop_timeouts = 8
             modules = [Orders()]
             wire_formats = "a"
             allowed_host = "b"
             configurables = [Configurable("default_timeouts")]
             default_timeouts = 1
             HOST = "c"
+
+            def read(self) -> Any:
+                return getattr(self, "stop_timeouts")  # noqa: B009
 
             @property
             def body_timeouts(self) -> str:
@@ -128,6 +132,11 @@ def test_what_any_code_reads_is_not_misspelt():
             default_timeouts = 2
 
     assert Sub.allowed_host == "b"
+
+
+def test_a_text_of_the_same_file_is_no_use():
+    with pytest.warns(UserWarning, match="did you mean allowed_origins"):
+        type("Shop", (MicroService,), {"name": "shop", "allowed_origin": []})
 
 
 def test_it_is_told_where_the_class_stands(run_python):
