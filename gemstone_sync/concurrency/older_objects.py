@@ -6,20 +6,56 @@ looked at: a proxy, lazy object, mock or dead reference of the user's is never a
 
 from __future__ import annotations
 
+import _queue
 import _thread
 import collections
 import gc
 import os
-import queue
 import sys
 import sysconfig
-import threading
 import types
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-__all__ = ["Older", "find", "native_kinds"]
+__all__ = [
+    # native types
+    "LOCK",
+    "RLOCK",
+    "LOCAL",
+    "SIMPLE_QUEUE",
+    # what a program keeps
+    "Older",
+    "find",
+    # looking without asking
+    "namespace",
+    "lineage",
+    "attributes",
+    "home",
+]
+
+
+def _original(name: str) -> Any:
+    """Look up a name of `_thread`, whether gevent has replaced it or not."""
+    monkey = sys.modules.get("gevent.monkey")
+    return getattr(_thread, name) if monkey is None else monkey.get_original("_thread", name)
+
+
+#: The types that gevent replaces, as they are natively.
+LOCK: Any = type(_original("allocate_lock")())
+RLOCK: Any = _original("RLock")
+LOCAL: Any = _original("_local")
+SIMPLE_QUEUE: Any = _queue.SimpleQueue
+
+#: What a variable that leads to one of them keeps.
+_WAITS = "that stops every greenlet when one waits for it"
+_KINDS = {
+    id(LOCK): f"a native lock {_WAITS}",
+    id(RLOCK): f"a native lock {_WAITS}",
+    id(SIMPLE_QUEUE): f"a native queue {_WAITS}",
+}
+_EXECUTOR = f"an executor with native threads {_WAITS}"
+_SHARED = "a thread-local that all greenlets share"
 
 #: How many references away from a variable of a module, and how many objects of each at most.
 _DEPTH = 4
@@ -27,34 +63,39 @@ _MOST = 10_000
 
 _NOT_THE_USERS = sys.stdlib_module_names | {"gemstone_sync"}
 
-_CONTAINERS = (dict, list, tuple, set, frozenset, collections.deque, types.MappingProxyType)
-
-#: Classes of the standard library that keep a native lock for as long as they live.
-_HOLDERS = (
-    threading.Condition,
-    threading.Event,
-    threading.Semaphore,
-    threading.BoundedSemaphore,
-    threading.Barrier,
-    queue.Queue,
-    queue.LifoQueue,
-    queue.PriorityQueue,
-)
+#: By identity, as everything of classes here: a metaclass may compare and hash as it likes.
+_CONTAINERS = {
+    id(cls)
+    for cls in (
+        dict,
+        collections.defaultdict,
+        collections.OrderedDict,
+        collections.deque,
+        list,
+        tuple,
+        set,
+        frozenset,
+        types.MappingProxyType,
+    )
+}
 
 #: What leads nowhere, or everywhere.
-_LEAVES = (
-    str,
-    bytes,
-    types.ModuleType,
-    types.FunctionType,
-    types.BuiltinFunctionType,
-    types.MethodType,
-    types.CodeType,
-    types.FrameType,
-)
+_LEAVES = {
+    id(cls)
+    for cls in (
+        str,
+        bytes,
+        types.ModuleType,
+        types.FunctionType,
+        types.BuiltinFunctionType,
+        types.MethodType,
+        types.CodeType,
+        types.FrameType,
+    )
+}
 
-#: Classes of libraries whose instances wait for native locks over what blocks.
-_POOLS = {("httpx", "Client"), ("httpcore", "ConnectionPool")}
+#: Whose objects hold their locks while they wait for something else.
+_HOLD_LOCKS_LONG = {"threading", "queue", "httpx", "httpcore", "urllib3", "requests"}
 
 
 class Older(NamedTuple):
@@ -64,23 +105,11 @@ class Older(NamedTuple):
     kind: str
 
 
-def native_kinds() -> dict[type, str]:
-    """List the types that gevent replaces and cannot mend; to be called before it does."""
-    return {
-        _thread.LockType: "a native lock",
-        _thread.RLock: "a native lock",
-        type(threading._RLock()): "a native lock",
-        _thread._local: "a thread-local that all greenlets share",
-        queue.SimpleQueue: "a native queue",
-        ThreadPoolExecutor: "an executor whose threads wait natively",
-    }
-
-
-def find(kinds: dict[type, str]) -> Iterator[Older]:
+def find() -> Iterator[Older]:
     """Find native objects that variables of the user's modules lead to.
 
-    Below objects of libraries no locks are told of: logging, metrics and mocks hold theirs for
-    moments.
+    Below objects of libraries no locks are told of, but those of pools of connections: logging,
+    metrics and mocks hold theirs for moments.
     """
     paths = sysconfig.get_paths()
     libraries = {paths[of] + os.sep for of in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -94,7 +123,7 @@ def find(kinds: dict[type, str]) -> Iterator[Older]:
         for name, value in list(vars(module).items()):
             if name.startswith("__") and name.endswith("__"):
                 continue
-            kind = _kind_below(value, kinds, modules, seen)
+            kind = _kind_below(value, modules, seen)
             if kind is not None:
                 yield Older(f"{module_name}.{name}", kind)
 
@@ -106,42 +135,73 @@ def _is_of_the_user(name: str, module: types.ModuleType, libraries: tuple[str, .
     path = vars(module).get("__file__")
     if name.partition(".")[0] in _NOT_THE_USERS or type(path) is not str:
         return False
-    return not path.startswith(libraries)
+    # multiprocessing knows the main module by a second name.
+    return name != "__mp_main__" and not path.startswith(libraries)
 
 
-def _kind_below(
-    value: Any, kinds: dict[type, str], modules: dict[str, types.ModuleType], seen: set[int]
-) -> str | None:
+def _kind_below(value: Any, modules: dict[str, types.ModuleType], seen: set[int]) -> str | None:
     """Find the nearest native object from a variable, itself included; tell its kind."""
     left = collections.deque([(value, 0, True)])
     first = len(seen)
     while left and len(seen) - first < _MOST:
         one, depth, is_own = left.popleft()
         cls = type(one)
-        kind = kinds.get(cls)
+        kind = _kind_of(one)
         if kind is not None and (is_own or "lock" not in kind):
             return kind
-        if id(one) in seen or depth == _DEPTH or cls in _LEAVES:
+        if id(one) in seen or depth == _DEPTH or id(cls) in _LEAVES:
             continue
         seen.add(id(one))
         if issubclass(cls, type):
-            if depth == 0 and _home(one)[0] in modules:
-                left += [(held, 1, True) for held in list(_namespace(one).values())]
+            if depth == 0 and home(one) in modules:
+                if issubclass(one, LOCAL):
+                    return _SHARED
+                left += [(held, 1, True) for held in list(namespace(one).values())]
             continue
-        package, name = _home(cls)
-        if (package.partition(".")[0], name) in _POOLS:
-            return "a pool of connections with native locks"
-        own = is_own and (cls in _CONTAINERS or cls in _HOLDERS or package in modules)
+        package = home(cls)
+        own = is_own and (
+            id(cls) in _CONTAINERS
+            or package in modules
+            or package.partition(".")[0] in _HOLD_LOCKS_LONG
+        )
         left += [(held, depth + 1, own) for held in gc.get_referents(one)[:_MOST]]
     return None
 
 
-def _namespace(cls: type) -> Any:
+def _kind_of(one: Any) -> str | None:
+    cls = type(one)
+    if issubclass(cls, LOCAL):
+        return _SHARED
+    if issubclass(cls, ThreadPoolExecutor):
+        queue = (attributes(one) or {}).get("_work_queue")
+        return _EXECUTOR if type(queue) is SIMPLE_QUEUE else None
+    return _KINDS.get(id(cls))
+
+
+# Looking without asking
+
+
+def namespace(cls: type) -> Any:
     """Look into a class, whatever its metaclass says of ``__dict__``."""
     return type.__dict__["__dict__"].__get__(cls)
 
 
-def _home(cls: type) -> tuple[str, str]:
-    """Tell the module and name of a class."""
-    module = _namespace(cls).get("__module__")
-    return module if type(module) is str else "", type.__dict__["__name__"].__get__(cls)
+def lineage(cls: type) -> tuple[type, ...]:
+    """List a class and its bases in the order in which names are looked up."""
+    return type.__dict__["__mro__"].__get__(cls)  # type: ignore[no-any-return]
+
+
+def attributes(one: Any) -> dict[str, Any] | None:
+    """Look into an instance, whatever its class says of ``__dict__``; None if it has none."""
+    for names in map(namespace, lineage(type(one))):
+        found = names.get("__dict__")
+        if found is not None:
+            held = found.__get__(one) if type(found) is types.GetSetDescriptorType else None
+            return held if type(held) is dict else None
+    return None
+
+
+def home(cls: type) -> str:
+    """Tell the module of a class."""
+    module = namespace(cls).get("__module__")
+    return module if type(module) is str else ""

@@ -3,7 +3,8 @@
 ``gevent.monkey.patch_all`` replaces names in the standard library's modules. A module that was
 imported earlier and said ``from time import sleep`` or ``from ssl import SSLContext`` keeps the
 original: a sleep that stops every greenlet, and with urllib3 a RecursionError in every HTTPS call.
-`patch` therefore also rebinds such names in the modules that are loaded already.
+`patch` therefore also rebinds such names in the modules that are loaded already, and has `mending`
+replace the objects that they made.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from . import older_objects
+import greenlet
+
+from . import mending, older_objects
 
 __all__ = ["is_patched", "patch", "patching_wanted"]
 
@@ -28,6 +31,9 @@ __all__ = ["is_patched", "patch", "patching_wanted"]
 #: gemstone_sync, which refers to modules too and whose few direct references are meant to be native
 #: (``monkey.get_original``): rebound, an owner would take each greenlet for another thread.
 _LEAVE_ALONE = sys.stdlib_module_names | {"gevent", "greenlet", "gemstone_sync"}
+
+
+_REMEDY = "Start with `gemstone run`, or have `import gemstone_sync.patch` as the first line."
 
 
 def patching_wanted() -> bool:
@@ -48,14 +54,22 @@ def patch() -> None:
     ``gemstone run`` and by the gunicorn worker; never by ``RemoteService``. Does nothing when
     ``GEMSTONE_MONKEY_PATCH=0``.
 
-    What the program's own modules made earlier and cannot be mended (locks, thread-locals,
-    executors, queues, pools of connections) is named, a warning each.
+    Locks, thread-locals and queues that were made earlier are replaced, where nobody uses them.
+    What the program's own modules keep of those that cannot be is named, a warning each.
     """
     if is_patched() or not patching_wanted():
         return
     from gevent import monkey
 
-    older = list(older_objects.find(older_objects.native_kinds()))
+    threads = _names_of_other_threads()
+    _patch_all(monkey)
+    _mend_threads(monkey)
+    _rebind_everywhere(_replacements(monkey.saved))
+    mending.replace_natives()
+    _warn(threads)
+
+
+def _patch_all(monkey: Any) -> None:
     native_id = threading.get_ident()
     with warnings.catch_warnings(), _hostile_objects_hidden():
         # "Monkey-patching ssl after ssl has already been imported": exactly what is mended below.
@@ -71,18 +85,29 @@ def patch() -> None:
         warnings.filterwarnings("ignore", "Patching more than once", monkey.MonkeyPatchWarning)
     _keep_import_locks(native_id)
     _replace_lock_of_executors()
-    replaced = _replacements(monkey.saved)
-    for name, module in list(sys.modules.items()):
-        # A subclass may import something when it is looked at.
-        if type(module) is types.ModuleType and name.partition(".")[0] not in _LEAVE_ALONE:
-            _rebind(module, replaced)
-    for one in older:
+
+
+def _names_of_other_threads() -> list[str]:
+    active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
+    others = [one for ident, one in list(active.items()) if ident != threading.get_ident()]
+    return [str((older_objects.attributes(thread) or {}).get("_name")) for thread in others]
+
+
+def _warn(threads: list[str]) -> None:
+    """Name what stays native: a warning for each variable, and one for the threads."""
+    if threads:
         warnings.warn(
-            f"{one.name} is older than gevent's patch of the process and keeps {one.kind}: a "
-            "greenlet that waits for it stops every other one. Start with `gemstone run`, or have "
-            "`import gemstone_sync.patch` as the first line.",
+            "Threads are older than gevent's patch of the process and stay native: "
+            f"{', '.join(threads)}. A thread that one of them begins may never run. {_REMEDY}",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
+        )
+    for one in older_objects.find():
+        warnings.warn(
+            f"{one.name} is older than gevent's patch of the process and keeps {one.kind}. "
+            f"{_REMEDY}",
+            RuntimeWarning,
+            stacklevel=4,
         )
 
 
@@ -93,8 +118,10 @@ def _hostile_objects_hidden() -> Iterator[None]:
     It asks everything that the garbage collector knows for its ``__class__``, and a proxy or lazy
     object may answer with an exception, or with a request to some server.
     """
-    every, wanted = gc.get_objects, (threading._RLock, importlib._bootstrap._ModuleLock)  # type: ignore[attr-defined]
-    gc.get_objects = lambda *args: [one for one in every(*args) if type(one) in wanted]
+    every = gc.get_objects
+    # By identity: a metaclass may compare as it likes.
+    wanted = {id(threading._RLock), id(importlib._bootstrap._ModuleLock)}  # type: ignore[attr-defined]
+    gc.get_objects = lambda *args: [one for one in every(*args) if id(type(one)) in wanted]
     try:
         yield
     finally:
@@ -124,6 +151,34 @@ def _replace_lock_of_executors() -> None:
         executors._global_shutdown_lock = threading.Lock()  # type: ignore[union-attr]
 
 
+def _mend_threads(monkey: Any) -> None:
+    """Have classes that derived from `Thread` before the patch end as gevent's own does.
+
+    Until Python 3.12 the interpreter tells of a thread's end, which is no greenlet's: ``join()``
+    waited for ever. A thread that is older than the patch would miss itself under its new name.
+    """
+    native: Any = monkey.get_original("threading", "Thread")
+    if hasattr(native, "_set_tstate_lock"):
+        begun = native._set_tstate_lock
+
+        def set_tstate_lock(thread: Any) -> None:
+            begun(thread)
+            greenlet.getcurrent().rawlink(lambda _: end(thread))
+
+        def end(thread: Any) -> None:
+            if thread._tstate_lock:
+                thread._tstate_lock.release()
+                thread._stop()
+
+        native._set_tstate_lock = set_tstate_lock
+
+    def delete(thread: Any) -> None:
+        with threading._active_limbo_lock:  # type: ignore[attr-defined]
+            threading._active.pop(thread._ident, None)  # type: ignore[attr-defined]
+
+    native._delete = delete
+
+
 def _replacements(saved: dict[str, dict[str, Any]]) -> dict[int, tuple[Any, Any]]:
     """Map the identity of every original to (the original, what stands in its place now)."""
     replaced = {}
@@ -134,7 +189,19 @@ def _replacements(saved: dict[str, dict[str, Any]]) -> dict[int, tuple[Any, Any]
             # gevent empties some names (threading._CRLock becomes None): nothing to put there.
             if callable(original) and callable(current) and current is not original:
                 replaced[id(original)] = (original, current)
+    # psycopg 3 chooses when it is imported; its function in C waits natively.
+    psycopg = vars(sys.modules.get("psycopg.waiting", types.ModuleType("absent")))
+    for name in ("wait_poll", "wait_selector"):
+        if "wait_c" in psycopg and name in psycopg:
+            replaced.setdefault(id(psycopg["wait_c"]), (psycopg["wait_c"], psycopg[name]))
     return replaced
+
+
+def _rebind_everywhere(replaced: dict[int, tuple[Any, Any]]) -> None:
+    for name, module in list(sys.modules.items()):
+        # A subclass may import something when it is looked at.
+        if type(module) is types.ModuleType and name.partition(".")[0] not in _LEAVE_ALONE:
+            _rebind(module, replaced)
 
 
 def _rebind(module: types.ModuleType, replaced: dict[int, tuple[Any, Any]]) -> None:

@@ -136,7 +136,7 @@ def _imported_before() -> bool:
 
 def _made_before() -> bool:
     """Tell whether the program has made objects that stay native."""
-    return next(older_objects.find(older_objects.native_kinds()), None) is not None
+    return next(older_objects.find(), None) is not None
 
 
 def _is_possible() -> bool:

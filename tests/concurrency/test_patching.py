@@ -57,29 +57,201 @@ def test_what_was_imported_first_is_cooperative_afterwards_and_no_reason_to_warn
     assert done.stderr == ""
 
 
-OBJECTS_OF_MINE = """
-import queue, threading
+#: Of every kind, in every place; what is below made them before the patch.
+OBJECTS = """
+import collections, functools, queue, threading, types
 from concurrent.futures import ThreadPoolExecutor
 
 LOCK = threading.Lock()
 REENTRANT = threading.RLock()
 CONDITION = threading.Condition()
+OVER_LOCK = threading.Condition(LOCK)
+SEMAPHORE = threading.BoundedSemaphore(1)
+BARRIER = threading.Barrier(2)
 EVENT = threading.Event()
-QUEUE = queue.Queue()
+QUEUE = queue.PriorityQueue()
 SIMPLE = queue.SimpleQueue()
+SIMPLE.put("kept")
 LOCAL = threading.local()
+LOCAL.value = "the main program's"
+LOCAL.lock = threading.Lock()
 POOL = ThreadPoolExecutor(2)
-TABLE = {"users": [threading.Lock()]}
+TABLE = {"users": [threading.Lock()], 3: collections.deque([threading.Lock()])}
 
 class Class:
     lock = threading.Lock()
 
 class Holder:
     def __init__(self):
+        self.lock = threading.RLock()
+
+class Slotted:
+    __slots__ = ("lock", "unset")
+    def __init__(self):
         self.lock = threading.Lock()
 
-HELD = Holder()
+HELD, SLOTTED = Holder(), Slotted()
+
+class Meta(type):
+    def __getattribute__(cls, name):
+        raise RuntimeError(f"the class was asked for {name}")
+    __setattr__ = __eq__ = __hash__ = None
+
+class Hostile(metaclass=Meta):
+    lock = threading.Lock()
+    def __getattribute__(self, name):
+        raise RuntimeError(f"asked for {name}")
+    __setattr__ = __eq__ = __hash__ = __bool__ = None
+
+HOSTILE = Hostile()
+vars_of = lambda one: object.__getattribute__(one, "__dict__")
+vars_of(HOSTILE)["lock"] = threading.Lock()
+
+def guarded(function):
+    lock = threading.Lock()
+    @functools.wraps(function)
+    def call(*args):
+        with lock:
+            return function(*args)
+    return call
+
+class Worker(threading.Thread):
+    def run(self):
+        SIMPLE.put("worked")
 """
+
+USED_BY_GREENLETS = """
+import objects
+import gemstone_sync
+gemstone_sync.MicroService
+
+import gevent, time
+from objects import *
+
+def together(work, *others):
+    tasks = [gevent.spawn(one) for one in (work, *others)]
+    gevent.joinall(tasks, timeout=10, raise_error=True)
+    return [task.get(block=False) for task in tasks]
+
+def overlap(lock, log):
+    with lock:
+        log.append("in")
+        time.sleep(0.001)
+        log.append("out")
+
+for lock in (
+    LOCK, REENTRANT, CONDITION, OVER_LOCK, SEMAPHORE, LOCAL.lock, TABLE["users"][0], TABLE[3][0],
+    Class.lock, HELD.lock, SLOTTED.lock, vars_of(HOSTILE)["lock"],
+    type.__dict__["__dict__"].__get__(Hostile)["lock"],
+):
+    log = []
+    together(*[lambda: overlap(lock, log)] * 3)
+    assert log == ["in", "out"] * 3, (lock, log)
+assert OVER_LOCK._lock is LOCK
+
+assert SIMPLE.get() == "kept"
+for queue in (SIMPLE, QUEUE):
+    assert together(queue.get, lambda: queue.put(1))[0] == 1
+assert together(EVENT.wait, EVENT.set)[0]
+assert sorted(together(BARRIER.wait, BARRIER.wait)) == [0, 1]
+
+def wait():
+    with CONDITION:
+        return CONDITION.wait(10)
+
+def notify():
+    with CONDITION:
+        CONDITION.notify()
+
+assert together(wait, notify)[0]
+gevent.spawn(setattr, LOCAL, "value", "a greenlet's").join()
+assert LOCAL.value == "the main program's" and not together(lambda: hasattr(LOCAL, "value"))[0]
+log = []
+together(*[lambda: POOL.submit(guarded(overlap), LOCK, log).result()] * 3)
+assert log == ["in", "out"] * 3
+worker = Worker()
+worker.start()
+worker.join(10)
+assert not worker.is_alive() and SIMPLE.get() == "worked"
+print("ok")
+"""
+
+
+def test_what_was_made_first_is_cooperative_afterwards(run_python, tmp_path):
+    (tmp_path / "objects.py").write_text(OBJECTS)
+    done = run_python(USED_BY_GREENLETS, GEMSTONE_MONKEY_PATCH="late")
+
+    assert (done.stdout, done.stderr) == ("ok\n", "")
+
+
+IN_USE = """
+import queue, threading
+from concurrent.futures import ThreadPoolExecutor
+
+TAKEN = threading.Lock()
+TAKEN.acquire()
+REENTRANT = threading.RLock()
+REENTRANT.acquire()
+UNCHANGEABLE = {"users": (threading.Lock(),)}
+EXECUTOR = ThreadPoolExecutor(2)
+EXECUTOR.submit(int).result()
+SIMPLE = queue.SimpleQueue()
+QUEUE = queue.Queue()
+
+class Local(threading.local):
+    pass
+
+class Client:
+    def __init__(self):
+        self.state = Local()
+
+CLIENT = Client()
+SHARED = threading.local()
+ready = threading.Barrier(4)
+
+def work(wait):
+    SHARED.value = 1
+    ready.wait()
+    wait()
+
+for wait in (SIMPLE.get, QUEUE.get, threading.Event().wait):
+    threading.Thread(target=work, args=(wait,), daemon=True, name=f"thread {wait.__name__}").start()
+ready.wait()
+del ready, wait
+while not QUEUE.not_empty._waiters:
+    pass
+"""
+
+
+def test_what_is_in_use_stays_native_and_is_warned_of_by_name(run_python, tmp_path):
+    (tmp_path / "in_use.py").write_text(IN_USE)
+    (tmp_path / "made_afterwards.py").write_text(OBJECTS)
+    done = run_python(
+        """
+import in_use, gemstone_sync
+gemstone_sync.MicroService
+import made_afterwards
+in_use.QUEUE.put(1)
+in_use.SIMPLE.put(1)
+print("ok")
+""",
+        GEMSTONE_MONKEY_PATCH="late",
+    )
+
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
+    told = dict(
+        re.findall(r"RuntimeWarning: in_use.(\w+) is older .* keeps (.*?)(?: that|\.)", done.stderr)
+    )
+    assert told == {
+        **dict.fromkeys(["TAKEN", "REENTRANT", "UNCHANGEABLE", "QUEUE"], "a native lock"),
+        **dict.fromkeys(["Local", "CLIENT", "SHARED"], "a thread-local"),
+        "SIMPLE": "a native queue",
+        "EXECUTOR": "an executor with native threads",
+    }
+    (threads,) = re.findall(r"stay native: (.*?)\. A", done.stderr)
+    assert threads == "ThreadPoolExecutor-0_0, thread get, thread get, thread wait"
+    assert "made_afterwards" not in done.stderr
+
 
 #: As proxies, lazy objects and mocks are: whoever asks them anything at all gets an exception.
 HARMLESS = """
@@ -105,8 +277,11 @@ class HostileMeta(type):
     def __getattribute__(cls, name):
         raise RuntimeError(f"the class was asked for {name}")
 
+    __eq__ = __hash__ = __instancecheck__ = __subclasscheck__ = None
+
 HOSTILE = Hostile()
 CLASS = HostileMeta("Class", (), {})
+INSTANCE = type.__call__(CLASS)
 
 class Lazy(types.ModuleType):
     def __getattribute__(self, name):
@@ -117,28 +292,6 @@ sys.modules["odd"] = types.ModuleType("odd")
 sys.modules["odd"].__file__ = Hostile()
 sys.modules["none"] = None
 """
-
-
-def test_what_is_older_than_the_patch_and_stays_native_is_warned_of_by_name(run_python, tmp_path):
-    for name in ("objects_of_mine", "made_afterwards"):
-        (tmp_path / f"{name}.py").write_text(OBJECTS_OF_MINE)
-    done = run_python(
-        "import objects_of_mine, gemstone_sync\ngemstone_sync.MicroService\nimport made_afterwards",
-        GEMSTONE_MONKEY_PATCH="late",
-    )
-
-    assert done.returncode == 0, done.stderr
-    told = dict(
-        re.findall(r"RuntimeWarning: objects_of_mine.(\w+) is older .* keeps (.*):", done.stderr)
-    )
-    assert told == {
-        **dict.fromkeys(["LOCK", "REENTRANT", "CONDITION", "EVENT", "QUEUE"], "a native lock"),
-        **dict.fromkeys(["TABLE", "Class", "HELD"], "a native lock"),
-        "SIMPLE": "a native queue",
-        "LOCAL": "a thread-local that all greenlets share",
-        "POOL": "an executor whose threads wait natively",
-    }
-    assert "made_afterwards" not in done.stderr
 
 
 @pytest.mark.parametrize("environment", [{}, {"GEMSTONE_MONKEY_PATCH": "late"}], ids=["", "late"])

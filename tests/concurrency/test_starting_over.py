@@ -14,7 +14,10 @@ PROGRAM = """
 import json, os, sys, threading
 import weight
 
-local = threading.local()
+class Local(threading.local):
+    pass
+
+local = Local()
 
 import gemstone_sync
 

@@ -1,0 +1,239 @@
+"""Replacing native locks, thread-locals and queues that are older than the patch, where they stand.
+
+CPython counts the references to an object, and its garbage collector tells who holds them. Where
+both agree every holder is known, and where the content of each can be replaced nobody is left with
+the native object. Whatever anything else holds stays as it is, and so does what is in use: a lock
+that is taken, and what a thread waits for (it holds a reference then).
+
+As in `older_objects`, nothing of the program's is run or asked anything: dictionaries, lists and
+cells are changed as they are, classes through `type`, instances through the descriptors that the
+interpreter made for them.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import gc
+import queue
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from . import older_objects
+from .older_objects import attributes, home, lineage, namespace
+
+__all__ = ["replace_natives"]
+
+#: Puts something else where an object was held.
+_Put = Callable[[Any], None]
+
+#: What is native on purpose: gevent's; our owners of connections to brokers, which run in native
+#: threads where the process is not patched; what passes reports of tests on.
+_ON_PURPOSE = ("gevent.", "greenlet.", "gemstone_sync.event.", "gemstone_sync.testing.")
+
+
+def replace_natives() -> None:
+    """Replace what nobody uses just now; to be called after the patch."""
+    with _undisturbed():
+        natives = [one for one in gc.get_objects() if id(type(one)) in _REPLACEMENTS]
+        # Thread-locals last: what they hold is copied, and may be a lock.
+        natives.sort(key=lambda one: type(one) is older_objects.LOCAL)
+        held = _Held(natives)
+        for number in range(len(natives)):
+            held.replace(number)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no other thread run meanwhile, and no finalizer."""
+    from gevent.monkey import get_original
+
+    collecting, interval = gc.isenabled(), sys.getswitchinterval()
+    gc.disable()
+    sys.setswitchinterval(1000)
+    if len(sys._current_frames()) > 1:
+        get_original("time", "sleep")(0.001)  # who waits for the interpreter has the old interval
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        if collecting:
+            gc.enable()
+
+
+class _Held:
+    """Native objects, and who holds them.
+
+    A condition keeps methods of its lock (``lock.acquire``), which hold the lock: whoever holds one
+    of them is given the new lock's.
+    """
+
+    def __init__(self, natives: list[Any]) -> None:
+        every = gc.get_objects()
+        self._natives = natives
+        self._methods = [one for one in every if _is_method_of_native(one)]
+        #: By identity: one entry for each reference.
+        self._holders: dict[int, list[Any]] = {id(one): [] for one in [*natives, *self._methods]}
+        self._find_holders(every)
+        classes = [one for one in every if issubclass(type(one), type)]
+        self._classes = {id(gc.get_referents(namespace(cls))[0]): cls for cls in classes}
+        self._left_alone = _native_on_purpose(every, classes)
+
+    def _find_holders(self, every: list[Any]) -> None:
+        referents, wanted = gc.get_referents, self._holders.keys()
+        holders = [one for one in every if not wanted.isdisjoint(map(id, referents(one)))]
+        ours = {id(one) for one in (every, self._natives, self._methods, *self._methods)}
+        for holder in holders:
+            if id(holder) not in ours:
+                for one in referents(holder):
+                    if id(one) in wanted:
+                        self._holders[id(one)].append(holder)
+
+    def replace(self, number: int) -> None:
+        """Replace a native object everywhere, if that can be done wholly."""
+        references = _references(self._natives, number)
+        native = self._natives[number]
+        make_new, hand_over = _REPLACEMENTS[id(type(native))]
+        new = make_new()
+        methods = [n for n, one in enumerate(self._methods) if one.__self__ is native]
+        changes = [(self._puts(native, references - len(methods)), new)]
+        for n in methods:
+            references = _references(self._methods, n)
+            name = self._methods[n].__name__
+            changes.append((self._puts(self._methods[n], references), getattr(new, name, None)))
+        if any(puts is None or value is None for puts, value in changes):
+            return
+        if hand_over(native, new):
+            for puts, value in changes:
+                for put in puts or ():
+                    put(value)
+
+    def _puts(self, one: Any, references: int) -> list[_Put] | None:
+        """Find every place of an object; None when it is held in some other way too."""
+        holders = self._holders[id(one)]
+        if len(holders) != references:
+            return None
+        puts: list[_Put] = []
+        for holder in {id(holder): holder for holder in holders}.values():
+            if id(holder) not in self._left_alone:
+                puts += self._places(holder, one)
+        return puts if len(puts) == references else None
+
+    def _places(self, holder: Any, one: Any) -> list[_Put]:
+        """Find the places of an object in whatever holds it; none where it cannot be replaced."""
+        cls = type(holder)
+        if cls is types.CellType:
+            return [functools.partial(setattr, holder, "cell_contents")]
+        if cls is list or cls is collections.deque:
+            return [
+                functools.partial(holder.__setitem__, index)
+                for index, value in enumerate(holder)
+                if value is one
+            ]
+        if cls is not dict:
+            found = attributes(holder)
+            return _slots(holder, one) + ([] if found is None else self._places(found, one))
+        waiters = holder.get("_waiters")
+        if type(waiters) is collections.deque and waiters:
+            return []  # a condition that threads wait for
+        keys = [key for key, value in holder.items() if value is one and _is_plain(key)]
+        owner = self._classes.get(id(holder))
+        if owner is None:
+            return [functools.partial(holder.__setitem__, key) for key in keys]
+        guarded = {key for meta in lineage(type(owner)) for key in namespace(meta)}
+        return [
+            functools.partial(type.__setattr__, owner, key) for key in keys if key not in guarded
+        ]
+
+
+def _references(objects: list[Any], number: int) -> int:
+    """Count who holds an object besides this list."""
+    return sys.getrefcount(objects[number]) - _COUNTED
+
+
+_PROBE = [object()]
+#: What is counted of an object that nothing but a list holds.
+_COUNTED = sys.getrefcount(_PROBE[0])
+
+
+def _is_method_of_native(one: Any) -> bool:
+    return type(one) is types.BuiltinMethodType and id(type(one.__self__)) in _REPLACEMENTS
+
+
+def _native_on_purpose(every: list[Any], classes: list[type]) -> set[int]:
+    """Find who may hold native objects: the identities of classes, instances and namespaces."""
+    reserved = {id(cls) for cls in classes if f"{home(cls)}.".startswith(_ON_PURPOSE)}
+    owners = [one for one in every if id(one) in reserved or id(type(one)) in reserved]
+    namespaces = [
+        vars(module)
+        for name, module in list(sys.modules.items())
+        if type(module) is types.ModuleType and f"{name}.".startswith(_ON_PURPOSE)
+    ]
+    dicts = [held for one in owners for held in gc.get_referents(one) if type(held) is dict]
+    return {id(one) for one in (*owners, *namespaces, *dicts)}
+
+
+def _is_plain(key: Any) -> bool:
+    """Tell whether to look a key up runs nothing of the program's."""
+    return type(key) is str or type(key) is int
+
+
+def _slots(holder: Any, one: Any) -> list[_Put]:
+    """Find the ``__slots__`` of an instance that hold an object."""
+    members = [
+        member
+        for names in map(namespace, lineage(type(holder)))
+        if "__slots__" in names
+        for member in names.values()
+        if type(member) is types.MemberDescriptorType
+    ]
+    puts: list[_Put] = []
+    for member in members:
+        with contextlib.suppress(AttributeError):  # one that was never set
+            if member.__get__(holder) is one:
+                puts.append(functools.partial(member.__set__, holder))
+    return puts
+
+
+# What comes in whose place. Looked up when it is called: gevent has replaced the names by then.
+
+
+def _hand_over_lock(old: Any, new: Any) -> bool:
+    return not old.locked()
+
+
+def _hand_over_rlock(old: Any, new: Any) -> bool:
+    if old._is_owned() or not old.acquire(blocking=False):
+        return False
+    old.release()
+    return True
+
+
+def _hand_over_queue(old: Any, new: Any) -> bool:
+    while not old.empty():
+        new.put(old.get_nowait())
+    return True
+
+
+def _hand_over_local(old: Any, new: Any) -> bool:
+    """Keep the values of this thread; False when other threads have some of their own."""
+    by_thread = [held for held in gc.get_referents(old) if type(held) is dict or type(held) is set]
+    if any(len(held) > 1 for held in by_thread):
+        return False
+    for name, value in vars(old).items():
+        setattr(new, name, value)
+    return True
+
+
+#: By the identity of the native type: what makes a new one, and what takes the old one's content
+#: over, or tells that it is in use.
+_REPLACEMENTS: dict[int, tuple[Callable[[], Any], Callable[[Any, Any], bool]]] = {
+    id(older_objects.LOCK): (lambda: threading.Lock(), _hand_over_lock),
+    id(older_objects.RLOCK): (lambda: threading.RLock(), _hand_over_rlock),
+    id(older_objects.SIMPLE_QUEUE): (lambda: queue.SimpleQueue(), _hand_over_queue),
+    id(older_objects.LOCAL): (lambda: threading.local(), _hand_over_local),
+}
