@@ -1,11 +1,12 @@
 """Greenlets: patching, calls at once, deadlines, context. No HTTP, no JSON.
 
 Reading order: `patching` (the one function that monkey patches), `older_objects` (what it comes too
-late for), `starting_over` (so that it does not come late), `hosts` (what it
-would stop), `calls` (what is known of the running
-call, and spawning that keeps it), `slots` (how many calls run at once), `deadlines`.
+late for), `mending` (what can be done about it), `blocked` (telling when that was not enough),
+`starting_over` (so that it does not come late), `hosts` (what it would stop), `calls` (what is known
+of the running call, and spawning that keeps it), `slots` (how many calls run at once), `deadlines`.
 """
 
+from .blocked import watch_this_hub
 from .calls import (
     USER_FAULTS,
     Call,
@@ -32,6 +33,7 @@ __all__ = [
     "start_over_if_due",
     "has_started_over",
     "leads_to",
+    "watch_this_hub",
     # the running call
     "Call",
     "current_call",

@@ -36,15 +36,18 @@ _Put = Callable[[Any], None]
 _ON_PURPOSE = ("gevent.", "greenlet.", "gemstone_sync.event.", "gemstone_sync.testing.")
 
 
-def replace_natives() -> None:
-    """Replace what nobody uses just now; to be called after the patch."""
+def replace_natives() -> bool:
+    """Replace what nobody uses just now; to be called after the patch.
+
+    :returns: whether locks or queues are left that greenlets may come to wait for.
+    """
     with _undisturbed():
         natives = [one for one in gc.get_objects() if id(type(one)) in _REPLACEMENTS]
         # Thread-locals last: what they hold is copied, and may be a lock.
         natives.sort(key=lambda one: type(one) is older_objects.LOCAL)
         held = _Held(natives)
-        for number in range(len(natives)):
-            held.replace(number)
+        left = [number for number in range(len(natives)) if not held.replace(number)]
+        return any(held.may_block(number) for number in left)
 
 
 @contextlib.contextmanager
@@ -76,41 +79,55 @@ class _Held:
         every = gc.get_objects()
         self._natives = natives
         self._methods = [one for one in every if _is_method_of_native(one)]
-        #: By identity: one entry for each reference.
-        self._holders: dict[int, list[Any]] = {id(one): [] for one in [*natives, *self._methods]}
-        self._find_holders(every)
+        self._methods_of: dict[int, list[int]] = {}
+        for number, method in enumerate(self._methods):
+            self._methods_of.setdefault(id(method.__self__), []).append(number)
+        #: By identity: who holds it, once for each reference.
+        self._holders: dict[int, list[Any]] = {id(one): [] for one in natives + self._methods}
+        wanted = (*natives, *self._methods)
+        ours = {id(one) for one in (every, natives, wanted, self._methods, *self._methods)}
+        for holder in _holders_of(wanted, every):
+            if id(holder) not in ours:
+                for one in gc.get_referents(holder):
+                    if id(one) in self._holders:
+                        self._holders[id(one)].append(holder)
         classes = [one for one in every if issubclass(type(one), type)]
         self._classes = {id(gc.get_referents(namespace(cls))[0]): cls for cls in classes}
         self._left_alone = _native_on_purpose(every, classes)
 
-    def _find_holders(self, every: list[Any]) -> None:
-        referents, wanted = gc.get_referents, self._holders.keys()
-        holders = [one for one in every if not wanted.isdisjoint(map(id, referents(one)))]
-        ours = {id(one) for one in (every, self._natives, self._methods, *self._methods)}
-        for holder in holders:
-            if id(holder) not in ours:
-                for one in referents(holder):
-                    if id(one) in wanted:
-                        self._holders[id(one)].append(holder)
-
-    def replace(self, number: int) -> None:
-        """Replace a native object everywhere, if that can be done wholly."""
+    def replace(self, number: int) -> bool:
+        """Replace a native object everywhere; False when that cannot be done wholly."""
         references = _references(self._natives, number)
         native = self._natives[number]
         make_new, hand_over = _REPLACEMENTS[id(type(native))]
         new = make_new()
-        methods = [n for n, one in enumerate(self._methods) if one.__self__ is native]
+        methods = self._methods_of.get(id(native), [])
         changes = [(self._puts(native, references - len(methods)), new)]
         for n in methods:
             references = _references(self._methods, n)
             name = self._methods[n].__name__
             changes.append((self._puts(self._methods[n], references), getattr(new, name, None)))
         if any(puts is None or value is None for puts, value in changes):
-            return
-        if hand_over(native, new):
-            for puts, value in changes:
-                for put in puts or ():
-                    put(value)
+            return False
+        if not hand_over(native, new):
+            return False
+        for puts, value in changes:
+            for put in puts or ():
+                put(value)
+        return True
+
+    def may_block(self, number: int) -> bool:
+        """Tell whether what was left of old is neither native on purpose nor a thread's own.
+
+        A native RLock belongs to the thread, and lets all of its greenlets in.
+        """
+        native = self._natives[number]
+        own = getattr(threading, "_shutdown_locks", None)  # until Python 3.12
+        return (
+            (type(native) is older_objects.LOCK or type(native) is older_objects.SIMPLE_QUEUE)
+            and not any(one is own for one in self._holders[id(native)])
+            and not any(id(one) in self._left_alone for one in self._holders[id(native)])
+        )
 
     def _puts(self, one: Any, references: int) -> list[_Put] | None:
         """Find every place of an object; None when it is held in some other way too."""
@@ -148,6 +165,13 @@ class _Held:
         return [
             functools.partial(type.__setattr__, owner, key) for key in keys if key not in guarded
         ]
+
+
+def _holders_of(wanted: tuple[Any, ...], every: list[Any]) -> list[Any]:
+    if len(wanted) < 100:  # it looks at each of them for each reference: fast while they are few
+        return gc.get_referrers(*wanted)
+    ids, referents = {id(one) for one in wanted}, gc.get_referents
+    return [one for one in every if not ids.isdisjoint(map(id, referents(one)))]
 
 
 def _references(objects: list[Any], number: int) -> int:

@@ -51,7 +51,7 @@ SIMPLE_QUEUE: Any = _queue.SimpleQueue
 _WAITS = "that stops every greenlet when one waits for it"
 _KINDS = {
     id(LOCK): f"a native lock {_WAITS}",
-    id(RLOCK): f"a native lock {_WAITS}",
+    id(RLOCK): "a native lock that lets all greenlets in",
     id(SIMPLE_QUEUE): f"a native queue {_WAITS}",
 }
 _EXECUTOR = f"an executor with native threads {_WAITS}"

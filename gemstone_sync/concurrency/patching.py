@@ -24,7 +24,7 @@ import greenlet
 
 from . import mending, older_objects
 
-__all__ = ["is_patched", "patch", "patching_wanted"]
+__all__ = ["REMEDY", "is_patched", "may_block", "patch", "patching_wanted"]
 
 #: Packages that need the originals: gevent itself, and the standard library, whose modules refer to
 #: each other by module and whose C parts (``_socket.socket``) gevent's own classes build upon; and
@@ -33,7 +33,10 @@ __all__ = ["is_patched", "patch", "patching_wanted"]
 _LEAVE_ALONE = sys.stdlib_module_names | {"gevent", "greenlet", "gemstone_sync"}
 
 
-_REMEDY = "Start with `gemstone run`, or have `import gemstone_sync.patch` as the first line."
+_may_block = False
+
+#: What to do where the patch came too late.
+REMEDY = "Start with `gemstone run`, or have `import gemstone_sync.patch` as the first line."
 
 
 def patching_wanted() -> bool:
@@ -45,6 +48,11 @@ def is_patched() -> bool:
     """Tell whether blocking calls of the standard library switch greenlets in this process."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("socket"))
+
+
+def may_block() -> bool:
+    """Tell whether native locks or queues, or threads, are older than the patch."""
+    return _may_block
 
 
 def patch() -> None:
@@ -61,11 +69,12 @@ def patch() -> None:
         return
     from gevent import monkey
 
+    global _may_block
     threads = _names_of_other_threads()
     _patch_all(monkey)
     _mend_threads(monkey)
     _rebind_everywhere(_replacements(monkey.saved))
-    mending.replace_natives()
+    _may_block = mending.replace_natives() or bool(threads)
     _warn(threads)
 
 
@@ -98,14 +107,14 @@ def _warn(threads: list[str]) -> None:
     if threads:
         warnings.warn(
             "Threads are older than gevent's patch of the process and stay native: "
-            f"{', '.join(threads)}. A thread that one of them begins may never run. {_REMEDY}",
+            f"{', '.join(threads)}. A thread that one of them begins may never run. {REMEDY}",
             RuntimeWarning,
             stacklevel=4,
         )
     for one in older_objects.find():
         warnings.warn(
             f"{one.name} is older than gevent's patch of the process and keeps {one.kind}. "
-            f"{_REMEDY}",
+            f"{REMEDY}",
             RuntimeWarning,
             stacklevel=4,
         )

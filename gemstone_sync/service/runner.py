@@ -14,7 +14,7 @@ import gevent
 from gevent.event import Event
 
 from ..client.hosts import host_in_url, is_every_address
-from ..concurrency import USER_FAULTS, current_call, host, is_patched
+from ..concurrency import USER_FAULTS, current_call, host, is_patched, watch_this_hub
 from ..errors import ServiceConfigurationError
 from ..ops import Lifecycle, show_logs
 from ..ops.health import State
@@ -160,6 +160,7 @@ class Runner:
         :param shared_address: where the other workers of this instance listen too, if there are.
         :param announce: tell registries of it.
         """
+        watch_this_hub()
         # New ones: an event stays with the thread that has waited for it.
         self._hooks_done, self._started, self.stopped = Event(), Event(), Event()
         self._starter = gevent.getcurrent()
