@@ -33,7 +33,7 @@ __all__ = ["REMEDY", "is_patched", "may_block", "patch", "patching_wanted"]
 _LEAVE_ALONE = sys.stdlib_module_names | {"gevent", "greenlet", "gemstone_sync"}
 
 
-_may_block = False
+_is_mended = _may_block = False
 
 #: What to do where the patch came too late.
 REMEDY = "Start with `gemstone run`, or have `import gemstone_sync.patch` as the first line."
@@ -65,13 +65,17 @@ def patch() -> None:
     Locks, thread-locals and queues that were made earlier are replaced, where nobody uses them.
     What the program's own modules keep of those that cannot be is named, a warning each.
     """
-    if is_patched() or not patching_wanted():
+    global _is_mended, _may_block
+    # gunicorn's own gevent worker has patched, after what gunicorn and its configuration imported.
+    by_gunicorn = is_patched() and "gunicorn.arbiter" in sys.modules
+    if _is_mended or (is_patched() and not by_gunicorn) or not patching_wanted():
         return
     from gevent import monkey
 
-    global _may_block
-    threads = _names_of_other_threads()
-    _patch_all(monkey)
+    _is_mended = True
+    threads = [] if by_gunicorn else _names_of_other_threads()
+    if not by_gunicorn:
+        _patch_all(monkey)
     _mend_threads(monkey)
     _rebind_everywhere(_replacements(monkey.saved))
     _may_block = mending.replace_natives() or bool(threads)

@@ -5,6 +5,8 @@ import re
 import pytest
 
 from tests.support.faulty_server import CERTIFICATE, FaultyServer
+from tests.support.http import call, result_of
+from tests.support.programs import gunicorn
 from tests.support.waiting import wait_until
 
 IMPORTED_FIRST = """
@@ -303,6 +305,27 @@ def test_nothing_of_the_program_is_asked_anything(run_python, tmp_path, environm
     )
 
     assert (done.stdout, done.stderr) == ("ok\n", "")
+
+
+def test_what_gunicorn_s_configuration_made_is_cooperative_in_its_gevent_worker(tmp_path):
+    (tmp_path / "older.py").write_text("import threading\nLOCAL = threading.local()\n")
+    (tmp_path / "gunicorn.conf.py").write_text("import older\n")
+    (tmp_path / "service.py").write_text("""
+import older, gemstone_sync
+
+class Service(gemstone_sync.MicroService):
+    name = "s"
+
+    @gemstone_sync.exposed_method()
+    def is_mine(self):
+        older.LOCAL.caller = object()
+        return gemstone_sync.concurrency.spawn(hasattr, older.LOCAL, "caller").get()
+
+app = Service()
+""")
+    with gunicorn("service:app", tmp_path) as served:
+        served.wait_until_ready()
+        assert result_of(call(served.port, "is_mine")) is False, served.stderr
 
 
 def test_the_first_line_of_a_program_may_patch(run_python):
