@@ -21,6 +21,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from . import older_objects
@@ -47,6 +48,8 @@ def replace_natives() -> bool:
         natives.sort(key=lambda one: type(one) is older_objects.LOCAL)
         held = _Held(natives)
         left = [number for number in range(len(natives)) if not held.replace(number)]
+        if any(type(natives[number]) is older_objects.SIMPLE_QUEUE for number in left):
+            _keep_executors_to_their_threads()
         return any(held.may_block(number) for number in left)
 
 
@@ -66,6 +69,19 @@ def _undisturbed() -> Iterator[None]:
         sys.setswitchinterval(interval)
         if collecting:
             gc.enable()
+
+
+def _keep_executors_to_their_threads() -> None:
+    """Let executors that have native threads begin no more: greenlets would wait for work natively.
+
+    Those threads go on to work, and greenlets can wait for what they do.
+    """
+    for one in gc.get_objects():
+        if issubclass(type(one), ThreadPoolExecutor):
+            has = attributes(one) or {}
+            threads = has.get("_threads")
+            if type(has.get("_work_queue")) is older_objects.SIMPLE_QUEUE and type(threads) is set:
+                has["_max_workers"] = len(threads) or has["_max_workers"]
 
 
 class _Held:

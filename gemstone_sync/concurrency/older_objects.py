@@ -54,7 +54,7 @@ _KINDS = {
     id(RLOCK): "a native lock that lets all greenlets in",
     id(SIMPLE_QUEUE): f"a native queue {_WAITS}",
 }
-_EXECUTOR = f"an executor with native threads {_WAITS}"
+_EXECUTOR = "an executor that begins no more threads than the native ones it has"
 _SHARED = "a thread-local that all greenlets share"
 
 #: How many references away from a variable of a module, and how many objects of each at most.

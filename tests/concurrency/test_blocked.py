@@ -13,12 +13,10 @@ from tests.support.waiting import LIMIT
 
 SERVICE = """
 import logging, os, queue, threading, time
-from concurrent.futures import ThreadPoolExecutor
 
 LOCKS = (threading.Lock(),)  # in a tuple it cannot be replaced
 QUEUES = (queue.SimpleQueue(),)
-POOL = ThreadPoolExecutor(2)
-POOL.submit(int).result()
+CONDITION = threading.Condition(LOCKS[0])
 LOCKED = (threading.Lock(),)
 
 class Handler(logging.Handler):
@@ -48,8 +46,9 @@ class Service(gemstone_sync.MicroService):
         QUEUES[0].get()
 
     @gemstone_sync.exposed_method()
-    def executor(self):
-        POOL.submit(time.sleep, 0.01).result()
+    def condition(self):
+        with CONDITION:
+            time.sleep(0.01)
 
     @gemstone_sync.exposed_method()
     def handler(self):
@@ -99,7 +98,7 @@ def errors(served):
     [
         ("lock", r"lock at .*service\.py:\d+"),
         ("queue", r"queue at .*service\.py:\d+"),
-        ("executor", r"_worker at .*thread\.py:\d+"),
+        ("condition", r"__enter__ at .*threading\.py:\d+"),
         ("handler", r"emit at .*service\.py:\d+"),
     ],
 )

@@ -235,6 +235,9 @@ gemstone_sync.MicroService
 import made_afterwards
 in_use.QUEUE.put(1)
 in_use.SIMPLE.put(1)
+import gevent, time
+work = [gevent.spawn(lambda: in_use.EXECUTOR.submit(time.sleep, 0.01).result()) for _ in range(4)]
+assert len(gevent.joinall(work, timeout=10, raise_error=True)) == 4
 print("ok")
 """,
         GEMSTONE_MONKEY_PATCH="late",
@@ -248,7 +251,7 @@ print("ok")
         **dict.fromkeys(["TAKEN", "REENTRANT", "UNCHANGEABLE", "QUEUE"], "a native lock"),
         **dict.fromkeys(["Local", "CLIENT", "SHARED"], "a thread-local"),
         "SIMPLE": "a native queue",
-        "EXECUTOR": "an executor with native threads",
+        "EXECUTOR": "an executor",
     }
     (threads,) = re.findall(r"stay native: (.*?)\. A", done.stderr)
     assert threads == "ThreadPoolExecutor-0_0, thread get, thread get, thread wait"
