@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from . import older_objects
-from .older_objects import attributes, home, lineage, namespace
+from .older_objects import attributes, home, is_settable, lineage, namespace
 
 __all__ = ["replace_natives"]
 
@@ -173,14 +173,15 @@ class _Held:
         waiters = holder.get("_waiters")
         if type(waiters) is collections.deque and waiters:
             return []  # a condition that threads wait for
-        keys = [key for key, value in holder.items() if value is one and _is_plain(key)]
+        # Keys of other types may run something of the program's when they are looked up.
+        plain = {id(str), id(int)}
+        keys = [key for key, value in holder.items() if value is one and id(type(key)) in plain]
         owner = self._classes.get(id(holder))
         if owner is None:
             return [functools.partial(holder.__setitem__, key) for key in keys]
-        guarded = {key for meta in lineage(type(owner)) for key in namespace(meta)}
-        return [
-            functools.partial(type.__setattr__, owner, key) for key in keys if key not in guarded
-        ]
+        if not all(is_settable(owner, key) for key in keys):
+            return []
+        return [functools.partial(type.__setattr__, owner, key) for key in keys]
 
 
 def _holders_of(wanted: tuple[Any, ...], every: list[Any]) -> list[Any]:
@@ -215,11 +216,6 @@ def _native_on_purpose(every: list[Any], classes: list[type]) -> set[int]:
     ]
     dicts = [held for one in owners for held in gc.get_referents(one) if type(held) is dict]
     return {id(one) for one in (*owners, *namespaces, *dicts)}
-
-
-def _is_plain(key: Any) -> bool:
-    """Tell whether to look a key up runs nothing of the program's."""
-    return type(key) is str or type(key) is int
 
 
 def _slots(holder: Any, one: Any) -> list[_Put]:

@@ -32,6 +32,7 @@ __all__ = [
     "lineage",
     "attributes",
     "home",
+    "is_settable",
 ]
 
 
@@ -205,3 +206,17 @@ def home(cls: type) -> str:
     """Tell the module of a class."""
     module = namespace(cls).get("__module__")
     return module if type(module) is str else ""
+
+
+def is_settable(cls: type, name: str) -> bool:
+    """Tell whether `type.__setattr__` sets this name and runs nothing of the program's."""
+    flags = type.__dict__["__flags__"].__get__(cls)
+    return (
+        bool(flags & _HEAP)
+        and not flags & _IMMUTABLE
+        and not any(name in names for names in map(namespace, lineage(type(cls))))
+    )
+
+
+#: Flags of CPython's types: made while the program runs; not to be changed.
+_HEAP, _IMMUTABLE = 1 << 9, 1 << 8

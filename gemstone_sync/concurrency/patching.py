@@ -3,8 +3,8 @@
 ``gevent.monkey.patch_all`` replaces names in the standard library's modules. A module that was
 imported earlier and said ``from time import sleep`` or ``from ssl import SSLContext`` keeps the
 original: a sleep that stops every greenlet, and with urllib3 a RecursionError in every HTTPS call.
-`patch` therefore also rebinds such names in the modules that are loaded already, and has `mending`
-replace the objects that they made.
+`patch` therefore also has such `references` rebound, and has `mending` replace the objects that
+were made.
 """
 
 from __future__ import annotations
@@ -15,23 +15,15 @@ import importlib
 import os
 import sys
 import threading
-import types
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import greenlet
 
-from . import mending, older_objects
+from . import mending, older_objects, references
 
 __all__ = ["REMEDY", "is_patched", "may_block", "patch", "patching_wanted"]
-
-#: Packages that need the originals: gevent itself, and the standard library, whose modules refer to
-#: each other by module and whose C parts (``_socket.socket``) gevent's own classes build upon; and
-#: gemstone_sync, which refers to modules too and whose few direct references are meant to be native
-#: (``monkey.get_original``): rebound, an owner would take each greenlet for another thread.
-_LEAVE_ALONE = sys.stdlib_module_names | {"gevent", "greenlet", "gemstone_sync"}
-
 
 _is_mended = _may_block = False
 
@@ -77,7 +69,7 @@ def patch() -> None:
     if not by_gunicorn:
         _patch_all(monkey)
     _mend_threads(monkey)
-    _rebind_everywhere(_replacements(monkey.saved))
+    references.rebind(monkey.saved)
     _may_block = mending.replace_natives() or bool(threads)
     _warn(threads)
 
@@ -190,35 +182,3 @@ def _mend_threads(monkey: Any) -> None:
             threading._active.pop(thread._ident, None)  # type: ignore[attr-defined]
 
     native._delete = delete
-
-
-def _replacements(saved: dict[str, dict[str, Any]]) -> dict[int, tuple[Any, Any]]:
-    """Map the identity of every original to (the original, what stands in its place now)."""
-    replaced = {}
-    for module_name, originals in saved.items():
-        module = sys.modules.get(module_name)
-        for name, original in originals.items():
-            current = getattr(module, name, original)
-            # gevent empties some names (threading._CRLock becomes None): nothing to put there.
-            if callable(original) and callable(current) and current is not original:
-                replaced[id(original)] = (original, current)
-    # psycopg 3 chooses when it is imported; its function in C waits natively.
-    psycopg = vars(sys.modules.get("psycopg.waiting", types.ModuleType("absent")))
-    for name in ("wait_poll", "wait_selector"):
-        if "wait_c" in psycopg and name in psycopg:
-            replaced.setdefault(id(psycopg["wait_c"]), (psycopg["wait_c"], psycopg[name]))
-    return replaced
-
-
-def _rebind_everywhere(replaced: dict[int, tuple[Any, Any]]) -> None:
-    for name, module in list(sys.modules.items()):
-        # A subclass may import something when it is looked at.
-        if type(module) is types.ModuleType and name.partition(".")[0] not in _LEAVE_ALONE:
-            _rebind(module, replaced)
-
-
-def _rebind(module: types.ModuleType, replaced: dict[int, tuple[Any, Any]]) -> None:
-    for name, value in list(vars(module).items()):
-        pair = replaced.get(id(value))
-        if pair is not None and pair[0] is value:
-            setattr(module, name, pair[1])

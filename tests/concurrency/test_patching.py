@@ -61,7 +61,7 @@ def test_what_was_imported_first_is_cooperative_afterwards_and_no_reason_to_warn
 
 #: Of every kind, in every place; what is below made them before the patch.
 OBJECTS = """
-import collections, functools, queue, threading, types
+import collections, dataclasses, functools, queue, threading, time
 from concurrent.futures import ThreadPoolExecutor
 
 LOCK = threading.Lock()
@@ -120,6 +120,23 @@ def guarded(function):
 class Worker(threading.Thread):
     def run(self):
         SIMPLE.put("worked")
+
+@dataclasses.dataclass
+class Record:
+    lock: object = dataclasses.field(default_factory=threading.Lock)
+
+class Makes:
+    lock = threading.Lock
+    sleep = time.sleep
+
+def default(lock=threading.Lock, *, more=threading.RLock):
+    return [lock(), more()]
+
+def enclosing(make=threading.Lock):
+    return lambda: make()
+
+ENCLOSED = enclosing()
+BY_NAME = collections.defaultdict(threading.Lock)
 """
 
 USED_BY_GREENLETS = """
@@ -145,11 +162,15 @@ for lock in (
     LOCK, REENTRANT, CONDITION, OVER_LOCK, SEMAPHORE, LOCAL.lock, TABLE["users"][0], TABLE[3][0],
     Class.lock, HELD.lock, SLOTTED.lock, vars_of(HOSTILE)["lock"],
     type.__dict__["__dict__"].__get__(Hostile)["lock"],
+    Record().lock, Makes.lock(), *default(), ENCLOSED(), BY_NAME["any"],
 ):
     log = []
     together(*[lambda: overlap(lock, log)] * 3)
     assert log == ["in", "out"] * 3, (lock, log)
 assert OVER_LOCK._lock is LOCK
+log = []
+together(lambda: Makes().sleep(0.001) or log.append("slept"), lambda: log.append("ran meanwhile"))
+assert log == ["ran meanwhile", "slept"]
 
 assert SIMPLE.get() == "kept"
 for queue in (SIMPLE, QUEUE):
