@@ -25,6 +25,8 @@ __all__ = [
     "LOCAL",
     "SIMPLE_QUEUE",
     # what a program keeps
+    "imported_before",
+    "nothing_is_older",
     "Older",
     "find",
     # looking without asking
@@ -61,6 +63,15 @@ _SHARED = "a thread-local that all greenlets share"
 #: How many references away from a variable of a module, and how many objects of each at most.
 _DEPTH = 4
 _MOST = 10_000
+
+#: Modules that are there before a program's first line, put there by ``.pth`` files.
+_OF_THE_START = {"__main__", "sitecustomize", "usercustomize", "apport_python_hook", "_virtualenv"}
+
+#: This package, and what its lower layers import before anybody can ask.
+_OURS = {"gemstone_sync", "gevent", "greenlet", "zope", "msgspec", "cython_runtime"}
+
+#: What setuptools, Cython and `sysconfig` add: editable installs, shared types, a module of data.
+_OTHERS = ("__editable__", "_distutils_hack", "_cython_", "_sysconfigdata_")
 
 _NOT_THE_USERS = sys.stdlib_module_names | {"gemstone_sync"}
 
@@ -104,6 +115,26 @@ class Older(NamedTuple):
 
     name: str
     kind: str
+
+
+def imported_before() -> bool:
+    """Tell whether the program has imported anything but the standard library and this package."""
+    known = sys.stdlib_module_names | _OF_THE_START | _OURS
+    return any(
+        type(module) is types.ModuleType
+        and name.partition(".")[0] not in known
+        and not name.startswith(_OTHERS)
+        for name, module in list(sys.modules.items())
+    )
+
+
+def nothing_is_older() -> bool:
+    """Tell that the program has done nothing yet but import this package."""
+    main = vars(sys.modules.get("__main__", types.ModuleType("absent")))
+    return not imported_before() and all(
+        type(value) is types.ModuleType or (name.startswith("__") and name.endswith("__"))
+        for name, value in list(main.items())
+    )
 
 
 def find() -> Iterator[Older]:

@@ -66,8 +66,11 @@ def patch() -> None:
 
     _is_mended = True
     threads = [] if by_gunicorn else _names_of_other_threads()
+    comes_first = not threads and older_objects.nothing_is_older()
     if not by_gunicorn:
         _patch_all(monkey)
+    if comes_first:
+        return
     _mend_threads(monkey)
     references.rebind(monkey.saved)
     _may_block = mending.replace_natives() or bool(threads)

@@ -30,15 +30,6 @@ _FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "first_line")
 #: For the program that is started over: its PYTHONPATH and blocked signals. Children never see it.
 _MARK = "_GEMSTONE_SYNC_STARTED_OVER"
 
-#: Modules that are there before a program's first line, put there by ``.pth`` files.
-_OF_THE_START = {"__main__", "sitecustomize", "usercustomize", "apport_python_hook", "_virtualenv"}
-
-#: This package, and what its lower layers import before anybody can ask.
-_OURS = {"gemstone_sync", "gevent", "greenlet", "zope", "msgspec", "cython_runtime"}
-
-#: What setuptools and Cython add: editable installs, shared types.
-_OTHERS = ("__editable__", "_distutils_hack", "_cython_")
-
 #: While one of these is at work, it wants to see the program from its first line to its last.
 _OBSERVERS = {"pytest", "_pytest", "pydevd", "debugpy", "ipykernel"}
 
@@ -65,7 +56,7 @@ def start_over_if_due() -> None:
     if (
         patching.is_patched()
         or os.environ.get("GEMSTONE_MONKEY_PATCH", "1") in ("0", "late")
-        or not (_imported_before() or _made_before())
+        or not (older_objects.imported_before() or _made_before())
         or not _is_possible()
     ):
         return
@@ -121,17 +112,6 @@ def _signals_held() -> Iterator[list[int]]:
         for number, handler in own.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _imported_before() -> bool:
-    """Tell whether the program has imported anything but the standard library and this package."""
-    known = sys.stdlib_module_names | _OF_THE_START | _OURS
-    return any(
-        type(module) is types.ModuleType
-        and name.partition(".")[0] not in known
-        and not name.startswith(_OTHERS)
-        for name, module in list(sys.modules.items())
-    )
 
 
 def _made_before() -> bool:
