@@ -165,13 +165,17 @@ def _mend_threads(monkey: Any) -> None:
     Until Python 3.12 the interpreter tells of a thread's end, which is no greenlet's: ``join()``
     waited for ever. A thread that is older than the patch would miss itself under its new name.
     """
+    import gevent
+
     native: Any = monkey.get_original("threading", "Thread")
     if hasattr(native, "_set_tstate_lock"):
         begun = native._set_tstate_lock
 
         def set_tstate_lock(thread: Any) -> None:
             begun(thread)
-            greenlet.getcurrent().rawlink(lambda _: end(thread))
+            current = greenlet.getcurrent()
+            if isinstance(current, gevent.Greenlet):  # not so the one that a fork goes on in
+                current.rawlink(lambda _: end(thread))
 
         def end(thread: Any) -> None:
             if thread._tstate_lock:
