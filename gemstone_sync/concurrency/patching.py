@@ -21,7 +21,7 @@ from typing import Any
 
 import greenlet
 
-from . import mending, older_objects, references
+from . import libraries, mending, older_objects, references
 
 __all__ = ["REMEDY", "is_patched", "may_block", "patch", "patching_wanted"]
 
@@ -58,9 +58,12 @@ def patch() -> None:
     What the program's own modules keep of those that cannot be is named, a warning each.
     """
     global _is_mended, _may_block
+    if not patching_wanted():
+        return
     # gunicorn's own gevent worker has patched, after what gunicorn and its configuration imported.
     by_gunicorn = is_patched() and "gunicorn.arbiter" in sys.modules
-    if _is_mended or (is_patched() and not by_gunicorn) or not patching_wanted():
+    if _is_mended or (is_patched() and not by_gunicorn):
+        libraries.watch_imports()
         return
     from gevent import monkey
 
@@ -69,6 +72,7 @@ def patch() -> None:
     comes_first = not threads and older_objects.nothing_is_older()
     if not by_gunicorn:
         _patch_all(monkey)
+    libraries.watch_imports()
     if comes_first:
         return
     _mend_threads(monkey)

@@ -1,0 +1,53 @@
+"""Waiting that lets other greenlets run, for what is called back from C.
+
+In a native thread that has no hub there is nobody else to run: it waits natively there, and no hub
+is made for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Hashable
+from typing import Any, TypeVar
+
+from gevent import monkey, sleep
+from gevent._hub_local import get_hub_if_exists
+from gevent.socket import wait_read, wait_write
+
+__all__ = ["mixed", "pause", "wait_until_ready"]
+
+T = TypeVar("T")
+
+
+def pause(seconds: float) -> None:
+    """Wait for a time."""
+    if get_hub_if_exists() is None:
+        monkey.get_original("time", "sleep")(seconds)
+    else:
+        sleep(seconds)
+
+
+def wait_until_ready(file: int, *, to_write: bool = False, limit: float | None = None) -> bool:
+    """Wait until a file can be read or written.
+
+    :param limit: seconds.
+    :return: False when it took longer.
+    """
+    if get_hub_if_exists() is None:
+        poll = monkey.get_original("select", "poll")()
+        poll.register(file, 4 if to_write else 1)  # POLLOUT, POLLIN
+        return bool(poll.poll(None if limit is None else math.ceil(1000 * limit)))
+    try:
+        (wait_write if to_write else wait_read)(file, limit)
+    except TimeoutError:
+        return False
+    return True
+
+
+@functools.cache
+def mixed(mixin: type, cls: Hashable) -> Any:
+    """Make a class of the same name that is `cls` with the methods of `mixin` ahead."""
+    base: Any = cls
+    names = {"__module__": base.__module__, "__qualname__": base.__qualname__}
+    return type(base.__name__, (mixin, base), names)
