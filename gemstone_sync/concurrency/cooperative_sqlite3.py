@@ -12,6 +12,7 @@ import contextlib
 import functools
 import random
 import re
+import sqlite3
 import sys
 import time
 import types
@@ -21,7 +22,7 @@ from typing import Any
 
 from gevent import monkey
 
-from .waiting import mixed, pause
+from .waiting import based_on, pause
 
 __all__ = ["mend"]
 
@@ -40,28 +41,25 @@ _PARAMETERS = (
 )
 
 _TIMEOUT = re.compile(r"\s*pragma\s+(?:\w+\.)?busy_timeout\s*(?:[=(]\s*(-?\d+)[\s);]*)?", re.I)
+_NEUTRAL = re.compile(r"\s*(savepoint|release|rollback\s+to)\b", re.I)
 _ENDS = re.compile(r"\s*(commit|end|release)\b", re.I)
-
-_sqlite3: Any = None
 
 
 def mend(module: types.ModuleType) -> None:
     """Have connections that are opened from now on wait in the hub."""
-    global _sqlite3
-    _sqlite3 = module
-    connect = _connecting(_sqlite3.connect)
-    for where in (module, sys.modules["sqlite3.dbapi2"]):
+    connect = _connecting(sqlite3.connect)
+    for where in (module, sqlite3.dbapi2):
         monkey.patch_item(where, "connect", connect)
 
 
 def _connecting(native: Any) -> Any:
     def connect(database: Any, *args: Any, **more: Any) -> Any:
         given = {**dict(zip(_PARAMETERS, args, strict=False)), **more}
-        factory = given.get("factory", _sqlite3.Connection)
+        factory = given.get("factory", sqlite3.Connection)
         timeout = given.get("timeout", 5.0)
         if len(args) > len(_PARAMETERS) or not isinstance(factory, type) or not timeout > 0:
             return native(database, *args, **more)
-        given.update(timeout=0, factory=mixed(_Connection, factory))
+        given.update(timeout=0, factory=based_on(Connection, factory))
         connection = native(database, **given)
         connection._patience = timeout
         return connection
@@ -73,11 +71,10 @@ def _is_busy(error: Exception) -> bool:
     return str(error) == "database is locked"
 
 
-class _Connection:
-    """Mixed into connections."""
+class Connection(sqlite3.Connection):
+    """Stands below the program's own subclasses of `sqlite3.Connection`, and in its place."""
 
-    in_transaction: bool
-    isolation_level: str | None
+    __module__ = "sqlite3"
 
     #: Seconds to wait for a lock.
     _patience = 5.0
@@ -91,12 +88,13 @@ class _Connection:
             self._touched = False
         try:
             result = function(*arguments)
-        except _sqlite3.OperationalError as error:
-            ends = not arguments or _ENDS.match(str(arguments[0]))
+        except sqlite3.OperationalError as error:
+            ends = not arguments or _ENDS.match(arguments[0])
             if not _is_busy(error) or (self._touched and not ends):
                 raise
             result = self._try_again(function, *arguments)
-        self._touched = in_transaction
+        if in_transaction and not self._touched:
+            self._touched = not arguments or not _NEUTRAL.match(arguments[0])
         return result
 
     def _try_again(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -107,15 +105,15 @@ class _Connection:
             seconds = min(1.5 * seconds, _LONGEST_PAUSE)
             try:
                 return function(*arguments)
-            except _sqlite3.OperationalError as error:
+            except sqlite3.OperationalError as error:
                 if not _is_busy(error) or time.monotonic() >= end:
                     raise
 
     def _at_once(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Do what cannot be tried again, once the lock is free, and wait for the rest in C."""
-        cursor = _sqlite3.Cursor(self)
+        cursor = sqlite3.Cursor(self)
         if not self.in_transaction:
-            with contextlib.suppress(_sqlite3.Error):
+            with contextlib.suppress(sqlite3.Error):
                 self._patiently(cursor.execute, "BEGIN IMMEDIATE")
                 cursor.execute("ROLLBACK")
         cursor.execute(f"PRAGMA busy_timeout = {int(1000 * self._patience)}")
@@ -143,29 +141,28 @@ class _Connection:
 
     # What users call
 
-    def cursor(self, factory: Any = None) -> Any:
-        factory = factory or _sqlite3.Cursor
-        if isinstance(factory, type):
-            factory = mixed(_Cursor, factory)
-        return super().cursor(factory)  # type: ignore[misc]
-
-    # These make their cursor in C, from Python 3.11 on.
+    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+        return super().cursor(based_on(Cursor, factory))
 
     def execute(self, *args: Any) -> Any:
-        return self.cursor().execute(*args)
+        return self._own_cursor().execute(*args)
 
     def executemany(self, *args: Any) -> Any:
-        return self.cursor().executemany(*args)
+        return self._own_cursor().executemany(*args)
 
     def executescript(self, *args: Any) -> Any:
-        return self.cursor().executescript(*args)
+        return self._own_cursor().executescript(*args)
+
+    def _own_cursor(self) -> Any:
+        # As sqlite3 does it: from Python 3.11 on it does not ask a subclass.
+        return Connection.cursor(self) if sys.version_info >= (3, 11) else self.cursor()
 
     def commit(self) -> None:
-        self._patiently(super().commit)  # type: ignore[misc]
+        self._patiently(super().commit)
         self._touched = False
 
     def rollback(self) -> None:
-        super().rollback()  # type: ignore[misc]
+        super().rollback()
         self._touched = False
 
     def __exit__(self, kind: Any, *rest: Any) -> Any:
@@ -175,35 +172,36 @@ class _Connection:
             except BaseException:
                 self.rollback()
                 raise
-        return super().__exit__(kind, *rest)  # type: ignore[misc]
+        return super().__exit__(kind, *rest)
 
     if sys.version_info >= (3, 11):
 
         def blobopen(self, *args: Any, **more: Any) -> Any:
-            blobopen = super().blobopen  # type: ignore[misc]
+            blobopen = super().blobopen
             return self._patiently(functools.partial(blobopen, **more), *args)
 
 
-class _Cursor:
-    """Mixed into cursors."""
+class Cursor(sqlite3.Cursor):
+    """Stands below the program's own subclasses of `sqlite3.Cursor`, and in its place."""
 
-    connection: _Connection
+    __module__ = "sqlite3"
+    connection: Connection
 
     def execute(self, sql: str, *parameters: Any) -> Any:
         connection = self.connection
         if "busy_timeout" in sql or "BUSY_TIMEOUT" in sql:
             sql = connection._instead_of(sql)
-        return connection._patiently(super().execute, sql, *parameters)  # type: ignore[misc]
+        return connection._patiently(super().execute, sql, *parameters)
 
     def executemany(self, sql: str, rows: Iterable[Any]) -> Any:
         connection = self.connection
-        execute = super().executemany  # type: ignore[misc]
+        execute = super().executemany
         if connection._commits_each_row():
             return connection._at_once(execute, sql, rows)
         return connection._patiently(execute, sql, _Rows(rows))
 
     def executescript(self, script: str) -> Any:
-        return self.connection._at_once(super().executescript, script)  # type: ignore[misc]
+        return self.connection._at_once(super().executescript, script)
 
 
 class _Rows:

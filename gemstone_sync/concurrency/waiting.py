@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Hashable
-from typing import Any, TypeVar
+from typing import Any
 
 from gevent import monkey, sleep
 from gevent._hub_local import get_hub_if_exists
 from gevent.socket import wait_read, wait_write
 
-__all__ = ["mixed", "pause", "wait_until_ready"]
-
-T = TypeVar("T")
+__all__ = ["based_on", "pause", "wait_until_ready"]
 
 
 def pause(seconds: float) -> None:
@@ -46,8 +43,13 @@ def wait_until_ready(file: int, *, to_write: bool = False, limit: float | None =
 
 
 @functools.cache
-def mixed(mixin: type, cls: Hashable) -> Any:
-    """Make a class of the same name that is `cls` with the methods of `mixin` ahead."""
-    base: Any = cls
-    names = {"__module__": base.__module__, "__qualname__": base.__qualname__}
-    return type(base.__name__, (mixin, base), names)
+def based_on(base: type, cls: Any) -> Any:
+    """Make a class like `cls` that has `base` below it, where `cls` has what `base` replaces.
+
+    What is no class, a function that makes objects, is left as it is.
+    """
+    if not isinstance(cls, type) or issubclass(cls, base):
+        return cls
+    if cls is base.__base__:
+        return base
+    return type(cls.__name__, (cls, base), {"__module__": cls.__module__, "__doc__": cls.__doc__})

@@ -1,0 +1,11 @@
+"""Celery as a client: a task is sent, and its result waited for, through Redis."""
+
+import celery
+from places import REDIS
+
+app = celery.Celery("tests", broker=REDIS, backend=REDIS)
+app.conf.task_default_queue = "gemstone-sync-tests"
+
+
+def work(n):
+    return app.send_task("double", [n], shadow="double").get(timeout=10) // 2

@@ -1,0 +1,10 @@
+"""PyMySQL."""
+
+import pymysql
+from places import MARIADB
+
+
+def work(n):
+    with pymysql.connect(**MARIADB) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT sleep(0.3), %s", (n,))
+        return cursor.fetchone()[1]
