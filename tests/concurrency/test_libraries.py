@@ -56,6 +56,20 @@ def test_looking_for_a_library_is_not_importing_it(run_python, tmp_path):
     assert (done.stdout, done.stderr) == ("No module named 'pylibmc'\n", "")
 
 
+NAMES_IMPORTED_FIRST = """
+from sqlite3 import connect
+import gemstone_sync
+gemstone_sync.MicroService
+import sqlite3
+print(connect is sqlite3.connect, type(connect(":memory:")) is sqlite3.Connection)
+"""
+
+
+def test_names_that_were_imported_before_are_mended_too(run_python):
+    done = run_python(NAMES_IMPORTED_FIRST, GEMSTONE_MONKEY_PATCH="late")
+    assert done.stdout == "True False\n", done.stderr
+
+
 PATCHED_BY_GEVENT = """
 from gevent import monkey
 monkey.patch_all()

@@ -157,7 +157,7 @@ def _two_calls(running: Program, row: Row) -> Outcome:
     errors = [reply["error"] for reply in replies if "error" in reply]
     if errors:
         data = errors[0].get("data") or {}
-        told = f"{data.get('class', errors[0]['code'])}: {data.get('info', '')}"
+        told = f"{data.get('class', errors[0]['code'])}: {data.get('info', '')}".partition("\n")[0]
         return Outcome("refused" if row.told and row.told in told else "fails", told)
     results = [reply["result"] for reply in replies]
     if results != [1, 2]:
