@@ -29,6 +29,19 @@ def _mend_grpc(module: types.ModuleType) -> None:
     importlib.import_module("grpc.experimental.gevent").init_gevent()
 
 
+def _mend_mysql_connector(module: types.ModuleType) -> None:
+    """Have it use its part in Python, which waits in the hub, unless asked for the one in C."""
+    from gevent import monkey
+
+    native: Any = vars(module)["connect"]
+
+    @functools.wraps(native)
+    def connect(*args: Any, **more: Any) -> Any:
+        return native(*args, **{"use_pure": True, **more})
+
+    monkey.patch_item(module, "connect", connect)
+
+
 def _warn(blocks: str, instead: str, module: types.ModuleType) -> None:
     warnings.warn(
         f"{module.__name__} {blocks} in C, where every other call of this process waits too: "
@@ -43,6 +56,7 @@ _MENDERS: dict[str, Callable[[types.ModuleType], None]] = {
     "sqlite3": functools.partial(_mend_with, "cooperative_sqlite3"),
     "psycopg2": functools.partial(_mend_with, "cooperative_psycopg2"),
     "MySQLdb": functools.partial(_mend_with, "cooperative_mysqldb"),
+    "mysql.connector": _mend_mysql_connector,
     "grpc": _mend_grpc,
     "cx_Oracle": functools.partial(
         _warn, "waits for the database", "use oracledb, which does not in its thin mode"
@@ -50,6 +64,7 @@ _MENDERS: dict[str, Callable[[types.ModuleType], None]] = {
     "pyodbc": functools.partial(
         _warn, "waits for the database", "use a driver in Python, such as python-tds"
     ),
+    "mariadb": functools.partial(_warn, "waits for the database", "use PyMySQL"),
     "confluent_kafka": functools.partial(_warn, "waits for the broker", "use kafka-python"),
     "pylibmc": functools.partial(_warn, "waits for memcached", "use pymemcache"),
 }

@@ -27,11 +27,18 @@ class Row(NamedTuple):
     def missing(self) -> str:
         """What it needs and is not there; an empty text when all is."""
         for module in self.modules:
-            if importlib.util.find_spec(module) is None:
+            if not _is_installed(module):
                 return f"{module} is not installed: pip install '.[libraries]'"
         if self.server and not _listens(SERVERS[self.server]):
             return f"{self.server} does not run at port {SERVERS[self.server]}"
         return ""
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is the package that it is in
+        return False
 
 
 def _listens(port: int) -> bool:
@@ -48,6 +55,7 @@ ROWS = (
     Row("psycopg2_pool", "psycopg2's pool", ("psycopg2",), "PostgreSQL"),
     Row("psycopg", "psycopg 3", ("psycopg",), "PostgreSQL"),
     Row("pymysql", "PyMySQL", ("pymysql",), "MariaDB"),
+    Row("mysql_connector", "MySQL Connector/Python", ("mysql.connector",), "MariaDB"),
     Row("mysqlclient", "mysqlclient", ("MySQLdb",), "MariaDB", "MySQLdb (mysqlclient)"),
     Row("sqlalchemy_psycopg2", "SQLAlchemy, psycopg2", ("sqlalchemy", "psycopg2"), "PostgreSQL"),
     Row("sqlalchemy_psycopg", "SQLAlchemy, psycopg 3", ("sqlalchemy", "psycopg"), "PostgreSQL"),
