@@ -7,9 +7,7 @@ import types
 import warnings
 from typing import Any
 
-from gevent._hub_local import get_hub_if_exists
-
-from .waiting import wait_until_ready
+from .waiting import can_switch, wait_until_ready
 
 __all__ = ["mend"]
 
@@ -20,7 +18,7 @@ def mend(module: types.ModuleType) -> None:
     blocking = connections.Connection.query
 
     def query(self: Any, query: Any) -> None:
-        if get_hub_if_exists() is None:
+        if not can_switch():
             blocking(self, query)
             return
         self.send_query(bytes(query) if type(query) is bytearray else query)

@@ -1,7 +1,7 @@
-"""Waiting that lets other greenlets run, for what is called back from C.
+"""Waiting that lets other greenlets run, for what would wait in C.
 
 In a native thread that has no hub there is nobody else to run: it waits natively there, and no hub
-is made for it.
+is made for it. So it does in the hub's own greenlet, where a signal's handler may be called.
 """
 
 from __future__ import annotations
@@ -10,19 +10,25 @@ import functools
 import math
 from typing import Any
 
-from gevent import monkey, sleep
+from gevent import getcurrent, monkey, sleep
 from gevent._hub_local import get_hub_if_exists
 from gevent.socket import wait_read, wait_write
 
-__all__ = ["based_on", "pause", "wait_until_ready"]
+__all__ = ["based_on", "can_switch", "pause", "wait_until_ready"]
+
+
+def can_switch() -> bool:
+    """Tell whether other greenlets can run while this one waits."""
+    hub = get_hub_if_exists()
+    return hub is not None and hub is not getcurrent()
 
 
 def pause(seconds: float) -> None:
     """Wait for a time."""
-    if get_hub_if_exists() is None:
-        monkey.get_original("time", "sleep")(seconds)
-    else:
+    if can_switch():
         sleep(seconds)
+    else:
+        monkey.get_original("time", "sleep")(seconds)
 
 
 def wait_until_ready(file: int, *, to_write: bool = False, limit: float | None = None) -> bool:
@@ -31,7 +37,7 @@ def wait_until_ready(file: int, *, to_write: bool = False, limit: float | None =
     :param limit: seconds.
     :return: False when it took longer.
     """
-    if get_hub_if_exists() is None:
+    if not can_switch():
         poll = monkey.get_original("select", "poll")()
         poll.register(file, 4 if to_write else 1)  # POLLOUT, POLLIN
         return bool(poll.poll(None if limit is None else math.ceil(1000 * limit)))
