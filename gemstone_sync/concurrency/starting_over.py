@@ -31,7 +31,8 @@ _FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "first_line")
 _MARK = "_GEMSTONE_SYNC_STARTED_OVER"
 
 #: While one of these is at work, it wants to see the program from its first line to its last.
-_OBSERVERS = {"pytest", "_pytest", "pydevd", "debugpy", "ipykernel"}
+#: And uWSGI, whose sockets are bound by now, calls nothing of Python's to import a program.
+_OBSERVERS = {"pytest", "_pytest", "pydevd", "debugpy", "ipykernel", "uwsgi"}
 
 _has_started_over = False
 

@@ -15,7 +15,7 @@ from .balance import Balance
 from .endpoint import Endpoint, EndpointSettings
 from .gate import Gate, GateSettings, Readiness
 from .gevent_server import GeventServer, ServerSettings, bind, tls_context
-from .gunicorn import WORKER_BOOT_ERROR, current_worker, under_gunicorn
+from .gunicorn import before_serving, cannot_boot, current_worker, under_gunicorn
 
 __all__ = [
     "Balance",
@@ -29,8 +29,9 @@ __all__ = [
     "Rule",
     "ServerSettings",
     "WebSettings",
+    "before_serving",
     "bind",
-    "WORKER_BOOT_ERROR",
+    "cannot_boot",
     "current_worker",
     "make_app",
     "tls_context",

@@ -22,7 +22,7 @@ from werkzeug.exceptions import default_exceptions
 
 from ..errors import ServiceConfigurationError
 from .endpoint import Endpoint, Reply
-from .gate import Gate, GateSettings, Readiness
+from .gate import Entrance, GateSettings, Readiness
 from .static import static_view
 
 __all__ = ["Rule", "WebSettings", "make_app"]
@@ -63,8 +63,12 @@ def make_app(
     endpoint: Endpoint,
     gate: Callable[[], GateSettings],
     readiness: Readiness,
+    enter: Callable[[], bool],
 ) -> flask.Flask:
-    """Build the app; its ``wsgi_app`` starts with the gate."""
+    """Build the app; its ``wsgi_app`` starts with the gate.
+
+    :param enter: see `Entrance`.
+    """
     # Flask itself would look for the module, which may be none that can be imported.
     app = flask.Flask(
         web.import_name, root_path=web.root_path, static_folder=None, template_folder=None
@@ -87,8 +91,8 @@ def make_app(
     for blueprint in web.blueprints:
         app.register_blueprint(blueprint)
     _refuse_taken_rules(app, endpoint, gate())
-    app.wsgi_app = Gate(  # type: ignore[method-assign]
-        app.wsgi_app, endpoint, gate, readiness, _user_functions_of(app)
+    app.wsgi_app = Entrance(  # type: ignore[method-assign]
+        app.wsgi_app, endpoint, gate, readiness, _user_functions_of(app), enter
     )
     return app
 

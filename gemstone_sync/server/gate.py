@@ -19,7 +19,7 @@ from ..protocol import encode_json
 from .body import EarlyAnswer, LimitedBody
 from .endpoint import STATUS_LINES, Endpoint
 
-__all__ = ["Gate", "GateSettings", "Readiness"]
+__all__ = ["Entrance", "Gate", "GateSettings", "Readiness"]
 
 #: At most this many accepted Host headers are remembered.
 _REMEMBERED_HOSTS = 256
@@ -187,6 +187,31 @@ class Gate:
             return _send(200, b'{"status":"ok"}', environ, start_response)
         text = encode_json({"status": "unavailable", "reason": reason})
         return _send(503, text, environ, start_response)
+
+
+class Entrance(Gate):
+    """The gate of a service that may not have been started.
+
+    :param enter: called for each request until it returns true.
+    """
+
+    def __init__(
+        self,
+        flask_wsgi: Callable[..., Iterable[bytes]],
+        endpoint: Endpoint,
+        settings: Callable[[], GateSettings],
+        readiness: Readiness,
+        needs_flask: Callable[[], bool],
+        enter: Callable[[], bool],
+    ) -> None:
+        super().__init__(flask_wsgi, endpoint, settings, readiness, needs_flask)
+        self._enter = enter
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if self._enter():
+            # Middleware may hold this object: so it changes itself, and no later request pays.
+            self.__class__ = Gate  # type: ignore[assignment]
+        return Gate.__call__(self, environ, start_response)
 
 
 def _send(

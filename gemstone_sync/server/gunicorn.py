@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import types
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["WORKER_BOOT_ERROR", "current_worker", "under_gunicorn"]
+__all__ = ["before_serving", "cannot_boot", "current_worker", "under_gunicorn"]
 
 #: The exit code of a worker at which gunicorn's master gives up (``Arbiter.WORKER_BOOT_ERROR``).
-WORKER_BOOT_ERROR = 3
+_WORKER_BOOT_ERROR = 3
+
+_is_prepared = False
 
 
 def under_gunicorn() -> bool:
@@ -26,3 +31,59 @@ def current_worker() -> Any:
     base = sys.modules.get("gunicorn.workers.base")
     owner = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return owner if base is not None and isinstance(owner, base.Worker) else None
+
+
+def before_serving(boot: Callable[[Any], None]) -> None:
+    """Have the worker call `boot`, with itself, when it has loaded the application.
+
+    Once a process; does nothing where gunicorn does not run, or serves already. With ``--preload``
+    the master loads the application: then each worker that it forks calls `boot`.
+    """
+    global _is_prepared
+    if _is_prepared or not under_gunicorn():
+        return
+    _is_prepared = True
+    worker = current_worker()
+    if worker is not None:
+        _boot_first(worker, boot)
+        return
+    master = os.getpid()
+
+    def in_child() -> None:
+        if os.getppid() == master:  # not in a worker's own children
+            _boot_first(_forked_worker(), boot)
+
+    os.register_at_fork(after_in_child=in_child)
+
+
+def _boot_first(worker: Any, boot: Callable[[Any], None]) -> None:
+    if worker is None or worker.booted:
+        return
+    run = worker.run
+
+    def boot_and_run() -> None:
+        boot(worker)
+        run()
+
+    worker.run = boot_and_run
+
+
+def _forked_worker() -> Any:
+    """The worker that gunicorn's master has just forked; it has no signal handlers yet."""
+    frame: types.FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "gunicorn.arbiter":
+            return frame.f_locals.get("worker")
+        frame = frame.f_back
+    return None
+
+
+def cannot_boot(line: str | None = None) -> SystemExit:
+    """Make what ends gunicorn, which would start the next worker again and again.
+
+    :param line: written to stderr.
+    """
+    if line is not None:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+    return SystemExit(_WORKER_BOOT_ERROR)

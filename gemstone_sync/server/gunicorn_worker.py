@@ -16,7 +16,9 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from ..concurrency import patch
+from ..errors import ServiceConfigurationError, ServiceStartError
 from .gevent_server import GeventServer, ServerSettings
+from .gunicorn import cannot_boot
 
 __all__ = ["GunicornWorker"]
 
@@ -24,12 +26,14 @@ __all__ = ["GunicornWorker"]
 class GunicornWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     """A gunicorn worker that serves with the framework's own HTTP server.
 
-    The application is a service, or any WSGI callable. A service brings its own limits and
-    time-outs; gunicorn's ``timeout``, ``graceful_timeout``, ``max_requests``, ``accesslog``,
-    ``certfile`` and ``keyfile`` apply.
+    The application is a service, its class, or any WSGI callable. A service, also one that is
+    wrapped, brings its own limits and time-outs; gunicorn's ``timeout``, ``graceful_timeout``,
+    ``max_requests``, ``accesslog``, ``certfile`` and ``keyfile`` apply.
     """
 
     alive: bool
+    #: Those of the service that is served.
+    settings = ServerSettings()
 
     def patch(self) -> None:
         self._stopping = Event()
@@ -40,10 +44,11 @@ class GunicornWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no typ
 
     def run(self) -> None:
         """Serve until gunicorn says stop, then drain."""
-        hosted = getattr(self.wsgi, "_hosted", None)
-        application, settings = hosted() if hosted is not None else (self.wsgi, ServerSettings())
         tls = ssl_context(self.cfg) if self.cfg.is_ssl else None
-        servers = [self._serve(sock, application, settings, tls) for sock in self.sockets]
+        try:
+            servers = [self._serve(sock, tls) for sock in self.sockets]
+        except (ServiceConfigurationError, ServiceStartError) as error:
+            raise cannot_boot(str(error)) from None
         while self.alive:
             self.notify()
             self._stopping.wait(1.0)
@@ -56,17 +61,19 @@ class GunicornWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no typ
             self.notify()
             gevent.joinall(drains, timeout=1.0)
 
-    def _serve(
-        self, sock: Any, application: Any, settings: ServerSettings, tls: Any
-    ) -> GeventServer:
-        access_log = bool(self.cfg.accesslog) or settings.access_log
+    def _serve(self, sock: Any, tls: Any) -> GeventServer:
         if self.cfg.accesslog:
             logger = logging.getLogger("gemstone_sync.access")
             logger.handlers = self.log.access_log.handlers
             logger.setLevel(logging.INFO)
             logger.propagate = False
         server = GeventServer(
-            sock, application, settings, tls=tls, access_log=access_log, shared=True
+            sock,
+            self.wsgi,
+            self.settings,
+            tls=tls,
+            access_log=bool(self.cfg.accesslog),
+            shared=True,
         )
         server.start()
         return server

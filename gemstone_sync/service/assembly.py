@@ -264,7 +264,9 @@ def _app(
         secret_key=service.secret_key,
         max_body_size=service.max_body_size,
     )
-    app = make_app(web, endpoint, lambda: _gate_settings(service), service.lifecycle)
+    app = make_app(
+        web, endpoint, lambda: _gate_settings(service), service.lifecycle, service._runner.enter
+    )
     app.extensions["gemstone_sync"] = service
     return app
 

@@ -25,9 +25,9 @@ from ..dispatch import Dispatcher
 from ..errors import ServiceConfigurationError
 from ..ops import Lifecycle
 from ..protocol import JsonRpcRequest, JsonRpcResponse
-from ..server import ServerSettings, under_gunicorn
-from . import program
-from .assembly import Assembly, assemble, pick
+from ..server import under_gunicorn
+from . import hosting, program
+from .assembly import Assembly, assemble
 from .attributes import check_attributes
 from .auth import HeaderValidationStrategy, ValidationStrategy
 from .command_line import argv_of_caller
@@ -39,7 +39,7 @@ from .handler import JsonRpcHandler
 from .misspelt import warn_of_misspelt
 from .neighbours import Neighbours
 from .plugins import BasePlugin, PluginSet
-from .runner import Runner, url_at
+from .runner import Runner
 from .settings import names_of_settings
 from .signatures import signatures_of
 from .subscriptions import docstrings
@@ -210,6 +210,15 @@ class MicroService(Container, Neighbours, Events, Configuration):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         warn_of_misspelt(cls, names_of_settings(cls), _HOOKS)
+        hosting.prepare()
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            # A server that was given the class calls it with each request.
+            if len(args) == 2 and type(args[0]) is dict and "wsgi.input" in args[0]:
+                return hosting.instance_of(cls)(*args)
+            return super().__new__(cls)
 
     def __init__(self, io_loop: object = None) -> None:
         if io_loop is not None:
@@ -237,8 +246,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
         self.plugin_set = PluginSet(self, self.plugins)
         self._assembly: Assembly | None = None
         self._runner = Runner(self)
-        if under_gunicorn():
-            self._runner.start_under_gunicorn()
+        hosting.prepare(self)
 
     if not TYPE_CHECKING:  # or checkers would believe that there is every name
 
@@ -332,11 +340,17 @@ class MicroService(Container, Neighbours, Events, Configuration):
     @property
     def url(self) -> str:
         """The URL of the endpoint at the bound address."""
-        return url_at(self, "0.0.0.0" if self.host == "*" else self.host)
+        host = "0.0.0.0" if self.host == "*" else self.host
+        return hosting.url_at(host, self.port, self.endpoint, bool(self.certfile))
 
     @property
     def app(self) -> flask.Flask:
-        """The Flask app. Extra routes and functions can be registered on it before the start."""
+        """The Flask app. Extra routes and functions can be registered on it before the start.
+
+        A server that is given it serves the service, as one that is given the service itself.
+        """
+        if self._assembly is None and under_gunicorn():
+            hosting.configure(self)  # while it still has an effect
         return self._assemble().app
 
     def make_flask_app(self) -> flask.Flask:
@@ -351,11 +365,6 @@ class MicroService(Container, Neighbours, Events, Configuration):
         """The service as a WSGI application, for gunicorn and other servers."""
         self._runner.ensure_started()
         return self.app.wsgi_app(environ, start_response)
-
-    def _hosted(self) -> tuple[Any, ServerSettings]:
-        """What our gunicorn worker serves, with which settings."""
-        self._runner.ensure_started()
-        return self.app.wsgi_app, pick(ServerSettings, self)
 
     @property
     def dispatcher(self) -> Dispatcher:

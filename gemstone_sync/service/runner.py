@@ -6,27 +6,18 @@ import atexit
 import os
 import socket
 import ssl
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import gevent
 from gevent.event import Event
 
-from ..client.hosts import host_in_url, is_every_address
 from ..concurrency import USER_FAULTS, current_call, host, is_patched, watch_this_hub
 from ..errors import ServiceConfigurationError
-from ..ops import Lifecycle, show_logs
+from ..ops import Lifecycle
 from ..ops.health import State
-from ..server import (
-    WORKER_BOOT_ERROR,
-    Balance,
-    GeventServer,
-    ServerSettings,
-    bind,
-    current_worker,
-    tls_context,
-)
+from ..server import Balance, GeventServer, ServerSettings, bind, tls_context
+from . import hosting
 from .assembly import pick, refuse_late_changes
 from .instance_lock import InstanceLock
 from .own_thread import OwnThread
@@ -35,7 +26,7 @@ if TYPE_CHECKING:
     from ..discovery import Announcer
     from .microservice import MicroService
 
-__all__ = ["Runner", "url_at"]
+__all__ = ["Runner"]
 
 #: Seconds beyond `stop_timeout` in which a service that has a thread of its own must have stopped.
 _CUTTING_OFF = 5.0
@@ -116,7 +107,9 @@ class Runner:
         listener = bind(service.host, service.port)
         bound, service.port = listener.getsockname()[:2]
         if service.accessible_at in (None, self._derived_url):
-            service.accessible_at = self._derived_url = _reachable_url(service, bound)
+            service.accessible_at = self._derived_url = hosting.reachable_url(
+                service.host, service.port, service.endpoint, bool(service.certfile), bound
+            )
         return listener
 
     def serve(self, listener: socket.socket, balance: Balance | None = None) -> None:
@@ -220,72 +213,52 @@ class Runner:
         if self._announcer is not None:
             self._announcer.start()
 
-    def start_work_only(self, *, announce: bool = False) -> None:
+    def start_work_only(self, shared_address: str | None = None, *, announce: bool = False) -> None:
         """Start without a server of our own: in process, or under another server.
 
+        :param shared_address: where the other workers of this instance listen too, if there are.
         :param announce: tell registries of it: others can reach it.
         """
         self._check()
         if announce:
             self._service._check_neighbours()
-        worker = current_worker()
-        # Not what gunicorn was told: the number of a socket that was handed over is no address.
-        address = None if worker is None else str([s.getsockname() for s in worker.sockets])
-        self._start_work(address, announce=announce)
+        self._start_work(shared_address, announce=announce)
+
+    # Under another server
+
+    def start_hosted(self) -> None:
+        """Start under another server, which stops no service but ends the process."""
+        if self._lifecycle.state is not State.NEW:
+            return
+        atexit.register(self.stop)
+        self.start_work_only(hosting.shared_address(), announce=True)
+
+    def enter(self) -> bool:
+        """Called for each request until it returns true: the first may have to start the service.
+
+        A service of which a server knows the Flask app only is started here.
+        """
+        if self._server is None and not hosting.is_in_process():
+            self.ensure_started()
+        return self._lifecycle.state is State.RUNNING
 
     def ensure_started(self) -> None:
-        """Under a foreign WSGI server: start with the first request; later ones wait for it."""
+        """Start with the first request, unless it was done before; later ones wait for it."""
         state = self._lifecycle.state
         if state is State.RUNNING:
             return
         if state is State.NEW:
-            if current_worker() is not None:
-                show_logs()  # gunicorn sets up its own loggers only
-            self._configure()
-            atexit.register(self.stop)
             try:
-                self.start_work_only(announce=True)
-            except Exception as error:
+                self._service._configure_once([])
+                self.start_hosted()
+            except (Exception, SystemExit) as error:
+                # It is neither live nor ready from now on, and refuses calls.
                 self._lifecycle.state = State.FAILED
-                if isinstance(error, ServiceConfigurationError) and current_worker() is not None:
-                    sys.stderr.write(f"{error}\n")
-                    raise _worker_cannot_boot() from None
-                self._service.logger.exception("%s could not start", self._service.name)
+                self._service.logger.error("%s", hosting.failure(self._service.name, error))
+                self._service.logger.debug("", exc_info=True)
                 self._started.set()
-        elif state is State.STARTING:
+        elif state is State.STARTING and self._starter is not gevent.getcurrent():
             self._started.wait()
-
-    def _configure(self) -> None:
-        try:
-            self._service._configure_once([])
-        except SystemExit:
-            self._lifecycle.state = State.FAILED
-            if current_worker() is None:
-                raise
-            raise _worker_cannot_boot() from None
-
-    def start_under_gunicorn(self) -> None:
-        """Start in the worker that loads the application, once it has booted.
-
-        With ``--preload`` gunicorn's master loads it: then in each worker that it forks.
-        """
-
-        def start() -> None:
-            while (worker := current_worker()) is None or not worker.booted:
-                gevent.sleep(0.01)
-            if worker.alive:  # not told to stop meanwhile
-                self.ensure_started()
-
-        if current_worker() is not None:
-            gevent.spawn(start)
-            return
-        master = os.getpid()
-
-        def in_child() -> None:
-            if os.getppid() == master:  # not in a worker's own children
-                gevent.spawn(start)
-
-        os.register_at_fork(after_in_child=in_child)
 
     # Stopping
 
@@ -374,22 +347,6 @@ class Runner:
         self._service._traffic.stop_receiving(self._service.stop_timeout)
 
 
-def _worker_cannot_boot() -> SystemExit:
-    """Ends gunicorn, which would start the next worker with the same settings, again and again."""
-    return SystemExit(WORKER_BOOT_ERROR)
-
-
 def _call_all(functions: Sequence[Callable[[], None]]) -> None:
     for function in functions:
         function()
-
-
-def _reachable_url(service: MicroService, bound: str) -> str:
-    """:param bound: the address that its host led to: of ``0``, ``*`` and ``::0`` every one."""
-    return url_at(service, socket.gethostname() if is_every_address(bound) else service.host)
-
-
-def url_at(service: MicroService, host: str) -> str:
-    """The URL of its endpoint at a host."""
-    scheme = "https" if service.certfile else "http"
-    return f"{scheme}://{host_in_url(host)}:{service.port}{service.endpoint}"

@@ -56,18 +56,22 @@ def test_a_wrong_setting_ends_it_with_one_line(tmp_path, monkeypatch, under, nam
 
 
 @both_kinds
-def test_a_start_hook_that_fails_is_seen_in_health(tmp_path, under):
-    """The worker stays, since gunicorn would start it again for ever; it is neither live nor
-    ready, and refuses calls."""
-    with start(tmp_path, under=under, ready=None, fails_in="start") as service:
-        live = message("GET", "/health/live")
-        wait_until(lambda: answer_of(service.port, live), "an answer")
-        for path in ("/health/live", "/health/ready"):
-            reply = exchange(service.port, message("GET", path))
-            assert reply.status == 503
-            assert b"failed" in reply.body
-        assert call(service.port, "add", 1, 2).status == 503
-        assert "the database is not there" in service.program.stderr
+@pytest.mark.parametrize(
+    ("fails_in", "line"),
+    [
+        ("start", "worker could not start: RuntimeError: the database is not there ("),
+        ("exit", "worker could not start: SystemExit: the database is not there ("),
+    ],
+)
+def test_a_start_hook_that_fails_ends_it_with_one_line(tmp_path, under, fails_in, line):
+    """gunicorn would start one worker after another for ever."""
+    with start(tmp_path, under=under, ready=None, fails_in=fails_in) as service:
+        assert service.program.wait() == 3
+        (said,) = [text for text in service.program.stderr.splitlines() if line in text]
+        assert re.search(r"service\.py:\d+\)$", said)
+        assert "Traceback" not in service.program.stderr
+        assert len(service.notes("started")) == 1
+        assert not service.notes("stopped")
 
 
 def answer_of(port, sent):
