@@ -23,7 +23,14 @@ import greenlet
 
 from . import libraries, mending, older_objects, references
 
-__all__ = ["REMEDY", "is_patched", "may_block", "patch", "patching_wanted"]
+__all__ = [
+    "REMEDY",
+    "hostile_objects_hidden",
+    "is_patched",
+    "may_block",
+    "patch",
+    "patching_wanted",
+]
 
 _is_mended = _may_block = False
 
@@ -83,7 +90,7 @@ def patch() -> None:
 
 def _patch_all(monkey: Any) -> None:
     native_id = threading.get_ident()
-    with warnings.catch_warnings(), _hostile_objects_hidden():
+    with warnings.catch_warnings(), hostile_objects_hidden():
         # "Monkey-patching ssl after ssl has already been imported": exactly what is mended below.
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
         if "gunicorn.arbiter" in sys.modules:
@@ -124,7 +131,7 @@ def _warn(threads: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _hostile_objects_hidden() -> Iterator[None]:
+def hostile_objects_hidden() -> Iterator[None]:
     """Have gevent see no objects but the locks that it looks for.
 
     It asks everything that the garbage collector knows for its ``__class__``, and a proxy or lazy

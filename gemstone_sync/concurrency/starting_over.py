@@ -49,7 +49,15 @@ def start_over_if_due() -> None:
 
     Returns where the program goes on: when nothing was, when it is patched already, and where it
     cannot be started over; it is patched late then.
+
+    :raises SystemExit: after one line, when eventlet has patched the process: it would hang.
     """
+    if getattr(sys.modules.get("eventlet.patcher"), "already_patched", None):
+        sys.stderr.write(
+            "gemstone_sync services need gevent, and eventlet has patched this process: leave out "
+            "eventlet.monkey_patch(), and use gunicorn -k gemstone_sync.server.GunicornWorker\n"
+        )
+        raise SystemExit(3)  # with which gunicorn starts no further worker
     if _has_started_over:
         _logger.debug("the program was started over, and patched before its first line")
     if _MARK in os.environ:  # nobody has read first_line/: once is enough

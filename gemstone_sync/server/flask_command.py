@@ -1,8 +1,8 @@
-"""The ``flask`` command and services: ``flask --app module:service.app routes``.
+"""The ``flask`` command and services: ``flask --app module:service routes``.
 
-Flask's command takes a name or a call after the colon, not ``service.app``. It loads the plugins of
-``flask.commands`` before the app, so this plugin teaches it dotted names; and it is a command of
-its own, ``flask --app module:service.app methods``, that lists the exposed methods.
+Flask's command takes the name of an app, or a call, after the colon. It loads the plugins of
+``flask.commands`` before the app, so this plugin teaches it services and ``service.app``; and it is
+a command of its own, ``flask --app module:service methods``, that lists the exposed methods.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ _find_app_by_string = flask.cli.find_app_by_string
 @functools.wraps(_find_app_by_string)
 def _find_app(module: types.ModuleType, app_name: str) -> flask.Flask:
     if not _DOTTED.fullmatch(app_name.strip()):
+        app_of_service = getattr(vars(module).get(app_name.strip()), "app", None)
+        if isinstance(app_of_service, flask.Flask):
+            return app_of_service
         return _find_app_by_string(module, app_name)
     try:
         app = operator.attrgetter(app_name.strip())(module)

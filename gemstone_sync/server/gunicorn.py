@@ -9,6 +9,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from ..concurrency.patching import hostile_objects_hidden
+
 __all__ = ["before_serving", "cannot_boot", "current_worker", "under_gunicorn"]
 
 #: The exit code of a worker at which gunicorn's master gives up (``Arbiter.WORKER_BOOT_ERROR``).
@@ -43,7 +45,7 @@ def before_serving(boot: Callable[[Any], None]) -> None:
     if _is_prepared or not under_gunicorn():
         return
     _is_prepared = True
-    worker = current_worker()
+    worker = _starting_worker() or current_worker()
     if worker is not None:
         _boot_first(worker, boot)
         return
@@ -51,7 +53,9 @@ def before_serving(boot: Callable[[Any], None]) -> None:
 
     def in_child() -> None:
         if os.getppid() == master:  # not in a worker's own children
-            _boot_first(_forked_worker(), boot)
+            worker = _starting_worker()
+            _patch_unasked(worker)
+            _boot_first(worker, boot)
 
     os.register_at_fork(after_in_child=in_child)
 
@@ -68,8 +72,21 @@ def _boot_first(worker: Any, boot: Callable[[Any], None]) -> None:
     worker.run = boot_and_run
 
 
-def _forked_worker() -> Any:
-    """The worker that gunicorn's master has just forked; it has no signal handlers yet."""
+def _patch_unasked(worker: Any) -> None:
+    """Have a worker patch its process without asking the application's objects anything."""
+    patch = getattr(worker, "patch", None)
+    if patch is None:
+        return
+
+    def patch_unasked() -> None:
+        with hostile_objects_hidden():
+            patch()
+
+    worker.patch = patch_unasked
+
+
+def _starting_worker() -> Any:
+    """The worker that gunicorn's master has forked and that is being started just now."""
     frame: types.FrameType | None = sys._getframe()
     while frame is not None:
         if frame.f_globals.get("__name__") == "gunicorn.arbiter":

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["services_behind"]
 
 #: How many objects are looked at; a service is a handful of references away from what wraps it.
-_MOST = 50_000
+_MOST = 20_000
 
 #: What leads nowhere, or everywhere.
 _LEAVES = (str, bytes, int, float, types.BuiltinFunctionType, types.CodeType, types.FrameType)

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import inspect
 import os
+import signal
 import socket
 import sys
 import types
@@ -77,12 +78,16 @@ def prepare(service: MicroService | None = None) -> None:
 
 def _refuse_unfit_servers() -> None:
     """Servers whose threads or processes run no event loop of gevent's: calls would hang there."""
-    uwsgi = sys.modules.get("uwsgi")
+    uwsgi: Any = sys.modules.get("uwsgi")
     if uwsgi is not None and getattr(uwsgi, "loop", b"gevent") != b"gevent":
-        raise SystemExit(
-            "gemstone_sync services need uWSGI's gevent loop: "
-            f"start uWSGI with --gevent 1000, or {_USE}"
+        sys.stderr.write(
+            "gemstone_sync services need uWSGI's gevent loop: start uWSGI with --gevent 1000, or "
+            f"{_USE}\n"
         )
+        if uwsgi.worker_id() and uwsgi.masterpid():  # which would start one after the other
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # it says the same to all
+            os.kill(uwsgi.masterpid(), signal.SIGINT)
+        raise SystemExit(1)
     for name in ("granian._granian", "mod_wsgi"):
         if name in sys.modules:
             server = name.partition(".")[0]

@@ -250,12 +250,13 @@ LISTED = Listed()
     [
         ("LISTED.app", "routes", 0, ["/api ", "/users/<int:user_id>", "/files/<path:filename>"]),
         ("LISTED.app", "methods", 0, ["add(a: int, b: int) -> int", "answer()"]),
+        ("LISTED", "methods", 0, ["add(a: int, b: int) -> int", "answer()"]),
         ("LISTED.absent", "routes", 2, ["has no attribute 'absent'"]),
         ("LISTED.name", "routes", 2, ["LISTED.name' is no Flask application"]),
     ],
 )
 def test_flasks_own_command(monkeypatch, app, command, code, words):
-    """``flask --app module:service.app``: a plugin of Flask's command finds the app."""
+    """``flask --app module:service``: a plugin of Flask's command finds the app."""
     monkeypatch.setenv("FLASK_RUN_FROM_CLI", "false")  # which it sets
     done = CliRunner().invoke(flask.cli.cli, ["--app", f"{__name__}:{app}", command])
 
