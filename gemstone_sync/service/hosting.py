@@ -229,7 +229,7 @@ def _application(worker: Any) -> Any:
     from .microservice import MicroService
 
     target = worker.wsgi
-    if isinstance(target, type) and issubclass(target, MicroService):
+    if issubclass(type(target), type) and issubclass(target, MicroService):
         with _failures_end_gunicorn(worker, target.__qualname__):
             return instance_of(target)
     if type(target) is not types.FunctionType:
