@@ -35,6 +35,7 @@ __all__ = [
     "configure",
     "failure",
     "instance_of",
+    "is_ending",
     "is_in_process",
     "prepare",
     "reachable_url",
@@ -60,6 +61,8 @@ _made: list[weakref.ref[MicroService]] = []
 #: Those that were made because a server was given their class.
 _instances: dict[type[MicroService], MicroService] = {}
 
+#: gunicorn's, and where it listens.
+_worker: Any = None
 _shared_address: str | None = None
 
 
@@ -97,6 +100,11 @@ def _refuse_unfit_servers() -> None:
 def shared_address() -> str | None:
     """What the workers of gunicorn that serve the same have in common; None elsewhere."""
     return _shared_address
+
+
+def is_ending() -> bool:
+    """Tell whether gunicorn has told this worker to stop: its services hear of it last of all."""
+    return _worker is not None and not _worker.alive
 
 
 def is_in_process() -> bool:
@@ -139,14 +147,14 @@ def _boot(worker: Any) -> None:
 
     :raises SystemExit: that ends gunicorn, after one line.
     """
-    global _shared_address
+    global _worker, _shared_address
     _check_kind(worker)
     if not worker.alive:
         return
     show_logs()  # gunicorn sets up its own loggers only
     # Not what gunicorn was told: the number of a socket that was handed over is no address.
     addresses = [sock.getsockname() for sock in worker.sockets]
-    _shared_address = str(addresses)
+    _worker, _shared_address = worker, str(addresses)
     with _kept_alive(worker):
         worker.wsgi = _application(worker)
         made = [service for reference in _made if (service := reference()) is not None]

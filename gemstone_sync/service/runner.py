@@ -348,5 +348,7 @@ class Runner:
 
 
 def _call_all(functions: Sequence[Callable[[], None]]) -> None:
+    if hosting.is_ending():
+        return  # the lock came when the other workers left, and this one is about to
     for function in functions:
         function()
