@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import gc
+import sys
 import types
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ _MOST = 20_000
 
 #: What leads nowhere, or everywhere.
 _LEAVES = (str, bytes, int, float, types.BuiltinFunctionType, types.CodeType, types.FrameType)
+
+#: Packages whose variables lead to no service, or to every one.
+_KNOW_NO_SERVICE = sys.stdlib_module_names | {"gemstone_sync", "gevent", "greenlet", "gunicorn"}
 
 
 def services_behind(application: Any, services: Collection[MicroService]) -> dict[int, str]:
@@ -59,8 +63,10 @@ def _references(one: Any, path: str) -> Iterator[tuple[Any, str]]:
     if cls is types.FunctionType:
         for held in (one.__closure__, one.__defaults__, one.__kwdefaults__, one.__dict__):
             yield held, path
-        for value in _globals_of(one.__code__, one.__globals__):
-            yield value, path
+        name = one.__globals__.get("__name__")
+        if type(name) is not str or name.partition(".")[0] not in _KNOW_NO_SERVICE:
+            for value in _globals_of(one.__code__, one.__globals__):
+                yield value, path
         return
     for held in gc.get_referents(one):
         yield held, path
