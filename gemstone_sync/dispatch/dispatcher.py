@@ -63,8 +63,8 @@ _OVERLOADED = ErrorObject.of(ServerOverloaded())
 #: Bytes of a body from which decoding takes milliseconds: others get a turn before it.
 _LARGE = 100_000
 
-#: Of `max_body_size`, for each list or object in a body: 500,000 in 10 MB take some 60 ms.
-_BYTES_PER_BRACKET = 20
+#: Lists and objects that a body may hold: as many take some 60 ms. Above 10 MB, one for 20 bytes.
+_BRACKETS, _BYTES_PER_BRACKET = 500_000, 20
 
 #: An error object is never refused for its size: there is nothing smaller to say instead.
 _NO_LIMIT = 1 << 62
@@ -111,7 +111,7 @@ class Dispatcher:
             settings.max_wait_seconds,
         )
         self._settings = settings
-        self._max_brackets = settings.max_body_size // _BYTES_PER_BRACKET
+        self._max_brackets = max(_BRACKETS, settings.max_body_size // _BYTES_PER_BRACKET)
         self._reading = BoundedSemaphore()
         self._writer = WIRE_FORMATS[settings.wire_format]
         self._make_handler = make_handler
