@@ -153,4 +153,4 @@ def source_of_default(service: object, name: str) -> str:
 
 def is_ours(cls: type) -> bool:
     """Whether it is a class of the framework."""
-    return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
+    return str(cls.__module__).partition(".")[0] == __name__.partition(".")[0]

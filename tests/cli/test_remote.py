@@ -66,12 +66,12 @@ def places():
         ("shell --registry NOBODY -c s.a.f()", 3, "NOBODY: connection refused"),
         ("call_raw http://no-such-host.invalid/api m", 3, "http://no-such-host.invalid/api: "),
         # Nothing is said
-        ("call_raw SILENT m --timeout 0.2", 3, "SILENT: no answer within 0."),
-        ("call_raw SILENT m --notify --timeout 0.2", 3, "SILENT: no answer within 0."),
-        ("call --registry SILENT x m --timeout 0.2", 3, "SILENT: no answer within 0."),
-        ("list --registry SILENT --timeout 0.2", 3, "SILENT: no answer within 0."),
-        ("describe SILENT --timeout 0.2", 3, "SILENT: no answer within 0."),
-        ("bench SILENT m --timeout 0.2", 3, "SILENT: no answer within 0."),
+        ("call_raw SILENT m --timeout 0.8", 3, "SILENT: no answer within 0."),
+        ("call_raw SILENT m --notify --timeout 0.8", 3, "SILENT: no answer within 0."),
+        ("call --registry SILENT x m --timeout 0.8", 3, "SILENT: no answer within 0."),
+        ("list --registry SILENT --timeout 0.8", 3, "SILENT: no answer within 0."),
+        ("describe SILENT --timeout 0.8", 3, "SILENT: no answer within 0."),
+        ("bench SILENT m --timeout 0.8", 3, "SILENT: no answer within 0."),
         # Another answers
         ("call --registry REGISTRY x* m", 1, "the registry REGISTRY knows no service 'x*'"),
         ("describe --registry REGISTRY x", 1, "the registry REGISTRY knows no service 'x'"),

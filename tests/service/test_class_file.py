@@ -45,7 +45,7 @@ def test_given_to_exec_it_has_no_file_and_starts_at_the_working_directory(
     namespace, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delattr(sys.modules["__main__"], "__file__")  # as it is at a prompt
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)  # as at a prompt
     exec(compile(SOURCE, "<typed>", "exec"), namespace)
     assert root_of(namespace["Service"]) == str(tmp_path)
 
