@@ -12,7 +12,8 @@ from gemstone_sync.service.settings import NOT_SETTINGS
 #: Settings that are texts, and whole numbers.
 TEXTS = """host=0.0.0.0 endpoint=/rpc accessible_at=http://h:1/api secret_key=xy batch_mode=serial
 certfile=c.pem keyfile=k.pem wire_format=gemstone template_dir=html health_live_path=/up
-periodic_scope=worker service_registry_token=t service_registry_cert=d.pem event_deduplication=d.db outbox=o.db"""
+service_registry_cert=d.pem
+periodic_scope=worker service_registry_token=t event_deduplication=d.db outbox=o.db"""
 NUMBERS = """max_parallel_blocking_tasks=7 max_waiting_calls=0 max_batch_size=3 max_body_size=0
 max_response_size=9 max_hops=2 max_connections=5 stop_timeout=0 drain_grace=2 workers=2
 discovery_cache_seconds=3 event_timeout=4 max_event_size=5"""
