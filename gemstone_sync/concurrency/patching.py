@@ -148,15 +148,17 @@ def hostile_objects_hidden() -> Iterator[None]:
 
 
 def _keep_import_locks(native_id: int) -> None:
-    """Tell the locks of the modules that are being imported what this thread is called now.
+    """Tell the locks of the modules that are being imported what importlib calls this thread now.
 
     gevent does so too, but not when other threads are running: then the import in which the process
-    is patched would wait for itself.
+    is patched would wait for itself. And not what importlib calls it: below ddtrace-run that has
+    another copy of ``_thread``, which is not patched.
     """
-    for reference in list(importlib._bootstrap._module_locks.values()):  # type: ignore[attr-defined]
+    bootstrap: Any = importlib._bootstrap
+    for reference in list(bootstrap._module_locks.values()):
         lock = reference()
-        if lock is not None and lock.owner == native_id:
-            lock.owner = threading.get_ident()
+        if lock is not None and lock.owner in (native_id, threading.get_ident()):
+            lock.owner = bootstrap._thread.get_ident()
 
 
 def _replace_lock_of_executors() -> None:
