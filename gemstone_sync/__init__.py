@@ -15,6 +15,7 @@ bytes), `server` (HTTP), `ops` (health, logs), `service` (MicroService, which wi
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -325,3 +326,24 @@ if not TYPE_CHECKING:  # or checkers would believe that there is every name
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+#: A module that uses these patches by itself, or may not mean the names of services.
+_LATER = {"gemstone_sync.patch", "patch", "patch_all", "TYPE_CHECKING"}
+
+
+def _start_over_for_a_service() -> None:
+    """Start the program over here, if the module that imports this is a service's and it is due.
+
+    When it first uses the name it may have done more than import, and would do that twice.
+    """
+    frame = sys._getframe(2)  # below this package's own
+    while frame.f_back is not None and frame.f_code.co_filename.startswith("<frozen importlib."):
+        frame = frame.f_back
+    if "MicroService" in frame.f_code.co_names and _LATER.isdisjoint(frame.f_code.co_names):
+        from .concurrency import start_over_if_due
+
+        start_over_if_due(frame.f_code)
+
+
+_start_over_for_a_service()

@@ -2,9 +2,9 @@
 
 Reading order: `patching` (the one function that monkey patches), `older_objects` (what it comes too
 late for), `mending` (what can be done about it), `blocked` (telling when that was not enough),
-`starting_over` (so that it does not come late), `hosts` (what it would stop), `libraries` (what
-waits in C, mended in ``cooperative_…``), `calls` (what is known of the running call, and spawning
-that keeps it), `slots` (how many calls run at once), `deadlines`.
+`starting_over` and `repeating` (so that it does not come late), `hosts` (what it would stop),
+`libraries` (what waits in C, mended in ``cooperative_…``), `calls` (what is known of the running
+call, and spawning that keeps it), `slots` (how many calls run at once), `deadlines`.
 """
 
 from .blocked import watch_this_hub
@@ -20,8 +20,9 @@ from .calls import (
 from .deadlines import DeadlineReached, Deadlines
 from .hosts import host, is_at_prompt, patch_unless_hosted
 from .patching import is_patched, patch, patching_wanted
+from .repeating import leads_to
 from .slots import CallSlots, NoSlot
-from .starting_over import has_started_over, leads_to, start_over_if_due
+from .starting_over import has_started_over, start_over_if_due
 
 __all__ = [
     # monkey patching

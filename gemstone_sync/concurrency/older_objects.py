@@ -14,7 +14,7 @@ import os
 import sys
 import sysconfig
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -68,10 +68,10 @@ _MOST = 10_000
 _OF_THE_START = {"__main__", "sitecustomize", "usercustomize", "apport_python_hook", "_virtualenv"}
 
 #: This package, and what its lower layers import before anybody can ask.
-_OURS = {"gemstone_sync", "gevent", "greenlet", "zope", "msgspec", "cython_runtime"}
+_OURS = {"gemstone_sync", "gevent", "greenlet", "zope", "msgspec"}
 
-#: What setuptools, Cython and `sysconfig` add: editable installs, shared types, a module of data.
-_OTHERS = ("__editable__", "_distutils_hack", "_cython_", "_sysconfigdata_")
+#: What setuptools and `sysconfig` add: editable installs, a module of data.
+_OTHERS = ("__editable__", "_distutils_hack", "_sysconfigdata_")
 
 _NOT_THE_USERS = sys.stdlib_module_names | {"gemstone_sync"}
 
@@ -117,14 +117,22 @@ class Older(NamedTuple):
     kind: str
 
 
-def imported_before() -> bool:
-    """Tell whether the program has imported anything but the standard library and this package."""
+def imported_before(others: Iterable[str] = ()) -> bool:
+    """Tell whether the program has imported anything but the standard library and this package.
+
+    Modules without a file hold no code: packages of ``-nspkg.pth``, Cython's shared types.
+
+    :param others: names that count as well.
+    """
     known = sys.stdlib_module_names | _OF_THE_START | _OURS
-    return any(
-        type(module) is types.ModuleType
-        and name.partition(".")[0] not in known
-        and not name.startswith(_OTHERS)
+    loaded = (
+        name
         for name, module in list(sys.modules.items())
+        if type(module) is types.ModuleType and vars(module).get("__file__") is not None
+    )
+    return any(
+        name.partition(".")[0] not in known and not name.startswith(_OTHERS)
+        for name in (*loaded, *others)
     )
 
 
