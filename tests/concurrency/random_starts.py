@@ -492,6 +492,8 @@ def differences(start: Start, folder: Path) -> list[str]:
     apart = {"seen", "took", "pid", *(["orig"] if start.kind == "-c" else [])}
     if _has_spoken(start):  # it is patched late, and may warn
         apart |= {"first", "err"}
+    if "SPAWNS" in start.environment and not {"an executor", "a thread"}.isdisjoint(start.preludes):
+        apart.add("err")  # so are the children of multiprocessing
     for what in sorted(ordinary.keys() - apart):
         here, there = (
             json.dumps(told.get(what), default=repr).replace(str(folder / place), "HERE")
