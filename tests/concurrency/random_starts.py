@@ -103,14 +103,11 @@ def report():
         pid=os.getpid(),
     )
 
-def child(queue):
-    queue.put(("child", __name__))
-
 if __name__ == "__main__":
     if os.environ.get("SPAWNS"):
         context = multiprocessing.get_context("spawn")
         queue = context.SimpleQueue()
-        process = context.Process(target=child, args=(queue,))
+        process = context.Process(target=weight.child, args=(queue,))
         process.start()
         process.join()
         print("from", *([] if process.exitcode else queue.get()), process.exitcode)
@@ -123,6 +120,12 @@ if __name__ == "__main__":
     while os.environ.get("WAITS"):
         signal.pause()
 """
+
+#: What a spawned child does: its main module may be one that multiprocessing cannot import.
+CHILD = "def child(queue):\n    queue.put(['child', __name__])\n"
+
+#: What the main module cannot do while its parent has done it.
+NOT_IN_A_CHILD = {"a secret", "a lock file", "a port"}
 
 
 @dataclasses.dataclass
@@ -202,6 +205,8 @@ def choose(dice: random.Random) -> Start:
     environment = {k: v for one in some(VARIABLES, 4) for k, v in one.items()}
     if sent:
         environment.pop("SPAWNS", None)  # multiprocessing itself unblocks signals
+    elif dice.random() < 0.3:
+        environment["SPAWNS"] = "1"
     return Start(
         kind=dice.choice(KINDS),
         flags=[word for words in some(FLAGS, 3) for word in words],
@@ -223,7 +228,7 @@ def choose(dice: random.Random) -> Start:
 
 def lay_out(start: Start, folder: Path, first: str) -> list[str]:  # noqa: C901  # a table
     """Write the program into a folder; returns the words that name it, after those of Python."""
-    (folder / "weight.py").write_text("")
+    (folder / "weight.py").write_text(CHILD)
     below = [name for name in start.below if name not in start.preludes]
     source = SOURCE.format(
         first=first,
@@ -254,7 +259,7 @@ def lay_out(start: Start, folder: Path, first: str) -> list[str]:  # noqa: C901 
         case "zip":
             with zipfile.ZipFile(folder / "service.pyz", "w") as file:
                 file.writestr("__main__.py", source)
-                file.writestr("weight.py", "")
+                file.writestr("weight.py", CHILD)
             return ["service.pyz"]
         case "-m module":
             return ["-m", "service"]
@@ -268,7 +273,7 @@ def lay_out(start: Start, folder: Path, first: str) -> list[str]:  # noqa: C901 
             guard = 'if __name__ == "__main__":'
             (folder / "service.py").write_text(source.replace(guard, "def main():"))
             (folder / "command").write_text(
-                "import sys\nfrom service import main\nsys.exit(main())\n"
+                f"import sys\nfrom service import main\n{guard}\n    sys.exit(main())\n"
             )
             return ["command"]
     return ["service.py"]
@@ -484,6 +489,9 @@ def differences(start: Start, folder: Path) -> list[str]:
     commands = {words for words in found["seen"] if b"python" in words[0] or b"service" in words[0]}
     if start.wrapper == "" and len(commands) > 1 + (start.kind == "shebang"):
         faults.append(f"the command changed: {commands}")
+    fails = not NOT_IN_A_CHILD.isdisjoint(start.preludes + start.below)
+    if "SPAWNS" in start.environment and start.stdout != "null" and not fails:
+        faults += [] if b"from child weight 0" in found["out"] else ["a child has failed"]
     died = start.signal is not None and found["code"] == -getattr(signal, start.signal[0])
     if died:
         if not _is_deadly(start):
