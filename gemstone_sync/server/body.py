@@ -11,7 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import gevent
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    RequestEntityTooLarge,
+    RequestHeaderFieldsTooLarge,
+    RequestTimeout,
+)
 
 from .head import HttpFault
 from .streams import DRAIN_BYTES, DRAIN_SECONDS
@@ -19,6 +25,11 @@ from .streams import DRAIN_BYTES, DRAIN_SECONDS
 __all__ = ["EarlyAnswer", "LimitedBody", "read_body"]
 
 _PIECE = 64 * 1024
+#: What our own server's streams refuse with another status than 400.
+_FAULTS: dict[int, type[HTTPException]] = {
+    408: RequestTimeout,
+    431: RequestHeaderFieldsTooLarge,
+}
 
 
 def read_body(environ: dict[str, Any], limit: int) -> bytes:
@@ -26,6 +37,7 @@ def read_body(environ: dict[str, Any], limit: int) -> bytes:
 
     :raises RequestEntityTooLarge: when it is longer than `limit` bytes.
     :raises RequestTimeout: when it does not come in time.
+    :raises RequestHeaderFieldsTooLarge: when it ends with too many fields.
     :raises BadRequest: when it is shorter than announced or its chunks are malformed.
     """
     announced = environ.get("CONTENT_LENGTH")
@@ -45,7 +57,7 @@ def read_body(environ: dict[str, Any], limit: int) -> bytes:
     except (RequestEntityTooLarge, BadRequest):
         raise
     except HttpFault as fault:
-        raise (RequestTimeout if fault.status == 408 else BadRequest) from fault
+        raise _FAULTS.get(fault.status, BadRequest) from fault
     except Exception as error:  # each WSGI server has its own exceptions for a broken body
         raise BadRequest from error
 

@@ -19,7 +19,15 @@ from .access_log import log_refusal, log_request
 from .channel import NEVER, Channel
 from .gevent_websocket import offered_websocket
 from .handed import HandedSocket, UpgradeResponse
-from .head import MAX_HEAD, MAX_REQUEST_LINE, Head, HeadParser, HttpFault, finish_head, parse_head
+from .head import (
+    MAX_HEAD,
+    Head,
+    HeadParser,
+    HttpFault,
+    check_beginning,
+    finish_head,
+    parse_head,
+)
 from .response import Response, date_line
 from .streams import (
     DRAIN_BYTES,
@@ -326,10 +334,7 @@ class HttpConnection(Channel):
                 buffer = stripped
             end = buffer.find(b"\r\n\r\n", max(0, fed - 3)) + 4
             upto = end if end > 3 else len(buffer)
-            if upto > MAX_HEAD:
-                raise HttpFault(431, f"The head is longer than {MAX_HEAD} bytes")
-            if buffer.find(b"\r\n", 0, MAX_REQUEST_LINE + 2) < 0 and upto > MAX_REQUEST_LINE + 1:
-                raise HttpFault(414, f"The request line is longer than {MAX_REQUEST_LINE} bytes")
+            check_beginning(buffer, fed, upto)
             if buffer != b"\r":  # maybe half of an empty line
                 parser.feed(buffer[fed:upto])
                 fed = upto

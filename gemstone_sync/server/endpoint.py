@@ -14,7 +14,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    RequestEntityTooLarge,
+    RequestHeaderFieldsTooLarge,
+    RequestTimeout,
+)
 
 from ..concurrency import travelling_id
 from ..dispatch import CallContext, Dispatcher
@@ -32,12 +38,15 @@ STATUS_LINES = {
     408: "408 Request Timeout",
     413: "413 Content Too Large",
     415: "415 Unsupported Media Type",
+    431: "431 Request Header Fields Too Large",
     503: "503 Service Unavailable",
 }
 
 _JSON = ("Content-Type", "application/json")
 _ALLOW = ("Allow", "POST, OPTIONS")
 _CLOSE = ("Connection", "close")
+
+_BODY_FAULTS = (BadRequest, RequestEntityTooLarge, RequestHeaderFieldsTooLarge, RequestTimeout)
 
 #: At most this many spellings of a Content-Type are remembered; clients use a handful.
 _REMEMBERED_TYPES = 256
@@ -98,13 +107,8 @@ class Endpoint:
             return self._refuse(415, "A compressed body is not accepted", _CLOSE)
         try:
             body = read_body(environ, self.settings.max_body_size) if read is None else read()
-        except RequestEntityTooLarge:
-            limit = self.settings.max_body_size
-            return self._refuse(413, f"The body is longer than {limit} bytes", _CLOSE)
-        except RequestTimeout:
-            return self._refuse(408, "The body did not come in time", _CLOSE)
-        except BadRequest:
-            return self._refuse(400, "The body is incomplete or malformed", _CLOSE)
+        except _BODY_FAULTS as fault:
+            return self._refuse_body(fault)
         if self._is_starting():
             text = self.dispatcher.refusal(ServerOverloaded("Service is starting"))
             return self._overloaded(text, 1.0)
@@ -128,6 +132,14 @@ class Endpoint:
     def _refuse(self, status: int, message: str, *headers: tuple[str, str]) -> Reply:
         text = self.dispatcher.refusal(InvalidRequest(message))
         return Reply(status, [_JSON, ("Content-Length", str(len(text))), *headers], text)
+
+    def _refuse_body(self, fault: HTTPException) -> Reply:
+        text = {
+            408: "The body did not come in time",
+            413: f"The body is longer than {self.settings.max_body_size} bytes",
+            431: "The trailers are too many or too long",
+        }.get(fault.code or 400, "The body is incomplete or malformed")
+        return self._refuse(fault.code or 400, text, _CLOSE)
 
     def _check_type(self, content_type: str) -> bool:
         accepted = _is_json(content_type)

@@ -13,7 +13,17 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-__all__ = ["Head", "HeadParser", "HttpFault", "feed", "finish_head", "parse_head"]
+__all__ = [
+    "MAX_FIELDS",
+    "MAX_HEAD",
+    "Head",
+    "HeadParser",
+    "HttpFault",
+    "check_beginning",
+    "feed",
+    "finish_head",
+    "parse_head",
+]
 
 #: A client sends a line of 8,000 octets at least (RFC 9112, section 3); 8 KB is what servers take.
 MAX_REQUEST_LINE = 8 * 1024
@@ -129,6 +139,23 @@ def check_request_line(line: bytes) -> tuple[str, str, str]:
     if method == "CONNECT":
         raise HttpFault(501, "CONNECT is not offered")
     return method, target, version
+
+
+def check_beginning(buffer: bytes, seen: int, upto: int) -> None:
+    """Check what can be told of a head before all of it is here.
+
+    :param seen: up to where it was checked before.
+    :param upto: where the head ends, as far as it came.
+    :raises HttpFault: when nothing that follows can make it good.
+    """
+    if upto > MAX_HEAD:
+        raise HttpFault(431, f"The head is longer than {MAX_HEAD} bytes")
+    line_end = buffer.find(b"\n", 0, MAX_REQUEST_LINE + 2)
+    if line_end < 0 and upto > MAX_REQUEST_LINE + 1:
+        raise HttpFault(414, f"The request line is longer than {MAX_REQUEST_LINE} bytes")
+    if line_end >= seen:
+        # llhttp takes a line without a version for HTTP/0.9, and would wait for more.
+        check_request_line(buffer[:line_end].removesuffix(b"\r"))
 
 
 def parse_head(text: bytes) -> Head:

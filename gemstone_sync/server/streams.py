@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httptools
 
-from .head import HttpFault, feed
+from .head import MAX_FIELDS, MAX_HEAD, HttpFault, feed
 
 if TYPE_CHECKING:
     from .connection import HttpConnection
@@ -38,8 +38,6 @@ _FORBIDDEN_TRAILERS = frozenset(
 )
 #: A line of chunk framing: a size and extensions, or a trailer field.
 _MAX_LINE = 8 * 1024
-_MAX_TRAILERS = 32 * 1024
-
 
 _LINE_PIECE = 8 * 1024
 #: Brings a parser to the beginning of a chunked body.
@@ -173,7 +171,7 @@ class ChunkedStream(BodyStream):
         self._data = b""
         self._chunk_left = 0
         self._in_trailers = False
-        self._trailer_bytes = 0
+        self._trailers = self._trailer_bytes = 0
 
     def _is_nearly_read(self) -> bool:
         return False  # nobody knows how much is still to come
@@ -185,8 +183,13 @@ class ChunkedStream(BodyStream):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # Never merged into the head's fields; the forbidden ones are not even tolerated.
-        if self._in_body and name.lower() in _FORBIDDEN_TRAILERS:
+        if not self._in_body:
+            return
+        if name.lower() in _FORBIDDEN_TRAILERS:
             raise HttpFault(400, "A forbidden field in the trailers")
+        self._trailers += 1
+        if self._trailers > MAX_FIELDS:
+            raise HttpFault(431, f"More than {MAX_FIELDS} trailer fields")
 
     def on_message_complete(self) -> None:
         self.finished = True
@@ -214,8 +217,8 @@ class ChunkedStream(BodyStream):
         feed(self._parser, line)
         if self._in_trailers:
             self._trailer_bytes += len(line)
-            if self._trailer_bytes > _MAX_TRAILERS:
-                raise HttpFault(431, "The trailers are too long")
+            if self._trailer_bytes > MAX_HEAD:
+                raise HttpFault(431, f"The trailers are longer than {MAX_HEAD} bytes")
             return
         size = int(line.split(b";", 1)[0], 16)  # llhttp has found it valid
         if size == 0:

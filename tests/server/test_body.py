@@ -101,6 +101,12 @@ def test_malformed_chunks_are_400(service, connection, size):
     assert service.executed == 0
 
 
+def test_too_many_trailers_are_431(service, connection):
+    body = chunk(call_body("echo", 1)) + b"0\r\n" + b"X: 1\r\n" * 101 + b"\r\n"
+    assert_refused(connection.exchange(post(body, Transfer_Encoding="chunked")), 431)
+    assert service.executed == 0
+
+
 @pytest.mark.parametrize("sent", [b"", b"POST /api HT", post(b"12345", Content_Length="100")])
 def test_a_client_that_goes_away_harms_nobody(service, sent):
     for _ in range(20):

@@ -119,8 +119,7 @@ CASES: tuple[Case, ...] = (
         HTTP_X_A=None,
         HTTP_X_B=None,
     ),
-    # Fields of the head are limited to 100; these are thrown away, and limited by their bytes.
-    good("trailers-101", _TRAILER, trailers(*[b"X-%d: 1" % n for n in range(101)]), body="abc"),
+    good("trailers-100", _TRAILER, trailers(*[b"X-%d: 1" % n for n in range(100)]), body="abc"),
     # Never merged: the head's own stays.
     good(
         "trailer-of-a-field",
@@ -192,6 +191,16 @@ CASES: tuple[Case, ...] = (
     bad_body("trailer-nul", _TRAILER, trailers(b"X-A: \0")),
     bad_body("trailer-bare-lf", _TRAILER, trailers(b"X-A: 1\nX-B: 2")),
     bad_body("trailer-bare-cr", _TRAILER, trailers(b"X-A: 1\rX-B: 2")),
+    # As many as fields in a head.
+    *(
+        bad_body(f"trailers-{kind}", _TRAILER, trailers(*lines), 431)
+        for kind, lines in {
+            "101": [b"X-%d: 1" % n for n in range(101)],
+            "300": [b"X-%d: 1" % n for n in range(300)],
+            "101-of-a-name": [b"X: 1"] * 101,
+            "101-empty": [b"X:"] * 101,
+        }.items()
+    ),
     bad_body("trailer-9-kb", _TRAILER, trailers(b"X-A: " + b"a" * 9000), 400, 431),
     bad_body("trailers-40-kb", _TRAILER, trailers(*[b"X-A: " + b"a" * 4000] * 10), 400, 431),
 )

@@ -74,6 +74,34 @@ def test_half_a_head_is_answered_408(serve, connect, tls, application, start):
     assert not application.ran
 
 
+@plain_and_tls
+@pytest.mark.parametrize(
+    ("line", "statuses"),
+    [
+        (b"GET /\r\n", {400}),  # HTTP/0.9
+        (b"\r\nGET /x\r\n", {400}),
+        (b"POST /api?a=b \r\n", {400}),
+        (b"GET /\n", {400}),
+        (b"OPTIONS *\r\nHost: a", {400}),
+        (b"GET http://a/\r\n", {400}),
+        (b"GET / HTTP/0.9\r\n", {400, 505}),  # by llhttp, or as a version
+        (b"GET / HTTP/1.2\r\n", {400, 505}),
+        (b"CONNECT a:1 HTTP/1.1\r\n", {501}),
+    ],
+    ids=lambda value: repr(value) if type(value) is bytes else "",
+)
+@pytest.mark.parametrize("by_byte", [False, True], ids=["whole", "by byte"])
+def test_a_line_that_is_none_is_refused_at_once(
+    serve, connect, application, line, statuses, by_byte
+):
+    """By its end: no field that might follow could mend it."""
+    client = connect(serve())
+    (client.send_by_byte if by_byte else client.send)(line)
+    assert client.read_reply().status in statuses
+    assert client.is_ended()
+    assert not application.ran
+
+
 def test_a_head_that_drips_is_not_waited_for(serve, connect):
     """The time is for the whole head, not for each byte of it; for the second as for the first."""
     client = connect(serve(header_timeout=STRIKES))
