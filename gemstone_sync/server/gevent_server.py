@@ -13,6 +13,7 @@ from typing import Any
 
 import gevent
 from gevent import monkey
+from gevent.lock import BoundedSemaphore
 from gevent.pywsgi import WSGIServer
 from werkzeug.wsgi import FileWrapper
 
@@ -170,6 +171,8 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         self.clients_gone = 0
         self.now = time.monotonic()
         self.known_heads: dict[bytes, Head] = {}
+        #: See `HttpConnection.give_way`.
+        self.turns = BoundedSemaphore()
         self._max_connections, most_handed = raise_file_limit(settings.max_connections)
         self.handed = HandedSockets(most_handed)
         self._sweep_timer: Any = None

@@ -39,6 +39,9 @@ _FORBIDDEN_TRAILERS = frozenset(
 #: A line of chunk framing: a size and extensions, or a trailer field.
 _MAX_LINE = 8 * 1024
 
+#: Lines of chunk framing that are read in a row, some 3 µs each; 64 KB hold 11,000 tiny chunks.
+_LINES_AT_ONCE = 256
+
 _LINE_PIECE = 8 * 1024
 #: Brings a parser to the beginning of a chunked body.
 _CHUNKED_HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -75,16 +78,19 @@ class BodyStream(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         """As of a file: exactly `size` bytes unless the body ends before."""
-        pieces: list[bytes] = []
         left = -1 if size is None else size
-        while left != 0:
-            piece = self._some(left if left > 0 else 1 << 20)
+        first = self._some(left if left > 0 else 1 << 20) if left != 0 else b""
+        if not first or len(first) == left:
+            return first
+        # Not a list of pieces: one of two bytes takes 43 of memory.
+        whole = io.BytesIO()
+        whole.write(first)
+        while left < 0 or whole.tell() < left:
+            piece = self._some(left - whole.tell() if left > 0 else 1 << 20)
             if not piece:
                 break
-            pieces.append(piece)
-            if left > 0:
-                left -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            whole.write(piece)
+        return whole.getvalue()
 
     def readline(self, size: int | None = -1) -> bytes:
         """One line, as of a file. io.RawIOBase would read byte by byte, 2 µs each."""
@@ -172,6 +178,8 @@ class ChunkedStream(BodyStream):
         self._chunk_left = 0
         self._in_trailers = False
         self._trailers = self._trailer_bytes = 0
+        #: Up to where `_buffer` was read, and how many lines of framing that were.
+        self._at = self._lines = 0
 
     def _is_nearly_read(self) -> bool:
         return False  # nobody knows how much is still to come
@@ -206,10 +214,10 @@ class ChunkedStream(BodyStream):
     def _step(self) -> None:
         """Feed llhttp one line of framing, or what is there of a chunk."""
         if self._chunk_left:
-            if not self._buffer:
-                self._buffer = self._receive()
-            data = self._buffer[: self._chunk_left]
-            self._buffer = self._buffer[len(data) :]
+            if self._at == len(self._buffer):
+                self._buffer, self._at = self._receive(), 0
+            data = self._buffer[self._at : self._at + self._chunk_left]
+            self._at += len(data)
             self._chunk_left -= len(data)
             feed(self._parser, data)
             return
@@ -227,11 +235,20 @@ class ChunkedStream(BodyStream):
             self._chunk_left = size + 2  # with the CRLF after the data
 
     def _line(self) -> bytes:
-        start = 0
-        while (end := self._buffer.find(b"\n", start)) < 0 and len(self._buffer) <= _MAX_LINE:
+        self._lines += 1
+        if self._lines % _LINES_AT_ONCE == 0:
+            self._connection.give_way()
+        start = self._at
+        while (end := self._buffer.find(b"\n", start)) < 0:
+            if len(self._buffer) - self._at > _MAX_LINE:
+                break
+            self._buffer, self._at = self._buffer[self._at :], 0
             start = len(self._buffer)
             self._buffer += self._receive()
-        if end < 0 or end > _MAX_LINE:
+        if end < 0 or end - self._at > _MAX_LINE:
             raise HttpFault(400, "A line of chunk framing is too long")
-        line, self._buffer = self._buffer[: end + 1], self._buffer[end + 1 :]
+        line, self._at = self._buffer[self._at : end + 1], end + 1
         return line
+
+    def leftover(self) -> bytes:
+        return self._buffer[self._at :]
