@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import flask
 import flask.views
@@ -310,8 +311,8 @@ def _gate_settings(service: MicroService) -> GateSettings:
             host.lower().strip("[]").partition("%")[0] for host in service.allowed_hosts
         )
         hosts = None if "*" in hosts else hosts
-    elif _is_loopback(service.host) and not under_gunicorn():
-        hosts, loopback = frozenset({service.host.lower()}), True
+    elif _is_loopback(service.host) and not under_gunicorn() and not service.trusted_proxies:
+        hosts, loopback = frozenset({service.host.lower(), *_public_host(service)}), True
     return GateSettings(
         allowed_hosts=hosts,
         allow_loopback=loopback,
@@ -319,6 +320,15 @@ def _gate_settings(service: MicroService) -> GateSettings:
         health_live_path=service.health_live_path,
         health_ready_path=service.health_ready_path,
     )
+
+
+def _public_host(service: MicroService) -> list[str]:
+    """The name by which callers know a service: a proxy may pass it on."""
+    try:
+        name = urlsplit(service.accessible_at or "").hostname
+    except ValueError:
+        return []
+    return [name.rstrip(".")] if name else []
 
 
 def _is_loopback(host: str) -> bool:

@@ -68,6 +68,9 @@ NOT_LISTED_NAMES = """
     services.example.org xservices.example.org services.example.org.evil.example example.org
     www.api.example.org 127.0.0.1 localhost
 """
+KNOWN_AS = {"accessible_at": "https://Shop.example/api"}
+PUBLIC_NAMES = "shop.example shop.example:8443 SHOP.example shop.example."
+PROXIED = {"trusted_proxies": ["127.0.0.1"]}
 LOOPBACK_NAMES = """
     127.0.0.1 127.0.0.1:{port} 127.0.0.1:1 127.8.9.10 localhost localhost:{port} LocalHost:{port}
     localhost. api.localhost [::1] [::1]:{port}
@@ -89,12 +92,22 @@ FOREIGN_NAMES = """
         (LISTED, LISTED_NAMES, NOT_LISTED_NAMES),
         ({"host": "0.0.0.0", **LISTED}, LISTED_NAMES, NOT_LISTED_NAMES),
         ({"allowed_hosts": ["*"]}, "whatever.example", ""),
+        (KNOWN_AS, f"{PUBLIC_NAMES} {LOOPBACK_NAMES}", f"a.shop.example {FOREIGN_NAMES}"),
+        ({"accessible_at": "https://[2001:db8::1]/api"}, "[2001:db8::1]:1", "[2001:db8::2]"),
+        ({"accessible_at": "http://127.0.0.1:1/api"}, "localhost", "shop.example"),
+        ({**KNOWN_AS, **LISTED}, LISTED_NAMES, "shop.example"),
+        (PROXIED, f"{PUBLIC_NAMES} 10.0.0.1 other.example 127.0.0.1", ""),
+        ({**PROXIED, **LISTED}, LISTED_NAMES, NOT_LISTED_NAMES),
     ],
-    ids=["loopback", "localhost", "IPv6", "everywhere", "listed", "listed everywhere", "all"],
+    ids=[
+        *("loopback", "localhost", "IPv6", "everywhere", "listed", "listed everywhere", "all"),
+        *("known as", "known as IPv6", "known as loopback", "known as and listed"),
+        *("behind a proxy", "behind a proxy and listed"),
+    ],
 )
 def test_hosts(running_service, attributes, accepted, refused):
-    """On loopback its names, elsewhere every name, or those of `allowed_hosts`: one that was
-    accepted does not open the door for the next."""
+    """On loopback its names and that of `accessible_at`, elsewhere and behind a proxy every name,
+    or those of `allowed_hosts`: one that was accepted does not open the door for the next."""
     if attributes.get("host") == "::1" and not has_ipv6():
         absent("this machine has no IPv6")
     service = running_service(Greeter, **attributes)
