@@ -25,12 +25,18 @@ from .streams import ClientGone
 if TYPE_CHECKING:
     from .gevent_server import GeventServer
 
-__all__ = ["NEVER", "Channel"]
+__all__ = ["NEVER", "SEND_SECONDS", "TLS_PIECE", "Channel"]
 
 NEVER = float("inf")
 _RECEIVE = 64 * 1024
 #: A client that takes nothing of an answer for so long is gone.
 SEND_SECONDS = 30.0
+#: Bytes that the kernel takes of us ahead of what it can send. Else it takes up to 4 MB, and says
+#: that there is room again when a third of that is gone: a client that reads 40 kB/s needs 33 s.
+UNSENT_IN_KERNEL = 128 * 1024
+_UNSENT_OPTION = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+#: What OpenSSL is given at a time: it tells of no progress before all of it is written.
+TLS_PIECE = 64 * 1024
 
 
 class Channel:
@@ -54,6 +60,7 @@ class Channel:
         "_watcher",
         "deadline",
         "idle",
+        "last_taken",
         "server",
         "socket",
     )
@@ -63,6 +70,8 @@ class Channel:
         self.server = server
         self.deadline = NEVER
         self.idle = True
+        #: When the client last took a part of an answer that waits for it.
+        self.last_taken = 0.0
         #: Read while a call was running, to see whether the client is still there (TLS only).
         self._early = b""
         self._expired = False
@@ -84,6 +93,8 @@ class Channel:
         sock = self.socket
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if _UNSENT_OPTION is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, _UNSENT_OPTION, UNSENT_IN_KERNEL)
         # The objects under gevent's sockets: both know how to wait, these cost less.
         if server.tls_context is None:
             self._receive_raw, self._send_raw = sock._sock.recv, sock._sock.send
@@ -187,17 +198,26 @@ class Channel:
 
     def _send_rest(self, data: memoryview) -> None:
         before = self.deadline
+        unsent = self.server.unsent
+        # The time is for each step: a slow client that goes on taking is served.
+        self.last_taken = time.monotonic()
+        self.deadline = self.last_taken + SEND_SECONDS
+        unsent.add(self, len(data))
+        piece = len(data) if self.server.tls_context is None else TLS_PIECE
         try:
             while data:
-                # The time is for each step: a slow client that goes on taking is served.
-                self.deadline = time.monotonic() + SEND_SECONDS
-                data = data[self.socket.send(data) :]
+                data = data[self.socket.send(data[:piece]) :]
+                self.last_taken = time.monotonic()
+                self.deadline = self.last_taken + SEND_SECONDS
         except OSError as error:
             raise ClientGone(str(error)) from error
         finally:
+            unsent.remove(self)
             self.deadline = before
 
-    def _send_tls(self, data: bytes) -> int:
+    def _send_tls(self, data: bytes | memoryview) -> int:
+        if len(data) > TLS_PIECE:
+            data = memoryview(data)[:TLS_PIECE]
         try:
             return self.socket._sslobj.write(data)  # type: ignore[no-any-return]
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):

@@ -23,6 +23,7 @@ from .connection import FIRST_TO_GO, INDISPENSABLE, HttpConnection
 from .files import raise_file_limit
 from .handed import HandedSocket, HandedSockets
 from .head import HOST, Head
+from .unsent import ANSWERS_UNSENT, Unsent
 
 __all__ = ["GeventServer", "ServerSettings", "Timeouts", "bind", "tls_context"]
 
@@ -55,6 +56,7 @@ class ServerSettings:
     header_timeout: float = 5.0
     keep_alive_timeout: float = 5.0
     body_timeout: float = 10.0
+    max_response_size: int = 16_000_000
     access_log: bool = False
     trusted_proxies: Sequence[str] = ()
     certfile: str | None = None
@@ -173,6 +175,7 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         self.known_heads: dict[bytes, Head] = {}
         #: See `HttpConnection.give_way`.
         self.turns = BoundedSemaphore()
+        self.unsent = Unsent(ANSWERS_UNSENT * settings.max_response_size)
         self._max_connections, most_handed = raise_file_limit(settings.max_connections)
         self.handed = HandedSockets(most_handed)
         self._sweep_timer: Any = None

@@ -22,7 +22,7 @@ import gevent
 import gevent.socket
 from gevent.lock import Semaphore
 
-from .channel import SEND_SECONDS
+from .channel import SEND_SECONDS, TLS_PIECE
 from .response import Response
 from .streams import ClientGone
 
@@ -124,7 +124,7 @@ class HandedSocket:
             data = data[self._send_now(data) :]
         while data:
             with gevent.Timeout(SEND_SECONDS, False):
-                data = data[self._socket.send(data) :]
+                data = data[self._socket.send(data[:TLS_PIECE]) :]
                 continue
             self._connection.cut_off()  # a part was sent: nothing that follows could be understood
             raise TimeoutError(f"the client took nothing for {SEND_SECONDS} s")

@@ -22,6 +22,8 @@ __all__ = ["Response", "date_line"]
 logger = logging.getLogger("gemstone_sync.server")
 
 _NO_BODY = ("204", "304")
+#: Bytes of body up to which one piece for head and body is cheaper than two.
+_COPIED = 64 * 1024
 _STATUS = re.compile(r"\d{3}( .*)?")
 _FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.1
 
@@ -159,20 +161,26 @@ class Response:
 
     def write(self, data: bytes) -> None:
         """PEP 3333's write callable, and every piece of an iterable."""
-        if self.headers_sent:
-            self._send_body(data)
-        else:
-            message = self._start_of_message(None) + self._framed(data)
+        if not self.headers_sent:
+            message = self._start_of_message(None)
+            if len(data) <= _COPIED:
+                message, data = message + self._framed(data), b""
             self.headers_sent = True
             self._connection.send(message)
+        self._send_body(data)
 
     def finish(self, result: Iterable[bytes]) -> None:
         """Send everything that the application returned."""
         if type(result) is list and len(result) == 1 and not self.headers_sent:
             body = result[0]
-            message = self._start_of_message(len(body)) + self._framed(body)
+            message = self._start_of_message(len(body))
+            framed = self._framed(body)
+            if len(framed) <= _COPIED:
+                message, framed = message + framed, b""
             self.headers_sent = True
             self._connection.send(message)
+            if framed:
+                self._connection.send(framed)
         else:
             for data in result:
                 if data:
@@ -243,6 +251,11 @@ class Response:
         return data
 
     def _send_body(self, data: bytes) -> None:
+        if self._chunked and len(data) > _COPIED:
+            self.sent += len(data)
+            for piece in (b"%x\r\n" % len(data), data, b"\r\n"):
+                self._connection.send(piece)
+            return
         framed = self._framed(data)
         if framed:
             self._connection.send(framed)

@@ -111,6 +111,16 @@ class Application:
         start_response("200 OK", [TEXT])
         return [b"x" * int(environ["QUERY_STRING"])]
 
+    def large_streamed(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """The same as one piece of a generator."""
+        start_response("200 OK", [TEXT])
+        yield b"x" * int(environ["QUERY_STRING"])
+
+    def large_written(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """The same, written."""
+        start_response("200 OK", [TEXT])(b"x" * int(environ["QUERY_STRING"]))
+        return []
+
     def status(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """The status line of the body or query, with a body that some statuses must not have."""
         line = environ["wsgi.input"].read(ALL).decode("utf-8")
