@@ -55,6 +55,10 @@ BETWEEN_CALLS = 0.05
 #: floods others' calls took 16 ms (median) at 16, 0.6 ms at 4, and the flood itself is as quick.
 PIPELINED_AT_ONCE = 4
 
+#: Bytes a second that a body must keep up, but for `body_timeout` seconds: a byte each 9 s would
+#: hold the connection for years.
+MIN_BODY_RATE = 1000
+
 _EMPTY_LINES = re.compile(rb"(\r\n)*")
 #: In bytes. One or two are an old client's; a flood of them is work for nothing.
 MAX_EMPTY_LINES = 8
@@ -77,6 +81,7 @@ class HttpConnection(Channel):
 
     __slots__ = (
         "_body_deadline",
+        "_body_patience",
         "_buffer",
         "_environ",
         "_idle_since",
@@ -94,6 +99,7 @@ class HttpConnection(Channel):
         self.address = address
         self._buffer = b""
         self._body_deadline = NEVER
+        self._body_patience = 0.0
         self._idle_since = time.monotonic()
         self._pipelined = 0
         #: Told to end because there was no room; set by the server.
@@ -257,7 +263,8 @@ class HttpConnection(Channel):
             stream = LengthStream(self, rest, head.expects_continue, length)
         environ["wsgi.input"] = stream
         self._buffer = b""
-        self._body_deadline = time.monotonic() + self.server.timeouts.body
+        self._body_deadline = NEVER
+        self._body_patience = self.server.timeouts.body
         return stream
 
     def _run(self, application: Any, environ: dict[str, Any], response: Response) -> None:
@@ -356,7 +363,9 @@ class HttpConnection(Channel):
 
         :raises HttpFault: 408 when the time for the body is over.
         """
-        self.deadline = self._body_deadline
+        began = time.monotonic()
+        patience = min(self.server.timeouts.body, self._body_patience)
+        self.deadline = min(self._body_deadline, began + patience)
         try:
             data = self._receive()
         except OSError as error:
@@ -365,6 +374,8 @@ class HttpConnection(Channel):
             self.deadline = NEVER  # the application's own time is not the client's
         if self._expired:
             raise HttpFault(408, "The body did not come in time")
+        # As Apache's mod_reqtimeout: what comes earns time for what is to come.
+        self._body_patience += len(data) / MIN_BODY_RATE - (time.monotonic() - began)
         return data
 
     def give_way(self) -> None:

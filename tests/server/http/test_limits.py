@@ -10,6 +10,7 @@ import pytest
 from gemstone_sync.server import channel as channel_module
 from gemstone_sync.server import gevent_server
 from gemstone_sync.server.connection import BETWEEN_CALLS
+from tests.support.http import chunk
 from tests.support.waiting import LIMIT, gather, wait_until
 
 from .case import CHUNKED, get, post
@@ -120,6 +121,39 @@ def test_a_body_that_does_not_come_is_answered_408(serve, connect, tls, framing,
     drip = gevent.spawn(drip_into, client, body)
     assert_times_out(client, tls)
     drip.kill()
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunks"])
+@pytest.mark.parametrize("path", ["/x", "/lines"])
+def test_a_body_that_comes_steadily_is_taken_however_long_it_takes(serve, connect, path, chunked):
+    """Silence counts, and the rate: not the whole."""
+    client = connect(serve(body_timeout=SHORT))
+    piece = b"x" * 2_000
+    client.send(
+        ask(path, CHUNKED, method="POST") if chunked else send(path, b"", length=30 * len(piece))
+    )
+    started = time.monotonic()
+    for _ in range(30):
+        client.send(chunk(piece) if chunked else piece)
+        gevent.sleep(SHORT / 10)
+    client.send(b"0\r\n\r\n" if chunked else b"")
+    assert time.monotonic() - started > 2 * SHORT
+    assert client.read_reply().status == 200
+
+
+@pytest.mark.parametrize("pause", [0.05, 0.2], ids=["steadily", "now and then"])
+def test_a_body_below_the_least_rate_is_answered_408(serve, connect, pause):
+    client = connect(serve(body_timeout=SHORT))
+    client.send(send("/x", b"", length=1_000_000))
+    drip = gevent.spawn(lambda: [(client.send(b"x"), gevent.sleep(pause)) for _ in range(400)])
+    assert_times_out(client)
+    drip.kill()
+
+
+def test_a_body_that_stalls_is_answered_408_whatever_came_before(serve, connect):
+    client = connect(serve(body_timeout=STRIKES))
+    client.send(send("/x", b"x" * 500_000, length=1_000_000))
+    assert_times_out(client)
 
 
 @plain_and_tls
