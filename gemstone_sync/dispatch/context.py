@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 __all__ = ["CallContext"]
@@ -47,3 +48,10 @@ class CallContext:
         self.retry_after: float | None = None
         #: Headers and cookies that methods add to the transport's reply.
         self.response_headers: list[tuple[str, str]] = []
+
+    def identify(self, made_up: str | None = None) -> str:
+        """Return the request's id: one is made up, and told to the caller, if it has none."""
+        if self.request_id is None:
+            self.request_id = made_up or uuid.uuid4().hex
+            self.response_headers.append(("X-Request-Id", self.request_id))
+        return self.request_id

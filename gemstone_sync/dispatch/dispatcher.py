@@ -34,7 +34,10 @@ from ..errors import (
     AccessDenied,
     DeadlineExceeded,
     InternalError,
+    InvalidParams,
+    InvalidRequest,
     MethodNotFound,
+    ParseError,
     RemoteError,
     ResponseTooLarge,
     RpcError,
@@ -54,6 +57,7 @@ from ..protocol import (
 from .batch import run_in_parallel, run_in_turn
 from .context import CallContext
 from .methods import Hooks, Method
+from .refusals import Refusals
 
 __all__ = ["DispatchSettings", "Dispatcher"]
 
@@ -65,6 +69,20 @@ _LARGE = 100_000
 
 #: Lists and objects that a body may hold: as many take some 60 ms. Above 10 MB, one for 20 bytes.
 _BRACKETS, _BYTES_PER_BRACKET = 500_000, 20
+
+#: How loudly it is told that a call was refused; what has another code is the method's own answer.
+_LEVELS = {
+    ParseError.code: logging.WARNING,
+    InvalidRequest.code: logging.WARNING,
+    DeadlineExceeded.code: logging.WARNING,
+    TooManyHops.code: logging.WARNING,
+    ResponseTooLarge.code: logging.WARNING,
+    MethodNotFound.code: logging.INFO,
+    InvalidParams.code: logging.INFO,
+    AccessDenied.code: logging.INFO,
+}
+#: Characters of a name that the log shows: a flood of them must not write more than it sends.
+_SHOWN = 60
 
 #: An error object is never refused for its size: there is nothing smaller to say instead.
 _NO_LIMIT = 1 << 62
@@ -117,6 +135,8 @@ class Dispatcher:
         self._make_handler = make_handler
         self._hooks = hooks or Hooks()
         self._logger = logger or logging.getLogger("gemstone_sync.dispatch")
+        #: For transports too: what they refuse themselves.
+        self.refusals = Refusals(self._logger)
 
     def dispatch(self, body: bytes, context: CallContext) -> bytes | None:
         """Answer one body; None when there is nothing to say (notifications)."""
@@ -124,13 +144,16 @@ class Dispatcher:
         if type(content) is list:
             return self._answer_batch(content, context)
         if type(content) is JsonRpcResponse:
-            return self._encode(content)
+            self._tell_failure(content.error, "a body", context)
+            return self._encode(content, "a refusal", context)
         response = self.answer(content, context)  # type: ignore[arg-type]
         if response is None:
             return self._writer.notification_reply
-        if response.error is _OVERLOADED:
-            context.retry_after = 1.0
-        return self._encode(response, name=content.method)  # type: ignore[union-attr]
+        if response.error is not UNSET:
+            self._tell_failure(response.error, content.method, context)  # type: ignore[union-attr]
+            if response.error is _OVERLOADED:
+                context.retry_after = 1.0
+        return self._encode(response, content.method, context)  # type: ignore[union-attr]
 
     def _read(self, body: bytes) -> Item | list[Item]:
         return read_body(body, self._settings.max_batch_size, self._max_brackets)
@@ -145,7 +168,7 @@ class Dispatcher:
 
     def refusal(self, error: RpcError) -> bytes:
         """The body for a request that the transport itself refuses."""
-        return self._encode(JsonRpcResponse.failure(error))
+        return self._writer.write_response(JsonRpcResponse.failure(error), _NO_LIMIT)
 
     def answer(self, request: JsonRpcRequest, context: CallContext) -> JsonRpcResponse | None:
         """Answer one request; None for a notification.
@@ -154,9 +177,9 @@ class Dispatcher:
         """
         method = self.methods.get(request.method)
         if method is None:
-            return self._refuse(request, MethodNotFound())
+            return self._refuse(request, MethodNotFound(), context)
         if context.hops > self._settings.max_hops:
-            return self._refuse(request, TooManyHops())
+            return self._refuse(request, TooManyHops(), context)
         # A context of its own: variables that a method sets do not reach the connection's next call
         return contextvars.copy_context().run(self._serve, method, request, context)
 
@@ -179,19 +202,21 @@ class Dispatcher:
             return JsonRpcResponse(error=_OVERLOADED, id=request_id)
         except RemoteError as error:
             # Another service's "Method not found" is not what this one says of this call.
-            response = self._mask(error, method.name, request.id)
+            response = self._mask(error, method.name, request.id, call.request_id)
         except RpcError as error:
             response = JsonRpcResponse.failure(error, request.id)
         except (KeyboardInterrupt, DeadlineReached):
             raise  # the process's end; the deadline of a call further out
         except BaseException as error:
             # Whatever a method raises is its own fault, sys.exit() and GreenletExit included.
-            response = self._mask(error, method.name, request.id)
+            response = self._mask(error, method.name, request.id, call.request_id)
         ok = response.error is UNSET
         if self._hooks.observe is not None:
             self._hooks.observe(method.name, time.monotonic() - started, ok)
         if not ok:
-            self._after_failure(request, response)
+            if request.id is not UNSET:
+                context.identify(call.request_id)
+            self._after_failure(request, response, context)
         return None if request.id is UNSET else response
 
     def _call_within_deadline(
@@ -264,25 +289,46 @@ class Dispatcher:
 
     # What went wrong
 
-    def _refuse(self, request: JsonRpcRequest, error: RpcError) -> JsonRpcResponse | None:
+    def _refuse(
+        self, request: JsonRpcRequest, error: RpcError, context: CallContext
+    ) -> JsonRpcResponse | None:
         """Refuse a request for which there is no method to run."""
+        response = JsonRpcResponse.failure(error, request.id)
         if request.id is UNSET:
-            self._logger.warning("notification %.200r: %s", request.method, error)
+            self._tell_failure(response.error, request.method, context, "notification")
             return None
-        return JsonRpcResponse.failure(error, request.id)
+        return response
+
+    def _tell_failure(
+        self, error: ErrorObject | Unset, name: str, context: CallContext, what: str = "refused"
+    ) -> None:
+        """Log what was refused; what a method raised itself is an answer like any other."""
+        assert error is not UNSET
+        level = _LEVELS.get(error.code)
+        told = error.message
+        if what == "notification":  # nobody else hears of it, nor of its id
+            level, told, request_id = logging.WARNING, repr(error), context.request_id
+        else:
+            request_id = context.identify()
+            level = logging.WARNING if error is _OVERLOADED else level
+        if level is not None:
+            text = f"{what} {name[:_SHOWN]!r}: {told[:200]} [{error.code} request_id={request_id}]"
+            self.refusals.tell(level, (what, error.code), text, request_id or "")
 
     def _mask(
-        self, error: BaseException, name: str, request_id: RequestId | Unset
+        self, error: BaseException, name: str, id: RequestId | Unset, request_id: str
     ) -> JsonRpcResponse:
-        """Tell the caller an error id and the log everything."""
+        """Tell the caller an error id and the log everything.
+
+        :param id: the call's; `request_id` is the HTTP request's.
+        """
         error_id = os.urandom(8).hex()
-        call = current_call.get()
-        self._logger.error(
-            "%.200s failed [error_id=%s request_id=%s]",
+        self.refusals.tell(
+            logging.ERROR,
             name,
+            f"{name[:200]} failed [error_id={error_id} request_id={request_id}]",
             error_id,
-            call.request_id if call is not None else None,
-            exc_info=error,
+            error,
         )
         if self._hooks.on_internal_error is not None:
             with contextlib.suppress(AttributeError):  # of an exception class with slots
@@ -291,11 +337,13 @@ class Dispatcher:
         data = {"error_id": error_id}
         if self._settings.debug:
             data |= {"class": type(error).__name__, "info": _text_of(error)}
-        return JsonRpcResponse.failure(InternalError(data=data), request_id)
+        return JsonRpcResponse.failure(InternalError(data=data), id)
 
-    def _after_failure(self, request: JsonRpcRequest, response: JsonRpcResponse) -> None:
+    def _after_failure(
+        self, request: JsonRpcRequest, response: JsonRpcResponse, context: CallContext
+    ) -> None:
         if request.id is UNSET:
-            self._logger.warning("notification %.200r: %s", request.method, response.error)
+            self._tell_failure(response.error, request.method, context, "notification")
         if self._hooks.failed is not None:
             try:
                 self._hooks.failed(request, response)
@@ -305,7 +353,11 @@ class Dispatcher:
     # Bytes
 
     def _encode(
-        self, response: JsonRpcResponse, limit: int | None = None, name: str = "a refusal"
+        self,
+        response: JsonRpcResponse,
+        name: str,
+        context: CallContext,
+        limit: int | None = None,
     ) -> bytes:
         if limit is None:
             limit = self._settings.max_response_size
@@ -313,8 +365,10 @@ class Dispatcher:
             return self._writer.write_response(response, limit)
         except ResponseTooLarge as error:
             failure = JsonRpcResponse.failure(error, response.id)
+            self._tell_failure(failure.error, name, context)
         except (TypeError, ValueError, RecursionError) as error:
-            failure = self._mask(error, f"encoding the result of {name}", response.id)
+            name = f"encoding the result of {name}"
+            failure = self._mask(error, name, response.id, context.identify())
         return self._writer.write_response(failure, _NO_LIMIT)
 
     def _answer_batch(
@@ -326,10 +380,14 @@ class Dispatcher:
         def run(index: int) -> None:
             nonlocal left
             item = items[index]
-            response = self.answer(item, context) if type(item) is JsonRpcRequest else item
+            if type(item) is JsonRpcRequest:
+                name, response = item.method, self.answer(item, context)
+            else:
+                name, response = "an item", item  # type: ignore[assignment]
             if response is not None:
-                name = item.method if type(item) is JsonRpcRequest else ""
-                encoded[index] = text = self._encode(response, max(0, left), name)  # type: ignore[arg-type]
+                if response.error is not UNSET:
+                    self._tell_failure(response.error, name, context)
+                encoded[index] = text = self._encode(response, name, context, max(0, left))
                 left -= len(text)
 
         if self._settings.batch_mode == "parallel":

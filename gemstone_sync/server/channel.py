@@ -11,9 +11,11 @@ Hot path: `Channel._receive`, `send` and `_on_readable` run for each request.
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import ssl
 import time
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -58,6 +60,7 @@ class Channel:
         "_send_raw",
         "_waiting",
         "_watcher",
+        "address",
         "deadline",
         "idle",
         "last_taken",
@@ -65,8 +68,9 @@ class Channel:
         "socket",
     )
 
-    def __init__(self, sock: Any, server: GeventServer) -> None:
+    def __init__(self, sock: Any, address: Any, server: GeventServer) -> None:
         self.socket = sock
+        self.address = address
         self.server = server
         self.deadline = NEVER
         self.idle = True
@@ -210,6 +214,8 @@ class Channel:
                 self.last_taken = time.monotonic()
                 self.deadline = self.last_taken + SEND_SECONDS
         except OSError as error:
+            if self._expired:
+                self.tell(f"took nothing of its answer for {SEND_SECONDS:g} s", "stalled")
             raise ClientGone(str(error)) from error
         finally:
             unsent.remove(self)
@@ -224,6 +230,12 @@ class Channel:
             raise BlockingIOError from None
 
     # The end
+
+    def tell(self, message: str, kind: Hashable, request_id: str = "-") -> None:
+        """Log that the client was refused, or cut off: seldom, and how many more there were."""
+        source = self.address[0] if self.address and isinstance(self.address, tuple) else "-"
+        text = f"refused {source}: {message} [request_id={request_id}]"
+        self.server.refusals.tell(logging.WARNING, kind, text, request_id.strip("-"))
 
     def expire(self) -> None:
         """Called by the server's sweep: the time for what goes on is over."""

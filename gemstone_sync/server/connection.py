@@ -10,13 +10,15 @@ import io
 import logging
 import re
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from ..concurrency import USER_FAULTS, let_others_run
+from ..concurrency import USER_FAULTS, let_others_run, travelling_id
 from .access_log import log_refusal, log_request
 from .channel import NEVER, Channel
+from .endpoint import TOLD
 from .gevent_websocket import offered_websocket
 from .handed import HandedSocket, UpgradeResponse
 from .head import (
@@ -28,7 +30,7 @@ from .head import (
     finish_head,
     parse_head,
 )
-from .response import Response, date_line
+from .response import Response, render_refusal
 from .streams import (
     DRAIN_BYTES,
     DRAIN_SECONDS,
@@ -59,21 +61,10 @@ PIPELINED_AT_ONCE = 4
 #: hold the connection for years.
 MIN_BODY_RATE = 1000
 
+_REQUEST_ID = re.compile(rb"(?i)\r\nx-request-id:[ \t]*([ -~]*)\r\n")
 _EMPTY_LINES = re.compile(rb"(\r\n)*")
 #: In bytes. One or two are an old client's; a flood of them is work for nothing.
 MAX_EMPTY_LINES = 8
-
-_STATUS = {
-    400: "400 Bad Request",
-    408: "408 Request Timeout",
-    414: "414 URI Too Long",
-    417: "417 Expectation Failed",
-    431: "431 Request Header Fields Too Large",
-    500: "500 Internal Server Error",
-    501: "501 Not Implemented",
-    503: "503 Service Unavailable",
-    505: "505 HTTP Version Not Supported",
-}
 
 
 class HttpConnection(Channel):
@@ -90,13 +81,11 @@ class HttpConnection(Channel):
         "_last_head",
         "_pipelined",
         "_raw",
-        "address",
         "leaving",
     )
 
     def __init__(self, sock: Any, address: Any, server: GeventServer) -> None:
-        super().__init__(sock, server)
-        self.address = address
+        super().__init__(sock, address, server)
         self._buffer = b""
         self._body_deadline = NEVER
         self._body_patience = 0.0
@@ -121,7 +110,7 @@ class HttpConnection(Channel):
             while self._serve_one():
                 pass
         except HttpFault as fault:
-            sent = self._refuse(fault)
+            sent = self._refuse(fault, _id_in(self._raw))
             if server.access_log:
                 log_refusal(self.address, self._raw, str(fault.status), sent)
         except OSError as error:
@@ -198,7 +187,7 @@ class HttpConnection(Channel):
         if server.access_log:
             log_request(environ, response.status, response.sent)
         if stream is not None:
-            self._skip(stream, response)
+            self._skip(stream, response, environ)
         if self.is_ending and not self._buffer:
             return False  # also after an answer whose head had gone out before
         return response.keep_alive and not self._gone
@@ -284,19 +273,18 @@ class HttpConnection(Channel):
         except HttpFault as fault:  # of the body, that the application was reading
             response.keep_alive = False
             if not response.headers_sent:
-                self._is_head = environ["REQUEST_METHOD"] == "HEAD"
-                response.sent = self._refuse(fault)
-                response.status = str(fault.status)
+                self._refuse_running(fault, environ, response)
         except USER_FAULTS:
             logger.exception("the application failed")
             response.keep_alive = False
             if not response.headers_sent:
-                self._is_head = environ["REQUEST_METHOD"] == "HEAD"
-                response.sent = self._refuse(HttpFault(500, "Internal error"))
-                response.status = "500"
+                self._refuse_running(HttpFault(500, "Internal error"), environ, response)
 
-    def _skip(self, stream: BodyStream, response: Response) -> None:
+    def _skip(self, stream: BodyStream, response: Response, environ: dict[str, Any]) -> None:
         """Get past what the application left of the body, or give the connection up."""
+        if stream.fault is not None and TOLD not in environ:
+            # The application has made an answer of its own of it.
+            self.tell(stream.fault.message, "body", environ.get("HTTP_X_REQUEST_ID", "-"))
         if not stream.finished and response.keep_alive:
             self._body_deadline = time.monotonic() + DRAIN_SECONDS
             try:
@@ -389,20 +377,25 @@ class HttpConnection(Channel):
 
     # The end
 
-    def _refuse(self, fault: HttpFault) -> int:
+    def _refuse_running(
+        self, fault: HttpFault, environ: dict[str, Any], response: Response
+    ) -> None:
+        """Refuse a request whose application has begun."""
+        self._is_head = environ["REQUEST_METHOD"] == "HEAD"
+        environ[TOLD] = True
+        response.sent = self._refuse(fault, environ.get("HTTP_X_REQUEST_ID"))
+        response.status = str(fault.status)
+
+    def _refuse(self, fault: HttpFault, request_id: str | None) -> int:
         """Answer with an error; the connection ends after it. Returns the bytes of body sent."""
-        body = b'{"jsonrpc":"2.0","error":{"code":%d,"message":"%b"},"id":null}' % (
-            {500: -32603, 503: -32000}.get(fault.status, -32600),
-            fault.message.encode().replace(b'"', b"'").replace(b"\\", b"/"),
-        )
-        head = (
-            f"HTTP/1.1 {_STATUS[fault.status]}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n"
-        )
+        request_id = travelling_id(request_id) or uuid.uuid4().hex
+        if fault.status != 500:  # of which the log has the traceback
+            self.tell(f"{fault.message} ({fault.status})", fault.status, request_id)
+        head, body = render_refusal(fault.status, fault.message, request_id)
         try:
             if self._is_head:
                 body = b""
-            self.send(head.encode() + date_line() + b"\r\n" + body)
+            self.send(head + body)
         except ClientGone:
             return 0
         self._linger()
@@ -426,6 +419,12 @@ class HttpConnection(Channel):
 
 def _refuse_to_send(data: Any) -> int:
     raise ClientGone("the socket was handed over")
+
+
+def _id_in(raw: bytes) -> str | None:
+    """The request's id in what came of its head, malformed or not."""
+    found = _REQUEST_ID.search(raw)
+    return found[1].decode("ascii") if found else None
 
 
 def _without_empty_lines(buffer: bytes) -> bytes:

@@ -8,8 +8,10 @@ Hot path: `Endpoint.__call__` and `respond` run for each request.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,10 +26,10 @@ from werkzeug.exceptions import (
 
 from ..concurrency import travelling_id
 from ..dispatch import CallContext, Dispatcher
-from ..errors import InvalidRequest, ServerOverloaded
+from ..errors import InvalidRequest, RpcError, ServerOverloaded
 from .body import EarlyAnswer, read_body
 
-__all__ = ["Endpoint", "EndpointSettings", "Reply", "STATUS_LINES"]
+__all__ = ["Endpoint", "EndpointSettings", "Reply", "STATUS_LINES", "TOLD"]
 
 STATUS_LINES = {
     200: "200 OK",
@@ -41,6 +43,9 @@ STATUS_LINES = {
     431: "431 Request Header Fields Too Large",
     503: "503 Service Unavailable",
 }
+
+#: In the environ of a request that the log was told of.
+TOLD = "gemstone_sync.told"
 
 _JSON = ("Content-Type", "application/json")
 _ALLOW = ("Allow", "POST, OPTIONS")
@@ -98,24 +103,28 @@ class Endpoint:
         if environ["REQUEST_METHOD"] != "POST":
             if environ["REQUEST_METHOD"] == "OPTIONS":
                 return Reply(204, [_ALLOW], b"")
-            return self._refuse(405, "Only POST is answered here", _ALLOW)
+            return self.refuse(environ, 405, "Only POST is answered here", _ALLOW)
         content_type = environ.get("CONTENT_TYPE", "")
         known = self._known_types.get(content_type)
         if not (self._check_type(content_type) if known is None else known):
-            return self._refuse(415, "The content type must be application/json in utf-8", _CLOSE)
+            text = "The content type must be application/json in utf-8"
+            return self.refuse(environ, 415, text, _CLOSE)
         if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
-            return self._refuse(415, "A compressed body is not accepted", _CLOSE)
+            return self.refuse(environ, 415, "A compressed body is not accepted", _CLOSE)
         try:
             body = read_body(environ, self.settings.max_body_size) if read is None else read()
         except _BODY_FAULTS as fault:
-            return self._refuse_body(fault)
+            return self._refuse_body(environ, fault)
         if self._is_starting():
-            text = self.dispatcher.refusal(ServerOverloaded("Service is starting"))
-            return self._overloaded(text, 1.0)
+            starting = ServerOverloaded("Service is starting")
+            return self.refuse(environ, 503, starting, ("Retry-After", "1"))
         context = _context_of(environ)
         answer = self.dispatcher.dispatch(body, context)
         if context.retry_after is not None and answer is not None:
-            return self._overloaded(answer, context.retry_after)
+            headers = [_JSON, ("Content-Length", str(len(answer))), *context.response_headers]
+            # RFC 9110, section 10.2.3: whole seconds.
+            headers.append(("Retry-After", str(math.ceil(context.retry_after))))
+            return Reply(503, headers, answer)
         if answer is None:
             return Reply(204, context.response_headers, b"")
         headers = [_JSON, ("Content-Length", str(len(answer)))]
@@ -123,23 +132,37 @@ class Endpoint:
             headers += context.response_headers
         return Reply(200, headers, answer)
 
-    def _overloaded(self, text: bytes, retry_after: float) -> Reply:
-        headers = [_JSON, ("Content-Length", str(len(text)))]
-        # RFC 9110, section 10.2.3: whole seconds.
-        headers.append(("Retry-After", str(math.ceil(retry_after))))
-        return Reply(503, headers, text)
+    def refuse(
+        self,
+        environ: dict[str, Any],
+        status: int,
+        error: RpcError | str,
+        *headers: tuple[str, str],
+    ) -> Reply:
+        """Refuse a request over HTTP: the log hears of it, and the reply has the request's id."""
+        if isinstance(error, str):
+            error = InvalidRequest(error)
+        environ[TOLD] = True
+        request_id = _id_of(environ) or uuid.uuid4().hex
+        where = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO'][:60]!r}"
+        source = environ.get("REMOTE_ADDR") or "-"
+        self.dispatcher.refusals.tell(
+            logging.WARNING,
+            (status, error.message),
+            f"refused {where} from {source}: {error.message} [{status} request_id={request_id}]",
+            request_id,
+        )
+        text = self.dispatcher.refusal(error)
+        own = [_JSON, ("Content-Length", str(len(text))), ("X-Request-Id", request_id)]
+        return Reply(status, [*own, *headers], text)
 
-    def _refuse(self, status: int, message: str, *headers: tuple[str, str]) -> Reply:
-        text = self.dispatcher.refusal(InvalidRequest(message))
-        return Reply(status, [_JSON, ("Content-Length", str(len(text))), *headers], text)
-
-    def _refuse_body(self, fault: HTTPException) -> Reply:
+    def _refuse_body(self, environ: dict[str, Any], fault: HTTPException) -> Reply:
         text = {
             408: "The body did not come in time",
             413: f"The body is longer than {self.settings.max_body_size} bytes",
             431: "The trailers are too many or too long",
         }.get(fault.code or 400, "The body is incomplete or malformed")
-        return self._refuse(fault.code or 400, text, _CLOSE)
+        return self.refuse(environ, fault.code or 400, text, _CLOSE)
 
     def _check_type(self, content_type: str) -> bool:
         accepted = _is_json(content_type)
@@ -172,11 +195,16 @@ def _context_of(environ: dict[str, Any]) -> CallContext:
         milliseconds = _number(left)
         if milliseconds is not None:
             context.deadline = time.monotonic() + milliseconds / 1000
-    if (request_id := get("HTTP_X_REQUEST_ID")) is not None:
-        context.request_id = travelling_id(request_id)
+    if get("HTTP_X_REQUEST_ID") is not None and (request_id := _id_of(environ)) is not None:
+        context.request_id = request_id
+        context.response_headers.append(("X-Request-Id", request_id))
     if (traceparent := get("HTTP_TRACEPARENT")) is not None:
         context.traceparent = travelling_id(traceparent)
     return context
+
+
+def _id_of(environ: dict[str, Any]) -> str | None:
+    return travelling_id(environ.get("HTTP_X_REQUEST_ID"))
 
 
 def _number(text: str) -> int | None:

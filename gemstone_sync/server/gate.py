@@ -173,8 +173,10 @@ class Gate:
     def _forbid(
         self, environ: dict[str, Any], start_response: Any, message: str
     ) -> Iterable[bytes]:
-        text = self._endpoint.dispatcher.refusal(InvalidRequest(message))
-        return _send(403, text, environ, start_response, ("Connection", "close"))
+        no_store = ("Cache-Control", "no-store")
+        reply = self._endpoint.refuse(environ, 403, message, no_store, ("Connection", "close"))
+        start_response(STATUS_LINES[403], reply.headers)
+        return EarlyAnswer(reply.body, environ)
 
     def _answer_health(
         self, path: str, environ: dict[str, Any], start_response: Any

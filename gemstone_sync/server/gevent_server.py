@@ -17,6 +17,7 @@ from gevent.lock import BoundedSemaphore
 from gevent.pywsgi import WSGIServer
 from werkzeug.wsgi import FileWrapper
 
+from ..dispatch import Refusals
 from ..errors import ServiceConfigurationError, ServiceStartError
 from .balance import Balance
 from .connection import FIRST_TO_GO, INDISPENSABLE, HttpConnection
@@ -175,6 +176,7 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         self.known_heads: dict[bytes, Head] = {}
         #: See `HttpConnection.give_way`.
         self.turns = BoundedSemaphore()
+        self.refusals = Refusals(logger)
         self.unsent = Unsent(ANSWERS_UNSENT * settings.max_response_size)
         self._max_connections, most_handed = raise_file_limit(settings.max_connections)
         self.handed = HandedSockets(most_handed)
@@ -265,6 +267,8 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         """Called by gevent in a greenlet of its own for each accepted connection."""
         count = len(self.connections) - self._leaving
         if count >= self._max_connections and not self._make_room():
+            text = f"refused a client: all of {self._max_connections} connections are at work"
+            self.refusals.tell(logging.WARNING, "full", text)
             connection.close()
             return
         if self._balance is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .head import Head
     from .streams import BodyStream
 
-__all__ = ["Response", "date_line"]
+__all__ = ["Response", "render_refusal"]
 
 logger = logging.getLogger("gemstone_sync.server")
 
@@ -88,6 +88,52 @@ def _render(status: str, headers: list[tuple[str, str]]) -> tuple[bytes, int | N
     return text, length, dated, closes
 
 
+def _learn(status: str, headers: list[tuple[str, str]]) -> tuple[bytes, int | None, bool, bool]:
+    """Render and remember; but an id that no other reply has must not displace what others share.
+
+    :raises ValueError: as `_render`.
+    """
+    ids = [header for header in headers if header[0] == "X-Request-Id"]
+    if ids:
+        headers = [header for header in headers if header[0] != "X-Request-Id"]
+    key = (status, *headers)
+    known = _known_heads.get(key)
+    if known is None:
+        known = _render(status, headers)
+        if len(_known_heads) >= _REMEMBERED_HEADS:
+            _known_heads.clear()
+        _known_heads[key] = known
+    if ids:
+        return (known[0] + _render(status, ids)[0].partition(b"\r\n")[2], *known[1:])
+    return known
+
+
+_REFUSALS = {
+    400: "400 Bad Request",
+    408: "408 Request Timeout",
+    414: "414 URI Too Long",
+    417: "417 Expectation Failed",
+    431: "431 Request Header Fields Too Large",
+    500: "500 Internal Server Error",
+    501: "501 Not Implemented",
+    503: "503 Service Unavailable",
+    505: "505 HTTP Version Not Supported",
+}
+
+
+def render_refusal(status: int, message: str, request_id: str) -> tuple[bytes, bytes]:
+    """Head and body of what a connection is told before it ends."""
+    body = b'{"jsonrpc":"2.0","error":{"code":%d,"message":"%b"},"id":null}' % (
+        {500: -32603, 503: -32000}.get(status, -32600),
+        message.encode().replace(b'"', b"'").replace(b"\\", b"/"),
+    )
+    head = (
+        f"HTTP/1.1 {_REFUSALS[status]}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\nConnection: close\r\n"
+    )
+    return head.encode() + date_line() + b"\r\n", body
+
+
 class BrokenResponse(Exception):
     """The application broke the rules of WSGI or its own Content-Length."""
 
@@ -149,10 +195,7 @@ class Response:
         key = (status, *headers)
         known = _known_heads.get(key)
         if known is None:
-            known = _render(status, headers)
-            if len(_known_heads) >= _REMEMBERED_HEADS:
-                _known_heads.clear()
-            _known_heads[key] = known
+            known = _learn(status, headers)
         text, self.length, dated, closes = known
         if closes:
             self.keep_alive = False

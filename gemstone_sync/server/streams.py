@@ -60,6 +60,8 @@ class BodyStream(io.RawIOBase):
         self._expects_continue = expects
         #: True once the whole body was read.
         self.finished = False
+        #: Why it cannot be read to its end.
+        self.fault: HttpFault | None = None
 
     def can_be_skipped(self) -> bool:
         """Whether what the application leaves unread is little, and on its way."""
@@ -72,21 +74,21 @@ class BodyStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._some(len(buffer))
+        data = self._take(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def read(self, size: int | None = -1) -> bytes:
         """As of a file: exactly `size` bytes unless the body ends before."""
         left = -1 if size is None else size
-        first = self._some(left if left > 0 else 1 << 20) if left != 0 else b""
+        first = self._take(left if left > 0 else 1 << 20) if left != 0 else b""
         if not first or len(first) == left:
             return first
         # Not a list of pieces: one of two bytes takes 43 of memory.
         whole = io.BytesIO()
         whole.write(first)
         while left < 0 or whole.tell() < left:
-            piece = self._some(left - whole.tell() if left > 0 else 1 << 20)
+            piece = self._take(left - whole.tell() if left > 0 else 1 << 20)
             if not piece:
                 break
             whole.write(piece)
@@ -97,7 +99,7 @@ class BodyStream(io.RawIOBase):
         pieces: list[bytes] = []
         left = -1 if size is None else size
         while left != 0:
-            piece = self._some(min(left, _LINE_PIECE) if left > 0 else _LINE_PIECE)
+            piece = self._take(min(left, _LINE_PIECE) if left > 0 else _LINE_PIECE)
             end = piece.find(b"\n") + 1
             if end:
                 self._put_back(piece[end:])
@@ -112,6 +114,13 @@ class BodyStream(io.RawIOBase):
 
     def _put_back(self, data: bytes) -> None:
         raise NotImplementedError
+
+    def _take(self, most: int) -> bytes:
+        try:
+            return self._some(most)
+        except HttpFault as fault:
+            self.fault = fault
+            raise
 
     def _some(self, most: int) -> bytes:
         """At least one byte, at most `most`; none at the end of the body."""

@@ -36,6 +36,7 @@ class Unsent:
         while self.total > self._most and len(self._sizes) > 1:
             slowest = max(self._sizes, key=self._cost)
             self.remove(slowest)
+            slowest.tell("took its answer too slowly, and there are too many such", "slow")
             slowest.cut_off()
 
     def remove(self, channel: Channel) -> None:

@@ -110,15 +110,27 @@ class JsonRpcHandler:
             raise ValueError(f"not a header field: {name!r}: {value!r}")
         if name.lower() in ("content-length", "content-type", "transfer-encoding"):
             raise ValueError(f"{name} is set by the service")
+        if name.lower() == "x-request-id":  # instead of the one that is echoed
+            self._context.response_headers[:] = [
+                header for header in self._context.response_headers if header[0] != "X-Request-Id"
+            ]
         self._context.response_headers.append((name, value))
 
     def set_cookie(self, name: str, value: str, **options: Any) -> None:
         """Set a cookie; `options` as for :meth:`flask.Response.set_cookie`.
 
         Cookies are ``HttpOnly`` and ``SameSite=Lax`` unless the options say otherwise.
+
+        :raises ValueError: when HTTP cannot carry what comes of it (RFC 6265, section 4.1.1).
         """
         options = {"httponly": True, "samesite": "Lax", **options}
-        self._context.response_headers.append(("Set-Cookie", dump_cookie(name, value, **options)))
+        if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
+            raise ValueError(f"not a cookie's name: {name!r}")
+        cookie = dump_cookie(name, value, **options)
+        attributes = f"{options.get('domain', '')}{options.get('expires', '')}"
+        if ";" in attributes or not _FIELD_VALUE.fullmatch(cookie):
+            raise ValueError(f"not a cookie: {cookie!r}")
+        self._context.response_headers.append(("Set-Cookie", cookie))
 
     def set_secure_cookie(self, name: str, value: Any, **options: Any) -> None:
         """Set a cookie that the client can read but not forge; `value` is any JSON value.

@@ -1,6 +1,7 @@
 """A dispatcher made of functions, with no service and no HTTP around it."""
 
 import json
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,10 @@ def method(function: Callable[..., Any], **options: Any) -> Method:
 
 
 def dispatcher(
-    *functions: Callable[..., Any] | Method, hooks: Hooks | None = None, **settings: Any
+    *functions: Callable[..., Any] | Method,
+    hooks: Hooks | None = None,
+    logger: logging.Logger | None = None,
+    **settings: Any,
 ) -> Dispatcher:
     """A dispatcher that offers the functions; settings as for `DispatchSettings`."""
     methods = [f if isinstance(f, Method) else method(f) for f in functions]
@@ -37,6 +41,7 @@ def dispatcher(
         settings=DispatchSettings(**settings),
         make_handler=Handler,
         hooks=hooks,
+        logger=logger,
     )
 
 

@@ -6,8 +6,11 @@ connections, is in `http/`.
 
 import socket
 
+import flask
+import gevent
 import pytest
 
+import gemstone_sync
 from tests.support.http import JSON, Connection, call_body, call_message, chunk, message, result_of
 from tests.support.waiting import gather
 
@@ -116,6 +119,55 @@ def test_a_client_that_goes_away_harms_nobody(service, sent):
     with Connection(service.port) as connection:
         assert result_of(connection.call("echo", 1)) == 1
     assert service.executed == 1
+
+
+# Routes of the user's own
+
+
+class Uploads(gemstone_sync.MicroService):
+    name = "uploads"
+    body_timeout = 0.3
+
+    @gemstone_sync.route("/size", methods=["POST"])
+    def size(self):
+        return str(len(flask.request.get_data()))
+
+    @gemstone_sync.route("/stream", methods=["POST"])
+    def stream(self):
+        return str(len(flask.request.stream.read()))
+
+
+@pytest.mark.parametrize("path", ["/size", "/stream"])
+@pytest.mark.parametrize(
+    ("framing", "body", "said"),
+    [
+        ({"Content-Length": "100"}, b"x" * 50, "did not come in time"),
+        ({"Transfer-Encoding": "chunked"}, b"5\r\nxx", "did not come in time"),
+        ({"Transfer-Encoding": "chunked"}, b"zz\r\n", "Malformed"),
+        ({"Transfer-Encoding": "chunked"}, b"0\r\n" + b"X: 1\r\n" * 101 + b"\r\n", "trailer"),
+    ],
+    ids=["silence", "silence in a chunk", "malformed", "trailers"],
+)
+def test_what_a_route_makes_of_a_broken_body_is_in_the_log(
+    running_service, path, framing, body, said, caplog
+):
+    service = running_service(Uploads)
+    with Connection(service.port) as connection:
+        connection.send(message("POST", path, {**framing, "X-Request-Id": "r-17"}, body))
+        assert connection.read_reply().status == 400
+    (line,) = [r.getMessage() for r in caplog.records if "r-17" in r.getMessage()]
+    assert said in line
+
+
+@pytest.mark.parametrize("path", ["/size", "/stream"])
+def test_a_route_takes_an_upload_however_long_it_takes(running_service, path):
+    service = running_service(Uploads)
+    with Connection(service.port) as connection:
+        connection.send(message("POST", path, {"Content-Length": "20000"}))
+        for _ in range(20):
+            connection.send(b"x" * 1000)
+            gevent.sleep(Uploads.body_timeout / 10)
+        assert connection.read_reply().body == b"20000"
 
 
 # Expect: 100-continue

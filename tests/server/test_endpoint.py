@@ -6,18 +6,20 @@ Every test runs twice, by itself and through Flask: see the fixture `start`.
 import pytest
 
 import gemstone_sync
+from gemstone_sync.server import response
 from tests.support.http import (
     JSON,
     Connection,
     call_body,
     call_message,
+    chunked,
     message,
     notification_body,
     result_of,
 )
 from tests.support.waiting import wait_until
 
-from .echo import Echo, assert_refused, post
+from .echo import BODY_LIMIT, Echo, assert_refused, post
 
 # Content types
 
@@ -211,3 +213,61 @@ def test_overload_is_503_with_retry_after(start):
         assert result_of(first.read_reply()) == "held"
         # The connection that was turned away is as good as before.
         assert result_of(second.call("echo", 2)) == 2
+
+
+# Ids, and what the log hears
+
+
+OVERSIZED = call_body("echo", "x" * BODY_LIMIT)
+REFUSALS = {
+    "405": (message("PUT", "/api", JSON, b"{}"), 405, "Only POST"),
+    "403": (post(call_body("echo"), Host="evil.example"), 403, "This Host"),
+    "413": (post(OVERSIZED), 413, "longer than"),
+    "413 in chunks": (post(chunked(OVERSIZED), Transfer_Encoding="chunked"), 413, "longer than"),
+    "415": (post(call_body("echo"), Content_Type="text/plain"), 415, "content type"),
+    "431": (
+        post(b"0\r\n" + b"X: 1\r\n" * 101 + b"\r\n", Transfer_Encoding="chunked"),
+        431,
+        "trailers",
+    ),
+    "400 of a body": (post(b"zz\r\n", Transfer_Encoding="chunked"), 400, "incomplete or malformed"),
+    "400 of a head": (post(call_body("echo"), Host="a b"), 400, "Malformed Host"),
+    "417": (post(call_body("echo"), Expect="x"), 417, "100-continue"),
+    "parse error": (post(b"{"), 200, "Parse error"),
+    "batch": (post(b"[" + b"1," * 200 + b"1]"), 200, "Invalid Request"),
+    "large result": (post(call_body("long_text", 20_000_000)), 200, "Response too large"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+@pytest.mark.parametrize("given", ["r-17", "a\x85b", None], ids=["sent", "bad", "none"])
+def test_a_refusal_has_the_request_s_id_in_reply_and_log(service, kind, given, caplog):
+    sent, status, said = REFUSALS[kind]
+    if given is not None:
+        head = f"\r\nX-Request-Id: {given}\r\n".encode("latin-1")
+        sent = sent.replace(b"\r\n", head, 1)
+    with Connection(service.port) as connection:
+        connection.send(sent)
+        reply = connection.read_reply()
+
+    assert reply.status == status
+    (told,) = reply.headers.get_all("X-Request-Id")
+    assert (told == given) is (given == "r-17")
+    assert told.isascii()
+    (line,) = [r.getMessage() for r in caplog.records if told in r.getMessage()]
+    assert said in line
+
+
+def test_an_id_that_was_sent_is_echoed_and_none_is_made_up_without_need(connection):
+    reply = connection.call("echo", 1, headers={"X-Request-Id": "r-17"})
+    assert reply.headers.get_all("X-Request-Id") == ["r-17"]
+    assert "X-Request-Id" not in connection.call("echo", 1).headers
+    assert connection.call("nothing").headers.get("X-Request-Id")
+
+
+def test_ids_do_not_displace_the_heads_that_replies_share(connection):
+    connection.call("echo", 1)
+    before = set(response._known_heads)
+    for number in range(20):
+        connection.call("echo", 1, headers={"X-Request-Id": f"r-{number}"})
+    assert len(set(response._known_heads) - before) <= 1

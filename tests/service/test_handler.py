@@ -43,6 +43,10 @@ class Service(MicroService):
         handler.set_cookie(name, value, **options)
 
     @method
+    def raw_cookie(self, handler: H, name: Any, value: Any, options: dict[str, Any]) -> None:
+        handler.set_cookie(name, value, **options)
+
+    @method
     def forget(self, handler: H, name: str) -> None:
         handler.clear_cookie(name)
 
@@ -175,6 +179,38 @@ def test_options_of_a_cookie(client):
         "SameSite=Strict",
         "Path=/x",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "options"),
+    [
+        ("a;b", "v", {}),
+        ("a b", "v", {}),
+        ("a=b", "v", {}),
+        ("a\r\nb", "v", {}),
+        ("", "v", {}),
+        ("é", "v", {}),
+        ("a", 5, {}),
+        ("a", "v", {"domain": "a\r\nb"}),
+        ("a", "v", {"domain": "a; Secure"}),
+        ("a", "v", {"expires": "x\ny"}),
+        ("a", "v", {"max_age": "soon"}),
+        ("a", "v", {"samesite": "Sometimes"}),
+        ("a", "v", {"flavour": "oat"}),
+    ],
+)
+def test_a_cookie_that_is_none_fails_its_own_item_only(client, name, value, options):
+    reply = post(client, ("raw_cookie", [name, value, options]), ("add", [1, 2]))
+    assert reply.status == 200
+    assert "Set-Cookie" not in reply.headers
+    failed, fine = json.loads(reply.body)
+    assert failed["error"]["code"] == -32603
+    assert fine["result"] == 3
+
+
+def test_an_id_that_the_service_sets_replaces_the_echoed_one(client):
+    reply = post(client, ("header", ["x-request-id", "mine"]), **{"X-Request-Id": "theirs"})
+    assert reply.headers.get_all("X-Request-Id") == ["mine"]
 
 
 # Signed cookies

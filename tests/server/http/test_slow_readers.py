@@ -64,7 +64,7 @@ def test_an_answer_that_waits_is_held_once(serve, path):
         tracemalloc.stop()
 
 
-def test_what_waits_is_bounded_in_sum(serve):
+def test_what_waits_is_bounded_in_sum(serve, caplog):
     """Who takes nothing goes; who reads gets all, however many others do not."""
     server = serve(**SMALL_ROOM)
     bound = ANSWERS_UNSENT * SMALL_ROOM["max_response_size"]
@@ -73,6 +73,7 @@ def test_what_waits_is_bounded_in_sum(serve):
             clients.enter_context(stalled(server, "/large?9000000"))
             assert server.unsent.total <= bound
         wait_until(lambda: server.clients_gone >= 3, "those that wait for longest are cut off")
+        assert "took its answer too slowly" in caplog.text
         with connected(server) as reader:
             reader.send(ask("/large?9000000"))
             assert len(reader.read_reply().body) == 9_000_000
