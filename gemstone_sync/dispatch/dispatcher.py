@@ -166,6 +166,14 @@ class Dispatcher:
             let_others_run()
         return content
 
+    def lets_in(self, context: CallContext) -> bool:
+        """Tell whether the service's authentication accepts a request."""
+        try:
+            return bool(self._make_handler(context).current_user)
+        except USER_FAULTS:
+            self._logger.exception("authenticating failed")
+            return False
+
     def refusal(self, error: RpcError) -> bytes:
         """The body for a request that the transport itself refuses."""
         return self._writer.write_response(JsonRpcResponse.failure(error), _NO_LIMIT)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..dispatch import CallContext
 from ..errors import InvalidRequest
 from ..protocol import encode_json
 from .body import EarlyAnswer, LimitedBody
@@ -187,8 +188,16 @@ class Gate:
         reason = self._health[path]()
         if reason is None:
             return _send(200, b'{"status":"ok"}', environ, start_response)
-        text = encode_json({"status": "unavailable", "reason": reason})
+        # It may name a broker and its address.
+        details = {"reason": reason} if self._may_know(environ) else {}
+        text = encode_json({"status": "unavailable", **details})
         return _send(503, text, environ, start_response)
+
+    def _may_know(self, environ: dict[str, Any]) -> bool:
+        """Details are for this machine, and for whom the service's authentication lets in."""
+        if _is_loopback(environ.get("REMOTE_ADDR") or ""):
+            return True
+        return self._endpoint.dispatcher.lets_in(CallContext(environ))
 
 
 class Entrance(Gate):

@@ -123,3 +123,36 @@ def test_in_process(service_client):
     reply = service_client(Echo).request("GET", "/health/ready")
 
     assert (reply.status, reply.body) == (200, b'{"status":"ok"}')
+
+
+class Depending(Echo):
+    trusted_proxies = ("127.0.0.1",)  # which stand for clients elsewhere
+
+    def authenticate_request(self, handler):
+        if handler.headers.get("X-Token") == "broken":
+            raise ConnectionError("no users today")
+        return handler.headers.get("X-Token") == "good"
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({}, True),
+        ({"X-Forwarded-For": "127.0.0.9"}, True),
+        ({"X-Forwarded-For": "203.0.113.7"}, False),
+        ({"X-Forwarded-For": "2001:db8::1"}, False),
+        ({"X-Forwarded-For": "203.0.113.7", "X-Token": "bad"}, False),
+        ({"X-Forwarded-For": "203.0.113.7", "X-Token": "broken"}, False),
+        ({"X-Forwarded-For": "203.0.113.7", "X-Token": "good"}, True),
+    ],
+    ids=str,
+)
+def test_what_is_missing_is_told_to_whom_it_concerns(running_service, headers, told):
+    """The rest of the world hears that it is not ready, and no broker's address."""
+    service = running_service(Depending)
+    service.lifecycle._why_not_ready = lambda: "amqp://10.0.0.5:5672: connection refused"
+    reply = exchange(service.port, message("GET", "/health/ready", headers))
+
+    assert reply.status == 503
+    assert (b"10.0.0.5" in reply.body) is told
+    assert reply.json["status"] == "unavailable"
