@@ -174,7 +174,7 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         self.clients_gone = 0
         self.now = time.monotonic()
         self.known_heads: dict[bytes, Head] = {}
-        #: See `HttpConnection.give_way`.
+        #: See `HttpConnection.spend`.
         self.turns = BoundedSemaphore()
         self.refusals = Refusals(logger)
         self.unsent = Unsent(ANSWERS_UNSENT * settings.max_response_size)

@@ -8,7 +8,7 @@ import gevent
 import pytest
 
 from gemstone_sync.server import streams
-from gemstone_sync.server.connection import PIPELINED_AT_ONCE
+from gemstone_sync.server.connection import AT_ONCE, PIPELINED_AT_ONCE
 from gemstone_sync.server.streams import BodyStream
 
 from .app import Application
@@ -16,8 +16,6 @@ from .case import CHUNKED, get
 from .harness import ask, connected
 
 CLIENTS = 8
-#: What one of them may have done in a turn: lines of chunk framing, or requests.
-LINES, REQUESTS = 256, PIPELINED_AT_ONCE
 
 
 @contextlib.contextmanager
@@ -65,8 +63,16 @@ def test_small_chunks(serve, monkeypatch, chunk, path):
         drive(serve(), ask(path, CHUNKED, method="POST", body=body), 1)
     assert turns.total() == CLIENTS * (4001 + 1)
     # All of them begin in one turn at most; then one goes on in each.
-    assert max(turns.values()) <= CLIENTS * LINES
-    assert sorted(turns.values())[len(turns) // 2] <= 2 * LINES
+    assert max(turns.values()) <= CLIENTS * AT_ONCE
+    assert sorted(turns.values())[len(turns) // 2] <= 2 * AT_ONCE
+
+
+def test_lines_of_pipelined_requests_are_counted_together(serve, monkeypatch):
+    request = ask("/x", CHUNKED, method="POST", body=b"0\r\n" + b"a:\r\n" * 99 + b"\r\n")
+    with counted(monkeypatch, streams.ChunkedStream, "_line") as turns:
+        drive(serve(), request * 40, 40)
+    assert turns.total() == CLIENTS * 40 * 101
+    assert max(turns.values()) <= CLIENTS * (AT_ONCE + 1)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +82,8 @@ def test_pipelined_requests(serve, monkeypatch, request_):
     with counted(monkeypatch, Application, "echo") as turns:
         drive(serve(), request_ * 200, 200)
     assert turns.total() == CLIENTS * 200
-    assert max(turns.values()) <= CLIENTS * REQUESTS
-    assert sorted(turns.values())[len(turns) // 2] <= 2 * REQUESTS
+    assert max(turns.values()) <= CLIENTS * PIPELINED_AT_ONCE
+    assert sorted(turns.values())[len(turns) // 2] <= 2 * PIPELINED_AT_ONCE
 
 
 def test_a_body_of_small_pieces_takes_no_more_memory_than_another():
