@@ -15,7 +15,7 @@ from .support import ask, call, dispatcher, method, request
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(refusals_module, "_LINE", 0.2)
+    monkeypatch.setattr(refusals_module, "_LINE", 0.5)
 
 
 @pytest.fixture
@@ -161,8 +161,8 @@ def test_unknown_notifications_write_less_than_they_send(batch, logger, lines):
     offered = dispatcher(logger=logger)
     for _ in range(200):
         assert ask(offered, [note] * batch if batch > 1 else note) is None
-    wait_until(lambda: len(lines()) == 2, "the rest is told")
-    assert sum(map(len, lines())) < 300
+    wait_until(lambda: len(lines()) >= 2, "the rest is told")
+    assert sum(map(len, lines())) < 200 * batch * len(str(note)) / 10
 
 
 def test_a_failed_notification_tells_its_sender_nothing(logger, lines):
