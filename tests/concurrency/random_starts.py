@@ -125,7 +125,7 @@ if __name__ == "__main__":
 CHILD = "def child(queue):\n    queue.put(['child', __name__])\n"
 
 #: What the main module cannot do while its parent has done it.
-NOT_IN_A_CHILD = {"a secret", "a lock file", "a port"}
+NOT_IN_A_CHILD = {"a secret", "a lock file", "a port", "start method"}
 
 
 @dataclasses.dataclass
