@@ -32,9 +32,16 @@ __all__ = ["replace_natives"]
 #: Puts something else where an object was held.
 _Put = Callable[[Any], None]
 
-#: What is native on purpose: gevent's; our owners of connections to brokers, which run in native
-#: threads where the process is not patched; what passes reports of tests on.
-_ON_PURPOSE = ("gevent.", "greenlet.", "gemstone_sync.event.", "gemstone_sync.testing.")
+#: What is native on purpose: gevent's; what this package knows of native threads; our owners of
+#: connections to brokers, which run in native threads where the process is not patched; what passes
+#: reports of tests on.
+_ON_PURPOSE = (
+    "gevent.",
+    "greenlet.",
+    "gemstone_sync.concurrency.",
+    "gemstone_sync.event.",
+    "gemstone_sync.testing.",
+)
 
 
 def replace_natives() -> bool:
