@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         first_completed,
         make_callbacks,
     )
+    from .concurrency import run_async
     from .config import (
         BaseConfigurator,
         CommandLineConfigurator,
@@ -139,6 +140,7 @@ __all__ = [
     "as_completed",
     "first_completed",
     "make_callbacks",
+    "run_async",
     "HeaderToken",
     "CookieToken",
     "BearerToken",
@@ -303,6 +305,7 @@ _HOME = {
     **dict.fromkeys(_DISCOVERY, "discovery"),
     **dict.fromkeys(_EVENT, "event"),
     **dict.fromkeys(_CONFIG, "config"),
+    "run_async": "concurrency",
     "ServiceRegistry": "registry",
     "JsonRpcRequest": "protocol",
     "JsonRpcResponse": "protocol",

@@ -31,7 +31,7 @@ PUBLIC = {
     *("ResponseTooLarge", "RemoteError", "TransportError", "ConnectionFailed", "ConnectTimeout"),
     *("ConnectionLost", "CircuitOpen", "Timeout", "BadResponse"),
     *("RemoteService", "MethodCall", "Notification", "Result", "BatchResult"),
-    *("AsyncMethodCall", "as_completed", "first_completed", "make_callbacks"),
+    *("AsyncMethodCall", "as_completed", "first_completed", "make_callbacks", "run_async"),
     *("HeaderToken", "CookieToken", "BearerToken", "BasicAuth"),
     *("BaseDiscoveryStrategy", "HttpDiscoveryStrategy", "RedisDiscoveryStrategy"),
     *("BaseEventTransport", "RabbitMqEventTransport", "RedisEventTransport"),

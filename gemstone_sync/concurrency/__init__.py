@@ -17,6 +17,8 @@ from .calls import (
     spawn,
     travelling_id,
 )
+from .children import Keeper, end_children, keep_from_children, kill_children
+from .cooperative_asyncio import run_async
 from .deadlines import DeadlineReached, Deadlines
 from .hosts import host, is_at_prompt, patch_unless_hosted
 from .patching import is_patched, patch, patching_wanted
@@ -44,6 +46,12 @@ __all__ = [
     "spawn",
     "let_others_run",
     "USER_FAULTS",
+    "run_async",
+    # processes
+    "Keeper",
+    "keep_from_children",
+    "end_children",
+    "kill_children",
     # bounds
     "CallSlots",
     "NoSlot",

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from typing import Any
 
+from . import native_threads, programs
+
 __all__ = ["watch_imports"]
 
 
@@ -58,6 +60,13 @@ _MENDERS: dict[str, Callable[[types.ModuleType], None]] = {
     "MySQLdb": functools.partial(_mend_with, "cooperative_mysqldb"),
     "mysql.connector": _mend_mysql_connector,
     "grpc": _mend_grpc,
+    "asyncio.events": functools.partial(_mend_with, "cooperative_asyncio"),
+    "asyncio.unix_events": functools.partial(_mend_with, "cooperative_asyncio"),
+    "uvloop": functools.partial(_mend_with, "cooperative_asyncio"),
+    "trio": functools.partial(_mend_with, "cooperative_asyncio"),
+    "_multiprocessing": functools.partial(_mend_with, "cooperative_multiprocessing"),
+    "multiprocessing.connection": functools.partial(_mend_with, "cooperative_multiprocessing"),
+    "multiprocessing.popen_fork": functools.partial(_mend_with, "children"),
     "cx_Oracle": functools.partial(
         _warn, "waits for the database", "use oracledb, which does not in its thin mode"
     ),
@@ -108,6 +117,8 @@ def watch_imports() -> None:
     if _Finder in sys.meta_path:
         return
     sys.meta_path.insert(0, _Finder)
+    native_threads.leave_cleanly()
+    programs.mend()
     for name, mend in _MENDERS.items():
         module = sys.modules.get(name)
         # One that is being imported comes to its end without this.

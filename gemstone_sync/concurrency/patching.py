@@ -43,6 +43,15 @@ def patching_wanted() -> bool:
     return os.environ.get("GEMSTONE_MONKEY_PATCH", "1") != "0"
 
 
+def _is_forkserver() -> bool:
+    """Tell whether multiprocessing forks its processes from this one, or this is one of them.
+
+    It has imported the main module, waits for signals as only a plain process can, and serves
+    nobody.
+    """
+    return any(word.startswith("from multiprocessing.forkserver ") for word in sys.orig_argv)
+
+
 def is_patched() -> bool:
     """Tell whether blocking calls of the standard library switch greenlets in this process."""
     monkey = sys.modules.get("gevent.monkey")
@@ -65,7 +74,7 @@ def patch() -> None:
     What the program's own modules keep of those that cannot be is named, a warning each.
     """
     global _is_mended, _may_block
-    if not patching_wanted():
+    if not patching_wanted() or _is_forkserver():
         return
     # gunicorn's own gevent worker has patched, after what gunicorn and its configuration imported.
     by_gunicorn = is_patched() and "gunicorn.arbiter" in sys.modules

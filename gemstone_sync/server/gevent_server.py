@@ -17,6 +17,7 @@ from gevent.lock import BoundedSemaphore
 from gevent.pywsgi import WSGIServer
 from werkzeug.wsgi import FileWrapper
 
+from ..concurrency import keep_from_children
 from ..dispatch import Refusals
 from ..errors import ServiceConfigurationError, ServiceStartError
 from .balance import Balance
@@ -181,6 +182,7 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         self._max_connections, most_handed = raise_file_limit(settings.max_connections)
         self.handed = HandedSockets(most_handed)
         self._sweep_timer: Any = None
+        keep_from_children(self)
 
     # Requests
 
@@ -257,6 +259,11 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         super().start()
         self._sweep_timer = gevent.get_hub().loop.timer(SWEEP_SECONDS, SWEEP_SECONDS)
         self._sweep_timer.start(self._sweep)
+
+    def descriptors(self) -> list[int]:
+        """List the sockets: a child that held one open would keep callers waiting for its end."""
+        listening = [] if self.closed else [self.socket.fileno()]
+        return [*listening, *(connection.socket.fileno() for connection in self.connections)]
 
     def _sweep(self) -> None:
         self.now = now = time.monotonic()

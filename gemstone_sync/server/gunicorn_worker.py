@@ -15,7 +15,7 @@ from gevent.event import Event
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
-from ..concurrency import patch
+from ..concurrency import end_children, patch
 from ..errors import ServiceConfigurationError, ServiceStartError
 from .gevent_server import GeventServer, ServerSettings
 from .gunicorn import cannot_boot
@@ -55,11 +55,13 @@ class GunicornWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no typ
             if sum(server.requests for server in servers) >= self.max_requests:
                 self.log.info("Autorestarting worker after %s requests.", self.max_requests)
                 self.alive = False
-        seconds = float(self.cfg.graceful_timeout)
+        # Then the master kills: a moment before is needed for stop hooks and children.
+        seconds = max(self.cfg.graceful_timeout / 2, self.cfg.graceful_timeout - 1.0)
         drains = [gevent.spawn(server.drain, min(1.0, seconds), seconds) for server in servers]
         while any(not drain.ready() for drain in drains):
             self.notify()
             gevent.joinall(drains, timeout=1.0)
+        end_children(daemons=True)
 
     def _serve(self, sock: Any, tls: Any) -> GeventServer:
         if self.cfg.accesslog:

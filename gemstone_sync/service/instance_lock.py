@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 
 import gevent
 
+from ..concurrency import keep_from_children
 from ..errors import ServiceStartError
 
 __all__ = ["InstanceLock"]
@@ -52,6 +53,7 @@ class InstanceLock:
         self._patience = _PATIENCE
         self._is_faulty = False
         self._greenlet: gevent.Greenlet[..., None] | None = None
+        keep_from_children(self)
 
     def when_held(self, work: Callable[[], object]) -> None:
         """Call `work` once this process holds the lock: at once, or when the holder has ended."""
@@ -65,6 +67,10 @@ class InstanceLock:
                 self._without_fault(self._keep)
 
         self._greenlet = gevent.spawn(hold)
+
+    def descriptors(self) -> list[int]:
+        """List what a child must not hold open: it would hold the lock."""
+        return [] if self._descriptor is None else [self._descriptor]
 
     def give_up_waiting(self) -> None:
         """Do not take the lock any more; one that is held is held on."""

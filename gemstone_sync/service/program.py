@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import gevent
 
-from ..concurrency import host, is_at_prompt
+from ..concurrency import end_children, host, is_at_prompt, kill_children
 from ..errors import ServiceConfigurationError, ServiceStartError
 from ..ops import show_logs
 from ..server import Balance
@@ -89,6 +89,8 @@ def run_until_stopped(services: Sequence[MicroService]) -> None:
             raise SystemExit(1) from None
         for runner in started:
             runner.wait()
+        if received:
+            end_children()
 
 
 def _run_in_own_threads(runners: Sequence[Runner]) -> None:
@@ -149,6 +151,7 @@ def run_workers(service: MicroService, count: int) -> None:
                 return 1
             ready()
             runner.stopped.wait()
+            end_children(daemons=True)  # what comes next is no end of the interpreter
         return 0
 
     # Five seconds more than the workers give their calls: they end by themselves if they can.
@@ -178,6 +181,7 @@ def _stop_signals(runners: Sequence[Runner], *numbers: signal.Signals) -> Iterat
     def stop(number: int) -> None:
         received.append(number)
         if len(received) > 1:
+            kill_children()
             os._exit(128 + number)
         for runner in runners:
             grace = runner._service.drain_grace if number == signal.SIGTERM else 0.0

@@ -6,6 +6,7 @@ import atexit
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -306,6 +307,7 @@ class Runner:
         if self._lifecycle.state is State.DRAINING:
             return
         service = self._service
+        began = time.monotonic()
         self._lifecycle.state = State.DRAINING
         if self._lock is not None:
             self._lock.give_up_waiting()
@@ -332,7 +334,8 @@ class Runner:
             service.logger.exception("on_service_stop failed")
         service.plugin_set.call("on_service_stop")
         if (executor := vars(service).pop("_executor", None)) is not None:
-            executor.shutdown()
+            with gevent.Timeout(max(1.0, began + service.stop_timeout - time.monotonic()), False):
+                executor.shutdown()
         service._traffic.stop()  # last: everything above may emit
         service._leave_neighbours()
         self._server = None

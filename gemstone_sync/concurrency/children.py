@@ -1,0 +1,144 @@
+"""The processes that multiprocessing starts: what they leave to their parent, and their end.
+
+A forked child has all that its parent had: the event loop with everything it watches, such as the
+socket where callers arrive, the handlers of signals, the open files. It goes on with a loop of its
+own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import types
+import weakref
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import gevent
+import gevent.os
+from gevent import config, monkey
+from gevent._hub_local import get_hub_if_exists, set_hub, set_loop
+
+from . import programs
+
+__all__ = ["Keeper", "end_children", "keep_from_children", "kill_children", "mend"]
+
+
+class Keeper(Protocol):
+    """Has files open that a child must not hold open: the other side waits for their end."""
+
+    def descriptors(self) -> Iterable[int]:
+        """List those that are open now."""
+        ...
+
+
+_keepers: weakref.WeakSet[Any] = weakref.WeakSet()
+
+#: ``forks`` is True in a native thread where multiprocessing forks.
+_here = monkey.get_original("threading", "local")()
+
+#: Kept for as long as the child lives: without it its greenlets would be told to end.
+_parents_hub: Any = None
+
+
+def keep_from_children(keeper: Keeper) -> None:
+    """Have children that are forked from now on close what `keeper` has open."""
+    _keepers.add(keeper)
+
+
+def mend(module: types.ModuleType) -> None:
+    """Have what ``multiprocessing.popen_fork`` forks leave its parent's things alone."""
+    cls: Any = module.Popen
+    launch = cls._launch
+
+    def _launch(self: Any, process: Any) -> None:
+        _here.forks = True
+        try:
+            launch(self, process)
+        finally:
+            _here.forks = False
+
+    cls._launch = _launch
+    os.register_at_fork(after_in_child=_begin)
+
+
+def _begin() -> None:
+    """Run in a forked child, before anything else of gevent's does."""
+    global _parents_hub
+    if not getattr(_here, "forks", False):
+        return
+    _here.forks = False
+    _parents_hub = get_hub_if_exists()
+    set_hub(None)  # made anew when something waits, around this loop
+    set_loop(config.loop(flags=config.libev_backend, default=False))
+    programs.begin_without_default_loop()
+    _restore_signals()
+    _close_what_the_parent_has_closed()
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for keeper in list(_keepers):
+        for descriptor in keeper.descriptors():
+            # Not closed: the number would be given to another file, which the parent's object
+            # would close one day.
+            with contextlib.suppress(OSError):
+                os.dup2(nothing, descriptor, inheritable=False)
+    _keepers.clear()
+
+
+def _close_what_the_parent_has_closed() -> None:
+    """Close the files that gevent's loop would have closed next, had it gone on."""
+    closing: dict[int, Any] = getattr(gevent.os, "_closing_fd_to_event", {})  # since gevent 25.8
+    for descriptor in closing:
+        with contextlib.suppress(OSError):
+            monkey.get_original("os", "close")(descriptor)
+    closing.clear()
+
+
+def _restore_signals() -> None:
+    """Take the signals back from the parent's loop, and from gunicorn."""
+    handle = monkey.get_original("signal", "signal")
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        handler = signal.getsignal(number)
+        if type(handler) is types.MethodType:
+            owner = type(handler.__self__).__mro__
+            if any(cls.__module__ == "gunicorn.workers.base" for cls in owner):
+                handler = signal.SIG_DFL
+        if handler is not None:
+            handle(number, handler)
+
+
+# The end
+
+
+def kill_children() -> None:
+    """Kill all of them at once."""
+    for child in _children():
+        with contextlib.suppress(Exception):
+            child.kill()
+
+
+def end_children(limit: float = 2.0, *, daemons: bool = False) -> None:
+    """End those that the interpreter would wait for, however long their work takes.
+
+    :param limit: seconds after which those that do not go are killed.
+    :param daemons: end these too, as the interpreter does itself where it is allowed to end. The
+        processes of a `multiprocessing.Pool` are daemons.
+    """
+    waited_for = [child for child in _children() if not child.daemon]
+    for child in waited_for:
+        child.terminate()
+    with gevent.Timeout(limit, False):
+        for child in waited_for:
+            child.join()
+        if daemons and "multiprocessing.util" in sys.modules:
+            sys.modules["multiprocessing.util"]._exit_function()
+    for child in waited_for:
+        child.kill()
+    if daemons:
+        kill_children()
+
+
+def _children() -> list[Any]:
+    process: Any = sys.modules.get("multiprocessing.process")
+    return [] if process is None else process.active_children()
