@@ -110,7 +110,7 @@ for line in lines:
         main(line.split())
     print(line, *set(heavy.split()) & set(sys.modules))
 import gemstone_sync
-gemstone_sync.MicroService
+getattr(gemstone_sync, "MicroService")
 print(*set(heavy.split()) & set(sys.modules))
 """
 
