@@ -115,6 +115,8 @@ def _fork(worker: _Worker, work: Work, mask: set[signal.Signals] | set[int]) -> 
         code = work(worker.number, lambda: worker.ready.__setitem__(0, 1))
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
+    except KeyboardInterrupt:  # Ctrl-C before it has begun
+        code = 0
     except BaseException:
         logger.exception("worker %d failed", worker.number)
     finally:

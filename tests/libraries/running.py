@@ -129,7 +129,7 @@ def outcomes(
         except AssertionError:
             how = "hangs" if running.process.poll() is None else "crashes"
             return {row.program: Outcome(how, _last_line(running.stderr)) for row in rows}
-        found = {row.program: _calls(running, row) for row in rows}
+        found = {row.program: _two_calls(running, row) for row in rows}
         said = running.stderr
         found = {row.program: _with_warnings(found[row.program], row, said, rows) for row in rows}
         if "hangs" in {one.word for one in found.values()}:
@@ -144,15 +144,6 @@ def _ask(running: Program, method: str, *params: Any) -> dict[str, Any]:
         return dict(call(running.port, method, *params).json)
     except (OSError, AssertionError):
         return {}
-
-
-def _calls(running: Program, row: Row) -> Outcome:
-    """Two calls; again while they were hardly in the program together, as on a busy machine."""
-    for _ in range(3):
-        outcome = _two_calls(running, row)
-        if outcome.word != "blocks":
-            break
-    return outcome
 
 
 def _two_calls(running: Program, row: Row) -> Outcome:

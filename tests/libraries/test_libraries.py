@@ -30,6 +30,10 @@ def ports() -> Iterator[str]:
 
 def check(rows: Sequence[Row], order: str, way: str, folder: Path, ports: str) -> None:
     found = outcomes(rows, order, way, folder, ports)
+    # On a busy machine two calls may hardly meet.
+    if apart := [row for row in rows if found[row.program].word == "blocks"]:
+        (folder / "again").mkdir()
+        found |= outcomes(apart, order, way, folder / "again", ports)
     wrong = {
         row.program: found[row.program]
         for row in rows

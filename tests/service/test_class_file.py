@@ -89,10 +89,10 @@ def root_of_undecorated(service_class):
 
 def test_in_a_zip_it_starts_where_the_zip_is(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "app.pyz", "w") as packed:
-        packed.writestr("shop/zipped_service.py", SOURCE)
-        packed.writestr("shop/__init__.py", "")
+        packed.writestr("zipped_shop/zipped_service.py", SOURCE)
+        packed.writestr("zipped_shop/__init__.py", "")
     monkeypatch.syspath_prepend(tmp_path / "app.pyz")
-    from shop import zipped_service  # type: ignore[import-not-found]
+    from zipped_shop import zipped_service  # type: ignore[import-not-found]
 
     assert root_of(zipped_service.Service) == str(tmp_path)
     (tmp_path / "pages").mkdir()
