@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import importlib
 import sys
+import threading
 import types
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -77,6 +79,9 @@ def mend(module: types.ModuleType) -> None:
         monkey.patch_item(module, "can_use_pidfd", lambda: False)
     elif module.__name__ == "uvloop":
         _mend_uvloop(module)
+    elif module.__name__ == "uvicorn.loops.auto":
+        # It would choose uvloop, of two that do the same.
+        monkey.patch_item(module, "auto_loop_factory", _asyncio_loop)
     elif module.__name__ == "trio":
         monkey.patch_item(module, "run", _refuse_trio)
 
@@ -91,18 +96,24 @@ def _mend_events(module: types.ModuleType) -> None:
 
 
 def _mend_uvloop(module: Any) -> None:
-    """Refuse loops that would stop every greenlet."""
+    """Refuse loops that would stop every greenlet: all but those of native threads."""
     init = module.Loop.__init__
 
     def begin(self: Any, *args: Any, **more: Any) -> None:
-        if isinstance(greenlet.getcurrent(), gevent.Greenlet):
+        in_main_thread = threading.get_native_id() == threading.main_thread().native_id
+        if in_main_thread or isinstance(greenlet.getcurrent(), gevent.Greenlet):
             raise RuntimeError(
                 "uvloop waits in C, where every other call of this process waits too: use "
-                "asyncio's own loop, or self.get_executor().submit(uvloop.run, coroutine).result()"
+                "asyncio's own loop (uvicorn --loop asyncio), or self.get_executor().submit(uvloop.run, coroutine).result()"
             )
         init(self, *args, **more)
 
     module.Loop.__init__ = begin
+
+
+def _asyncio_loop(*args: Any, **more: Any) -> Any:
+    """What uvicorn makes its loop with where it is told ``--loop asyncio``."""
+    return importlib.import_module("uvicorn.loops.asyncio").asyncio_loop_factory(*args, **more)
 
 
 def _refuse_trio(*args: Any, **more: Any) -> None:

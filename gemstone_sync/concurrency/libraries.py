@@ -63,6 +63,7 @@ _MENDERS: dict[str, Callable[[types.ModuleType], None]] = {
     "asyncio.events": functools.partial(_mend_with, "cooperative_asyncio"),
     "asyncio.unix_events": functools.partial(_mend_with, "cooperative_asyncio"),
     "uvloop": functools.partial(_mend_with, "cooperative_asyncio"),
+    "uvicorn.loops.auto": functools.partial(_mend_with, "cooperative_asyncio"),
     "trio": functools.partial(_mend_with, "cooperative_asyncio"),
     "_multiprocessing": functools.partial(_mend_with, "cooperative_multiprocessing"),
     "multiprocessing.connection": functools.partial(_mend_with, "cooperative_multiprocessing"),

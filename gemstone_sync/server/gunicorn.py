@@ -35,11 +35,12 @@ def current_worker() -> Any:
     return owner if base is not None and isinstance(owner, base.Worker) else None
 
 
-def before_serving(boot: Callable[[Any], None]) -> None:
-    """Have the worker call `boot`, with itself, when it has loaded the application.
+def before_serving(check: Callable[[Any], None], boot: Callable[[Any], None]) -> None:
+    """Have the worker call `check`, then `boot`, with itself, when it has loaded the application.
 
     Once a process; does nothing where gunicorn does not run, or serves already. With ``--preload``
-    the master loads the application: then each worker that it forks calls `boot`.
+    the master loads the application: then each worker that it forks calls `check` before it sets
+    anything up.
     """
     global _is_prepared
     if _is_prepared or not under_gunicorn():
@@ -47,7 +48,7 @@ def before_serving(boot: Callable[[Any], None]) -> None:
     _is_prepared = True
     worker = _starting_worker() or current_worker()
     if worker is not None:
-        _boot_first(worker, boot)
+        _do_first(worker, "run", check, boot)
         return
     master = os.getpid()
 
@@ -55,21 +56,24 @@ def before_serving(boot: Callable[[Any], None]) -> None:
         if os.getppid() == master:  # not in a worker's own children
             worker = _starting_worker()
             _patch_unasked(worker)
-            _boot_first(worker, boot)
+            _do_first(worker, "init_process", check)
+            _do_first(worker, "run", boot)
 
     os.register_at_fork(after_in_child=in_child)
 
 
-def _boot_first(worker: Any, boot: Callable[[Any], None]) -> None:
+def _do_first(worker: Any, name: str, *steps: Callable[[Any], None]) -> None:
+    """Have a worker that is not serving yet do this before its method of that name."""
     if worker is None or worker.booted:
         return
-    run = worker.run
+    method = getattr(worker, name)
 
-    def boot_and_run() -> None:
-        boot(worker)
-        run()
+    def do_all() -> None:
+        for step in steps:
+            step(worker)
+        method()
 
-    worker.run = boot_and_run
+    setattr(worker, name, do_all)
 
 
 def _patch_unasked(worker: Any) -> None:

@@ -7,6 +7,7 @@ any other server, is started by the first request that reaches it (`Runner.enter
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import inspect
@@ -76,7 +77,7 @@ def prepare(service: MicroService | None = None) -> None:
     _refuse_unfit_servers()
     if service is not None:
         _made.append(weakref.ref(service))
-    before_serving(_boot)
+    before_serving(_check_kind, _boot)
 
 
 def _refuse_unfit_servers() -> None:
@@ -95,6 +96,12 @@ def _refuse_unfit_servers() -> None:
         if name in sys.modules:
             server = name.partition(".")[0]
             raise SystemExit(f"gemstone_sync services cannot run under {server}: {_USE}")
+    uvloop: Any = sys.modules.get("uvloop")
+    if uvloop is not None and isinstance(asyncio._get_running_loop(), uvloop.Loop):
+        raise SystemExit(
+            "gemstone_sync services cannot run in uvloop, which stops every greenlet: choose "
+            "asyncio's own loop, as uvicorn --loop asyncio does"
+        )
 
 
 def shared_address() -> str | None:
@@ -148,7 +155,6 @@ def _boot(worker: Any) -> None:
     :raises SystemExit: that ends gunicorn, after one line.
     """
     global _worker, _shared_address
-    _check_kind(worker)
     if not worker.alive:
         return
     show_logs()  # gunicorn sets up its own loggers only

@@ -163,7 +163,8 @@ def test_what_cannot_be_served_ends_gunicorn_with_one_line(
         tmp_path, target, under, environment=environment, skip_configuration=False
     ) as service:
         assert service.program.wait() == 3
-        assert service.program.stderr.count(line) == 1
+        said = service.program.stderr
+        assert said.count(line) == 1, said
         assert "Traceback" not in service.program.stderr
         assert service.program.stderr.count("Booting worker") == 1
 
@@ -189,7 +190,8 @@ def test_a_worker_in_which_calls_would_hang_is_refused(tmp_path, under, kind, op
             f"gemstone_sync services cannot run in gunicorn's {kind}: "
             "use gunicorn -k gemstone_sync.server.GunicornWorker\n"
         )
-        assert service.program.stderr.count(line) == 1
+        said = service.program.stderr
+        assert said.count(line) == 1, said
         assert "Traceback" not in service.program.stderr
         assert not service.notes("started")
 

@@ -170,7 +170,8 @@ def _two_calls(running: Program, row: Row) -> Outcome:
 def _with_warnings(outcome: Outcome, row: Row, said: str, rows: Sequence[Row]) -> Outcome:
     """What it says on stderr: the one warning that is meant to be there, and no other."""
     told = {one.told for one in rows} - {""}
-    warnings = [line for line in said.splitlines() if "Warning: " in line]
+    # Some libraries deprecate each other.
+    warnings = [line for line in said.splitlines() if "RuntimeWarning: " in line]
     others = [line for line in warnings if not any(one in line for one in told)]
     if outcome.word in ("right", "blocks") and row.told and row.told in said:
         return Outcome("warned", row.told)

@@ -32,11 +32,11 @@ ANSWERING = {
         "-c",
         "from served import *\n"
         "import a2wsgi, uvicorn\n"
-        "uvicorn.run(a2wsgi.WSGIMiddleware(APPLICATION), port={port}, loop='asyncio')",
+        "uvicorn.run(a2wsgi.WSGIMiddleware(APPLICATION), port={port})",
     ],
     "uvicorn": [
-        *("-m", "uvicorn", "--loop", "asyncio", "--interface", "wsgi"),
-        *("--port", "{port}", "served:APPLICATION"),
+        *("-m", "uvicorn", "--interface", "wsgi", "--port", "{port}"),
+        "served:APPLICATION",
     ],
     "hypercorn": ["-m", "hypercorn", "-b", "127.0.0.1:{port}", "wsgi:served:APPLICATION"],
     "pyuwsgi": [
