@@ -104,7 +104,8 @@ def _mend_uvloop(module: Any) -> None:
         if in_main_thread or isinstance(greenlet.getcurrent(), gevent.Greenlet):
             raise RuntimeError(
                 "uvloop waits in C, where every other call of this process waits too: use "
-                "asyncio's own loop (uvicorn --loop asyncio), or self.get_executor().submit(uvloop.run, coroutine).result()"
+                "asyncio's own loop (uvicorn --loop asyncio), or "
+                "self.get_executor().submit(uvloop.run, coroutine).result()"
             )
         init(self, *args, **more)
 
