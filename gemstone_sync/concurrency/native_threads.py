@@ -90,7 +90,8 @@ def _start(begin: Callable[[], None], args: tuple[()]) -> None:
         handle = monkey.get_original("_thread", "start_joinable_thread")(begin, daemon=True)
 
         def has_ended(limit: float) -> bool:
-            handle.join(limit)
+            if limit:  # only asked, it may be the current thread
+                handle.join(limit)
             return handle.is_done()  # type: ignore[no-any-return]
 
         _begun.append((worker, has_ended))
