@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import gevent
+from gevent.lock import Semaphore
 
 __all__ = [
     "USER_FAULTS",
@@ -26,6 +27,9 @@ T = TypeVar("T")
 #: gevent.Timeout of its own and sys.exit() are no Exceptions.
 USER_FAULTS = (Exception, gevent.Timeout, SystemExit)
 
+
+#: The attribute of a hub that is held by the greenlet that is next to go on.
+_TURN = "gemstone_sync_turn"
 
 #: Characters of an id that travels: AMQP's short strings have 255 bytes, logs have people.
 _LONGEST_ID = 128
@@ -127,5 +131,17 @@ def let_others_run() -> None:
     ``gevent.sleep(0)`` does not: its loop looks at the clock after every 50th callback only, so a
     greenlet that works 5 ms between two of them keeps sockets and timers waiting for 250 ms
     (measured: none served in 94 ms; with this 6 ms at most).
+
+    Of those that ask for it one goes on in each turn: ten batches keep everybody else waiting no
+    longer than one does.
     """
-    gevent.sleep(1e-6)
+    hub = gevent.get_hub()
+    loop = hub.loop
+    # An idle watcher keeps the loop from waiting; a timer of no time would wait for 0.4 ms.
+    with vars(hub).setdefault(_TURN, Semaphore()), loop.idle() as idle, loop.check() as turn:
+        idle.start(_nothing)
+        hub.wait(turn)
+
+
+def _nothing() -> None:
+    pass
