@@ -30,10 +30,10 @@ WATCHED = 3.0
 LISTENING = 1
 
 
-def rss_kb(pid: int) -> int:
-    """Return a process's resident memory, as the kernel counts it."""
+def rss_kb(pid: int, field: str = "VmRSS") -> int:
+    """Return a process's resident memory, as the kernel counts it; ``VmHWM`` is its peak."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1])
     raise Fault("the server ended while it was measured")
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from eventing import BODY, OURS, EventPeer
-from loadgen import Connection, Fault, call_of
+from loadgen import Connection, Fault, call_of, laps_of
 from runner import percentiles
 from servers import free_port
 
@@ -23,8 +23,6 @@ from gemstone_sync.event.envelope import to_message
 
 #: Events a second.
 RATES = (2000, 5000, 10_000)
-#: Seconds between two calls.
-PACE = 0.005
 #: Seconds of events before calls are measured.
 WARM = 0.5
 #: Seconds for what has piled up to be handled.
@@ -46,21 +44,6 @@ def result_of(answer: bytes) -> Any:
     if "error" in answered:
         raise Fault(str(answered["error"]))
     return answered["result"]
-
-
-def laps_of(service: Connection, seconds: float) -> list[float]:
-    """Call at a steady pace; milliseconds of each call."""
-    laps = []
-    started = due = time.monotonic()
-    while (now := time.monotonic()) < started + seconds:
-        if now < due:
-            time.sleep(due - now)
-        due += PACE
-        sent = time.perf_counter()
-        service.add()
-        laps.append((time.perf_counter() - sent) * 1e3)
-        due = max(due, time.monotonic())
-    return laps
 
 
 def rows(job: dict[str, Any], cores: set[int], seconds: float) -> Iterator[dict[str, Any]]:

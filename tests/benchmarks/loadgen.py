@@ -19,7 +19,7 @@ import select
 import socket
 import struct
 import sys
-from time import monotonic, perf_counter_ns
+from time import monotonic, perf_counter, perf_counter_ns, sleep
 
 from runner import percentiles, say
 
@@ -137,6 +137,21 @@ class Connection:
         """Make a checked call."""
         self.send(ADD)
         check(finish(self._socket))
+
+
+def laps_of(service: Connection, seconds: float, pace: float = 0.005) -> list[float]:
+    """Call at a steady pace; milliseconds of each call."""
+    laps = []
+    started = due = monotonic()
+    while (now := monotonic()) < started + seconds:
+        if now < due:
+            sleep(due - now)
+        due += pace
+        sent = perf_counter()
+        service.add()
+        laps.append((perf_counter() - sent) * 1e3)
+        due = max(due, monotonic())
+    return laps
 
 
 # The load generator's process
