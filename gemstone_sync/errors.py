@@ -250,7 +250,8 @@ class RemoteError(RpcError):
 
     :ivar code, message, data: as the service sent them.
     :ivar method: the method that was called; None for a whole batch.
-    :ivar url: the service's endpoint.
+    :ivar service: the name by which it was found; None for a client of a URL.
+    :ivar url: the service's endpoint, without what is secret in it.
 
     Raised inside a method of a service it is an unexpected exception like any other: the caller
     gets -32603, because "Method not found" further down is not what *this* service says. To hand

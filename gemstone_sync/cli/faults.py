@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
+from ..broker_urls import without_passwords
 from ..errors import (
     UNSET,
     BadResponse,
@@ -152,7 +153,7 @@ def _write_no_more(stream: TextIO) -> None:
 
 
 def _line_of(error: Exception) -> str:
-    return printable(" ".join(str(error).split())) or type(error).__name__
+    return without_passwords(printable(" ".join(str(error).split()))) or type(error).__name__
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..broker_urls import without_passwords
 from .faults import printable
 from .histogram import bars_of, draw, text_of
 from .output import show
@@ -35,7 +36,7 @@ def figures_of(run: LoadRun, url: str, method: str) -> dict[str, Any]:
     times |= {_name_of(percent): latencies.percentile(percent) for percent in _PERCENTILES}
     times["max"] = latencies.max
     return {
-        "url": url,
+        "url": without_passwords(url),
         "method": method,
         "concurrency": plan.concurrency,
         "rate_calls_per_second": plan.rate,

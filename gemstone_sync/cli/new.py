@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import click
 
+from ..broker_urls import without_passwords
 from .faults import USAGE, CommandFailed
 from .source import NAME, source
 
@@ -212,7 +213,11 @@ def _tell(name: str, project: Path, url: str) -> None:
     if not project.is_absolute() and not path.startswith("."):
         path = f"./{path}"  # or pip would look for a package of that name
     shown = click.format_filename(path)
-    needs = f" It needs {NAME} from {url}, as its pyproject.toml says." if url else ""
+    needs = (
+        f" It needs {NAME} from {without_passwords(url)}, as its pyproject.toml says."
+        if url
+        else ""
+    )
     click.echo(f"Made {shown}.{needs} Next:")
     click.echo(f"  python -m pip install -e {shlex.quote(shown + '[test]')}")
     click.echo(f"  python -m pytest {shlex.quote(shown)}")

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from ..broker_urls import without_passwords
 from ..client import BasicAuth, HeaderToken, RemoteService
 from ..client.urls import source_of
 from ..discovery.directory import MOST_FOUND
@@ -166,7 +167,8 @@ def locate(registry: str, name: str, seconds: float, trust: Trust) -> list[str]:
     finally:
         asked.close()
     if not found:
-        raise ServiceNotFound(f"the registry {asked.registry_url} knows no service {name!r}")
+        where = without_passwords(asked.registry_url)
+        raise ServiceNotFound(f"the registry {where} knows no service {name!r}")
     return found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from ..broker_urls import without_passwords
 from ..errors import BadResponse, MethodNotFound, RemoteError
 from .faults import CommandFailed, printable
 from .output import show
@@ -57,8 +58,8 @@ def list_services(
             answer = listing_of(client, pattern)
         except MethodNotFound:
             raise CommandFailed(
-                f"the registry {client.url} cannot list its services: it has no method "
-                "list_services"
+                f"the registry {without_passwords(client.url)} cannot list its services: it has no "
+                "method list_services"
             ) from None
         except RemoteError as error:
             if as_json:
@@ -94,7 +95,7 @@ def _rows_of(answer: object, url: str) -> list[tuple[str, ...]]:
 
 def _cells_of(place: Mapping[str, Any]) -> list[str]:
     silence = place.get("last_ping_seconds_ago")
-    known = [place["url"], place.get("instances", "-"), place.get("status", "-")]
+    known = [without_passwords(place["url"]), place.get("instances", "-"), place.get("status", "-")]
     return [*map(str, known), f"{silence:.0f} s ago" if isinstance(silence, (int, float)) else "-"]
 
 
@@ -175,7 +176,8 @@ def _show_service(specs: object, client: RemoteService, method: str | None, as_j
         return
     parts = [_part_of(each, known) for each, known in methods.items()]
     if method is None:
-        parts.insert(0, printable(str(url) if name is None else f"{name} at {url}"))
+        where = without_passwords(str(url))
+        parts.insert(0, printable(where if name is None else f"{name} at {where}"))
     click.echo("\n\n".join(parts))
 
 

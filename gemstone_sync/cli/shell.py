@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..broker_urls import without_passwords
 from ..errors import GemstoneError, RemoteError
 from .faults import REFUSED, USAGE, CommandFailed, printable
 from .parameters import TEXT, Access, access_options, registry_option
@@ -179,7 +180,8 @@ def _banner(directory: Directory) -> str:
     if places is None:
         lines.append("The registry cannot list its services: write s.NAME or s['NAME'].")
     for name in sorted(places or ())[:_NAMED]:
-        lines.append(printable(f"  s.{identifier_of(name)}  {', '.join((places or {})[name])}"))
+        urls = without_passwords(", ".join((places or {})[name]))
+        lines.append(printable(f"  s.{identifier_of(name)}  {urls}"))
     if places is not None and len(places) > _NAMED:
         lines.append(f"  and {len(places) - _NAMED} more: list(s)")
     if places is not None and not places:

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..broker_urls import shown
 from ..errors import GemstoneError
 from .shell_directory import Directory, UnknownService, key_of, matching, unknown
 
@@ -188,7 +189,7 @@ class Service:
 
     def __repr__(self) -> str:
         urls = self._directory.known().get(self._name, ())
-        return f"<service {self._name}{' at ' if urls else ''}{', '.join(map(_shown, urls))}>"
+        return f"<service {self._name}{' at ' if urls else ''}{', '.join(map(shown, urls))}>"
 
 
 class Method:
@@ -255,10 +256,3 @@ def _is_of_python(name: str) -> bool:
 def _text_in(told: object, name: str) -> str | None:
     text = told.get(name) if isinstance(told, dict) else None
     return text if isinstance(text, str) and text else None
-
-
-def _shown(url: str) -> str:
-    """Without user and password."""
-    scheme, mark, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{path}"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
+from ..broker_urls import without_passwords
 from ..errors import ConnectionFailed
 from .endpoint import Endpoint
 
@@ -53,7 +54,7 @@ class FixedEndpoints:
         """Nothing else is known."""
 
     def __str__(self) -> str:
-        return ", ".join(self._urls)
+        return without_passwords(", ".join(self._urls))
 
 
 class EndpointSet:

@@ -15,6 +15,7 @@ import urllib3
 from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 
+from ..broker_urls import without_passwords
 from ..concurrency import current_call, outgoing_headers
 from ..errors import BadResponse, ConnectionFailed, DeadlineExceeded, Timeout, TransportError
 from . import faults
@@ -101,6 +102,8 @@ class Endpoint:
         cert: str | tuple[str, str] | None,
     ) -> None:
         self.url = url
+        #: For messages.
+        self.shown = without_passwords(url)
         self.adapter = adapter
         #: One item for each call that is being sent: a plain count could lose one between threads.
         self.in_flight: deque[None] = deque()
@@ -132,8 +135,8 @@ class Endpoint:
         """
         left = sending.seconds_left()
         if left <= 0:
-            raise sending.time_is_over(self.url)
-        self._breaker.check(self.url)
+            raise sending.time_is_over(self.shown)
+        self._breaker.check(self.shown)
         limits = sending.limits
         read = min(limits.read, left)
         request = self._request(body, read + _LAG)
@@ -149,7 +152,7 @@ class Endpoint:
             )
             content = self._content_of(response, sending)
         except (TransportError, requests.RequestException, OSError) as error:
-            fault = faults.using_adapter(error, self.url)
+            fault = faults.using_adapter(error, self.shown)
             if isinstance(fault, ConnectionFailed):
                 self._breaker.failed(fault)
             else:
@@ -160,7 +163,7 @@ class Endpoint:
         finally:
             self.in_flight.pop()
         self._breaker.connected()
-        return HttpReply(self.url, response.status_code, response, content)
+        return HttpReply(self.shown, response.status_code, response, content)
 
     def _request(self, body: bytes, seconds: float) -> requests.PreparedRequest:
         own = outgoing_headers()
@@ -182,14 +185,14 @@ class Endpoint:
                 size += len(piece)
                 if size > sending.limits.max_response_size:
                     raise BadResponse(
-                        f"{self.url}: the answer is larger than "
+                        f"{self.shown}: the answer is larger than "
                         f"{sending.limits.max_response_size} bytes",
                         status=response.status_code,
                     )
                 if sending.seconds_left() <= 0:
-                    raise Timeout(f"{self.url}: no complete answer in time")
+                    raise Timeout(f"{self.shown}: no complete answer in time")
                 pieces.append(piece)
         return b"".join(pieces)
 
     def __repr__(self) -> str:
-        return f"<Endpoint {self.url}>"
+        return f"<Endpoint {self.shown}>"

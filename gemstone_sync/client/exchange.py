@@ -13,6 +13,7 @@ from typing import Any
 
 import httptools
 
+from ..broker_urls import without_passwords
 from ..errors import BadResponse, Timeout
 from . import faults
 
@@ -98,7 +99,8 @@ class HttpResponse:
         ):
             status = self.status or None
             raise faults.TruncatedResponse(
-                f"{self._url}: the connection ended in the middle of the answer", status=status
+                f"{without_passwords(self._url)}: the connection ended in the middle of the answer",
+                status=status,
             )
         self.complete = True  # RFC 9112, section 6.3: the end of the connection is the end of it
 
@@ -134,7 +136,7 @@ class HttpResponse:
         return text
 
     def _bad(self, message: str) -> BadResponse:
-        return BadResponse(f"{self._url}: {message}", status=self.status or None)
+        return BadResponse(f"{without_passwords(self._url)}: {message}", status=self.status or None)
 
     def _too_large(self) -> BadResponse:
         return self._bad(f"the answer is larger than {self._max_size} bytes")
@@ -188,7 +190,8 @@ def exchange(
     try:
         return _exchange(sock, message, seconds, deadline, max_size, url)
     except TimeoutError as error:
-        raise Timeout(f"{url}: no answer within {time.monotonic() - began:.3g} s") from error
+        seconds = time.monotonic() - began
+        raise Timeout(f"{without_passwords(url)}: no answer within {seconds:.3g} s") from error
 
 
 def _exchange(

@@ -1,7 +1,7 @@
 """Foreign exceptions -> the tree in `gemstone_sync.errors`. The one place where that happens.
 
 Foreign are the operating system's (OSError), urllib3's, requests' and llhttp's. Messages name the
-URL and never what may be secret: no header, no body that was sent, no user information of the URL.
+URL and never what may be secret: no header, no body that was sent, nothing secret of the URL.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import requests
 import urllib3
 
+from ..broker_urls import without_passwords
 from ..errors import (
     UNSET,
     BadResponse,
@@ -47,6 +48,7 @@ class TruncatedResponse(BadResponse):
 
 def connecting(error: Exception, url: str, seconds: float) -> ConnectionFailed:
     """The fault for an exception while connecting to `url`, with `seconds` as its time-out."""
+    url = without_passwords(url)
     if isinstance(error, LookUpTimeout):
         return ConnectTimeout(f"{url}: its host could not be looked up within {seconds:.3g} s")
     if isinstance(error, TimeoutError):
@@ -59,6 +61,7 @@ def exchanging(error: Exception, url: str, sent: bool) -> TransportError:
 
     :param sent: whether a part of the request may have reached the other side.
     """
+    url = without_passwords(url)
     if not sent or _is_refused_certificate(error):
         return ConnectionFailed(f"{url}: {_reason(error)}")
     return ConnectionLost(f"{url}: the connection broke before the answer: {_reason(error)}")
@@ -130,7 +133,7 @@ def _reason(error: BaseException) -> str:
         return "no such host"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return str(error) or type(error).__name__
+    return without_passwords(str(error)) or type(error).__name__
 
 
 # Error objects

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..broker_urls import without_passwords
 from .structs import AsyncMethodCall, MethodCall, Notification
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class _Named:
         return type(self)(self._client, f"{self._name}.{name}", self._idempotent)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._name!r} at {self._client.url}>"
+        return f"<{type(self).__name__} {self._name!r} at {without_passwords(self._client.url)}>"
 
 
 class RemoteMethod(_Named):

@@ -11,6 +11,7 @@ from typing import Any
 
 from requests.adapters import BaseAdapter
 
+from ..broker_urls import without_passwords
 from ..errors import (
     UNSET,
     BadResponse,
@@ -190,7 +191,8 @@ class RemoteService:
                 self._learn(specs)
             except (KeyError, TypeError, AttributeError):
                 raise BadResponse(
-                    f"{self.url}: get_service_specs gave {specs!r:.60}, which has no name"
+                    f"{without_passwords(self.url)}: get_service_specs gave {specs!r:.60}, "
+                    "which has no name"
                 ) from None
         return str(self._learned["name"])
 
@@ -366,7 +368,8 @@ class RemoteService:
                 asked.close()
         urls = [found] if isinstance(found, str) else list(found or ())
         if not urls:
-            raise ServiceNotFound(f"the registry {asked.url} knows no service {name!r}")
+            where = without_passwords(asked.url)
+            raise ServiceNotFound(f"the registry {where} knows no service {name!r}")
         return cls(random.choice(urls), **options)
 
     def close(self) -> None:
@@ -381,7 +384,8 @@ class RemoteService:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<RemoteService {', '.join(self.urls) or 'without an endpoint'}>"
+        urls = without_passwords(", ".join(self.urls))
+        return f"<RemoteService {urls or 'without an endpoint'}>"
 
 
 def _always(error: Exception, seconds_left: float) -> bool:

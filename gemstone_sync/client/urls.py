@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from requests import PreparedRequest, RequestException
 
+from ..broker_urls import is_misread, without_passwords
 from .authentication import BasicAuth
 from .balancing import EndpointSource, FixedEndpoints
 
@@ -49,12 +50,14 @@ def checked_url(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        valid = valid and not is_misread(parts)
     except ValueError:
         valid = False
     if not valid or any(character <= " " for character in url) or not _can_be_sent(url):
-        shown = url.rpartition("@")[2] if isinstance(url, str) else url
+        shown = without_passwords(url).rpartition("@")[2]
         raise ValueError(
-            f"not a service's endpoint: {shown!r}; write it like 'http://127.0.0.1:8000/api'"
+            f"not a service's endpoint: {shown!r}; write it like "
+            "'http://127.0.0.1:8000/api', and /, ?, # and @ of a password as %2F, %3F, %23 and %40"
         )
     return parts._replace(fragment="")
 

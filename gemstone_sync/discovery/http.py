@@ -21,6 +21,7 @@ import time
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+from ..broker_urls import without_passwords
 from ..client import HeaderToken, RemoteService
 from ..client.authentication import Authentication
 from ..client.hosts import host_of
@@ -75,7 +76,9 @@ class HttpDiscoveryStrategy(BaseDiscoveryStrategy):
         cert: str | tuple[str, str] | None = None,
     ) -> None:
         if not isinstance(registry_url, str):
-            raise ServiceConfigurationError(f"a registry's endpoint is a URL, not {registry_url!r}")
+            raise ServiceConfigurationError(
+                f"a registry's endpoint is a URL, not {shown(registry_url)}"
+            )
         if token is not None and authentication_method is not None:
             raise ServiceConfigurationError("give a token or an authentication_method, not both")
         try:
@@ -92,7 +95,8 @@ class HttpDiscoveryStrategy(BaseDiscoveryStrategy):
         except (TypeError, ValueError) as error:
             raise ServiceConfigurationError(f"not a registry that can be asked: {error}") from None
         self._total_timeout = total_timeout
-        self._urls = UrlFilter(f"the registry {self.registry_url}")
+        self._shown = without_passwords(self.registry_url)
+        self._urls = UrlFilter(f"the registry {self._shown}")
         #: The form that the registry took last, by method, and how often since.
         self._taken: dict[str, tuple[int, int]] = {}
         self._knows_no_goodbye = False
@@ -124,7 +128,7 @@ class HttpDiscoveryStrategy(BaseDiscoveryStrategy):
         usable = [] if found is None else self._urls.usable(found)
         if found is None or (found and not usable):
             raise BadResponse(
-                f"{self.registry_url}: locate_service answered with {shown(answer)}, "
+                f"{self._shown}: locate_service answered with {shown(answer)}, "
                 "which is no list of services' URLs"
             )
         return usable
@@ -133,7 +137,7 @@ class HttpDiscoveryStrategy(BaseDiscoveryStrategy):
         self._registry.close()
 
     def __repr__(self) -> str:
-        return f"HttpDiscoveryStrategy({self.registry_url!r})"
+        return f"HttpDiscoveryStrategy({self._shown!r})"
 
     # The forms
 
@@ -187,8 +191,8 @@ class HttpDiscoveryStrategy(BaseDiscoveryStrategy):
         self._has_told_of_loss = True
         logger.warning(
             "the registry %s keeps hosts and ports only: of %s others will know %s",
-            self.registry_url,
-            location,
+            self._shown,
+            without_passwords(location),
             heard,
         )
 

@@ -65,7 +65,7 @@ def _urls_of(name: str, given: object) -> tuple[str, ...]:
     urls = [given] if isinstance(given, str) else given
     if not isinstance(urls, Sequence) or not urls:
         raise ServiceConfigurationError(
-            f"the service {name!r} wants a URL or a list of URLs, not {given!r}"
+            f"the service {name!r} wants a URL or a list of URLs, not {shown(given)}"
         )
     for url in urls:
         if not is_endpoint(url):

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Iterable
 
+from ..broker_urls import without_passwords
 from ..client.hosts import host_in_url
 from ..client.urls import checked_url
 
@@ -55,8 +56,8 @@ def url_of(host: object, port: object) -> str | None:
 
 
 def shown(item: object) -> str:
-    """The start of what somebody said, for a message: what stands before an @ may be a password."""
-    return re.sub(r"[^\s'\"]*@", "***@", f"{item!r:.1000}")[:100]
+    """The start of what somebody said, for a message: of a host too what stands before an @."""
+    return re.sub(r"[^\s'\"]*@", "***@", without_passwords(f"{item!r:.1000}"))[:100]
 
 
 class UrlFilter:

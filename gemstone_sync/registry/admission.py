@@ -121,8 +121,10 @@ def check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise RegistrationRefused.because(f"the URL cannot be read: {error}") from error
+    except ValueError:  # its text may hold a piece of a password
+        raise RegistrationRefused.because(
+            "the URL cannot be read: its port is no number, or its host no address"
+        ) from None
     if parts.scheme not in ("http", "https"):
         raise RegistrationRefused.because(
             f"the URL's scheme is {parts.scheme[:32]!r}; http and https are allowed"

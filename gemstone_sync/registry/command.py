@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from ..broker_urls import without_passwords
 from ..errors import ServiceConfigurationError
 from .service_registry import ServiceRegistry
 
@@ -44,7 +45,8 @@ def main(
     try:
         registry.start()
     except ServiceConfigurationError as error:  # of settings that do not fit each other
-        sys.stderr.write(f"{program}: {' '.join(str(error).split())}\n")
+        text = without_passwords(" ".join(str(error).split()))
+        sys.stderr.write(f"{program}: {text}\n")
         raise SystemExit(2) from None
 
 

@@ -18,6 +18,7 @@ from typing import TypeAlias
 import jinja2
 from markupsafe import Markup
 
+from ..broker_urls import without_passwords
 from ..discovery.directory import MOST_FOUND, Listed
 
 __all__ = ["SECURITY_HEADERS", "Page"]
@@ -99,6 +100,7 @@ def _template() -> jinja2.Template:
         loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True
     )
     environment.filters["ago"] = _ago
+    environment.filters["without_passwords"] = without_passwords
     return environment.get_template("registry.html")
 
 

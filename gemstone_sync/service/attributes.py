@@ -10,6 +10,7 @@ from typing import Any
 
 import flask
 
+from ..broker_urls import without_passwords
 from ..config import Configurable
 from ..errors import ServiceConfigurationError
 from ..event.deduplication import ProcessedEvents
@@ -224,7 +225,8 @@ def check_attributes(service: Any, only: Iterable[str] | None = None) -> None:
             value = getattr(service, name)
             if not fits(value):
                 raise ServiceConfigurationError(
-                    f"{type(service).__qualname__}.{name} must be {wanted}, not {value!r}"
+                    f"{type(service).__qualname__}.{name} must be {wanted}, "
+                    f"not {without_passwords(repr(value))}"
                 )
     if only is not None:
         return

@@ -65,7 +65,8 @@ class Configuration:
                 found.update(_found_by(configurator, settings))
             self._set_found(found, settings)
         except (ValueError, OSError, ServiceConfigurationError) as error:
-            sys.stderr.write(f"{self.name}: {' '.join(str(error).split())}\n")
+            text = without_passwords(" ".join(str(error).split()))
+            sys.stderr.write(f"{self.name}: {text}\n")
             raise SystemExit(2) from None
 
     def _configure_once(self, argv: Sequence[str]) -> None:
@@ -132,7 +133,8 @@ class Configuration:
 def _refusal(error: Exception, value: Any, secret: bool) -> str:
     if not secret:
         return without_passwords(str(error))
-    text = str(error).replace(repr(value), MASK)  # which is how check_attributes shows it
+    # Which is how check_attributes shows it.
+    text = str(error).replace(without_passwords(repr(value)), MASK)
     hidden = str(value) == "" or str(value) not in text
     return text if isinstance(error, ServiceConfigurationError) and hidden else SECRET_REFUSED
 

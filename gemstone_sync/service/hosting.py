@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
+from ..broker_urls import without_passwords
 from ..client.hosts import host_in_url, is_every_address
 from ..errors import ServiceConfigurationError
 from ..ops import show_logs
@@ -225,7 +226,7 @@ def _failures_end_gunicorn(worker: Any, name: str) -> Iterator[None]:
 
 def failure(name: str, error: BaseException) -> str:
     """Say in one line what kept a service from starting, and where."""
-    text = " ".join(str(error).split())
+    text = without_passwords(" ".join(str(error).split()))
     if isinstance(error, ServiceConfigurationError):
         return text
     where, trace = "", error.__traceback__

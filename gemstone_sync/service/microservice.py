@@ -437,7 +437,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
             "host": self.host,
             "port": self.port,
             "endpoint": self.endpoint,
-            "accessible_at": self.accessible_at,
+            "accessible_at": without_passwords(self.accessible_at or "") or None,
             "autodiscovery": {
                 "service_registry_urls": list(map(without_passwords, self.service_registry_urls)),
                 "service_registry_ping_interval": self.service_registry_ping_interval,
@@ -470,7 +470,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
         specs = {
             "host": self.host,
             "port": self.port,
-            "accessible_at": self.accessible_at,
+            "accessible_at": without_passwords(self.accessible_at or "") or None,
             "name": self.name,
             "max_parallel_blocking_tasks": self.max_parallel_blocking_tasks,
             "methods": {name: m.__doc__ for name, m in self.methods.items()},

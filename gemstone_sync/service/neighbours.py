@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from ..broker_urls import without_passwords
 from ..client import RemoteService
 from ..client.hosts import host_of, is_every_address
 from ..client.urls import checked_url
@@ -108,9 +109,10 @@ class Neighbours:
             except ValueError as error:
                 raise ServiceConfigurationError(f"accessible_at: {error}") from None
             if is_every_address(host):
+                shown = without_passwords(self.accessible_at)
                 raise ServiceConfigurationError(
                     f"accessible_at: {host} is no address where others reach this machine: write "
-                    f"its name, or another of its addresses, in {self.accessible_at!r}"
+                    f"its name, or another of its addresses, in {shown!r}"
                 )
 
     def _leave_neighbours(self) -> None:

@@ -15,6 +15,7 @@ import gevent
 import kombu
 from kombu.transport import virtual
 
+from ...broker_urls import without_passwords
 from ...concurrency import let_others_run
 from ..envelope import from_message, to_message
 from ..link import Delivery, Link, LinkLost, LinkRefused, Outgoing
@@ -38,7 +39,9 @@ def lacks_of(url: str) -> list[str]:
     try:
         transport = kombu.Connection(url).get_transport_cls()
     except (KeyError, ImportError, ValueError) as error:
-        raise LinkRefused(f"kombu cannot use this URL: {error}") from error
+        # What urlsplit says of a port may be a piece of the password.
+        why = "its port is no number" if "Port could not" in str(error) else error
+        raise LinkRefused(f"kombu cannot use this URL: {why}") from None
     if not issubclass(transport, virtual.Transport):
         return []
     lacks = [
@@ -237,4 +240,5 @@ class KombuLink(Link):
 
 
 def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    # It is the library's, which may quote the URL.
+    return f"{type(error).__name__}: {without_passwords(str(error))}".removesuffix(": ")

@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...broker_urls import shown
 from ...errors import ServiceConfigurationError
 from .box import Box, one_line
 from .sqlite_box import SqliteBox, key_of
@@ -169,8 +170,8 @@ def _check_driver(url: sa.URL) -> None:
     try:
         url.get_dialect().import_dbapi()
     except (ArgumentError, ImportError) as error:
-        shown = url.set(query={}).render_as_string(hide_password=True)
-        raise ServiceConfigurationError(f"the database {shown}: {one_line(error)}") from error
+        where = shown(url.render_as_string(hide_password=False))
+        raise ServiceConfigurationError(f"the database {where}: {one_line(error)}") from error
 
 
 def _is_sqlalchemy(value: object, *names: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from ...broker_urls import shown
 from .box import VERSION, Box, BoxFault, Failed, Lease, Row, one_line
 from .sqlite_box import newer
 
@@ -66,7 +67,7 @@ class SqlAlchemyBox(Box):
         else:
             self._url = url = sa.make_url(database)
         self.key = key_of_url(url)
-        self.name = shown(url)
+        self.name = shown(url.render_as_string(hide_password=False))
         self.prepared = False
 
     def prepare(self) -> None:
@@ -210,11 +211,6 @@ class SqlAlchemyBox(Box):
             raise BoxFault(f"{self.name}: {one_line(cause)}") from error
         except (OSError, ImportError) as error:
             raise BoxFault(f"{self.name}: {one_line(error)}") from error
-
-
-def shown(url: sa.URL) -> str:
-    """A URL for logs: without a password, which may stand among the options too."""
-    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def key_of_url(url: sa.URL) -> Hashable:

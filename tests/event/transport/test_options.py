@@ -23,7 +23,7 @@ from gemstone_sync import (
         ("sqlite:////tmp/e.db", SqliteEventTransport, "(/tmp/e.db)"),
         ("/tmp/e.db", SqliteEventTransport, "(/tmp/e.db)"),
         ("memory://", MemoryEventTransport, ""),
-        ("filesystem://", KombuEventTransport, "(filesystem:)"),
+        ("filesystem://", KombuEventTransport, "(filesystem://)"),
     ],
 )
 def test_a_url_chooses_the_transport_and_its_password_is_never_shown(url, kind, shown):
