@@ -55,9 +55,10 @@ class Call:
     :param hops: how many services the call came through already.
     :param request_id: the caller's ``X-Request-Id``; made up when first needed if None.
     :param traceparent: the caller's W3C trace context; or None.
+    :param context: what it came with, for the service that serves it; or None.
     """
 
-    __slots__ = ("_request_id", "deadline", "greenlet", "hops", "reached", "traceparent")
+    __slots__ = ("_request_id", "context", "deadline", "greenlet", "hops", "reached", "traceparent")
 
     def __init__(
         self,
@@ -65,7 +66,9 @@ class Call:
         hops: int = 0,
         request_id: str | None = None,
         traceparent: str | None = None,
+        context: Any = None,
     ) -> None:
+        self.context = context
         self.deadline = deadline
         self.hops = hops
         self._request_id = request_id

@@ -170,8 +170,10 @@ class Dispatcher:
         """Tell whether the service's authentication accepts a request."""
         try:
             return bool(self._make_handler(context).current_user)
-        except USER_FAULTS:
-            self._logger.exception("authenticating failed")
+        except RpcError:  # a refusal in the service's own words
+            return False
+        except USER_FAULTS as error:
+            self.refusals.tell(logging.ERROR, "authenticating", "authenticating failed", "", error)
             return False
 
     def refusal(self, error: RpcError) -> bytes:
@@ -201,7 +203,7 @@ class Dispatcher:
         if method.timeout is not None:
             own = started + method.timeout
             deadline = own if deadline is None or own < deadline else deadline
-        call = Call(deadline, context.hops, context.request_id, context.traceparent)
+        call = Call(deadline, context.hops, context.request_id, context.traceparent, context)
         current_call.set(call)
         try:
             response = self._call_within_deadline(call, method, request, context)

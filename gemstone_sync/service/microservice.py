@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import flask
 from gevent.threadpool import ThreadPoolExecutor
 
-from ..concurrency import is_at_prompt, is_patched
+from ..concurrency import current_call, is_at_prompt, is_patched
 from ..config import Seconds
 from ..config.masks import without_passwords
 from ..dispatch import Dispatcher
@@ -455,9 +455,17 @@ class MicroService(Container, Neighbours, Events, Configuration):
             },
         }
 
+    def _lets_caller_in(self) -> bool:
+        """Whether the caller of the running call may know what is private; nobody's call may."""
+        call = current_call.get()
+        return call is None or call.context is None or self.dispatcher.lets_in(call.context)
+
     @exposed_method()
     def get_service_specs(self, signatures: bool = False) -> dict[str, Any]:
         """What this service is: its address, methods and events, with their docstrings.
+
+        Docstrings and signatures of private methods and the addresses of brokers are told to those
+        only whom `authenticate_request` lets in.
 
         The names of methods that are marked as idempotent stand in ``idempotent_methods``, which is
         left out when there are none.
@@ -466,19 +474,25 @@ class MicroService(Container, Neighbours, Events, Configuration):
             it: ``{"say_hello": "say_hello(name: str) -> str"}``.
         """
         assembly = self._assemble()
-        idempotent = [m.name for m in assembly.dispatcher.methods.values() if m.idempotent]
+        methods = assembly.dispatcher.methods
+        idempotent = [m.name for m in methods.values() if m.idempotent]
+        transports: list[Any] = [*self.event_transports]
+        open_to_all = {name: m for name, m in methods.items() if not m.private}
+        told = methods
+        if (transports or len(open_to_all) < len(methods)) and not self._lets_caller_in():
+            told, transports = open_to_all, [type(each).__name__ for each in transports]
         specs = {
             "host": self.host,
             "port": self.port,
             "accessible_at": without_passwords(self.accessible_at or "") or None,
             "name": self.name,
             "max_parallel_blocking_tasks": self.max_parallel_blocking_tasks,
-            "methods": {name: m.__doc__ for name, m in self.methods.items()},
-            "event_transports": [str(transport) for transport in self.event_transports],
+            "methods": {n: m.function.__doc__ if n in told else None for n, m in methods.items()},
+            "event_transports": list(map(str, transports)),
             "events_handled": docstrings(assembly.event_handlers),
         }
         if idempotent:
             specs["idempotent_methods"] = idempotent
         if signatures:
-            specs["signatures"] = signatures_of(assembly.dispatcher.methods)
+            specs["signatures"] = signatures_of(told)
         return specs

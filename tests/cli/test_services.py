@@ -131,7 +131,7 @@ def telling(specs):
 
 
 def test_a_service_is_described_at_its_url(shop):
-    done = run_process("describe", shop.url)
+    done = run_process("describe", shop.url, "--token", "sesame")
 
     assert (done.code, done.stderr) == (0, "")
     assert done.stdout.startswith(f"test.shop at {shop.url}\n\n")
@@ -143,11 +143,14 @@ def test_a_service_is_described_at_its_url(shop):
 
 @pytest.mark.parametrize("name", ["test.shop", "test.*"])
 def test_one_method_of_a_service_is_described_by_name(registry, name):
-    assert run("describe", f"--registry={registry.url}", name, "buy") == (0, BUY, "")
+    words = ("describe", f"--registry={registry.url}", name, "buy")
+    assert run(*words, "--token", "sesame") == (0, BUY, "")
+    # It is private: others are told its name only.
+    assert run(*words, "--token", "wrong") == run(*words) == (0, "buy\n", "")
 
 
 def test_a_description_for_programs(shop):
-    done = run("describe", shop.url, "buy", "--json")
+    done = run("describe", shop.url, "buy", "--json", env={"GEMSTONE_TOKEN": "sesame"})
 
     assert done == (0, done.stdout, "")
     (line,) = done.stdout.splitlines()

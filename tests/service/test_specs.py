@@ -1,5 +1,6 @@
 """What a service tells of itself: specifications, configuration, statistics."""
 
+import json
 from typing import Any
 
 import gevent
@@ -174,3 +175,73 @@ def test_notifications_and_batch_items_are_counted_and_unknown_names_are_not():
 def test_without_use_statistics_there_is_no_such_method():
     with pytest.raises(MethodNotFound):
         ServiceClient(Described()).call("statistics")
+
+
+# Who is told what
+
+
+class Guarded(MicroService):
+    name = "guarded"
+    event_transports = [
+        gemstone_sync.RabbitMqEventTransport("rabbit-host"),
+        gemstone_sync.RedisEventTransport("redis://redis-host"),
+    ]
+
+    @gemstone_sync.exposed_method(private=True)
+    def payroll(self, who: str = "ada") -> None:
+        """What people earn."""
+
+    @gemstone_sync.exposed_method()
+    def plain(self) -> Any:
+        """What everybody may know."""
+        return self.get_service_specs(signatures=True)
+
+    def api_token_is_valid(self, api_token: str) -> bool:
+        return api_token == "good"
+
+
+@pytest.mark.parametrize("method", ["get_service_specs", "plain"])
+@pytest.mark.parametrize("token", [None, "bad"])
+def test_private_docstrings_and_brokers_are_not_told_to_everybody(method, token):
+    params = [True] if method == "get_service_specs" else []
+    authentication = None if token is None else gemstone_sync.HeaderToken(token)
+    with running_service(Guarded, event_transports=Guarded.event_transports[:0]) as service:
+        service.event_transports = Guarded.event_transports  # told of, never connected
+        with gemstone_sync.RemoteService(
+            service.url, authentication_method=authentication
+        ) as client:
+            specs = client.call_method(method, params).value()
+    assert specs["methods"]["payroll"] is None
+    assert specs["methods"]["plain"] == "What everybody may know."
+    assert specs["event_transports"] == ["RabbitMqEventTransport", "RedisEventTransport"]
+    assert set(specs["signatures"]) == {"get_service_specs", "plain"}
+
+
+def test_whom_the_service_lets_in_is_told_everything_in_a_batch_too():
+    client = ServiceClient(Guarded(), headers={"X-Api-Token": "good"})
+    request = {"jsonrpc": "2.0", "id": 1, "method": "get_service_specs", "params": [True]}
+    batch = json.loads(client.post(json.dumps([request] * 2).encode()).body)
+    for specs in [client.call("get_service_specs", True), batch[1]["result"]]:
+        assert specs["methods"]["payroll"] == "What people earn."
+        assert "rabbit-host" in str(specs["event_transports"])
+        assert specs["signatures"]["payroll"] == "payroll(who: str = 'ada') -> None"
+
+
+def test_the_program_itself_is_told_everything():
+    assert "redis-host" in str(Guarded().get_service_specs())
+
+
+@pytest.mark.parametrize(
+    ("fault", "lines"), [(OSError("no directory"), 1), (gemstone_sync.AccessDenied(), 0)]
+)
+def test_where_authenticating_fails_nobody_is_let_in_and_the_log_is_not_flooded(
+    fault, lines, caplog
+):
+    class Broken(Guarded):
+        def authenticate_request(self, handler: Any) -> Any:
+            raise fault
+
+    client = ServiceClient(Broken(), headers={"X-Api-Token": "good"})
+    for _ in range(5):
+        assert client.call("get_service_specs")["methods"]["payroll"] is None
+    assert [record.getMessage() for record in caplog.records] == ["authenticating failed"] * lines
