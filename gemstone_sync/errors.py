@@ -255,10 +255,12 @@ class RemoteError(RpcError):
 
     Raised inside a method of a service it is an unexpected exception like any other: the caller
     gets -32603, because "Method not found" further down is not what *this* service says. To hand
-    it on, raise an `RpcError` of your own from it.
+    it on, name its class in ``exposed_method(pass_errors=[…])``, or raise an `RpcError` of your
+    own from it.
     """
 
     method: str | None = None
+    service: str | None = None
     url: str | None = None
 
     def __init__(
@@ -274,7 +276,8 @@ class RemoteError(RpcError):
         return found if isinstance(found, str) else None
 
     def __str__(self) -> str:
-        place = " ".join(part for part in (self.method, self.url and f"at {self.url}") if part)
+        parts = (self.method, self.service and f"of {self.service}", self.url and f"at {self.url}")
+        place = " ".join(part for part in parts if part)
         error_id = f" [error_id={self.error_id}]" if self.error_id is not None else ""
         return f"{place}{place and ': '}{self.message} ({self.code}){error_id}"
 

@@ -151,6 +151,7 @@ def remote_error(
     *,
     method: str | None,
     url: str,
+    service: str | None = None,
     overloaded: bool = False,
     retry_after: float | None = None,
     known: Sequence[type[RpcError]] = (),
@@ -158,6 +159,7 @@ def remote_error(
     """The exception for an error object that a service answered with.
 
     :param error: the object, checked already.
+    :param service: its name, if it was found by one.
     :param overloaded: whether the service had no place for the call.
     :param retry_after: seconds that it asked to wait.
     :param known: classes of the user's own, by their code.
@@ -170,6 +172,7 @@ def remote_error(
         error["message"], code=code, data=error.get("data", UNSET)
     )
     made.method = method
+    made.service = service
     made.url = url
     if isinstance(made, ServerOverloaded) and retry_after is not None:
         made.retry_after = retry_after

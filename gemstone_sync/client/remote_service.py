@@ -115,6 +115,8 @@ class RemoteService:
         self._endpoints.current()
         self._sender = Sender(self._endpoints)
         self._background = BackgroundCalls(pool_size)
+        #: The name that a source looks up, for errors; a URL has none.
+        self._found_as = getattr(source, "name", None)
         self._configure(
             _Options(
                 Limits(connect, read, total_timeout, max_response_size),
@@ -130,7 +132,7 @@ class RemoteService:
             if not (isinstance(cls, type) and issubclass(cls, RpcError)):
                 raise TypeError(f"errors holds subclasses of RpcError, not {cls!r}")
         self._options = options
-        self._reader = ReplyReader(options.errors)
+        self._reader = ReplyReader(options.errors, self._found_as)
 
     def with_options(
         self,

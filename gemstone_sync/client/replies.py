@@ -48,10 +48,12 @@ class ReplyReader:
     """Reads the replies of services.
 
     :param known: classes of the user's own, by their code.
+    :param service: the name by which the service was found.
     """
 
-    def __init__(self, known: Sequence[type[RpcError]] = ()) -> None:
+    def __init__(self, known: Sequence[type[RpcError]] = (), service: str | None = None) -> None:
         self._known = tuple(known)
+        self._service = service
 
     def check_status(self, reply: HttpReply, method: str | None) -> None:
         """See to it that there is a reply to read.
@@ -190,6 +192,7 @@ class ReplyReader:
             error,
             method=method,
             url=reply.url,
+            service=self._service,
             overloaded=overloaded,
             retry_after=retry_after,
             known=self._known,

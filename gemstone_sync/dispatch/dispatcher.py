@@ -212,7 +212,10 @@ class Dispatcher:
             return JsonRpcResponse(error=_OVERLOADED, id=request_id)
         except RemoteError as error:
             # Another service's "Method not found" is not what this one says of this call.
-            response = self._mask(error, method.name, request.id, call.request_id)
+            if method.passes(error):
+                response = JsonRpcResponse.failure(error, request.id)
+            else:
+                response = self._mask(error, method.name, request.id, call.request_id)
         except RpcError as error:
             response = JsonRpcResponse.failure(error, request.id)
         except (KeyboardInterrupt, DeadlineReached):
@@ -333,10 +336,13 @@ class Dispatcher:
         :param id: the call's; `request_id` is the HTTP request's.
         """
         error_id = os.urandom(8).hex()
+        whose = (
+            f" by another service's error, {error}"[:400] if isinstance(error, RemoteError) else ""
+        )
         self.refusals.tell(
             logging.ERROR,
             name,
-            f"{name[:200]} failed [error_id={error_id} request_id={request_id}]",
+            f"{name[:200]} failed{whose} [error_id={error_id} request_id={request_id}]",
             error_id,
             error,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..contract import ParameterBinder
+from ..errors import RemoteError, RpcError
 from ..protocol import JsonRpcRequest, JsonRpcResponse
 
 __all__ = ["Hooks", "Method"]
@@ -23,6 +24,7 @@ class Method:
     :param needs_handler: takes the request's handler as its first argument.
     :param timeout: seconds until `DeadlineExceeded`; None for no limit of its own.
     :param idempotent: callers may call it again after a fault.
+    :param pass_errors: errors of other services that its caller gets as they are.
     """
 
     name: str
@@ -32,6 +34,13 @@ class Method:
     needs_handler: bool = False
     timeout: float | None = None
     idempotent: bool = False
+    pass_errors: tuple[type[RpcError], ...] = ()
+
+    def passes(self, error: RemoteError) -> bool:
+        """Whether it is one of them: of a class, or of its code when the client knew no class."""
+        return isinstance(error, self.pass_errors) or any(
+            error.code == cls.code != RpcError.code for cls in self.pass_errors
+        )
 
 
 @dataclass(frozen=True)

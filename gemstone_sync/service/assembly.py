@@ -191,6 +191,7 @@ def _method(service: MicroService, function: Callable[..., Any], marks: Marks) -
         needs_handler=marks.needs_handler,
         timeout=service.default_timeout if marks.timeout is UNSET else marks.timeout,
         idempotent=marks.idempotent,
+        pass_errors=marks.pass_errors,
     )
 
 

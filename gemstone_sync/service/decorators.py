@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar
 
-from ..errors import UNSET, Unset
+from ..errors import UNSET, RpcError, Unset
 from ..event.handlers import Backoff, Handler
 
 __all__ = [
@@ -42,6 +42,7 @@ class Marks:
     #: Seconds; None for no limit; UNSET for the service's `default_timeout`.
     timeout: float | Unset | None = UNSET
     idempotent: bool = False
+    pass_errors: tuple[type[RpcError], ...] = ()
     #: Names of events, or patterns, with the options of `event_handler`.
     events: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     period: float | None = None
@@ -71,6 +72,7 @@ def exposed_method(
     timeout: float | Unset | None = UNSET,
     *,
     idempotent: bool = False,
+    pass_errors: Iterable[type[RpcError]] = (),
     public: bool | None = None,
     **kwargs: NoReturn,  # taken all the same, and warned of
 ) -> Callable[[F], F]:
@@ -85,8 +87,12 @@ def exposed_method(
         out, the service's ``default_timeout``.
     :param idempotent: called twice it does the same as called once, so a `RemoteService` may
         call it again when a connection breaks on the way.
+    :param pass_errors: classes of `RpcError`. When another service answers the method with one of
+        them and the method does not catch it, the caller gets it as it is; every other error of
+        another service is an `InternalError` to the caller.
     :param is_coroutine, public: accepted for gemstone's sake; a coroutine has no meaning here.
     :raises ValueError: for a name that callers may not use, or a timeout that is not positive.
+    :raises TypeError: for something in `pass_errors` that is no class of `RpcError`.
 
     A subclass that overrides the method without decorating it again keeps all of this.
 
@@ -107,6 +113,7 @@ def exposed_method(
         raise ValueError(f"a timeout is a number of seconds above 0, not {timeout!r}")
     if name is not None:
         check_method_name(name)
+    passed = _error_classes(pass_errors)
 
     def decorate(function: F) -> F:
         if name is None:
@@ -120,9 +127,29 @@ def exposed_method(
             needs_handler=requires_handler_reference or before.needs_handler,
             timeout=timeout if timeout is not UNSET else before.timeout,
             idempotent=idempotent or before.idempotent,
+            pass_errors=passed or before.pass_errors,
         )
 
     return decorate
+
+
+def _error_classes(given: Any) -> tuple[type[RpcError], ...]:
+    """:raises TypeError: saying what was meant, when they are none."""
+    if isinstance(given, (type, str, RpcError)) or not isinstance(given, Iterable):
+        meant = getattr(given, "__name__", given if isinstance(given, str) else None)
+        hint = f"; did you mean pass_errors=[{meant or type(given).__name__}]?"
+        raise TypeError(f"pass_errors is a list of classes of RpcError, not {given!r}{hint}")
+    classes = tuple(given)
+    for cls in classes:
+        if not (isinstance(cls, type) and issubclass(cls, RpcError)):
+            hint = ""
+            if isinstance(cls, (RpcError, str)):
+                meant = cls if isinstance(cls, str) else type(cls).__name__
+                hint = f"; did you mean the class {meant}?"
+            elif isinstance(cls, type):
+                hint = "; did you forget to derive it from RpcError? Nothing else travels"
+            raise TypeError(f"pass_errors has classes of RpcError, and {cls!r} is none{hint}")
+    return classes
 
 
 def check_method_name(name: str) -> None:
