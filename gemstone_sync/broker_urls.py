@@ -9,6 +9,7 @@ from .errors import ServiceConfigurationError
 
 __all__ = [
     "MASK",
+    "NEXT_URL",
     "RABBITMQ_SCHEMES",
     "REDIS_SCHEMES",
     "check_redis_url",
@@ -22,6 +23,9 @@ __all__ = [
 
 #: What is shown in place of a secret.
 MASK = "********"
+
+#: Where one more URL begins in a list of them.
+NEXT_URL = re.compile(r";(?=[A-Za-z][\w+.-]*://)")
 
 RABBITMQ_SCHEMES = ("amqp", "amqps", "pyamqp")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -43,7 +47,9 @@ def split(url: object, schemes: tuple[str, ...], example: str) -> SplitResult:
     if isinstance(url, str):
         try:
             parts = urlsplit(url)
-            if parts.scheme in schemes and parts.port != 0 and not is_misread(parts):
+            # Several hosts at once are no host; kombu's form of that is several URLs.
+            is_host = not parts.fragment and not set(parts.hostname or "") & set(",; ")
+            if parts.scheme in schemes and parts.port != 0 and is_host and not is_misread(parts):
                 return parts
         except ValueError:
             pass
@@ -80,12 +86,9 @@ def shown(url: str) -> str:
     >>> shown("amqp://ada:pw@rabbit:5672/shop?heartbeat=10")
     'amqp://rabbit:5672/shop'
     """
-    parts = [re.split("[?#]", without_passwords(one))[0] for one in _NEXT.split(url)]
+    parts = [re.split("[?#]", without_passwords(one))[0] for one in NEXT_URL.split(url)]
     return ";".join(re.sub(rf"[^/@]*{re.escape(MASK)}@", "", one) for one in parts)
 
-
-#: Where one more URL begins in a list of them.
-_NEXT = re.compile(r";(?=[A-Za-z][\w+.-]*://)")
 
 #: The scheme, and all that may belong to the URL: a password may hold nearly anything, blanks too.
 #: One slash and three are slips, and count.

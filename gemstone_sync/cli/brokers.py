@@ -51,10 +51,8 @@ def broker_options(function: _Function) -> _Function:
         ),
         click.option(
             "--application",
-            default="gemstone",
-            show_default=True,
             metavar="NAME",
-            help="The application, where several share the broker.",
+            help="The application, where several share the broker; as the URL has it, or gemstone.",
         ),
         click.option(
             "--transport",
@@ -82,9 +80,12 @@ def _first(ctx: click.Context, param: click.Parameter, value: str | None) -> str
     return value
 
 
-def transport_of(url: str, application: str, shards: int | None = None) -> BrokerEventTransport:
+def transport_of(
+    url: str, application: str | None, shards: int | None = None
+) -> BrokerEventTransport:
     """The transport that a URL names; nothing is connected yet.
 
+    :param application: None for that of the URL.
     :param shards: over how many queues RabbitMQ spreads events with a key; None for its default.
     :raises click.UsageError: for one that two processes cannot meet at, or an unknown one.
     :raises ServiceConfigurationError: when the URL or the name cannot be used.
@@ -102,9 +103,10 @@ def transport_of(url: str, application: str, shards: int | None = None) -> Broke
         raise click.UsageError("--shards is for RabbitMQ: elsewhere all events are in one order")
     from ..event.transport import transport_from_url
 
-    options = {} if shards is None else {"shards": shards}
+    given = {"application": application, "shards": shards}
+    options = {name: value for name, value in given.items() if value is not None}
     try:
-        return transport_from_url(url, application=application, **options)
+        return transport_from_url(url, **options)
     except ServiceConfigurationError as error:
         raise ServiceConfigurationError(f"--transport: {error}") from error
 

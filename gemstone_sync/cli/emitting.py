@@ -68,7 +68,7 @@ def emit(
     event: str,
     parameters: tuple[str, ...],
     transport: str,
-    application: str,
+    application: str | None,
     timeout: float,
     body: str | None,
     work: bool,

@@ -69,7 +69,7 @@ _FOREVER = 1e6
 def listen(
     patterns: tuple[str, ...],
     transport: str,
-    application: str,
+    application: str | None,
     timeout: float,
     count: int | None,
     duration: float | None,

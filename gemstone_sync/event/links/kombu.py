@@ -23,12 +23,14 @@ from ..names import best_match
 from ..signals import Signal
 from ..topology import Queue, Topology
 
-__all__ = ["KombuLink", "lacks_of"]
+__all__ = ["KombuLink", "lacks_of", "understands"]
 
 #: Seconds between two looks for messages.
 _POLL = 0.01
 #: Seconds after which other greenlets get their turn.
 _SLICE = 0.005
+#: What kombu reads in the query of a URL, beside ``ssl_…``.
+_OPTIONS = ("ssl", "login_method", "virtual_host", "userid", "password")
 
 
 def lacks_of(url: str) -> list[str]:
@@ -36,12 +38,7 @@ def lacks_of(url: str) -> list[str]:
 
     :raises LinkRefused: when kombu knows no such transport, or its library is not installed.
     """
-    try:
-        transport = kombu.Connection(url).get_transport_cls()
-    except (KeyError, ImportError, ValueError) as error:
-        # What urlsplit says of a port may be a piece of the password.
-        why = "its port is no number" if "Port could not" in str(error) else error
-        raise LinkRefused(f"kombu cannot use this URL: {why}") from None
+    transport = _transport_of(url)
     if not issubclass(transport, virtual.Transport):
         return []
     lacks = [
@@ -54,18 +51,45 @@ def lacks_of(url: str) -> list[str]:
     return lacks
 
 
+def understands(url: str, option: str) -> bool:
+    """Whether an option in the query of a URL reaches something.
+
+    :raises LinkRefused: as `lacks_of`.
+    """
+    if _transport_of(url).can_parse_url or "+" in url.partition("://")[0]:
+        return True  # which reads it itself, as SQLAlchemy does, and knows what there is
+    return option in _OPTIONS or option.startswith("ssl_")
+
+
+def _transport_of(url: str) -> Any:
+    try:
+        return kombu.Connection(url.partition("?")[0]).get_transport_cls()
+    except (KeyError, ImportError, ValueError) as error:
+        # What urlsplit says of a port may be a piece of the password.
+        why = "its port is no number" if "Port could not" in str(error) else error
+        raise LinkRefused(f"kombu cannot use this URL: {why}") from None
+
+
 class KombuLink(Link):
     """A connection through one of kombu's virtual transports.
 
     :param url: of kombu's form.
     :param transport_options: kombu's.
+    :param connect_timeout: seconds.
     """
 
     delays = False
     keys = False
 
-    def __init__(self, url: str, *, transport_options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        transport_options: dict[str, Any] | None = None,
+        connect_timeout: float = 5.0,
+    ) -> None:
         self._url = url
+        self._connect_timeout = connect_timeout
         self._options = {"polling_interval": _POLL, **(transport_options or {})}
         self._connection: Any = None
         self._channel: Any = None
@@ -78,7 +102,11 @@ class KombuLink(Link):
     # Life
 
     def open(self) -> None:
-        connection = kombu.Connection(self._url, transport_options=self._options, connect_timeout=5)
+        connection = kombu.Connection(
+            self._url,
+            transport_options=self._options,
+            connect_timeout=self._connect_timeout,
+        )
         try:
             transport = connection.transport
             self._faults = (OSError, *transport.connection_errors, *transport.channel_errors)

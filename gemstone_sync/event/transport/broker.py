@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +28,7 @@ from ..publisher import Publisher
 from ..topology import Queue, Topology
 from .base import BaseEventTransport, Reception
 
-__all__ = ["BrokerEventTransport"]
+__all__ = ["BrokerEventTransport", "check_seconds", "check_whole"]
 
 #: Seconds for which a retry or a dead letter waits to be published before its event is given back.
 _PATIENCE = 10.0
@@ -60,13 +61,7 @@ class BrokerEventTransport(BaseEventTransport):
         queue_limit: int = 10_000,
         shards: int = 1,
     ) -> None:
-        for name, value in (
-            ("pool_size", pool_size),
-            ("queue_limit", queue_limit),
-            ("shards", shards),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ServiceConfigurationError(f"{name} is a whole number above 0, not {value!r}")
+        check_whole(pool_size=pool_size, queue_limit=queue_limit, shards=shards)
         try:
             self.topology = Topology(application, shards=shards)
         except ValueError as error:
@@ -271,6 +266,23 @@ class BrokerEventTransport(BaseEventTransport):
     def _forget(self, reception: BrokerReception) -> None:
         if reception in self._receptions:
             self._receptions.remove(reception)
+
+
+def check_whole(**options: Any) -> None:
+    """:raises ServiceConfigurationError: for the first that is no whole number above 0."""
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ServiceConfigurationError(f"{name} is a whole number above 0, not {value!r}")
+
+
+def check_seconds(least: float, **options: Any) -> None:
+    """:raises ServiceConfigurationError: for the first that is no number from `least`."""
+    for name, value in options.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not least <= value < math.inf:
+            raise ServiceConfigurationError(
+                f"{name} is a number of seconds from {least:g}, not {value!r}"
+            )
 
 
 class BrokerReception(Reception):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ...broker_urls import shown
 from ...errors import ServiceConfigurationError
 from ..link import Link, LinkRefused
-from .broker import BrokerEventTransport
+from .broker import BrokerEventTransport, check_seconds
+from .urls import take_options
 
 __all__ = ["KombuEventTransport"]
 
@@ -19,6 +21,12 @@ _OWN = {
     "rediss": "RedisEventTransport",
 }
 
+#: Seconds.
+_TIMEOUT = 5.0
+_OF_KOMBU = (
+    ", and kombu's: login_method, ssl, ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs"
+)
+
 
 class KombuEventTransport(BrokerEventTransport):
     """Events over a kombu transport, such as ``"filesystem://"`` or ``"memory://"``.
@@ -28,7 +36,8 @@ class KombuEventTransport(BrokerEventTransport):
 
     :param url: of kombu's form.
     :param accept_loss: True to use it all the same.
-    :param transport_options: kombu's.
+    :param transport_options: kombu's; in the URL as JSON.
+    :param connect_timeout: seconds.
     """
 
     delays = False
@@ -39,6 +48,7 @@ class KombuEventTransport(BrokerEventTransport):
         *,
         accept_loss: bool = False,
         transport_options: dict[str, Any] | None = None,
+        connect_timeout: float = _TIMEOUT,
         **options: Any,
     ) -> None:
         if not isinstance(url, str) or "://" not in url:
@@ -48,10 +58,28 @@ class KombuEventTransport(BrokerEventTransport):
             raise ServiceConfigurationError(
                 f"{scheme}:// has a transport of its own: use {_OWN[scheme]}"
             )
-        self._url = url
-        self._accept_loss = accept_loss
-        self._transport_options = transport_options
-        super().__init__(**options)
+        self._url, given = take_options(url, type(self), self._passes(url), _OF_KOMBU)
+        self._accept_loss = given.pop("accept_loss", False) or accept_loss
+        in_url = given.pop("transport_options", None)
+        self._transport_options = {**(in_url or {}), **(transport_options or {})}
+        in_url = given.pop("connect_timeout", connect_timeout)
+        self._connect_timeout = in_url if connect_timeout == _TIMEOUT else connect_timeout
+        check_seconds(0.001, connect_timeout=self._connect_timeout)
+        super().__init__(**{**given, **options})
+
+    @staticmethod
+    def _passes(url: str) -> Callable[[str], bool]:
+        """Whether kombu, or one of its transports that reads URLs itself, takes an option."""
+
+        def passes(name: str) -> bool:
+            from ..links.kombu import understands
+
+            try:
+                return understands(url, name)
+            except LinkRefused as error:
+                raise ServiceConfigurationError(f"{shown(url)}: {error}") from None
+
+        return passes
 
     def start(self) -> None:
         """:raises ServiceConfigurationError: when it loses events and that is not accepted."""
@@ -76,7 +104,11 @@ class KombuEventTransport(BrokerEventTransport):
         from ..links.kombu import KombuLink
 
         self._check()
-        return KombuLink(self._url, transport_options=self._transport_options)
+        return KombuLink(
+            self._url,
+            transport_options=self._transport_options,
+            connect_timeout=self._connect_timeout,
+        )
 
     def __str__(self) -> str:
         return f"KombuEventTransport({shown(self._url)})"

@@ -11,10 +11,15 @@ from ...errors import ServiceConfigurationError
 from ..deduplication import ProcessedEvents
 from ..link import Link
 from ..virtual.store import QueueStore
-from .broker import BrokerEventTransport
-from .urls import sqlite_path
+from .broker import BrokerEventTransport, check_seconds, check_whole
+from .urls import sqlite_path, take_options
 
 __all__ = ["MemoryEventTransport", "RedisEventTransport", "SqliteEventTransport"]
+
+_OF_REDIS = (
+    ", and redis-py's: db, client_name, socket_timeout, socket_connect_timeout, …; with rediss:// "
+    "ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs, …"
+)
 
 
 class StoreEventTransport(BrokerEventTransport):
@@ -29,8 +34,8 @@ class StoreEventTransport(BrokerEventTransport):
     has_own_store = True
 
     def __init__(self, *, lease: float = 60.0, delivery_limit: int = 10, **options: Any) -> None:
-        if isinstance(lease, bool) or not isinstance(lease, (int, float)) or not lease >= 1:
-            raise ServiceConfigurationError(f"lease is a number of seconds from 1, not {lease!r}")
+        check_seconds(1, lease=lease)
+        check_whole(delivery_limit=delivery_limit)
         self._lease = float(lease)
         self._delivery_limit = delivery_limit
         #: One below the store's: here it is known which handler it was.
@@ -60,11 +65,15 @@ class SqliteEventTransport(StoreEventTransport):
     What is published is on the disk (``synchronous=FULL``) when emitting returns. The file is in
     WAL mode, so it must be on a local disk.
 
-    :param location: the path of the file; relative to the working directory.
+    :param location: the path of the file; relative to the working directory. Options may follow a
+        question mark, as in a URL.
     :param lease: seconds after which the events of a worker that has died are handled by another.
     """
 
     def __init__(self, location: str | os.PathLike[str] = "events.db", **options: Any) -> None:
+        if isinstance(location, str):
+            location, given = take_options(location, type(self))
+            options = {**given, **options}
         self._path = os.path.abspath(sqlite_path(location))
         super().__init__(**options)
 
@@ -88,7 +97,8 @@ class RedisEventTransport(StoreEventTransport):
     Events are as safe as Redis keeps them: with ``appendonly yes`` and ``appendfsync always`` they
     survive its end, with the default settings the last second may be lost.
 
-    :param url: like ``"redis://user:password@127.0.0.1:6379/0"``; ``rediss`` for TLS.
+    :param url: like ``"redis://user:password@127.0.0.1:6379/0"``; ``rediss`` for TLS. Options of
+        the transport, and those of redis-py's connections, may be its query.
     :param lease: seconds after which the events of a worker that has died are handled by another.
     """
 
@@ -100,8 +110,13 @@ class RedisEventTransport(StoreEventTransport):
             raise ServiceConfigurationError(
                 "RedisEventTransport needs redis-py: pip install 'gemstone_sync[redis]'"
             ) from error
-        self._url = url
-        super().__init__(**options)
+        from ..virtual.redis_client import understands
+
+        self._url, given = take_options(
+            url, type(self), lambda name: understands(url, name), _OF_REDIS
+        )
+        super().__init__(**{**given, **options})
+        self._make_store()  # which sees what redis-py has against its options
 
     def _make_store(self) -> QueueStore:
         from ..virtual.redis_store import RedisStore

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import math
 import os
 import threading
@@ -18,11 +19,11 @@ from typing import Any, TypeAlias
 import gevent
 import gevent.lock
 
-from ...broker_urls import check_redis_url, shown, wrong_url
+from ...broker_urls import check_redis_url, scheme_of, shown, wrong_url
 from ...concurrency import is_patched
 from ...errors import ServiceConfigurationError
 
-__all__ = ["RedisClient", "RedisFault", "Script"]
+__all__ = ["RedisClient", "RedisFault", "Script", "understands"]
 
 #: Connections of one event loop at most; more callers at once wait for one.
 _CONNECTIONS = 20
@@ -32,6 +33,19 @@ Argument: TypeAlias = "bytes | str | int"
 
 class RedisFault(Exception):
     """Redis did not do it, or is not known to have; the text says why, without the password."""
+
+
+def understands(url: str, option: str) -> bool:
+    """Whether redis-py takes an option in the query of a URL."""
+    import redis
+
+    kinds = {"unix": redis.UnixDomainSocketConnection, "rediss": redis.SSLConnection}
+    kind = kinds.get(scheme_of(url), redis.Connection)
+    names = {"timeout", "max_connections"}
+    for cls in kind.__mro__:
+        if "__init__" in vars(cls):
+            names |= set(inspect.signature(vars(cls)["__init__"]).parameters)
+    return option in names - {"self", "args", "kwargs"}
 
 
 class Script:
@@ -183,7 +197,9 @@ class RedisClient:
                 # redis-py's own default sends everything several times, a publish too.
                 retry=Retry(NoBackoff(), 0),
             )
-        except ValueError:
+        except ValueError as error:
+            if "Invalid value for" in str(error):  # which names the option, and not the value
+                raise ServiceConfigurationError(f"{self.shown}: {error}") from None
             raise wrong_url() from None
         kind, options = pool.connection_class, pool.connection_kwargs
         try:
