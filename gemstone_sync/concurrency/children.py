@@ -1,8 +1,9 @@
-"""The processes that multiprocessing starts: what they leave to their parent, and their end.
+"""Forked children: what they leave to their parent; the end of those that multiprocessing starts.
 
 A forked child has all that its parent had: the event loop with everything it watches, such as the
-socket where callers arrive, the handlers of signals, the open files. It goes on with a loop of its
-own.
+socket where callers arrive, the handlers of signals, the open files. Of a thread's child no other
+thread is left, and of a greenlet's no other greenlet: it goes on with a loop of its own. What the
+main greenlet forks by `os.fork` keeps its parent's, as gevent has it.
 """
 
 from __future__ import annotations
@@ -20,10 +21,18 @@ import gevent
 import gevent.os
 from gevent import config, monkey
 from gevent._hub_local import get_hub_if_exists, set_hub, set_loop
+from gevent.hub import Hub
 
 from . import programs
 
-__all__ = ["Keeper", "end_children", "keep_from_children", "kill_children", "mend"]
+__all__ = [
+    "Keeper",
+    "end_children",
+    "keep_from_children",
+    "kill_children",
+    "mend",
+    "mend_multiprocessing",
+]
 
 
 class Keeper(Protocol):
@@ -36,9 +45,6 @@ class Keeper(Protocol):
 
 _keepers: weakref.WeakSet[Any] = weakref.WeakSet()
 
-#: ``forks`` is True in a native thread where multiprocessing forks.
-_here = monkey.get_original("threading", "local")()
-
 #: Kept for as long as the child lives: without it its greenlets would be told to end.
 _parents_hub: Any = None
 
@@ -48,34 +54,43 @@ def keep_from_children(keeper: Keeper) -> None:
     _keepers.add(keeper)
 
 
-def mend(module: types.ModuleType) -> None:
-    """Have what ``multiprocessing.popen_fork`` forks leave its parent's things alone."""
+def mend() -> None:
+    """Have forked children leave their parent's things alone.
+
+    Called once, before libraries register what they do in a forked child: it may wait, as whoever
+    begins a thread does.
+    """
+    os.register_at_fork(after_in_child=_begin)
+
+
+def mend_multiprocessing(module: types.ModuleType) -> None:
+    """Have ``multiprocessing.popen_fork`` say what it forks."""
     cls: Any = module.Popen
     launch = cls._launch
 
     def _launch(self: Any, process: Any) -> None:
-        _here.forks = True
-        try:
+        with programs.forking("process"):
             launch(self, process)
-        finally:
-            _here.forks = False
 
     cls._launch = _launch
-    os.register_at_fork(after_in_child=_begin)
 
 
 def _begin() -> None:
     """Run in a forked child, before anything else of gevent's does."""
     global _parents_hub
-    if not getattr(_here, "forks", False):
+    kind = programs.forked()
+    if not kind and not isinstance(gevent.getcurrent(), gevent.Greenlet):
         return
-    _here.forks = False
     _parents_hub = get_hub_if_exists()
+    if type(_parents_hub) is Hub:
+        _parents_hub.__class__ = _ParentsHub
     set_hub(None)  # made anew when something waits, around this loop
     set_loop(config.loop(flags=config.libev_backend, default=False))
     programs.begin_without_default_loop()
-    _restore_signals()
     _close_what_the_parent_has_closed()
+    if kind == "program":  # which leaves the rest behind
+        return
+    _restore_signals()
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for keeper in list(_keepers):
         for descriptor in keeper.descriptors():
@@ -84,6 +99,12 @@ def _begin() -> None:
             with contextlib.suppress(OSError):
                 os.dup2(nothing, descriptor, inheritable=False)
     _keepers.clear()
+
+
+class _ParentsHub(Hub):  # type: ignore[misc]  # gevent has no types here
+    """Nobody waits in it any more, such as for a lock that is older than the fork."""
+
+    dead = True
 
 
 def _close_what_the_parent_has_closed() -> None:

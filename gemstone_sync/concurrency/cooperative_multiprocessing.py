@@ -35,6 +35,8 @@ def mend(module: types.ModuleType) -> None:
     """Mend one of the modules below, which has just been imported."""
     if module.__name__ == "multiprocessing.connection":
         _mend_connection(module.Connection)
+    elif module.__name__ == "multiprocessing.forkserver":
+        monkey.patch_item(module, "read_signed", _waiting_in_hub(module.read_signed))
     else:
         cls = type("SemLock", (_WaitsInHub, module.SemLock), {"__module__": module.__name__})
         monkey.patch_item(module, "SemLock", cls)
@@ -126,3 +128,16 @@ def _write(file: int, data: Any) -> int:
         written += os.write(file, data[written : written + select.PIPE_BUF])
         if written >= min(len(data), _ONE_TURN) or not room.poll(0):
             return written
+
+
+def _waiting_in_hub(read: Callable[[int], int]) -> Callable[[int], int]:
+    """Wait in the hub for what the forkserver tells of a process, before it is read.
+
+    The forkserver may be waiting for another greenlet's request, which would never be sent.
+    """
+
+    def read_signed(file: int) -> int:
+        wait_until_ready(file)
+        return read(file)
+
+    return read_signed

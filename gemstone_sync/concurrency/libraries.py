@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-from . import native_threads, programs
+from . import children, native_threads, programs
 
 __all__ = ["watch_imports"]
 
@@ -67,7 +67,8 @@ _MENDERS: dict[str, Callable[[types.ModuleType], None]] = {
     "trio": functools.partial(_mend_with, "cooperative_asyncio"),
     "_multiprocessing": functools.partial(_mend_with, "cooperative_multiprocessing"),
     "multiprocessing.connection": functools.partial(_mend_with, "cooperative_multiprocessing"),
-    "multiprocessing.popen_fork": functools.partial(_mend_with, "children"),
+    "multiprocessing.forkserver": functools.partial(_mend_with, "cooperative_multiprocessing"),
+    "multiprocessing.popen_fork": children.mend_multiprocessing,
     "cx_Oracle": functools.partial(
         _warn, "waits for the database", "use oracledb, which does not in its thin mode"
     ),
@@ -120,6 +121,7 @@ def watch_imports() -> None:
     sys.meta_path.insert(0, _Finder)
     native_threads.leave_cleanly()
     programs.mend()
+    children.mend()
     for name, mend in _MENDERS.items():
         module = sys.modules.get(name)
         # One that is being imported comes to its end without this.

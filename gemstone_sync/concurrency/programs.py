@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import _posixsubprocess
 import collections
+import contextlib
 import gc
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent.os
@@ -22,7 +23,7 @@ from gevent.hub import Hub, get_hub
 
 from .waiting import pause
 
-__all__ = ["begin_without_default_loop", "mend"]
+__all__ = ["begin_without_default_loop", "forked", "forking", "mend"]
 
 #: Seconds between two looks, which double: as `subprocess` does where it has a time-out.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.05
@@ -41,11 +42,16 @@ _has_default_loop = True
 #: gevent remembers one fork at a time; greenlets of one thread do not fork at the same time.
 _one_forks = monkey.get_original("_thread", "RLock")()
 
+#: ``forking`` says in a native thread what it forks.
+_here = monkey.get_original("threading", "local")()
+
 _fork_and_watch = gevent.os.fork_and_watch
 _watch_in_default_loop = gevent.os._watch_child
 _waitpid_in_default_loop = gevent.os.waitpid
 _native_fork_exec = _posixsubprocess.fork_exec
 _native_system = os.system
+_native_close = monkey.get_original("os", "close")
+_close_in_loop = getattr(gevent.os, "close", _native_close)  # since gevent 25.8
 
 
 def mend() -> None:
@@ -53,12 +59,15 @@ def mend() -> None:
     import gevent.subprocess  # not before: whoever only calls others has no use for it
 
     gevent.os._watch_child = _watch_child
-    gevent.os.fork_and_watch = gevent.subprocess.fork_and_watch = _fork
+    gevent.os.fork_and_watch = _fork
+    gevent.subprocess.fork_and_watch = _fork_program
     gevent.os.waitpid = _waitpid
+    gevent.os._watched_children = _Children(gevent.os._watched_children)
     monkey.patch_item(_posixsubprocess, "fork_exec", _fork_exec)
     monkey.patch_item(os, "system", _system)
     if monkey.is_module_patched("os"):  # not in gunicorn's master, but in what it forks
         monkey.patch_item(os, "waitpid", _waitpid)
+        monkey.patch_item(os, "close", _close)
 
 
 def begin_without_default_loop() -> None:
@@ -75,6 +84,27 @@ def _fork(*args: Any, **more: Any) -> int:
     _keep_statuses()
     with _one_forks:
         return _fork_and_watch(*args, **more)  # type: ignore[no-any-return]
+
+
+def _fork_program(*args: Any) -> int:
+    with forking("program"):
+        return _fork(*args)
+
+
+@contextlib.contextmanager
+def forking(kind: str) -> Iterator[None]:
+    """Say what this thread forks meanwhile: a ``"process"`` of multiprocessing, a ``"program"``."""
+    _here.forking = kind
+    try:
+        yield
+    finally:
+        _here.forking = ""
+
+
+def forked() -> str:
+    """Tell in a child what it was forked as, once; an empty text where nobody has said it."""
+    kind, _here.forking = getattr(_here, "forking", ""), ""
+    return kind
 
 
 def _fork_exec(*args: Any) -> int:
@@ -118,6 +148,17 @@ def _keep(watcher: Any) -> None:
             _statuses.popitem(last=False)
 
 
+def _close(file: int) -> None:
+    """As `os.close`: gevent leaves it to the loop, and keeps one account of that for all threads.
+
+    A number that another thread was given meanwhile would be taken for closed already, and what a
+    thread's loop had left when the thread ended would stay open.
+    """
+    hub = get_hub_if_exists()
+    close = _close_in_loop if hub is not None and hub.loop.default else _native_close
+    close(file)
+
+
 # Watching
 
 
@@ -131,6 +172,13 @@ def _watch_child(
     watcher = _Watcher(pid, loop, ref)
     gevent.os._watched_children[pid] = watcher
     watcher.start(gevent.os._on_child, watcher, callback)
+
+
+class _Children(dict[int, Any]):
+    """Those that gevent watches; it looks at all of them while other threads start some."""
+
+    def items(self) -> Any:
+        return self.copy().items()
 
 
 class _Watcher:

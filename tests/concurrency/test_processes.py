@@ -230,6 +230,34 @@ def test_processes_in_methods(run_python: Callable[..., Any], tmp_path: Path, me
     assert (answers, ended.stderr, ended.returncode) == (ANSWERS, "", 0)
 
 
+SLOW_SERVER = """
+import gemstone_sync.patch
+import gevent, multiprocessing
+
+if __name__ == "__main__":
+    multiprocessing.set_forkserver_preload(["slow"])
+    process = multiprocessing.get_context("forkserver").Process(target=print)
+    gevent.spawn_later(0.1, open, "go", "w")
+    process.start()
+    process.join()
+    print(process.exitcode)
+"""
+
+SLOW = """
+import os, time
+while not os.path.exists("go"):
+    time.sleep(0.001)
+"""
+
+
+def test_others_run_while_the_forkserver_starts(
+    run_python: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    ended = run_python(SLOW_SERVER)
+    assert (ended.stdout, ended.stderr) == ("\n0\n", "")
+
+
 # The end of a service
 
 

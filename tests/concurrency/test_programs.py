@@ -111,11 +111,27 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 
 @pytest.mark.parametrize("start", STARTS, ids=lambda start: start.__name__.strip("_"))
 def test_programs_in_native_threads_and_greenlets_at_once(start: Callable[[], Any]) -> None:
-    if start is _spawned and sys.version_info[:2] == (3, 12):
-        pytest.skip("two processes spawned at once may miss a descriptor there: to be mended")
     with ThreadPoolExecutor(3) as threads:
         ways = [start, lambda: threads.submit(start).result()] * 3
         assert gather(ways) == [STARTS[start]] * len(ways)
+
+
+def test_what_a_native_thread_closes_is_closed() -> None:
+    """Not left to its loop: others are given the number, and the thread may end before."""
+
+    def close() -> Any:
+        gevent.sleep(0)  # it has a loop from here on
+        files = os.pipe()
+        for file in files:
+            os.close(file)
+        return files
+
+    def look() -> Any:
+        with contextlib.suppress(OSError):
+            return [os.fstat(file) for file in close()]
+
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(look).result() is None
 
 
 def _spawn_and_wait(command: str) -> Any:

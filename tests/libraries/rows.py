@@ -79,7 +79,7 @@ ROWS = (
     Row("celery", "Celery as a client", ("celery", "redis"), "Redis"),
     # seeing what happens
     Row("sentry", "sentry-sdk", ("sentry_sdk",)),
-    Row("opentelemetry", "OpenTelemetry's SDK", ("opentelemetry.sdk",), is_alone=True),
+    Row("opentelemetry", "OpenTelemetry's SDK", ("opentelemetry.sdk",)),
     Row("prometheus", "prometheus_client", ("prometheus_client",)),
     Row("structlog", "structlog", ("structlog",)),
     Row("logging", "logging through a queue"),
