@@ -3,7 +3,7 @@
 Reading order: `gevent_server` (listening, ending) and `connection` (one socket, over
 `channel`) with `head`, `streams` and `response` (HTTP/1.1); then `gate` (which hosts and origins
 may, and where a path goes), `endpoint` (the JSON-RPC endpoint), `app` (the Flask factory),
-`static`. `prefork` and `gunicorn_worker` run it in several processes.
+`static`. `prefork` and `gunicorn_worker` run it in several processes, which `stop_signals` end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from .balance import Balance
 from .endpoint import Endpoint, EndpointSettings
 from .gate import Gate, GateSettings, Readiness
 from .gevent_server import GeventServer, ServerSettings, bind, tls_context
-from .gunicorn import before_serving, cannot_boot, current_worker, under_gunicorn
+from .gunicorn import (
+    before_serving,
+    cannot_boot,
+    current_worker,
+    finish_calls,
+    seconds_left,
+    under_gunicorn,
+)
 
 __all__ = [
     "Balance",
@@ -33,7 +40,9 @@ __all__ = [
     "bind",
     "cannot_boot",
     "current_worker",
+    "finish_calls",
     "make_app",
+    "seconds_left",
     "tls_context",
     "under_gunicorn",
 ]

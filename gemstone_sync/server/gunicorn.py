@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
+import time
 import types
 from collections.abc import Callable
 from typing import Any
 
-from ..concurrency.patching import hostile_objects_hidden
+import gevent
 
-__all__ = ["before_serving", "cannot_boot", "current_worker", "under_gunicorn"]
+from ..concurrency.patching import hostile_objects_hidden
+from .stop_signals import StopRequests
+
+__all__ = [
+    "before_serving",
+    "cannot_boot",
+    "current_worker",
+    "finish_calls",
+    "seconds_left",
+    "under_gunicorn",
+]
 
 #: The exit code of a worker at which gunicorn's master gives up (``Arbiter.WORKER_BOOT_ERROR``).
 _WORKER_BOOT_ERROR = 3
@@ -97,6 +109,51 @@ def _starting_worker() -> Any:
             return frame.f_locals.get("worker")
         frame = frame.f_back
     return None
+
+
+def finish_calls(worker: Any) -> None:
+    """Have a worker of gevent's finish its calls, whichever way it is told to end.
+
+    It would cut them off by SIGINT, by SIGQUIT, which the master makes of SIGINT, by SIGHUP, which
+    a terminal sends to the master's group, and when the master is killed.
+    """
+    if hasattr(worker, "told"):
+        return
+    #: When it was told to end (``time.monotonic()``).
+    worker.told = None
+    requests, notify, quit_at_once = StopRequests(), worker.tmp.notify, worker.handle_quit
+
+    def end() -> None:
+        worker.told = worker.told or time.monotonic()
+        worker.handle_exit(signal.SIGTERM, None)
+
+    def take(worker: Any, number: int, frame: Any) -> None:
+        if number == signal.SIGHUP:
+            return  # the master replaces its workers then
+        second = requests.is_second(number) and number != signal.SIGTERM
+        if second:
+            quit_at_once(number, frame)
+            return
+        if worker.told is None and number != signal.SIGTERM:
+            gevent.spawn(worker.cfg.worker_int, worker)
+        end()
+
+    def notify_or_end() -> None:
+        notify()
+        if worker.alive and worker.ppid != os.getppid():
+            worker.log.error("The master is gone: worker %s finishes its calls", worker.pid)
+            end()
+
+    worker.notify = notify_or_end
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        # A method, as gunicorn's own: that tells whose it is.
+        signal.signal(number, types.MethodType(take, worker))
+
+
+def seconds_left(worker: Any) -> float:
+    """Seconds until gunicorn kills a worker that was told to end."""
+    told = getattr(worker, "told", None)
+    return math.inf if told is None else told + worker.cfg.graceful_timeout - time.monotonic()
 
 
 def cannot_boot(line: str | None = None) -> SystemExit:

@@ -18,7 +18,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from ..concurrency import end_children, patch
 from ..errors import ServiceConfigurationError, ServiceStartError
 from .gevent_server import GeventServer, ServerSettings
-from .gunicorn import cannot_boot
+from .gunicorn import cannot_boot, finish_calls
 
 __all__ = ["GunicornWorker"]
 
@@ -44,6 +44,7 @@ class GunicornWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no typ
 
     def run(self) -> None:
         """Serve until gunicorn says stop, then drain."""
+        finish_calls(self)
         tls = ssl_context(self.cfg) if self.cfg.is_ssl else None
         try:
             servers = [self._serve(sock, tls) for sock in self.sockets]

@@ -17,6 +17,8 @@ from typing import TypeAlias
 import gevent
 from gevent import monkey
 
+from .stop_signals import StopRequests, stop_signals
+
 __all__ = ["leave_with_parent", "supervise"]
 
 logger = logging.getLogger("gemstone_sync.server")
@@ -25,18 +27,15 @@ logger = logging.getLogger("gemstone_sync.server")
 _HEALTHY_SECONDS = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 
-_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
-
-
 #: See `supervise`.
-Work: TypeAlias = Callable[[int, Callable[[], None]], int]
+Work: TypeAlias = Callable[[int, Callable[[], None], Callable[[], None]], int]
 
 
 class _Worker:
     def __init__(self, number: int) -> None:
         self.number = number
-        #: Shared with the process: its byte is 1 once it serves.
-        self.ready = mmap.mmap(-1, 1)
+        #: Shared with the process: bytes that are 1 once it serves, and once it wants all to stop.
+        self.told = mmap.mmap(-1, 2)
         self.pid = 0
         self.started = 0.0
         self.pause = 0.0
@@ -50,39 +49,54 @@ def supervise(
     stop_timeout: float,
     on_stop: Callable[[], object] = lambda: None,
 ) -> int:
-    """Fork `count` workers, replace those that die, until SIGTERM or SIGINT.
+    """Fork `count` workers, replace those that die, until a stop signal or until one wants it.
 
-    :param work: runs in each worker with its number, 0 to `count` - 1, and a function to call once
-        it serves; returns its exit code. A worker that ends before it ever served ends all.
+    :param work: runs in each worker with its number, 0 to `count` - 1, a function to call once it
+        serves, and one that has all workers stop; returns its exit code. A worker that ends before
+        it ever served ends all.
     :param stop_timeout: seconds that workers have after the signal; then they are killed.
     :param on_stop: called before the workers are told to stop.
-    :returns: the exit code for the process: 0, or 1 when a worker could not start.
+    :returns: the exit code for the process: 0, 1 when a worker could not start, or 128 and the
+        number of a second signal, which kills them at once.
     """
     # Signals are taken one by one where the parent waits for them, never in between.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signals = {*stop_signals(), signal.SIGCHLD}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     workers = [_Worker(number) for number in range(count)]
+    requests = StopRequests()
     try:
-        failed = _watch(workers, work, before)
+        failed = _watch(workers, work, before, signals, requests)
         on_stop()
-        _stop(workers, stop_timeout)
+        second = _stop(workers, stop_timeout, signals, requests)
+        while signal.sigtimedwait(signals, 0):  # the same again, which would end it by itself
+            pass
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return 1 if failed else 0
+    return 128 + second if second else int(failed)
 
 
-def _watch(workers: list[_Worker], work: Work, mask: set[signal.Signals] | set[int]) -> bool:
-    """Keep the workers running until a signal says stop; True when one could not start."""
+def _watch(
+    workers: list[_Worker],
+    work: Work,
+    mask: set[signal.Signals] | set[int],
+    signals: set[signal.Signals],
+    requests: StopRequests,
+) -> bool:
+    """Keep the workers running until something says stop; True when one could not start."""
     while True:
         now = time.monotonic()
         for worker in workers:
             if worker.pid == 0 and worker.due <= now:
                 _fork(worker, work, mask)
         waits = [worker.due - now for worker in workers if worker.pid == 0]
-        received = signal.sigtimedwait(_SIGNALS, max(0.01, min(waits, default=3600.0)))
+        received = signal.sigtimedwait(signals, max(0.01, min(waits, default=3600.0)))
         if received is not None and received.si_signo != signal.SIGCHLD:
+            requests.is_second(received.si_signo)  # takes note of it
+            return False
+        if any(worker.told[1] for worker in workers):
             return False
         for worker, code in _reap(workers):
-            if worker.ready[0] == 0 and code > 0:  # not one that was killed while starting
+            if worker.told[0] == 0 and code > 0:  # not one that was killed while starting
                 logger.error("worker %d could not start; the service ends", worker.number)
                 return True
             lived = time.monotonic() - worker.started
@@ -101,7 +115,13 @@ def _watch(workers: list[_Worker], work: Work, mask: set[signal.Signals] | set[i
 
 
 def _fork(worker: _Worker, work: Work, mask: set[signal.Signals] | set[int]) -> None:
-    worker.ready[0] = 0
+    worker.told[0] = 0
+    parent = os.getpid()
+
+    def stop_all() -> None:
+        worker.told[1] = 1
+        os.kill(parent, signal.SIGCHLD)  # it looks at them then
+
     # The original: gevent's would also watch the child from an event loop that never runs here.
     pid = monkey.get_original("os", "fork")()
     if pid:
@@ -112,7 +132,7 @@ def _fork(worker: _Worker, work: Work, mask: set[signal.Signals] | set[int]) -> 
     try:
         gevent.reinit()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        code = work(worker.number, lambda: worker.ready.__setitem__(0, 1))
+        code = work(worker.number, lambda: worker.told.__setitem__(0, 1), stop_all)
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except KeyboardInterrupt:  # Ctrl-C before it has begun
@@ -136,20 +156,27 @@ def _reap(workers: list[_Worker]) -> list[tuple[_Worker, int]]:
     return ended
 
 
-def _stop(workers: list[_Worker], timeout: float) -> None:
+def _stop(
+    workers: list[_Worker], timeout: float, signals: set[signal.Signals], requests: StopRequests
+) -> int:
+    """Have the workers end; returns the number of a second signal that had them killed, or 0."""
     for worker in workers:
         if worker.pid:
             os.kill(worker.pid, signal.SIGTERM)
+    second = 0
     deadline = time.monotonic() + timeout
     while any(worker.pid for worker in workers):
-        left = deadline - time.monotonic()
-        received = signal.sigtimedwait(_SIGNALS, max(0.0, left))
-        if received is None or received.si_signo != signal.SIGCHLD:  # time is over, or told twice
+        received = signal.sigtimedwait(signals, max(0.0, deadline - time.monotonic()))
+        number = signal.SIGCHLD if received is None else received.si_signo
+        if number != signal.SIGCHLD and requests.is_second(number):
+            second = number
+        if received is None or number == second:  # time is over, or told twice
             for worker in workers:
                 if worker.pid:
                     os.kill(worker.pid, signal.SIGKILL)
             deadline = time.monotonic() + 5.0
         _reap(workers)
+    return second
 
 
 def leave_with_parent(parent: int, stop: Callable[[], object]) -> None:

@@ -26,7 +26,7 @@ from ..broker_urls import without_passwords
 from ..client.hosts import host_in_url, is_every_address
 from ..errors import ServiceConfigurationError
 from ..ops import show_logs
-from ..server import ServerSettings, before_serving, cannot_boot
+from ..server import ServerSettings, before_serving, cannot_boot, finish_calls, seconds_left
 from .assembly import pick
 from .behind import services_behind
 
@@ -41,6 +41,7 @@ __all__ = [
     "is_in_process",
     "prepare",
     "reachable_url",
+    "seconds_to_end",
     "shared_address",
     "url_at",
 ]
@@ -115,6 +116,11 @@ def is_ending() -> bool:
     return _worker is not None and not _worker.alive
 
 
+def seconds_to_end() -> float:
+    """Seconds until gunicorn kills this worker: for ever, as long as nothing says so."""
+    return seconds_left(_worker)
+
+
 def is_in_process() -> bool:
     """Tell whether a request comes from a test client of this program, and from no server."""
     frame: types.FrameType | None = sys._getframe()
@@ -172,6 +178,8 @@ def _boot(worker: Any) -> None:
             with _failures_end_gunicorn(worker, service.name):
                 service._runner.start_hosted()
     worker.settings = _settings(served)
+    if _is_gevents(worker):
+        finish_calls(worker)
     for service in served:
         tls = worker.cfg.is_ssl or bool(worker.settings.certfile)
         urls = [_url(address, paths[id(service)] + service.endpoint, tls) for address in addresses]
@@ -184,10 +192,14 @@ def _boot(worker: Any) -> None:
             )
 
 
+def _is_gevents(worker: Any) -> bool:
+    return any(cls.__module__ == "gunicorn.workers.ggevent" for cls in type(worker).__mro__)
+
+
 def _check_kind(worker: Any) -> None:
-    modules = [cls.__module__ for cls in type(worker).__mro__]
-    if "gunicorn.workers.ggevent" in modules:
+    if _is_gevents(worker):
         return
+    modules = [cls.__module__ for cls in type(worker).__mro__]
     slow = [_ONE_AT_A_TIME[module] for module in modules if module in _ONE_AT_A_TIME]
     if not slow:
         kind = modules[0].rpartition(".")[2]

@@ -331,11 +331,11 @@ class MicroService(Container, Neighbours, Events, Configuration):
         """Stop: refuse new connections, finish the calls in flight, call `on_service_stop`.
 
         Called from one of the service's own methods it returns at once, and the service stops
-        when the call is done.
+        when the call is done. With ``workers=N`` all of them stop.
 
         :param grace: seconds in which open connections may still send requests.
         """
-        self._runner.stop(grace)
+        self._runner.stop_everywhere(grace)
 
     @property
     def url(self) -> str:

@@ -17,15 +17,13 @@ from ..errors import ServiceConfigurationError, ServiceStartError
 from ..ops import show_logs
 from ..server import Balance
 from ..server.prefork import leave_with_parent, supervise
+from ..server.stop_signals import StopRequests, stop_signals
 
 if TYPE_CHECKING:
     from .microservice import MicroService
     from .runner import Runner
 
 __all__ = ["run", "run_until_stopped", "run_workers", "running_refused"]
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
 
 #: Makes the exception that running a service raises just now, of its name; None when it may run.
 _refuse: Callable[[str], Exception] | None = None
@@ -74,7 +72,7 @@ def run_until_stopped(services: Sequence[MicroService]) -> None:
         _run_in_own_threads(runners)
         return
     started: list[Runner] = []
-    with _stop_signals(runners) as received:
+    with _stop_signals(runners, stop_signals()) as received:
         try:
             for runner in runners:
                 if not received:
@@ -132,10 +130,13 @@ def run_workers(service: MicroService, count: int) -> None:
     parent = os.getpid()
     balance = Balance(count)
 
-    def work(number: int, ready: Callable[[], None]) -> int:
-        # Ctrl-C reaches the whole process group; the parent hears it and says SIGTERM.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with _stop_signals([runner], signal.SIGTERM):
+    def work(number: int, ready: Callable[[], None], stop_all: Callable[[], None]) -> int:
+        # A terminal signals the whole process group; the parent hears it and says SIGTERM.
+        for signal_number in set(stop_signals()) - {signal.SIGTERM}:
+            signal.signal(signal_number, signal.SIG_IGN)
+        runner.stop_others = stop_all
+        # A second SIGTERM, as of a supervisor that signals the group, is for the parent too.
+        with _stop_signals([runner], [signal.SIGTERM], second_ends=False):
             leave_with_parent(parent, runner.stop)
             try:
                 balance.join(number)
@@ -168,8 +169,10 @@ def _check_allowed(*services: MicroService) -> None:
 
 
 @contextlib.contextmanager
-def _stop_signals(runners: Sequence[Runner], *numbers: signal.Signals) -> Iterator[list[int]]:
-    """SIGTERM stops with the grace of each service, Ctrl-C at once, a second signal hard.
+def _stop_signals(
+    runners: Sequence[Runner], numbers: Sequence[signal.Signals], *, second_ends: bool = True
+) -> Iterator[list[int]]:
+    """Ctrl-C stops at once, the others with the grace of each service, a second signal hard.
 
     Yields the list of the signals received.
     """
@@ -177,17 +180,18 @@ def _stop_signals(runners: Sequence[Runner], *numbers: signal.Signals) -> Iterat
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
+    requests = StopRequests()
 
     def stop(number: int) -> None:
         received.append(number)
-        if len(received) > 1:
+        if second_ends and requests.is_second(number):
             kill_children()
             os._exit(128 + number)
         for runner in runners:
-            grace = runner._service.drain_grace if number == signal.SIGTERM else 0.0
+            grace = 0.0 if number == signal.SIGINT else runner._service.drain_grace
             gevent.spawn(runner.stop, grace)
 
-    before = {n: signal.getsignal(n) for n in numbers or _STOP_SIGNALS}
+    before = {n: signal.getsignal(n) for n in numbers}
     watchers = [gevent.signal_handler(n, stop, n) for n in before]
     try:
         yield received

@@ -48,6 +48,8 @@ class Runner:
         #: `accessible_at` as derived from the bound address: derived anew at every start.
         self._derived_url: str | None = None
         self._starter: object = None
+        #: Has the other workers of the instance stop too, where there are.
+        self.stop_others: Callable[[], object] = lambda: None
         self._hooks_done = Event()
         self._started = Event()
         self.stopped = Event()
@@ -262,6 +264,12 @@ class Runner:
             self._started.wait()
 
     # Stopping
+
+    def stop_everywhere(self, grace: float) -> None:
+        """Stop the service, in whichever of its workers this is called."""
+        if self._lifecycle.state in (State.RUNNING, State.STARTING):
+            self.stop_others()
+        self.stop(grace)
 
     def stop(self, grace: float = 0.0) -> None:
         """Finish what runs, call the stop hooks. Does nothing when the service does not run."""

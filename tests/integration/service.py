@@ -34,6 +34,7 @@ class Worker(gemstone_sync.MicroService):
     #: What goes wrong, and when.
     fails_in: str | None = None
     dies_after: float | None = None
+    stops_in: str | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,6 +53,8 @@ class Worker(gemstone_sync.MicroService):
             raise RuntimeError("the database is not there")
         if self.fails_in == "exit":
             sys.exit("the database is not there")
+        if self.stops_in == "a start hook":
+            self.stop()
         if self.dies_after is not None and Path("dying").exists():
             gevent.spawn_later(self.dies_after, os.kill, os.getpid(), signal.SIGKILL)
         # In one piece: the workers share it. Ports are looked for in URLs without TLS.
@@ -64,6 +67,8 @@ class Worker(gemstone_sync.MicroService):
     @gemstone_sync.periodic(0.05)
     def tick(self) -> None:
         self.note("tick")
+        if self.stops_in == "a periodic task" and Path("bye").exists():
+            self.stop()
 
     @gemstone_sync.exposed_method()
     def add(self, a: int, b: int) -> int:
@@ -97,6 +102,13 @@ class Worker(gemstone_sync.MicroService):
     @gemstone_sync.exposed_method()
     def burn_next(self, gate: str) -> None:
         gevent.spawn(self.burn, gate)
+
+    @gemstone_sync.exposed_method()
+    def bye(self) -> str:
+        Path("bye").touch()
+        if self.stops_in == "a call":
+            self.stop()
+        return "bye"
 
     @gemstone_sync.exposed_method()
     def leave(self, code: int) -> None:

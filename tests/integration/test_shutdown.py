@@ -28,9 +28,10 @@ def wait_for_the_end_of_listening(service):
     [
         (None, signal.SIGTERM),
         pytest.param(None, signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(None, signal.SIGHUP, marks=pytest.mark.slow),
         pytest.param("gevent", signal.SIGTERM, marks=pytest.mark.slow),
     ],
-    ids=["SIGTERM", "Ctrl-C", "gunicorn"],
+    ids=["SIGTERM", "Ctrl-C", "SIGHUP", "gunicorn"],
 )
 def test_what_runs_is_finished_and_what_is_idle_is_ended(tmp_path, under, number):
     """Calls in flight, a page that is being sent, idle connections, and others that said nothing.
@@ -104,8 +105,4 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
     with start(tmp_path, **KEPT) as service, Connection(service.port) as connection:
         connection.send(call_message("hold"))
         service.wait_for_notes("holding", 1)
-        service.program.send_signal(signal.SIGTERM)
-        wait_for_the_end_of_listening(service)
-        service.program.send_signal(signal.SIGTERM)
-
-        assert service.program.wait(SOON) == 128 + signal.SIGTERM
+        assert service.program.insist() == 128 + signal.SIGTERM

@@ -120,6 +120,17 @@ class Program:
         self.send_signal(signal.SIGTERM)
         return self.wait(limit)
 
+    def insist(self) -> int:
+        """SIGTERM again and again; the exit code as a shell tells it."""
+
+        def told() -> bool:
+            self.send_signal(signal.SIGTERM)
+            return self.process.poll() is not None
+
+        wait_until(told, "the end")
+        code = self.wait()
+        return code if code >= 0 else 128 - code  # one came while the interpreter ended
+
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
