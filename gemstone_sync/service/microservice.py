@@ -151,7 +151,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
     keep_alive_timeout: Seconds = 5.0
     #: Seconds that a request's body may take to arrive.
     body_timeout: Seconds = 10.0
-    #: Seconds that calls in flight have to finish when the service stops.
+    #: Seconds that calls in flight, and all else that the service does, have to finish at its stop.
     stop_timeout: Seconds = 30.0
     #: Seconds after SIGTERM in which requests on open connections are still answered.
     drain_grace: Seconds = 1.0
@@ -312,7 +312,8 @@ class MicroService(Container, Neighbours, Events, Configuration):
         :param block: return only when the service has stopped, by SIGTERM, Ctrl-C or `stop`. An
             address that cannot be bound then ends the program with one line and exit code 1.
             False: return once the service answers.
-        :raises ServiceStartError: with ``block=False``, when the address cannot be bound.
+        :raises ServiceStartError: with ``block=False``, when the address cannot be bound, or `stop`
+            is called while a start hook hangs.
         :raises ServiceConfigurationError: when an attribute is wrong.
         """
         self._configure_once(argv_of_caller(2))

@@ -79,8 +79,7 @@ def run_until_stopped(services: Sequence[MicroService]) -> None:
                     started.append(runner)
                     runner.start()
         except BaseException as error:
-            for runner in started:
-                runner.stop()
+            gevent.joinall([gevent.spawn(runner.stop) for runner in started])
             if not isinstance(error, ServiceStartError) or is_at_prompt():
                 raise
             sys.stderr.write(f"{error}\n")

@@ -8,13 +8,15 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
 
 from ..concurrency import USER_FAULTS, current_call, host, is_patched, watch_this_hub
-from ..errors import ServiceConfigurationError
+from ..errors import ServiceConfigurationError, ServiceStartError
+from ..event.signals import seconds_until
 from ..ops import Lifecycle
 from ..ops.health import State
 from ..server import Balance, GeventServer, ServerSettings, bind, tls_context
@@ -31,6 +33,11 @@ __all__ = ["Runner"]
 
 #: Seconds beyond `stop_timeout` in which a service that has a thread of its own must have stopped.
 _CUTTING_OFF = 5.0
+#: Seconds beyond `stop_timeout` for what comes after calls that needed all of it; and for each step
+#: of it when that is over too: as a rule none of them waits for anything.
+_MOMENT, _TURN = 0.5, 0.01
+#: Seconds for the pings in flight, and again for the goodbyes, if `stop_timeout` is long enough.
+_PATIENCE = 2.0
 
 
 class Runner:
@@ -47,7 +54,7 @@ class Runner:
         self._announcer: Announcer | None = None
         #: `accessible_at` as derived from the bound address: derived anew at every start.
         self._derived_url: str | None = None
-        self._starter: object = None
+        self._starter: Any = None
         #: Has the other workers of the instance stop too, where there are.
         self.stop_others: Callable[[], object] = lambda: None
         self._hooks_done = Event()
@@ -312,50 +319,78 @@ class Runner:
             own.join()
 
     def _stop(self, grace: float) -> None:
+        """Stop within `stop_timeout`; the stop hooks have a moment more if calls need all of it."""
         if self._lifecycle.state is State.DRAINING:
             return
-        service = self._service
-        began = time.monotonic()
+        service, assembly = self._service, self._service._assemble()
+        seconds = max(0.0, min(service.stop_timeout, hosting.seconds_to_end() - _MOMENT))
+        end = time.monotonic() + seconds
+        last = end + _MOMENT
         self._lifecycle.state = State.DRAINING
         if self._lock is not None:
             self._lock.give_up_waiting()
-        if self._announcer is not None:
-            self._announcer.stop()  # while calls are still answered, so that none gets lost
+        # All at the same time: none waits for another, and methods can still emit.
+        periodic = gevent.spawn(assembly.periodic.stop, seconds)
+        hearing = gevent.spawn(self._stop_hearing, end)
+        if (announcer := self._announcer) is not None:
             self._announcer = None
-        # At the same time as the calls: neither waits for the other, and methods can still emit.
-        hearing = gevent.spawn(self._stop_hearing)
-        if self._server is not None and not self._server.drain(grace, service.stop_timeout):
+            # While calls are still answered, so that none gets lost.
+            patience = min(_PATIENCE, seconds / 4)
+            until = time.monotonic() + 2 * patience + _TURN
+            self._end("the goodbye", lambda: announcer.stop(patience), until)
+        if self._server is not None and not self._server.drain(grace, seconds_until(end)):
             service.logger.warning(
                 "%s: calls were cut off after %s s", service.name, service.stop_timeout
             )
-        hearing.join()
-        self._hooks_done.wait(service.stop_timeout)  # a stop hook never runs beside a start hook
+        gevent.joinall([periodic, hearing], timeout=seconds_until(end))
+        self._end_start(end)  # a stop hook never runs beside a start hook
         if self._lifecycle.state is State.FAILED:
             return
-        service._assemble().periodic.stop(service.stop_timeout)
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-        try:
-            service.on_service_stop()
-        except USER_FAULTS:
-            service.logger.exception("on_service_stop failed")
-        service.plugin_set.call("on_service_stop")
+        self._end("on_service_stop", service.on_service_stop, last)
+        self._end(
+            "a plugin's on_service_stop", lambda: service.plugin_set.call("on_service_stop"), last
+        )
         if (executor := vars(service).pop("_executor", None)) is not None:
-            with gevent.Timeout(max(1.0, began + service.stop_timeout - time.monotonic()), False):
-                executor.shutdown()
-        service._traffic.stop()  # last: everything above may emit
-        service._leave_neighbours()
+            self._end("get_executor()'s work", executor.shutdown, end)
+        hearing.join(seconds_until(last))
+        # Last: everything above may emit.
+        self._end("sending", lambda: service._traffic.stop(seconds_until(last)), last)
+        self._end("discovery", service._leave_neighbours, last)
         self._server = None
         self._lifecycle.state = State.STOPPED
         self.stopped.set()
         self._leave_own_thread()
         service.logger.info("%s stopped", service.name)
 
-    def _stop_hearing(self) -> None:
+    def _end_start(self, end: float) -> None:
+        if not self._hooks_done.wait(seconds_until(end)) and self._starter is not None:
+            text = f"{self._service.name} was stopped while on_service_start still ran"
+            gevent.kill(self._starter, ServiceStartError(text))
+            self._hooks_done.wait(_MOMENT)
+
+    def _end(self, what: str, function: Callable[[], object], end: float) -> None:
+        """Call what ends a part of the service; nobody waits for it when its time is over."""
+
+        def call() -> None:
+            try:
+                function()
+            except USER_FAULTS:
+                self._service.logger.exception("%s failed", what)
+
+        running = gevent.spawn(copy_context().run, call)
+        running.join(max(_TURN, seconds_until(end)))
+        if not running.ready():
+            self._service.logger.warning(
+                "%s: %s took too long and was left behind", self._service.name, what
+            )
+
+    def _stop_hearing(self, end: float) -> None:
         # After the start hooks: the handlers are started behind them.
-        self._hooks_done.wait(self._service.stop_timeout)
-        self._service._traffic.stop_receiving(self._service.stop_timeout)
+        self._hooks_done.wait(seconds_until(end))
+        self._service._traffic.stop_receiving(seconds_until(end))
 
 
 def _call_all(functions: Sequence[Callable[[], None]]) -> None:

@@ -131,18 +131,19 @@ class Traffic:
         receptions, self._receptions = self._receptions, []
         if not all(_gather(lambda reception: reception.stop(timeout), receptions, timeout)):
             self._service.logger.warning(
-                "%s: event handlers were cut off after %s s", self._service.name, timeout
+                "%s: event handlers were cut off after %.1f s", self._service.name, timeout
             )
 
-    def stop(self) -> None:
-        """Stop sending, after everything that may emit."""
+    def stop(self, timeout: float = _PARTING) -> None:
+        """Stop sending, after everything that may emit; in so many seconds or sooner."""
         if self._started_in != os.getpid():
             return
         self._started_in = None
         service = self._service
+        parting = min(_PARTING, timeout)
         if service.outbox is not None:
-            _guarded(lambda outbox: outbox.stop(_PARTING), service.outbox)
-        _stop_all(service.event_transports, _PARTING)
+            _guarded(lambda outbox: outbox.stop(parting), service.outbox)
+        _stop_all(service.event_transports, parting)
         if self._processed is not None and self._processed is not service.event_deduplication:
             _guarded(lambda processed: processed.close(), self._processed)
 
