@@ -12,6 +12,7 @@ from .calls import (
     USER_FAULTS,
     Call,
     current_call,
+    has_thread_locals,
     let_others_run,
     outgoing_headers,
     spawn,
@@ -41,6 +42,7 @@ __all__ = [
     # the running call
     "Call",
     "current_call",
+    "has_thread_locals",
     "outgoing_headers",
     "travelling_id",
     "spawn",

@@ -15,6 +15,7 @@ __all__ = [
     "USER_FAULTS",
     "Call",
     "current_call",
+    "has_thread_locals",
     "let_others_run",
     "outgoing_headers",
     "spawn",
@@ -30,6 +31,9 @@ USER_FAULTS = (Exception, gevent.Timeout, SystemExit)
 
 #: The attribute of a hub that is held by the greenlet that is next to go on.
 _TURN = "gemstone_sync_turn"
+
+#: How gevent names the attributes of a greenlet by which its thread-locals go with it.
+_LOCAL = "_gevent_local"
 
 #: Characters of an id that travels: AMQP's short strings have 255 bytes, logs have people.
 _LONGEST_ID = 128
@@ -126,6 +130,15 @@ def spawn(function: Callable[..., T], *args: Any, **kwargs: Any) -> gevent.Green
     be lost in it.
     """
     return gevent.spawn(contextvars.copy_context().run, function, *args, **kwargs)
+
+
+def has_thread_locals() -> bool:
+    """Tell whether something keeps values for this greenlet, as ``threading.local`` does.
+
+    Whatever runs in it next would find them.
+    """
+    attributes = vars(gevent.getcurrent())
+    return len(attributes) > 1 and any(name.startswith(_LOCAL) for name in attributes)
 
 
 def let_others_run() -> None:

@@ -1,4 +1,7 @@
-"""The items of a batch, without a greenlet for each item that never blocks."""
+"""The items of a batch, without a greenlet for each item that never blocks.
+
+An item that leaves thread-locals behind has been the last in its greenlet: they are not the next's.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable
 
 from gevent.event import Event
 
-from ..concurrency import let_others_run, spawn
+from ..concurrency import has_thread_locals, let_others_run, spawn
 
 __all__ = ["run_in_parallel", "run_in_turn"]
 
@@ -22,7 +25,10 @@ def run_in_turn(count: int, run: Callable[[int], object]) -> None:
         if time.monotonic() > until:
             let_others_run()
             until = time.monotonic() + _SLICE
-        run(index)
+        if has_thread_locals():
+            spawn(run, index).get()
+        else:
+            run(index)
 
 
 def run_in_parallel(count: int, run: Callable[[int], object]) -> None:
@@ -51,19 +57,26 @@ class _Run:
         if self._finished < self._count:
             self._done.wait()
 
+    def _schedule_successor(self) -> None:
+        if not self._successor_scheduled:
+            self._successor_scheduled = True
+            spawn(self._succeed)
+
     def _succeed(self) -> None:
         self._successor_scheduled = False
         self._work()
 
     def _work(self) -> None:
         while self._next < self._count and not self._pausing:
+            if has_thread_locals():
+                self._schedule_successor()
+                return
             if time.monotonic() > self._until:
                 self._pause()
             index = self._next
             self._next += 1
-            if self._next < self._count and not self._successor_scheduled:
-                self._successor_scheduled = True
-                spawn(self._succeed)
+            if self._next < self._count:
+                self._schedule_successor()
             try:
                 self._run(index)
             finally:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .app import Rule, WebSettings, make_app
 from .balance import Balance
 from .endpoint import Endpoint, EndpointSettings
-from .gate import Gate, GateSettings, Readiness
+from .gate import Gate, GateSettings, Readiness, is_in_process
 from .gevent_server import GeventServer, ServerSettings, bind, tls_context
 from .gunicorn import (
     before_serving,
@@ -41,6 +41,7 @@ __all__ = [
     "cannot_boot",
     "current_worker",
     "finish_calls",
+    "is_in_process",
     "make_app",
     "seconds_left",
     "tls_context",

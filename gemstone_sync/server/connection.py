@@ -11,11 +11,12 @@ import logging
 import re
 import time
 import uuid
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from ..concurrency import USER_FAULTS, let_others_run, travelling_id
+from ..concurrency import USER_FAULTS, has_thread_locals, let_others_run, travelling_id
 from .access_log import log_refusal, log_request
 from .channel import NEVER, Channel
 from .endpoint import TOLD
@@ -104,13 +105,25 @@ class HttpConnection(Channel):
         self._last_head: Head | None = None
 
     def handle(self) -> None:
-        """Serve the connection until it ends."""
-        server = self.server
-        server.connections[self] = None
+        """Serve the connection."""
+        self.server.connections[self] = None
+        self._serve()
+
+    def _serve(self) -> None:
+        """Serve requests until the connection ends, or one has left something in this greenlet.
+
+        The next is served in a new one then: it must not find the thread-locals and context
+        variables of another call, and they must not live on while it is waited for.
+        """
+        server, context = self.server, len(copy_context())
+        goes_on = False
         try:
-            self._set_up()
+            if not self._environ:
+                self._set_up()
             while self._serve_one():
-                pass
+                if has_thread_locals() or len(copy_context()) != context:
+                    goes_on = True
+                    return
         except HttpFault as fault:
             sent = self._refuse(fault, _id_in(self._raw))
             if server.access_log:
@@ -121,8 +134,11 @@ class HttpConnection(Channel):
         except Exception:
             logger.exception("connection from %s failed", self.address)
         finally:
-            server.forget(self)
-            self._close()
+            if goes_on:
+                gevent.spawn(self._serve)
+            else:
+                server.forget(self)
+                self._close()
 
     def _set_up(self) -> None:
         self._open()
@@ -367,16 +383,11 @@ class HttpConnection(Channel):
         return data
 
     def spend(self, work: int) -> None:
-        """Count work, and after `AT_ONCE` go on in a later turn of the hub.
-
-        In one turn one connection goes on from here: eight cost the others no more than one does.
-        """
+        """Count work, and after `AT_ONCE` go on in a later turn of the hub."""
         self._work += work
         if self._work >= AT_ONCE:
             self._work = 0
-            with self.server.turns:
-                let_others_run()
-            gevent.sleep(0)  # the next in the queue takes it before this one can ask again
+            let_others_run()
 
     # The end
 

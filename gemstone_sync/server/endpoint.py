@@ -24,7 +24,7 @@ from werkzeug.exceptions import (
     RequestTimeout,
 )
 
-from ..concurrency import travelling_id
+from ..concurrency import spawn, travelling_id
 from ..dispatch import CallContext, Dispatcher
 from ..errors import InvalidRequest, RpcError, ServerOverloaded
 from .body import EarlyAnswer, read_body
@@ -88,6 +88,9 @@ class Endpoint:
         self.dispatcher = dispatcher
         self.settings = settings
         self._is_starting = is_starting
+        #: Whether a body is answered in a greenlet of its own. The framework's server sees to that
+        #: where it is needed; others answer many requests in one greenlet or thread.
+        self.in_own_greenlets = False
         self._known_types: dict[str, bool] = {}
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -119,7 +122,10 @@ class Endpoint:
             starting = ServerOverloaded("Service is starting")
             return self.refuse(environ, 503, starting, ("Retry-After", "1"))
         context = _context_of(environ)
-        answer = self.dispatcher.dispatch(body, context)
+        if self.in_own_greenlets:
+            answer = spawn(self.dispatcher.dispatch, body, context).get()
+        else:
+            answer = self.dispatcher.dispatch(body, context)
         if context.retry_after is not None and answer is not None:
             headers = [_JSON, ("Content-Length", str(len(answer))), *context.response_headers]
             # RFC 9110, section 10.2.3: whole seconds.

@@ -10,6 +10,8 @@ Hot path: `Gate.__call__` runs for each request.
 from __future__ import annotations
 
 import ipaddress
+import sys
+import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,7 +22,17 @@ from ..protocol import encode_json
 from .body import EarlyAnswer, LimitedBody
 from .endpoint import STATUS_LINES, Endpoint
 
-__all__ = ["Entrance", "Gate", "GateSettings", "Readiness"]
+__all__ = ["SOFTWARE", "Entrance", "Gate", "GateSettings", "Readiness", "is_in_process"]
+
+#: What the framework's own server calls itself.
+SOFTWARE = "gemstone_sync"
+
+#: What sends a request without a server: Flask's and Werkzeug's client, WebTest's, httpx's.
+_TEST_CLIENTS = {
+    ("werkzeug.test", "open"),
+    ("webtest.app", "do_request"),
+    ("httpx._transports.wsgi", "handle_request"),
+}
 
 #: At most this many accepted Host headers are remembered.
 _REMEMBERED_HOSTS = 256
@@ -200,6 +212,16 @@ class Gate:
         return self._endpoint.dispatcher.lets_in(CallContext(environ))
 
 
+def is_in_process() -> bool:
+    """Tell whether a request comes from a test client of this program, and from no server."""
+    frame: types.FrameType | None = sys._getframe()
+    while frame is not None:
+        if (frame.f_globals.get("__name__"), frame.f_code.co_name) in _TEST_CLIENTS:
+            return True
+        frame = frame.f_back
+    return False
+
+
 class Entrance(Gate):
     """The gate of a service that may not have been started.
 
@@ -220,6 +242,8 @@ class Entrance(Gate):
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if self._enter():
+            is_served_by_us = environ.get("SERVER_SOFTWARE") == SOFTWARE
+            self._endpoint.in_own_greenlets = not is_served_by_us and not is_in_process()
             # Middleware may hold this object: so it changes itself, and no later request pays.
             self.__class__ = Gate  # type: ignore[assignment]
         return Gate.__call__(self, environ, start_response)

@@ -13,7 +13,6 @@ from typing import Any
 
 import gevent
 from gevent import monkey
-from gevent.lock import BoundedSemaphore
 from gevent.pywsgi import WSGIServer
 from werkzeug.wsgi import FileWrapper
 
@@ -23,6 +22,7 @@ from ..errors import ServiceConfigurationError, ServiceStartError
 from .balance import Balance
 from .connection import FIRST_TO_GO, INDISPENSABLE, HttpConnection
 from .files import raise_file_limit
+from .gate import SOFTWARE
 from .handed import HandedSocket, HandedSockets
 from .head import HOST, Head
 from .unsent import ANSWERS_UNSENT, Unsent
@@ -175,8 +175,6 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         self.clients_gone = 0
         self.now = time.monotonic()
         self.known_heads: dict[bytes, Head] = {}
-        #: See `HttpConnection.spend`.
-        self.turns = BoundedSemaphore()
         self.refusals = Refusals(logger)
         self.unsent = Unsent(ANSWERS_UNSENT * settings.max_response_size)
         self._max_connections, most_handed = raise_file_limit(settings.max_connections)
@@ -194,7 +192,7 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
             {
                 "SERVER_NAME": str(address[0]) if named else "localhost",
                 "SERVER_PORT": str(address[1]) if named else "0",
-                "SERVER_SOFTWARE": "gemstone_sync",
+                "SERVER_SOFTWARE": SOFTWARE,
                 "wsgi.version": (1, 0),
                 "wsgi.url_scheme": "https" if self.tls_context is not None else "http",
                 "wsgi.multithread": True,
@@ -280,11 +278,10 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
             return
         if self._balance is not None:
             self._balance.publish(len(self.connections) + 1)
-        try:
-            super().handle(connection, address)
-        finally:
-            if self._balance is not None:
-                self._balance.publish(len(self.connections))
+        super().handle(connection, address)
+
+    def do_close(self, *args: Any) -> None:
+        """Called by gevent when `handle` has returned: connections close themselves."""
 
     def is_crowded(self) -> bool:
         """Whether it begins to matter which connection is idle for how long."""
@@ -320,6 +317,8 @@ class GeventServer(WSGIServer):  # type: ignore[misc]  # gevent has no types her
         self.handed.remove(connection)
         if connection.leaving:
             self._leaving -= 1
+        if self._balance is not None:
+            self._balance.publish(len(self.connections))
 
     def hand_over(self, connection: HttpConnection, handed: HandedSocket) -> None:
         """Called when the application takes the socket: no time-out, no eviction any more."""

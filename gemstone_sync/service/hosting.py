@@ -38,7 +38,6 @@ __all__ = [
     "failure",
     "instance_of",
     "is_ending",
-    "is_in_process",
     "prepare",
     "reachable_url",
     "seconds_to_end",
@@ -50,13 +49,6 @@ _USE = "use gunicorn -k gemstone_sync.server.GunicornWorker"
 
 #: Workers of gunicorn that answer one request after the other.
 _ONE_AT_A_TIME = {"gunicorn.workers.sync": "sync", "gunicorn.workers.gtornado": "tornado"}
-
-#: What sends a request without a server: Flask's and Werkzeug's client, WebTest's, httpx's.
-_TEST_CLIENTS = {
-    ("werkzeug.test", "open"),
-    ("webtest.app", "do_request"),
-    ("httpx._transports.wsgi", "handle_request"),
-}
 
 #: The services of this process, in the order in which they were made.
 _made: list[weakref.ref[MicroService]] = []
@@ -119,16 +111,6 @@ def is_ending() -> bool:
 def seconds_to_end() -> float:
     """Seconds until gunicorn kills this worker: for ever, as long as nothing says so."""
     return seconds_left(_worker)
-
-
-def is_in_process() -> bool:
-    """Tell whether a request comes from a test client of this program, and from no server."""
-    frame: types.FrameType | None = sys._getframe()
-    while frame is not None:
-        if (frame.f_globals.get("__name__"), frame.f_code.co_name) in _TEST_CLIENTS:
-            return True
-        frame = frame.f_back
-    return False
 
 
 def instance_of(cls: type[MicroService]) -> MicroService:

@@ -19,7 +19,7 @@ from ..errors import ServiceConfigurationError, ServiceStartError
 from ..event.signals import seconds_until
 from ..ops import Lifecycle
 from ..ops.health import State
-from ..server import Balance, GeventServer, ServerSettings, bind, tls_context
+from ..server import Balance, GeventServer, ServerSettings, bind, is_in_process, tls_context
 from . import hosting
 from .assembly import pick, refuse_late_changes
 from .instance_lock import InstanceLock
@@ -248,7 +248,7 @@ class Runner:
 
         A service of which a server knows the Flask app only is started here.
         """
-        if self._server is None and not hosting.is_in_process():
+        if self._server is None and not is_in_process():
             self.ensure_started()
         return self._lifecycle.state is State.RUNNING
 

@@ -57,6 +57,8 @@ def check(service: Processes) -> None:
     service.program.wait_until(lambda: ask(port, "/health/ready")[0] == 200, "/health/ready")
     status, body = call(port, "add", 1, 2)
     assert (status, json.loads(body)["result"]) == (200, 3)
+    for _ in range(3):  # most have one greenlet or thread for them
+        assert json.loads(call(port, "count")[1])["result"] == 1
     assert service.ticking()
     assert len(service.notes("started")) == 1
     assert "Traceback" not in service.program.stderr

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import flask
 import gevent
 
 import gemstone_sync
+
+HERE = threading.local()
 
 
 def wait_for_file(name: str) -> None:
@@ -73,6 +76,12 @@ class Worker(gemstone_sync.MicroService):
     @gemstone_sync.exposed_method()
     def add(self, a: int, b: int) -> int:
         return a + b
+
+    @gemstone_sync.exposed_method()
+    def count(self) -> int:
+        """How often it was called in this greenlet."""
+        HERE.calls = getattr(HERE, "calls", 0) + 1
+        return HERE.calls
 
     @gemstone_sync.exposed_method()
     def pid(self) -> int:

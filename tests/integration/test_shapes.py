@@ -5,7 +5,16 @@ import json
 
 import pytest
 
-from tests.support.http import JSON, call, call_body, exchange, is_ready, message, result_of
+from tests.support.http import (
+    JSON,
+    Connection,
+    call,
+    call_body,
+    exchange,
+    is_ready,
+    message,
+    result_of,
+)
 from tests.support.programs import gunicorn
 
 from .processes import OURS, SERVICE, Processes
@@ -56,7 +65,9 @@ def test_a_service_is_up_before_its_first_request(tmp_path, target, under):
         service.wait_for_notes("tick", 1)  # nobody has asked for anything yet
         port = service.program.port
         service.program.wait_until(lambda: is_ready(port), "/health/ready")
-        assert result_of(call(port, "add", 1, 2)) == 3
+        with Connection(port) as client:
+            for _ in range(2):
+                assert result_of(client.call("count")) == 1
 
         assert service.program.terminate() == 0
         assert len(service.notes("started")) == len(service.notes("stopped")) == 1
