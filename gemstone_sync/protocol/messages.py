@@ -87,7 +87,7 @@ class JsonRpcResponse(msgspec.Struct, frozen=True):
 
     :param result: the value that the method returned.
     :param error: the error object.
-    :param id: the id of the request; None when it could not be read.
+    :param id: the id of the request; None when it could not be read; `UNSET` for no such member.
     :raises ValueError: when both or neither of result and error are given.
 
     >>> JsonRpcResponse(result=False, id=1).with_result(0).result
@@ -96,7 +96,7 @@ class JsonRpcResponse(msgspec.Struct, frozen=True):
 
     result: Any = UNSET
     error: ErrorObject | Unset = UNSET
-    id: RequestId = None
+    id: RequestId | Unset = None
 
     def __post_init__(self) -> None:
         if (self.result is UNSET) == (self.error is UNSET):

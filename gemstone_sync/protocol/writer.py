@@ -57,12 +57,12 @@ class StrictWriter:
     empty_batch_reply: bytes | None = None
 
     def write_response(self, response: JsonRpcResponse, limit: int) -> bytes:
-        request_id = encode_json(response.id)
+        member = b"" if response.id is UNSET else b',"id":%b' % encode_json(response.id)
         if response.error is UNSET:
             result = encode_bounded(response.result, limit)
-            return b'{"jsonrpc":"2.0","result":%b,"id":%b}' % (result, request_id)
+            return b'{"jsonrpc":"2.0","result":%b%b}' % (result, member)
         error = encode_bounded(_error_members(response.error), limit)
-        return b'{"jsonrpc":"2.0","error":%b,"id":%b}' % (error, request_id)
+        return b'{"jsonrpc":"2.0","error":%b%b}' % (error, member)
 
     def write_batch(self, responses: Iterable[bytes]) -> bytes:
         return b"[" + b",".join(responses) + b"]"
@@ -79,17 +79,13 @@ class GemstoneWriter:
     empty_batch_reply: bytes | None = b"[]"
 
     def write_response(self, response: JsonRpcResponse, limit: int) -> bytes:
-        request_id = encode_json(response.id)
+        member = b"" if response.id is UNSET else b', "id": %b' % encode_json(response.id)
         result = error = b"null"
         if response.error is UNSET:
             result = _with_blanks(encode_bounded(response.result, limit))
         else:
             error = _with_blanks(encode_bounded(_error_members(response.error), limit))
-        return b'{"result": %b, "error": %b, "jsonrpc": "2.0", "id": %b}' % (
-            result,
-            error,
-            request_id,
-        )
+        return b'{"result": %b, "error": %b, "jsonrpc": "2.0"%b}' % (result, error, member)
 
     def write_batch(self, responses: Iterable[bytes]) -> bytes:
         return b"[" + b", ".join(responses) + b"]"

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 import flask.views
+import msgspec
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug.datastructures import Headers
 from werkzeug.http import dump_cookie
 
 from ..dispatch import CallContext
-from ..errors import ServiceConfigurationError
+from ..errors import UNSET, ServiceConfigurationError
 from ..protocol import JsonRpcRequest, JsonRpcResponse
 from .decorators import marks_of
 
@@ -178,6 +179,9 @@ class JsonRpcHandler:
     def write_single_response(self, response_obj: JsonRpcResponse) -> None:
         """Reply with this response object instead of the method's own result.
 
+        One whose id is None is written without an ``id``: callers that wait for theirs do not know
+        it then.
+
         :raises TypeError: when it is no `JsonRpcResponse`.
         :raises RuntimeError: when a response was written already.
         """
@@ -185,6 +189,8 @@ class JsonRpcHandler:
             raise TypeError(f"expected a JsonRpcResponse, got a {type(response_obj).__name__}")
         if self.written is not None:
             raise RuntimeError("the response of this request was written already")
+        if response_obj.id is None:
+            response_obj = msgspec.structs.replace(response_obj, id=UNSET)
         self.written = response_obj
 
 

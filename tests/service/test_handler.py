@@ -281,6 +281,56 @@ def test_a_method_may_write_its_response_itself(client, caplog):
     assert "expected a JsonRpcResponse, got a dict" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("wire_format", "result", "error"),
+    [
+        ("jsonrpc", b'{"jsonrpc":"2.0","result":1}', b'{"jsonrpc":"2.0","error":{"code":7,'),
+        (
+            "gemstone",
+            b'{"result": 1, "error": null, "jsonrpc": "2.0"}',
+            b'{"result": null, "error": {"code": 7,',
+        ),
+    ],
+)
+def test_a_response_without_an_id_is_written_without_one(wire_format, result, error):
+    """Whatever the call's id was, alone and in a batch; an id that is falsy is an id."""
+
+    class Writing(MicroService):
+        name = "writing"
+
+        @method
+        def ok(self, handler: H) -> None:
+            handler.write_single_response(JsonRpcResponse(result=1))
+
+        @method
+        def wrong(self, handler: H) -> None:
+            failure = JsonRpcResponse.failure(gemstone_sync.RpcError("no", code=7))
+            handler.write_single_response(failure)
+
+        @method
+        def zero(self, handler: H) -> None:
+            handler.write_single_response(JsonRpcResponse(result=1, id=0))
+
+        def after_method_call(self, request: Any, response: Any) -> Any:
+            return response.with_result(response.result) if request.id == "changed" else None
+
+    service = Writing()
+    service.wire_format = wire_format
+    client = ServiceClient(service)
+
+    def body(name: str, id: Any) -> bytes:
+        call = {"jsonrpc": "2.0", "method": name, "id": id}
+        return client.post(json.dumps(call).encode()).body
+
+    assert body("ok", 7) == body("ok", None) == body("ok", "changed") == result
+    failed = body("wrong", 7)
+    assert failed.startswith(error)
+    assert b"id" not in failed
+    assert json.loads(body("zero", 7))["id"] == 0
+    batch = [{"jsonrpc": "2.0", "method": "ok", "id": n} for n in range(2)]
+    assert client.post(json.dumps(batch).encode()).body.count(b"id") == 0
+
+
 def test_a_method_may_answer_other_requests_of_the_same_client(client):
     def forward(*params: Any) -> Any:
         return client.call("forward", *params)
