@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from ..callables import name_of
 from ..errors import UNSET, InvalidParams, ServiceConfigurationError, Unset
 from .hints import Converter, Fault, UncheckedHint, converter_for, resolve
 
@@ -48,7 +49,7 @@ class ParameterBinder:
         self._named_rest = kinds.get(inspect.Parameter.VAR_KEYWORD)
         taken = [p for p in parameters if p.kind in _POSITIONAL][:skip]
         if len(taken) < skip and self._rest is None:
-            raise TypeError(f"{function.__qualname__} takes fewer than {skip} positional arguments")
+            raise TypeError(f"{name_of(function)} takes fewer than {skip} positional arguments")
         #: Names that Python has given a value already: a caller must not.
         self._reserved = {p.name for p in taken if p.kind is not inspect.Parameter.POSITIONAL_ONLY}
         own = [p for p in parameters if p not in taken]
@@ -81,12 +82,12 @@ class ParameterBinder:
                 converter = converter_for(resolve(parameter.annotation, function))
             except ServiceConfigurationError as error:
                 raise ServiceConfigurationError(
-                    f"{function.__qualname__}: parameter {parameter.name!r} has {error}"
+                    f"{name_of(function)}: parameter {parameter.name!r} has {error}"
                 ) from None
             except UncheckedHint as error:
                 logger.warning(
                     "%s: parameter %r is not validated: %s",
-                    function.__qualname__,
+                    name_of(function),
                     parameter.name,
                     error,
                 )

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from ..callables import function_behind
 from .pydantic_hints import ModelFaults, decode_model, is_model, validator_for
 
 __all__ = ["Converter", "Fault", "UncheckedHint", "converter_for", "resolve"]
@@ -40,7 +41,7 @@ def resolve(annotation: object, function: Callable[..., Any]) -> Any:
     """
     if not isinstance(annotation, str):
         return annotation
-    function = inspect.unwrap(function)  # names mean what they mean where the method was written
+    function = function_behind(function)  # names mean what they mean where that was written
     scope = dict(inspect.getclosurevars(function).nonlocals)
     namespace = {**vars(builtins), **function.__globals__}
     try:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import flask
 import flask.views
 
+from ..callables import name_of
 from ..contract import ParameterBinder
 from ..dispatch import CallContext, Dispatcher, DispatchSettings, Hooks, Method
 from ..errors import UNSET, ServiceConfigurationError
@@ -167,7 +168,7 @@ def _add(methods: dict[str, Method], method: Method) -> None:
     if taken is not None:
         raise ValueError(
             f"cannot expose two methods under the name {method.name!r}: "
-            f"{taken.function.__qualname__} and {method.function.__qualname__}"
+            f"{name_of(taken.function)} and {name_of(method.function)}"
         )
     methods[method.name] = method
 
@@ -181,7 +182,7 @@ def _method(service: MicroService, function: Callable[..., Any], marks: Marks) -
         binder = ParameterBinder(getattr(function, "__func__", function), skip=skip)
     except TypeError:
         raise ServiceConfigurationError(
-            f"{function.__qualname__} takes the handler: it needs a first parameter for it"
+            f"{name_of(function)} takes the handler: it needs a first parameter for it"
         ) from None
     return Method(
         name=marks.name,
@@ -254,7 +255,8 @@ def _app(
     for method, marks in marked:
         for url, options in marks.routes:
             options = dict(options)
-            name = options.pop("endpoint", None) or method.__qualname__.replace(".", "_")
+            own = getattr(method, "__qualname__", f"{marks.name}.{len(rules)}")
+            name = options.pop("endpoint", None) or own.replace(".", "_")
             rules.append(Rule(url, name, method, options))
     web = WebSettings(
         import_name=str(type(service).__module__),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..callables import function_behind
 from ..errors import ServiceConfigurationError
 from .decorators import Marks, marks_of
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from .microservice import MicroService
 
 __all__ = ["Container", "Module"]
+
+#: What is no callable itself and gives one.
+_METHODS = (classmethod, functools.partialmethod, functools.singledispatchmethod)
 
 
 class Container:
@@ -73,7 +78,7 @@ def _marks_in(cls: type, name: str) -> Marks:
     for base in cls.__mro__:
         if name in vars(base):
             member = vars(base)[name]
-            if not callable(member) and not isinstance(member, (staticmethod, classmethod)):
+            if not callable(member) and not isinstance(member, _METHODS):
                 return Marks()  # overridden by None or a property: no longer exposed
             marks = marks_of(member)
             if marks != Marks():
@@ -82,7 +87,7 @@ def _marks_in(cls: type, name: str) -> Marks:
 
 
 def _refuse_async(cls: type, name: str, member: object) -> None:
-    function = inspect.unwrap(getattr(member, "__func__", member))  # type: ignore[arg-type]
+    function = function_behind(member)
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         kind = "an async def method"
     elif inspect.isgeneratorfunction(function):

@@ -1,14 +1,20 @@
-"""Decorators for methods. They leave a mark on the function and return it unchanged."""
+"""Decorators for methods. They leave a mark on the function and return it.
+
+It may be any callable: one that takes no mark (`print`, `a_list.append`) is wrapped in
+a partial, and a partial is made static.
+"""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
+from ..callables import name_of
 from ..errors import UNSET, RpcError, Unset
 from ..event.handlers import Backoff, Handler
 
@@ -60,7 +66,14 @@ def marks_of(function: object) -> Marks:
 
 
 def _mark(function: F, **changes: Any) -> F:
-    setattr(function, _ATTRIBUTE, replace(marks_of(function), **changes))
+    marks = replace(marks_of(function), **changes)
+    try:
+        setattr(function, _ATTRIBUTE, marks)
+    except AttributeError:
+        function = cast(F, functools.partial(function))
+        setattr(function, _ATTRIBUTE, marks)
+    if isinstance(function, functools.partial):  # Python 3.14 would give it `self`, 3.13 warns
+        return cast(F, staticmethod(function))
     return function
 
 
@@ -116,7 +129,7 @@ def exposed_method(
     passed = _error_classes(pass_errors)
 
     def decorate(function: F) -> F:
-        if name is None:
+        if name is None and hasattr(function, "__name__"):  # else its attribute's, an identifier
             check_method_name(function.__name__)
         before = marks_of(function)
         return _mark(
@@ -221,7 +234,7 @@ def event_handler(
     def decorate(function: F) -> F:
         before = marks_of(function).events
         if any(event_name == name for name, _ in before):
-            raise ValueError(f"{function.__qualname__} handles {event_name!r} twice")
+            raise ValueError(f"{name_of(function)} handles {event_name!r} twice")
         return _mark(function, events=((event_name, options), *before))
 
     return decorate

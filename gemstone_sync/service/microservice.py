@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import flask
 from gevent.threadpool import ThreadPoolExecutor
 
+from ..callables import doc_of
 from ..concurrency import current_call, is_at_prompt, is_patched
 from ..config import Seconds
 from ..config.masks import without_passwords
@@ -488,7 +489,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
             "accessible_at": without_passwords(self.accessible_at or "") or None,
             "name": self.name,
             "max_parallel_blocking_tasks": self.max_parallel_blocking_tasks,
-            "methods": {n: m.function.__doc__ if n in told else None for n, m in methods.items()},
+            "methods": {n: doc_of(m.function) if n in told else None for n, m in methods.items()},
             "event_transports": list(map(str, transports)),
             "events_handled": docstrings(assembly.event_handlers),
         }

@@ -99,7 +99,7 @@ class PluginSet:
     def overrides(self, hook: str) -> bool:
         """Tell whether any plugin does something in `hook`."""
         return any(
-            getattr(type(plugin), hook) is not getattr(BasePlugin, hook)
+            getattr(type(plugin), hook) is not getattr(BasePlugin, hook) or hook in vars(plugin)
             for plugin in self._plugins.values()
         )
 

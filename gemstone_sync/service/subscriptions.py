@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..callables import doc_of
 from ..contract.hints import Converter, Fault, UncheckedHint, converter_for, resolve
 from ..errors import ServiceConfigurationError
 from ..event.handlers import Handler
@@ -41,8 +42,8 @@ def handlers_of(marked: Iterable[tuple[Callable[..., Any], Marks]]) -> tuple[Han
     for method, marks in marked:
         if not marks.events:
             continue
-        convert = _converter(method)
-        name = _name_of(method)
+        name = _name_of(method, marks)
+        convert = _converter(method, name)
         # Two modules of one class: each needs a name that is its own after a restart too.
         taken[name] = taken.get(name, 0) + 1
         name = name if taken[name] == 1 else f"{name}#{taken[name]}"
@@ -57,28 +58,36 @@ def docstrings(handlers: Iterable[Handler]) -> dict[str, str | None]:
     """The handled events with the docstring of their handler; of several the first that has one."""
     found: dict[str, str | None] = {}
     for handler in handlers:
-        found[handler.pattern] = found.get(handler.pattern) or handler.function.__doc__
+        found[handler.pattern] = found.get(handler.pattern) or doc_of(handler.function)
     return found
 
 
-def _name_of(method: Callable[..., Any]) -> str:
-    """The class where it is defined and its name, so that a subclass's handler has the same."""
-    return ".".join(method.__qualname__.split(".")[-2:])
+def _name_of(method: Callable[..., Any], marks: Marks) -> str:
+    """The class where it is defined and its name, so that a subclass's handler has the same.
+
+    What is no method has the name under which it stands in the class.
+    """
+    if (name := getattr(method, "__qualname__", None)) is None:
+        return str(marks.name)
+    return ".".join(name.split(".")[-2:])
 
 
-def _converter(method: Callable[..., Any]) -> Converter | None:
-    signature = inspect.signature(method)
+def _converter(method: Callable[..., Any], name: str) -> Converter | None:
+    try:
+        signature = inspect.signature(method)
+    except ValueError:  # made in C
+        return None
     try:
         ((parameter, _),) = signature.bind(None).arguments.items()
     except TypeError:
         raise ServiceConfigurationError(
-            f"{_name_of(method)}{signature} handles events: it takes exactly one argument besides "
+            f"{name}{signature} handles events: it takes exactly one argument besides "
             "self, the event's body"
         ) from None
     annotation = signature.parameters[parameter].annotation
     try:
         converter = converter_for(resolve(annotation, method))
     except UncheckedHint as error:
-        logger.warning("%s: %r is not validated: %s", method.__qualname__, parameter, error)
+        logger.warning("%s: %r is not validated: %s", name, parameter, error)
         return None
     return None if converter is None else _Fit(converter)

@@ -8,13 +8,13 @@ rather than ignored.
 from __future__ import annotations
 
 import abc
-import inspect
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
 
+from ...callables import doc_of
 from ...concurrency import USER_FAULTS
 from ...errors import EventNotDelivered, ServiceConfigurationError
 from ...protocol import decode_json
@@ -143,7 +143,7 @@ def _bound(handler: Handler, run: Callable[[Handler, Any], Any]) -> Callable[[An
     def handle(body: Any) -> Any:
         return run(handler, body)
 
-    handle.__name__, handle.__doc__ = handler.name, inspect.getdoc(handler.function)
+    handle.__name__, handle.__doc__ = handler.name, doc_of(handler.function)
     return handle
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
+from ...callables import name_of
 from ...errors import BrokerUnavailable, EventNotDelivered, ServiceConfigurationError
 from ..consumer import Consumer
 from ..deduplication import ProcessedEvents
@@ -171,7 +172,7 @@ class BrokerEventTransport(BaseEventTransport):
         :param options: as for `event_handler`.
         :raises ValueError, TypeError: for a name or an option that makes no sense.
         """
-        name = getattr(handler_func, "__qualname__", None) or repr(handler_func)
+        name = name_of(handler_func)
         self._handlers.append(
             Handler(pattern=handled_event_name, function=handler_func, name=name, **options)
         )
