@@ -11,8 +11,12 @@ from __future__ import annotations
 
 import abc
 import base64
+import functools
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from ..errors import ServiceConfigurationError
 
 if TYPE_CHECKING:
     from .handler import JsonRpcHandler
@@ -34,36 +38,52 @@ class ValidationStrategy(abc.ABC):
         """The token of this request; None when there is none here."""
 
 
+#: A regular expression whose first group is the token, and that a value with a token matches whole;
+#: or what is called with the value and returns the token, or None for none.
+Template: TypeAlias = str | re.Pattern[str] | Callable[[str], str | None]
+
+
 class _Templated(ValidationStrategy):
-    """A value taken whole, or the part of it that a template marks.
+    """A value taken whole, or what a template makes of it."""
 
-    :param template: a regular expression whose first group is the token; a value that does not
-        match it has no token. Without a template the whole value is the token.
-    """
-
-    def __init__(self, template: str | None) -> None:
-        self._template = re.compile(template) if template is not None else None
+    def __init__(self, template: Template | None) -> None:
+        self._template: Callable[[str], str | None] | None
+        if template is None or callable(template):
+            self._template = template
+            return
+        try:
+            pattern = re.compile(template)
+            pattern.match("")  # raises for one of bytes
+            self._template = functools.partial(_first_group, pattern)
+        except (TypeError, re.error) as error:
+            raise ServiceConfigurationError(
+                f"{type(self).__name__}: template must be a regular expression or a callable, not "
+                f"{template!r} ({error})"
+            ) from None
 
     def _apply(self, value: str | None) -> str | None:
-        if value is None or self._template is None:
-            return value
-        match = self._template.fullmatch(value)
-        if match is None:
-            return None
-        return match.group(1) if self._template.groups else match.group()
+        return value if value is None or self._template is None else self._template(value)
+
+
+def _first_group(pattern: re.Pattern[str], value: str) -> str | None:
+    match = pattern.fullmatch(value)
+    if match is None:
+        return None
+    return match.group(1) if pattern.groups else match.group()
 
 
 class HeaderValidationStrategy(_Templated):
     """The token in a request header.
 
     :param header: the header's name (``header_name`` is accepted too).
-    :param template: a regular expression whose first group is the token, e.g. ``"Token (.+)"``.
+    :param template: a regular expression whose first group is the token, e.g. ``"Token (.+)"``; or
+        what is called with the header's value and returns the token, None for none.
     """
 
     def __init__(
         self,
         header: str = "X-Api-Token",
-        template: str | None = None,
+        template: Template | None = None,
         *,
         header_name: str | None = None,
     ) -> None:
@@ -78,13 +98,13 @@ class BasicCookieStrategy(_Templated):
     """The token in a cookie.
 
     :param cookie: the cookie's name (``cookie_name`` is accepted too).
-    :param template: a regular expression whose first group is the token.
+    :param template: as for `HeaderValidationStrategy`.
     """
 
     def __init__(
         self,
         cookie: str = "AuthToken",
-        template: str | None = None,
+        template: Template | None = None,
         *,
         cookie_name: str | None = None,
     ) -> None:

@@ -1,7 +1,9 @@
 """Private methods: who is let in, and that every odd token is a refusal and never a failure."""
 
 import base64
+import functools
 import hmac
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from gemstone_sync import (
     BearerTokenStrategy,
     HeaderValidationStrategy,
     MicroService,
+    ServiceConfigurationError,
     ValidationStrategy,
 )
 from gemstone_sync.testing import ServiceClient
@@ -72,16 +75,22 @@ def secret(service: MicroService, **headers: str) -> str:
 
 OTHER = "X-Other"
 SCHEME = HeaderValidationStrategy(header="Authorization", template="Token (.+)")
+COMPILED = HeaderValidationStrategy("Authorization", re.compile("token (.+)", re.IGNORECASE))
+CALLED = HeaderValidationStrategy("Authorization", template=lambda value: value[6:] or None)
+SPACED = BasicCookieStrategy("c", functools.partial(re.sub, "[+]", " "))
 FOUND = [
     (HEADER, "X-Api-Token", TOKEN),
     (HEADER, "x-api-token", TOKEN),
     (HeaderValidationStrategy(OTHER), OTHER, TOKEN),
     (HeaderValidationStrategy(header_name=OTHER), OTHER, TOKEN),
     (SCHEME, "Authorization", f"Token {TOKEN}"),
+    (COMPILED, "Authorization", f"Token {TOKEN}"),
+    (CALLED, "Authorization", f"Token {TOKEN}"),
     (COOKIE, "Cookie", f'a=b; AuthToken="{TOKEN}"'),
     (BasicCookieStrategy("Other"), "Cookie", f'Other="{TOKEN}"'),
     (BasicCookieStrategy(cookie_name="Other"), "Cookie", f'Other="{TOKEN}"'),
     (BasicCookieStrategy(template="v1:(.*)"), "Cookie", f'AuthToken="v1:{TOKEN}"'),
+    (SPACED, "Cookie", "c=correct+token"),
     (BEARER, "Authorization", f"Bearer {TOKEN}"),
     (BEARER, "Authorization", f"bearer {TOKEN}"),
 ]
@@ -97,6 +106,9 @@ NOT_FOUND = [
     (HEADER, "Cookie", f'AuthToken="{TOKEN}"'),
     (HeaderValidationStrategy(template="Token (.+)"), "X-Api-Token", TOKEN),
     (HeaderValidationStrategy(template="Token (.+)"), "X-Api-Token", f"x Token {TOKEN}"),
+    (CALLED, "Authorization", "Token "),
+    (CALLED, "X-Api-Token", TOKEN),
+    (SPACED, "Cookie", "other=correct+token"),
     (COOKIE, "X-Api-Token", TOKEN),
     (COOKIE, "Cookie", "=;;=\x80"),
     (BEARER, "Authorization", TOKEN),
@@ -111,6 +123,15 @@ def test_without_a_token_nobody_is_asked_and_the_call_is_denied(strategy, header
     service = guarded(strategy)
     assert secret(service, **{header: value}) == "denied"
     assert not hasattr(service, "seen")
+
+
+@pytest.mark.parametrize("template", [7, "(", b"Token (.+)", ["a"]])
+def test_what_is_no_template_is_told_where_it_is_given(template):
+    for strategy in (HeaderValidationStrategy, BasicCookieStrategy):
+        with pytest.raises(
+            ServiceConfigurationError, match=rf"^{strategy.__name__}: template must be .* \(.+\)$"
+        ):
+            strategy(template=template)
 
 
 ODD = ["", "é", "correct token x", "Correct token", "x" * 100_000, "\x00", "\xff\xfe", "%s{0}"]
