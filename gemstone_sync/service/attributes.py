@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import os
 from collections.abc import Callable, Iterable
@@ -18,12 +17,14 @@ from ..event.outbox import Outbox
 from ..event.transport import BaseEventTransport
 from ..protocol import WIRE_FORMATS
 from .auth import ValidationStrategy
-from .settings import port_of
+from .settings import NOT_SETTINGS, settings_of
 
 __all__ = ["check_attributes"]
 
 _MODES = ("parallel", "serial")
 _SCOPES = ("instance", "worker")
+#: No paths of certificates.
+_SWITCHES = ("true", "false", "yes", "no", "on", "off", "1", "0")
 
 
 def _whole(least: int, most: float = float("inf")) -> Callable[[Any], bool]:
@@ -196,7 +197,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("service_registry_token",), _or_none(_is_text), "a text that is not empty, or None"),
     (
         ("service_registry_verify",),
-        lambda v: isinstance(v, bool) or _is_text(v),
+        lambda v: isinstance(v, bool) or (_is_text(v) and v.lower() not in _SWITCHES),
         "True, False, or the path of the authorities' certificates",
     ),
     (("environment_prefix",), _is_text, "a text that is not empty"),
@@ -215,14 +216,16 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 
 
 def check_attributes(service: Any, only: Iterable[str] | None = None) -> None:
-    """Check all of them, or some.
+    """Check all of them, or some. A text that stands for another value is read as an option's is.
 
     :raises ServiceConfigurationError: for the first that is wrong.
     """
-    _read_port(service)
     for names, fits, wanted in _RULES:
         for name in names if only is None else set(names) & set(only):
             value = getattr(service, name)
+            if isinstance(value, str) and not fits(value) and name not in NOT_SETTINGS:
+                value = _read(service, name, value)
+                setattr(service, name, value)
             if not fits(value):
                 raise ServiceConfigurationError(
                     f"{type(service).__qualname__}.{name} must be {wanted}, "
@@ -239,8 +242,15 @@ def check_attributes(service: Any, only: Iterable[str] | None = None) -> None:
         )
 
 
-def _read_port(service: Any) -> None:
-    """A port may be given as text, as gemstone 0.10.1 took it, and as an option has it."""
-    if isinstance(service.port, str):
-        with contextlib.suppress(ValueError):  # told by its rule
-            service.port = port_of(service.port)
+def _read(service: Any, name: str, text: str) -> Any:
+    """``port = "8000"``, which gemstone 0.10.1 took; ``debug = "no"``, which Python takes for true.
+
+    :raises ServiceConfigurationError: for what an option may not be either.
+    """
+    setting = next(each for each in settings_of(service) if each.name == name)
+    setting.set_value(text)
+    try:
+        return setting.get_final_value()
+    except ValueError as error:
+        told = without_passwords(str(error))
+        raise ServiceConfigurationError(f"{type(service).__qualname__}.{name}: {told}") from None

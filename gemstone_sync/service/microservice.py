@@ -320,6 +320,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
         self._configure_once(argv_of_caller(2))
         if workers is not None:
             self.workers = workers
+        check_attributes(self, only=("workers",))
         if self.workers > 1:
             if not block:
                 raise ServiceConfigurationError("several workers need start(block=True)")

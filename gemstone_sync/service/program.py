@@ -18,6 +18,7 @@ from ..ops import show_logs
 from ..server import Balance
 from ..server.prefork import leave_with_parent, supervise
 from ..server.stop_signals import StopRequests, stop_signals
+from .attributes import check_attributes
 
 if TYPE_CHECKING:
     from .microservice import MicroService
@@ -53,6 +54,7 @@ def run(*services: MicroService) -> None:
     """
     for service in services:
         service._configure_once([])
+        check_attributes(service, only=("workers",))
         if service.workers > 1:
             raise ServiceConfigurationError(
                 f"{service.name} wants {service.workers} workers; run() is one process for all: "

@@ -127,7 +127,8 @@ def test_commands_that_cannot_connect_show_none(command, url):
         lambda: transport_from_url("amqp://ada:2024#Summer@h"),
         lambda: transport_from_url("amqp:/ada:Summer@h"),
         lambda: g.KombuEventTransport("sqs://AKIA:se/cr3t@", accept_loss=True).start(),
-        lambda: type("S", (MicroService,), {"name": "s", "service_registry_urls": URLS[0]})().app,
+        lambda: type("S", (MicroService,), {"name": "s", "modules": URLS[0]})().app,
+        lambda: type("S", (MicroService,), {"name": "s", "workers": URLS[0]})().app,
     ],
 )
 def test_what_refuses_a_url_shows_none(make):

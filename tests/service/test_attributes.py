@@ -87,23 +87,24 @@ WRONG: dict[str, list[Any]] = {
     "accessible_at": [5],
     "max_parallel_blocking_tasks": [0, 1.5],
     "max_waiting_calls": [-1],
-    "max_wait_seconds": ["5", float("nan")],
-    "default_timeout": [0, "30"],
+    "max_wait_seconds": ["5 parsecs", "", "nan", float("nan")],
+    "default_timeout": [0, "0", "30\n40"],
     "max_batch_size": [0],
     "max_body_size": ["10MB"],
     "max_response_size": [-1],
-    "max_hops": [None],
+    "max_hops": [None, "none", "3.0"],
     "max_connections": [0],
     "stop_timeout": [-1],
     "drain_grace": [None],
     "batch_mode": ["random", ["parallel"]],
     "wire_format": ["xml", None, []],
-    "debug": ["no"],
-    "use_statistics": ["yes"],
+    "debug": ["nope", 0],
+    "use_statistics": ["", 1],
+    "workers": ["0", "two"],
     "skip_configuration": ["no"],
     "secret_key": [5],
-    "allowed_hosts": ["example.org", [5]],
-    "allowed_origins": ["https://example.org", None],
+    "allowed_hosts": [5, [5]],
+    "allowed_origins": [5, None],
     "health_live_path": ["live"],
     "health_ready_path": [5],
     "template_dir": [None],
@@ -119,7 +120,8 @@ WRONG: dict[str, list[Any]] = {
     ],
     "configurables": [["port"], 5],
     "configurators": [[gemstone_sync.CommandLineConfigurator]],
-    "event_timeout": [0, "10"],
+    "event_timeout": [0, "-10"],
+    "service_registry_verify": [None, ""],
     "max_event_size": [0, 1.5],
     "event_deduplication": [5, ""],
     "outbox": [5, ""],
@@ -280,6 +282,50 @@ def test_the_documents_misspelling_of_the_registries_is_understood(make_service)
     with pytest.warns(DeprecationWarning, match="service_registry_urls"):
         service = make_service(service_registries_urls=["http://127.0.0.1:1/api"])
     assert service.service_registry_urls == ["http://127.0.0.1:1/api"]
+
+
+TEXTS: dict[str, Any] = {
+    "workers": ("1", 1),
+    "max_hops": (" 3 ", 3),
+    "max_wait_seconds": ("500ms", 0.5),
+    "default_timeout": ("none", None),
+    "stop_timeout": ("1m", 60),
+    "debug": ("no", False),
+    "access_log": ("True", True),
+    "use_statistics": ("on", True),
+    "service_registry_verify": ("false", False),
+    "allowed_hosts": ("a.example, b.example", ["a.example", "b.example"]),
+    "service_registry_urls": ("http://127.0.0.1:1/api", ["http://127.0.0.1:1/api"]),
+    "trusted_proxies": ("10.0.0.0/8", ["10.0.0.0/8"]),
+    "accessible_at": ("http://none/", "http://none/"),
+    "endpoint": ("/8000", "/8000"),
+}
+
+
+def test_any_setting_may_be_a_text_as_an_option_is(make_service):
+    """In a class and on an instance; what fits as it stands is left alone."""
+    texts = {name: text for name, (text, _) in TEXTS.items()}
+    from_class = type("Text", (Shared,), texts)()
+    for service in (from_class, make_service(**texts)):
+        _ = service.app
+        assert {name: getattr(service, name) for name in TEXTS} == {
+            name: value for name, (_, value) in TEXTS.items()
+        }
+    service.event_transports = "memory://"
+    service.make_flask_app()
+    assert [type(t) for t in service.event_transports] == [gemstone_sync.MemoryEventTransport]
+
+
+def test_a_number_of_workers_may_be_a_text(make_service):
+    for given in ("2", "two"):
+        service = make_service(workers=given, configurators=[])
+        with pytest.raises(ServiceConfigurationError) as caught:
+            gemstone_sync.run(service)
+        assert ("wants 2 workers" if given == "2" else "workers: must be") in str(caught.value)
+        with pytest.raises(
+            ServiceConfigurationError, match="workers"
+        ):
+            make_service(configurators=[]).start(block=False, workers=given)
 
 
 @pytest.mark.parametrize("given", ["0", " 0 ", "random"])

@@ -184,7 +184,7 @@ class Own:
     ids=["own server", "in process"],
 )
 def test_what_is_no_transport_is_refused_at_start(make_service, start):
-    for wrong in ([Own()], [Radio], "amqp://", Radio(), [None]):
+    for wrong in ([Own()], [Radio], ["amqp://"], Radio(), [None]):
         service = make_service(port=0, event_transports=wrong)
         with pytest.raises(
             ServiceConfigurationError, match="event_transports must be a list of event transports"

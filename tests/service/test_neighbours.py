@@ -308,12 +308,15 @@ class WithoutPing:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "one URL": ({"service_registry_urls": "http://a/api"}, "service_registry_urls must be a list"),
+    "no list of URLs": ({"service_registry_urls": 7}, "service_registry_urls must be a list"),
     "no text": ({"service_registry_urls": [7]}, "service_registry_urls must be a list of URLs"),
     "no URL": ({"service_registry_urls": ["registry:8090"]}, "not a service's endpoint"),
     "another scheme": ({"service_registry_urls": ["ftp://a/api"]}, "not a service's endpoint"),
     "no interval": ({"service_registry_ping_interval": 0}, "service_registry_ping_interval must"),
-    "no number": ({"service_registry_ping_interval": "30"}, "service_registry_ping_interval must"),
+    "no number": (
+        {"service_registry_ping_interval": "soon"},
+        "service_registry_ping_interval: must",
+    ),
     "no token": ({"service_registry_token": ""}, "service_registry_token must be"),
     "no strategy": ({"discovery_strategies": [WithoutPing()]}, "discovery_strategies must be"),
     "a class": ({"discovery_strategies": [Strategy]}, "discovery_strategies must be"),
