@@ -322,9 +322,7 @@ def test_a_number_of_workers_may_be_a_text(make_service):
         with pytest.raises(ServiceConfigurationError) as caught:
             gemstone_sync.run(service)
         assert ("wants 2 workers" if given == "2" else "workers: must be") in str(caught.value)
-        with pytest.raises(
-            ServiceConfigurationError, match="workers"
-        ):
+        with pytest.raises(ServiceConfigurationError, match="workers"):
             make_service(configurators=[]).start(block=False, workers=given)
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import gevent
-from gevent.event import Event
 
 from ...callables import name_of
 from ...errors import BrokerUnavailable, EventNotDelivered, ServiceConfigurationError
@@ -26,8 +25,10 @@ from ..handlers import Handler, Subscriber
 from ..link import Link, LinkLost
 from ..processor import Processor
 from ..publisher import Publisher
+from ..signals import Receipt
 from ..topology import Queue, Topology
 from .base import BaseEventTransport, Reception
+from .ending import ended_by_signals
 
 __all__ = ["BrokerEventTransport", "check_seconds", "check_whole"]
 
@@ -75,7 +76,7 @@ class BrokerEventTransport(BaseEventTransport):
         self._publisher = Publisher(
             lambda: self.make_link("publisher"), self.topology, name=str(self), limit=queue_limit
         )
-        self._accepting: Event | None = None
+        self._accepting: Receipt | None = None
 
     # For subclasses
 
@@ -178,19 +179,40 @@ class BrokerEventTransport(BaseEventTransport):
         )
 
     def start_accepting_events(self) -> None:
-        """Handle events with what was registered, until `stop` is called."""
+        """Handle events with what was registered, until `stop` is called.
+
+        In a program's main thread Ctrl-C and SIGTERM end it too, unless the program handles them:
+        handlers that run have ten seconds, what they do not finish is given back, and this returns.
+        In a program that is not patched handlers run in another thread.
+
+        ::
+
+            transport = RabbitMqEventTransport()
+            transport.register_event_handler(print, "orders.paid")
+            transport.start_accepting_events()
+        """
         if self._accepting is not None:
             raise ServiceConfigurationError(f"{self} accepts events already")
-        self._accepting = Event()
+        self._accepting = Receipt()
         subscriber = Subscriber(
             service=self._service, instance=uuid.uuid4().hex, handlers=tuple(self._handlers)
         )
-        reception = self.receive(subscriber, lambda handler, body: handler.function(body))
+        reception = None
         try:
-            self._accepting.wait()
+            with ended_by_signals(self._end_accepting):
+                reception = self.receive(subscriber, lambda handler, body: handler.function(body))
+                while not self._accepting.wait(math.inf):  # which is some days
+                    self._accepting = Receipt()
         finally:
             self._accepting = None
-            reception.stop(_PATIENCE)
+            if reception is not None:
+                reception.stop(_PATIENCE)
+            if self._users == 0:
+                self._publisher.stop(_PATIENCE)
+
+    def _end_accepting(self) -> None:
+        if self._accepting is not None:
+            self._accepting.settle()
 
     def on_event_received(self, event_name: str, event_body: Any) -> None:
         """Call what was registered for an event, as if it had been received."""
@@ -207,8 +229,7 @@ class BrokerEventTransport(BaseEventTransport):
 
     def stop(self, timeout: float = 10.0) -> None:
         self._users = max(0, self._users - 1)
-        if self._accepting is not None:
-            self._accepting.set()
+        self._end_accepting()
         if self._users == 0:
             self._publisher.stop(timeout)
 
