@@ -311,17 +311,13 @@ _HOME = {
     "JsonRpcResponse": "protocol",
 }
 
-#: Names of gemstone 0.10.1 that cannot exist here, and what stands in their place.
-_GONE = {"TornadoJsonRpcHandler": "JsonRpcHandler"}
-
-
 if not TYPE_CHECKING:  # or checkers would believe that there is every name
 
     def __getattr__(name: str) -> Any:
-        if name in _GONE:
-            raise AttributeError(f"gemstone_sync has no {name}: use {_GONE[name]}")
         if name not in __all__:
-            raise AttributeError(f"module 'gemstone_sync' has no attribute {name!r}")
+            from .missing import missing_name
+
+            raise missing_name(__name__, name)
         module = importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}")
         value = globals()[name] = getattr(module, name)
         return value
@@ -329,6 +325,20 @@ if not TYPE_CHECKING:  # or checkers would believe that there is every name
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _OldModules:
+    """Asked for a module that nobody else finds: one that gemstone had is told with its twin."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name.startswith(f"{__name__}."):
+            from .missing import check_module
+
+            check_module(name)
+
+
+sys.meta_path.append(_OldModules)
 
 
 #: A module that uses these patches by itself, or may not mean the names of services.

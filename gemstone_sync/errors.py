@@ -1,6 +1,6 @@
 """Every exception of gemstone_sync, in one tree.
 
-Only exceptions (and `UNSET`, which they need) belong here; nothing is imported.
+Only exceptions (and `UNSET`, which they need) belong here; nothing is imported before it is missed.
 
 ::
 
@@ -39,7 +39,7 @@ Applications choose theirs outside that range.
 """
 
 import enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 __all__ = [
     "UNSET",
@@ -375,3 +375,13 @@ class BadResponse(TransportError):
         super().__init__(message)
         self.status = status
         self.body = body[:500]
+
+
+if not TYPE_CHECKING:  # or checkers would believe that there is every name
+
+    def __getattr__(name: str) -> object:
+        if name == "__path__":  # each import from here asks for it
+            raise AttributeError(name)
+        from .missing import missing_name
+
+        raise missing_name(__name__, name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from requests.adapters import BaseAdapter
 
@@ -22,6 +23,7 @@ from ..errors import (
     TransportError,
     Unset,
 )
+from ..missing import OldName
 from ..protocol import encode_json
 from .adapter import ServiceAdapter
 from .authentication import Authentication, authentication_of
@@ -361,7 +363,10 @@ class RemoteService:
         :param options: for the `RemoteService`.
         :raises ServiceNotFound: when the registry knows none; it is a ValueError.
         :raises RemoteError, TransportError: when the registry cannot be asked.
+        :raises TypeError: for an option that there is not.
         """
+        for option in options.keys() - inspect.signature(cls).parameters.keys():
+            raise _unknown_option(option)
         asked = RemoteService(registry) if isinstance(registry, str) else registry
         try:
             found = asked.idempotent.locate_service(name)
@@ -379,6 +384,18 @@ class RemoteService:
         self._background.close()
         self._adapter.close()
 
+    if not TYPE_CHECKING:  # or checkers would believe that they are there
+        get_available_methods = OldName()
+        refresh_service_info = OldName()
+        handle_single_request = OldName()
+        handle_batch_request = OldName()
+        build_request_body = OldName()
+        build_http_request_obj = OldName()
+        make_request_sync = OldName()
+        get_new_id = OldName()
+        options = OldName()
+        RESPONSE_CODES = OldName()
+
     def __enter__(self) -> RemoteService:
         return self
 
@@ -388,6 +405,13 @@ class RemoteService:
     def __repr__(self) -> str:
         urls = without_passwords(", ".join(self.urls))
         return f"<RemoteService {urls or 'without an endpoint'}>"
+
+
+def _unknown_option(name: str) -> TypeError:
+    from ..missing import twin_of
+
+    twin = twin_of(f"RemoteService.{name}")
+    return TypeError(f"RemoteService has no option {name!r}" + (f": {twin}" if twin else ""))
 
 
 def _always(error: Exception, seconds_left: float) -> bool:

@@ -13,6 +13,8 @@ from .structs import AsyncMethodCall
 
 __all__ = ["as_completed", "first_completed", "make_callbacks"]
 
+_EXAMPLE = "client.methods.say_hello.async_()"
+
 _logger = logging.getLogger("gemstone_sync.client")
 
 
@@ -32,6 +34,8 @@ def as_completed(
     """
     by_future: dict[Any, list[AsyncMethodCall]] = {}
     for handle in async_result_wrappers:
+        if not isinstance(handle, AsyncMethodCall):
+            raise TypeError(f"asynchronous calls are wanted, such as {_EXAMPLE}, not {handle!r}")
         by_future.setdefault(handle.future, []).append(handle)
     try:
         for future in concurrent.futures.as_completed(by_future, timeout):

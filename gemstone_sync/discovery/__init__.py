@@ -6,6 +6,8 @@ a service does with them: `announcer` (pings and a goodbye), `locator` (clients 
 comes and goes).
 """
 
+from typing import TYPE_CHECKING
+
 from .announcer import Announcer
 from .base import BaseDiscoveryStrategy
 from .directory import Directory
@@ -28,3 +30,10 @@ __all__ = [
     "LocatedService",
     "Directory",
 ]
+
+if not TYPE_CHECKING:  # or checkers would believe that there is every name
+
+    def __getattr__(name: str) -> object:
+        from ..missing import missing_name
+
+        raise missing_name(__name__, name)

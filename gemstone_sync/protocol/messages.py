@@ -6,11 +6,12 @@ A message is validated when it is made and never changes afterwards. A member th
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from ..errors import UNSET, RpcError, Unset
+from ..missing import OldName
 
 __all__ = ["ErrorObject", "JsonRpcRequest", "JsonRpcResponse", "Params", "RequestId"]
 
@@ -81,6 +82,14 @@ class JsonRpcRequest(msgspec.Struct, frozen=True):
         """True when the caller wants no reply."""
         return self.id is UNSET
 
+    if not TYPE_CHECKING:  # or checkers would believe that they are there
+        extra = OldName()
+        invalid = OldName()
+        to_dict = OldName()
+        to_string = OldName()
+        from_dict = OldName()
+        from_string = OldName()
+
 
 class JsonRpcResponse(msgspec.Struct, frozen=True):
     """One response: a result or an error, never both and never neither (section 5).
@@ -110,3 +119,10 @@ class JsonRpcResponse(msgspec.Struct, frozen=True):
     def with_result(self, result: object) -> JsonRpcResponse:
         """A copy of this response with another result, for ``after_method_call``."""
         return JsonRpcResponse(result=result, id=self.id)
+
+    if not TYPE_CHECKING:  # or checkers would believe that they are there
+        response = OldName()
+        send_id_field = OldName()
+        from_dict = OldName()
+        to_dict = OldName()
+        to_string = OldName()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..callables import function_behind
 from ..errors import ServiceConfigurationError
+from ..missing import missing_attribute
 from .decorators import Marks, marks_of
 
 if TYPE_CHECKING:
@@ -53,6 +55,11 @@ class Container:
         """Called by the service that takes the container."""
         self.microservice = microservice
 
+    def get_executor(self) -> concurrent.futures.ThreadPoolExecutor:
+        """The executor of the service: see `MicroService.get_executor`."""
+        executor: concurrent.futures.ThreadPoolExecutor = self.microservice.get_executor()
+        return executor
+
     def get_exposed_methods(self) -> list[Callable[..., Any]]:
         """The bound methods that callers may call."""
         return [method for method, marks in self.marked_methods() if marks.exposed]
@@ -65,6 +72,9 @@ class Container:
         """Every decorated method, bound, with its marks; base classes first."""
         for name, marks in _marked(type(self)).items():
             yield getattr(self, name), marks
+
+    if not TYPE_CHECKING:  # or checkers would believe that there is every name
+        __getattr__ = missing_attribute
 
 
 def _marked(cls: type) -> dict[str, Marks]:

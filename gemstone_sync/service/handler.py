@@ -16,6 +16,7 @@ from werkzeug.http import dump_cookie
 
 from ..dispatch import CallContext
 from ..errors import UNSET, ServiceConfigurationError
+from ..missing import missing_attribute
 from ..protocol import JsonRpcRequest, JsonRpcResponse
 from .decorators import marks_of
 
@@ -192,6 +193,9 @@ class JsonRpcHandler:
         if response_obj.id is None:
             response_obj = msgspec.structs.replace(response_obj, id=UNSET)
         self.written = response_obj
+
+    if not TYPE_CHECKING:  # or checkers would believe that there is every name
+        __getattr__ = missing_attribute
 
 
 class GemstoneCustomHandler(flask.views.MethodView):

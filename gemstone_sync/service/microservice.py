@@ -232,13 +232,14 @@ class MicroService(Container, Neighbours, Events, Configuration):
             raise ServiceConfigurationError(
                 f"{type(self).__qualname__} has no name: set its `name` attribute"
             )
-        if hasattr(self, "service_registries_urls"):
+        misspelt = getattr(type(self), "service_registries_urls", None)
+        if misspelt is not None:
             warnings.warn(
                 "service_registries_urls is spelled service_registry_urls",
                 DeprecationWarning,
                 stacklevel=2,
             )
-            self.service_registry_urls = self.service_registries_urls
+            self.service_registry_urls = misspelt
         #: The service's logger, from `get_logger`.
         self.logger = self.get_logger()
         #: Where the service is in its life.
@@ -256,7 +257,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
                 raise ServiceConfigurationError(
                     f"{type(self).__qualname__}.__init__ must call super().__init__()"
                 )
-            raise AttributeError(f"{type(self).__qualname__!r} object has no attribute {name!r}")
+            return super().__getattr__(name)
 
     # To override. Their parameters have no names for callers: an override may give its own.
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import abc
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 
 from ...callables import doc_of
 from ...concurrency import USER_FAULTS
 from ...errors import EventNotDelivered, ServiceConfigurationError
+from ...missing import missing_attribute
 from ...protocol import decode_json
 from ..envelope import Envelope
 from ..handlers import Handler, Subscriber
@@ -137,6 +138,9 @@ class BaseEventTransport(abc.ABC):
 
     def __str__(self) -> str:
         return type(self).__name__
+
+    if not TYPE_CHECKING:  # or checkers would believe that there is every name
+        __getattr__ = missing_attribute
 
 
 def _bound(handler: Handler, run: Callable[[Handler, Any], Any]) -> Callable[[Any], Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gemstone_sync as gemstone
-from gemstone_sync import RemoteService
+from gemstone_sync import RemoteService, errors
 from gemstone_sync.errors import Timeout
 from gemstone_sync.event import deadletters
 
@@ -42,4 +42,12 @@ url: str = RemoteService.get_service_by_name("http://127.0.0.1:8090/api", "users
 RemoteService(7)  # error: no URL
 RemoteService("http://127.0.0.1/api", timout=1)  # error: a typo
 client.call_methods("x")  # error: a typo
+client.get_available_methods()  # error: gemstone's
+gemstone.JsonRpcRequest("x").extra  # error: gemstone's # noqa: B018
+gemstone.BaseValidationStrategy  # error: gemstone's # noqa: B018
+errors.Timeoutt  # error: a typo # noqa: B018
+gemstone.MemoryEventTransport().run_on_main_thread(print)  # error: gemstone's
+gemstone.Module().get_executr()  # error: a typo
+gemstone.HeaderValidationStrategy("Authorization", template=lambda value: value[7:] or None)
+gemstone.HeaderValidationStrategy("Authorization", template=7)  # error: no template
 gemstone.RemoteError.cod  # error: a typo # noqa: B018
