@@ -306,7 +306,7 @@ class Owner(abc.ABC):
         _kept.append(self)
         mine, current = self._greenlet, greenlet.getcurrent()
         here = self.signal.thread == thread_id()
-        if here and not mine.dead and mine is not current:
+        if here and not self.signal.is_dead() and not mine.dead and mine is not current:
             # Now, before a hub runs: any turn of it might read from the parent's socket. A greenlet
             # that ends goes on in its parent, which must not be the hub meanwhile.
             mine.parent = current

@@ -60,6 +60,10 @@ class Signal:
         else:
             _call_in(self._hub, function)
 
+    def is_dead(self) -> bool:
+        """Tell whether the hub of the one that waits has ended: in most forked children it has."""
+        return bool(self._hub.dead)
+
     def clear(self) -> None:
         """Forget that it was set. What is to be noticed must be looked at afterwards."""
         self._asked = False

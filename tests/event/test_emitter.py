@@ -45,6 +45,36 @@ def test_a_plain_program_emits_from_many_threads_and_a_forked_child_and_is_not_p
     assert sorted(body for _, _, body in network.told) == list(range(204))
 
 
+FORKING = """
+import gemstone_sync.patch
+import os, subprocess, sys
+import gevent
+from gemstone_sync import EventEmitter
+from gemstone_sync.event import owner
+
+owner._SLICE = 0  # those that publish give way all the time, and wait for their turns
+
+def emit(number):
+    emitter = EventEmitter(f"{sys.argv[1]}/{number}.db")
+    while True:
+        emitter.emit_event("x", {})
+
+for number in range(4):
+    gevent.spawn(emit, number)
+gevent.sleep(0.2)
+for _ in range(20):
+    subprocess.run(["true"], timeout=20)
+print("done")
+os._exit(0)
+"""
+
+
+def test_programs_are_run_while_emitters_publish(tmp_path, run_python):
+    """In the child between fork and exec nothing of theirs may run."""
+    done = run_python(FORKING, str(tmp_path))
+    assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+
+
 def test_a_broker_that_is_away_is_said_within_the_time_out():
     with (
         EventEmitter(f"amqp://u:s3cret@127.0.0.1:{free_port()}", timeout=0.5) as emitter,

@@ -105,7 +105,7 @@ def test_one_worker_is_the_process_itself(tmp_path):
         assert service.program.terminate() == 0
 
 
-@pytest.mark.parametrize("workers", [0, -1, 1.5, "2", None, True])
+@pytest.mark.parametrize("workers", [0, -1, 1.5, "two", None, True])
 def test_a_number_that_is_none_is_refused(make_service, workers):
     service = make_service(workers=workers)
 
