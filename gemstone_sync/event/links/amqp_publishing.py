@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import time
 from collections.abc import Callable
@@ -36,8 +37,7 @@ class AmqpPublishing:
         #: The queues of the steps that were declared on this connection.
         self._steps: dict[int, str] = {}
         self._last_tag = 0
-        self._confirmed = 0
-        #: By tag: the message, its routing key, and its step when it is delayed.
+        #: By tag, in their order: the message, its routing key, and its step when it is delayed.
         self._unsettled: dict[int, tuple[Outgoing, str, int]] = {}
         self._returned: list[tuple[Any, str]] = []
         channel = connection.channel()
@@ -100,8 +100,10 @@ class AmqpPublishing:
         self._returned.append((message.properties.get("message_id"), routing_key))
 
     def _settle(self, tag: int, multiple: bool, error: str | None) -> None:
-        # Tags that were confirmed one by one are met a second time here, and no more.
-        for each in range(self._confirmed + 1, tag + 1) if multiple else (tag,):
+        tags = [tag]
+        if multiple:  # of those that wait, not of all that there were; 0 means all (AMQP 0-9-1)
+            tags = [*itertools.takewhile(lambda each: each <= tag or not tag, self._unsettled)]
+        for each in tags:
             entry = self._unsettled.pop(each, None)
             if entry is None:
                 continue
@@ -112,8 +114,6 @@ class AmqpPublishing:
                 outgoing.settle(_nobody(outgoing, routing_key))
             else:
                 outgoing.settle(error)
-        if multiple:
-            self._confirmed = max(self._confirmed, tag)
 
 
 def _nobody(outgoing: Outgoing, routing_key: str) -> str:

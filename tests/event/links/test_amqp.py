@@ -11,9 +11,11 @@ import amqp as py_amqp
 import gevent
 import pytest
 
-from gemstone_sync.event.link import LinkLost, LinkRefused
+from gemstone_sync.event.emission import make_envelope
+from gemstone_sync.event.link import LinkLost, LinkRefused, Outgoing
 from gemstone_sync.event.links.amqp import AmqpLink
-from gemstone_sync.event.topology import Topology
+from gemstone_sync.event.links.amqp_publishing import AmqpPublishing
+from gemstone_sync.event.topology import Address, Topology
 from tests.support.rabbitmq import SharedRabbitMq, connect
 from tests.support.waiting import LIMIT, wait_until
 
@@ -174,3 +176,31 @@ def test_a_queue_that_is_deleted_under_its_consumer_ends_the_link(shop):
         connection.channel().queue_delete(queue)
     with pytest.raises(LinkLost, match="was deleted"):
         shop.receive(1)
+
+
+def test_a_confirm_of_several_walks_over_what_waits_only():
+    """Not over all that a connection has ever published: here these would be years of it."""
+
+    class Unsettled(dict):
+        def pop(self, tag, default):
+            assert tag in self, "one that was settled long ago"
+            return super().pop(tag)
+
+    publishing = AmqpPublishing.__new__(AmqpPublishing)
+    publishing._unsettled, publishing._returned = Unsettled(), []
+    settled = []
+
+    def publish(tag):
+        outgoing = Outgoing(
+            make_envelope("a", tag), Address("", "q"), lambda _: settled.append(tag)
+        )
+        publishing._unsettled[tag] = (outgoing, "q", 0)
+
+    for tag in (10**15 - 1, 10**15, 10**15 + 1, 10**15 + 2):
+        publish(tag)
+    publishing._on_confirmed(10**15, True)
+    assert settled == [10**15 - 1, 10**15]
+    publishing._on_confirmed(0, True)  # all that there are (AMQP 0-9-1, basic.ack)
+    assert settled[2:] == [10**15 + 1, 10**15 + 2]
+    publishing._on_confirmed(10**15 + 3, True)
+    assert len(settled) == 4
