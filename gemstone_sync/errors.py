@@ -39,6 +39,7 @@ Applications choose theirs outside that range.
 """
 
 import enum
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
 __all__ = [
@@ -292,7 +293,21 @@ class EventNotDelivered(GemstoneError):
     """The broker has not confirmed the event in time; it may have it all the same.
 
     Emitting again is safe for handlers that can take an event twice.
+
+    :ivar refused: by the id of the event, why the broker, which is there, does not take it.
+    :ivar unconfirmed: the ids of those of which nothing is known; None when that is true of all.
+        The broker has those that are in neither.
     """
+
+    def __init__(
+        self,
+        *args: object,
+        refused: Mapping[str, Exception] | None = None,
+        unconfirmed: Collection[str] | None = None,
+    ) -> None:
+        super().__init__(*args)
+        self.refused = {} if refused is None else refused
+        self.unconfirmed = unconfirmed
 
 
 class BrokerUnavailable(GemstoneError):

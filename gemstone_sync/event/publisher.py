@@ -120,7 +120,13 @@ class Publisher:
         if call.left or not in_time:
             owner.withdraw(call)
         if call.left or call.refused:
-            raise EventNotDelivered(self._explain(owner, call, timeout))
+            refused = {envelope.id: EventNotDelivered(why) for envelope, why in [*call.refused]}
+            known = {envelope.id for envelope in [*call.confirmed]} | refused.keys()
+            raise EventNotDelivered(
+                self._explain(owner, call, timeout),
+                refused=refused,
+                unconfirmed=[each.id for each, _, _ in messages if each.id not in known],
+            )
 
     def ask(self, function: Callable[[Link], T], timeout: float) -> T:
         """Run a function with the open link, in the owner's greenlet; return what it returns.
@@ -175,7 +181,7 @@ class Publisher:
         failed = call.left + len(call.refused)
         names = _names(call.messages[call.taken :] if unsent else call.messages)
         if not call.left:
-            names = _listed(name for name, _ in call.refused)
+            names = _listed(envelope.name for envelope, _ in call.refused)
         return f"{self._name}: {failed} of {count} not delivered ({names}): {'; '.join(reasons)}"
 
     def _why_unconfirmed(self, owner: PublishingOwner, call: Call, timeout: float) -> str:

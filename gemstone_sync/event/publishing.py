@@ -36,15 +36,16 @@ _CONFIRM_LIMIT = 60.0
 class Call(Receipt):
     """One call of `Publisher.publish`, until everything in it is settled or its time is over."""
 
-    __slots__ = ("ahead", "gone", "messages", "refused", "taken")
+    __slots__ = ("ahead", "confirmed", "gone", "messages", "refused", "taken")
 
     def __init__(self, messages: Sequence[tuple[Envelope, Address, float]]) -> None:
         Receipt.__init__(self, len(messages))
         self.messages = messages
         #: How many were handed to a link.
         self.taken = 0
-        #: (event name, reason) of those that the broker does not take.
-        self.refused: list[tuple[str, str]] = []
+        #: Those that the broker has, and those that it does not take with the reasons.
+        self.confirmed: list[Envelope] = []
+        self.refused: list[tuple[Envelope, str]] = []
         #: The caller waits no longer.
         self.gone = False
         #: How many waited when it came.
@@ -79,7 +80,9 @@ class Message(Outgoing):
         self.owner.unconfirmed -= 1
         call = self.call
         if error is not None:
-            call.refused.append((self.envelope.name, error))
+            call.refused.append((self.envelope, error))
+        else:
+            call.confirmed.append(self.envelope)
         call.left -= 1
         if call.left == 0:
             call.wake()

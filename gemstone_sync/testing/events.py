@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from gevent.event import Event
 
+from ..errors import EventNotDelivered
 from ..protocol import decode_json
 
 if TYPE_CHECKING:
@@ -83,8 +84,14 @@ class EventRecorder:
         own = vars(transport).get("publish")
 
         def recorded(envelopes: Sequence[Envelope], *, timeout: float) -> None:
-            if self._send:
-                publish(envelopes, timeout=timeout)
+            try:
+                if self._send:
+                    publish(envelopes, timeout=timeout)
+            except EventNotDelivered as error:
+                if error.unconfirmed is not None:
+                    lost = {*error.unconfirmed, *error.refused}
+                    self._record(each for each in envelopes if each.id not in lost)
+                raise
             self._record(envelopes)
 
         def undo() -> None:

@@ -155,7 +155,21 @@ def test_what_the_broker_refuses(broker: Broker, publisher: Publisher):
         publisher.publish([message("a"), message("b"), message("c")], LIMIT)
 
     assert str(caught.value) == "test: 1 of 3 not delivered (b): nobody handles work named 'b'"
+    assert list(map(str, caught.value.refused.values())) == ["nobody handles work named 'b'"]
+    assert caught.value.unconfirmed == []
     assert held(publisher) == 0
+
+
+def test_of_which_nothing_is_known_is_told(broker: Broker, unconfirmed: Publisher):
+    messages = [message("a"), message("b"), message("c")]
+    with pytest.raises(EventNotDelivered) as caught:
+        unconfirmed.publish(messages, 0.05)
+    assert caught.value.refused == {}
+    assert caught.value.unconfirmed == [envelope.id for envelope, _, _ in messages]
+    unconfirmed.stop(0)
+    with pytest.raises(EventNotDelivered) as caught:
+        unconfirmed.publish(messages, LIMIT)
+    assert caught.value.unconfirmed is None  # all
 
 
 def test_a_broker_that_is_away(broker: Broker, publisher: Publisher):

@@ -100,6 +100,17 @@ def test_an_event_that_was_not_delivered_was_not_emitted(greeter, transport, mon
     assert transport.publish is fail  # what was there before is there again
 
 
+def test_of_several_those_that_were_delivered_were_emitted(greeter, transport):
+    events = [("a", 1), ("nobodys.work", 2, {"broadcast": False}), ("b", 3)]
+    with (
+        record_events(greeter) as recorded,
+        ServiceClient(greeter),
+        pytest.raises(EventNotDelivered, match="nobody handles"),
+    ):
+        greeter.emit_events(events)
+    assert recorded.names == ["a", "b"]
+
+
 def test_two_services_that_share_a_transport_are_told_apart(greeter, transport):
     other = Listener()
     other.event_transports = [transport]

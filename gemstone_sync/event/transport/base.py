@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ __all__ = ["BaseEventTransport", "Reception"]
 
 logger = logging.getLogger("gemstone_sync.event")
 
+#: What `emit_event` raises of what it was given; all else may be for want of a connection.
+_OF_THE_EVENT = (ServiceConfigurationError, ValueError, TypeError)
 #: Seconds until a transport whose start_accepting_events raised is started again.
 _PAUSE = 5.0
 
@@ -92,20 +95,42 @@ class BaseEventTransport(abc.ABC):
         """Publish events; return when the broker has all of them.
 
         :param timeout: seconds.
-        :raises EventNotDelivered: when one of them is not known to have got through.
+        :raises EventNotDelivered: when some are not known to have got through; it tells which.
         :raises ServiceConfigurationError: for what the transport cannot do.
         """
         for envelope in envelopes:
             if envelope.key is not None or envelope.due is not None:
                 what = "keys" if envelope.key is not None else "delays"
                 raise ServiceConfigurationError(f"{self} knows no {what}")
-        for envelope in envelopes:
+        failed: dict[str, Exception] = {}
+        away: list[str] = []
+        end = time.monotonic() + timeout
+        for number, envelope in enumerate(envelopes, 1):
+            late = EventNotDelivered(f"{self}: not sent within {timeout:g} s")
             try:
-                with gevent.Timeout(timeout):
+                with gevent.Timeout(max(0.0, end - time.monotonic()), late):
                     body = decode_json(envelope.body)
                     self.emit_event(envelope.name, body, broadcast=envelope.broadcast)
-            except gevent.Timeout as error:
-                raise EventNotDelivered(f"{self}: not sent within {timeout:g} s") from error
+            except Exception as error:
+                if len(envelopes) == 1:
+                    raise
+                failed[envelope.id] = error
+                if not isinstance(error, _OF_THE_EVENT):
+                    away.append(envelope.id)
+                if error is late:
+                    away += [each.id for each in envelopes[number:]]
+                    break
+            else:
+                # Another got through afterwards: it was for those events, not for the connection.
+                away = []
+        if failed:
+            first = next(iter(failed.values()))
+            raise EventNotDelivered(
+                f"{self}: {len({*failed, *away})} of {len(envelopes)} not delivered: "
+                f"{first or type(first).__name__}",
+                refused={id: error for id, error in failed.items() if id not in away},
+                unconfirmed=away,
+            ) from first
 
     def receive(self, subscriber: Subscriber, run: Callable[[Handler, Any], Any]) -> Reception:
         """Have a service's events handled from now on.
