@@ -18,6 +18,7 @@ from gevent.event import AsyncResult
 from gevent.threadpool import ThreadPool
 
 from ...concurrency import is_patched
+from ..files import identity_of, make_private
 from .faults import ProcessedEventsFault
 
 __all__ = ["Transactions"]
@@ -60,6 +61,8 @@ class Transactions:
         self._lock = _native_lock()
         self._connection: sqlite3.Connection | None = None
         self._durable = False
+        self._wal = False
+        self._file: tuple[int, int] | None = None
         self._pool: ThreadPool | None = None
         self._waiting: list[_Write] = []
         self._writer: gevent.Greenlet[..., None] | None = None
@@ -129,9 +132,7 @@ class Transactions:
         """What each write returned; or what went wrong, for all of them."""
         with self._lock:
             try:
-                connection = self._connection or self._connect()
-                self._set_durable(connection, any(write.durable for write in batch))
-                connection.execute("BEGIN IMMEDIATE")
+                connection = self._begin(any(write.durable for write in batch))
                 outcomes = [write.run(connection) for write in batch]
                 connection.execute("COMMIT")
             except Exception as error:
@@ -143,18 +144,38 @@ class Transactions:
                 raise
             return outcomes
 
+    def _begin(self, durable: bool) -> sqlite3.Connection:
+        while True:
+            connection = self._connection or self._connect()
+            self._set_durable(connection, durable)
+            connection.execute("BEGIN IMMEDIATE")
+            # Within the transaction: the wait for it may have been long. What is written to a file
+            # that another one has taken the place of, nobody else sees.
+            if self._file == identity_of(self._path):
+                return connection
+            self._disconnect()
+
     def _set_durable(self, connection: sqlite3.Connection, durable: bool) -> None:
+        # With a rollback journal, as users' files have, less may damage them in a power cut.
+        durable = durable or not self._wal
         if durable != self._durable:
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._durable = durable
 
     def _connect(self) -> sqlite3.Connection:
+        made = False
+        with contextlib.suppress(OSError):  # SQLite will say what is wrong
+            made = make_private(self._path)
+        identity = identity_of(self._path)
         connection = sqlite3.connect(
             self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False
         )
         try:
-            self._use_wal(connection)
-            connection.execute("PRAGMA synchronous=NORMAL")
+            if made:
+                self._use_wal(connection)
+            self._wal = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+            self._durable = False
+            self._set_durable(connection, True)
             connection.execute("BEGIN IMMEDIATE")
             for statement in self._schema:
                 connection.execute(statement)
@@ -162,11 +183,11 @@ class Transactions:
         except BaseException:
             connection.close()
             raise
-        self._connection, self._durable = connection, False
+        self._connection, self._file = connection, identity
         return connection
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
-        """SQLite does not wait for the lock by itself when several processes ask for it at once."""
+        """In a file that was just made. SQLite does not wait for the lock by itself here."""
         end = time.monotonic() + self._timeout
         while True:
             try:

@@ -3,6 +3,7 @@
 import resource
 import signal
 import sqlite3
+import stat
 from contextlib import closing
 
 import gevent
@@ -213,3 +214,67 @@ def test_a_full_disk_loses_nothing(store):
 def test_what_is_no_file_is_refused(path):
     with pytest.raises(ServiceConfigurationError):
         SqliteProcessedEvents(path)
+
+
+def test_a_file_of_its_own_is_private_and_the_users_stays_as_it_is(store, path, tmp_path):
+    store.claim("e", "a", 60)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
+    assert execute(path, "PRAGMA journal_mode") == [("wal",)]
+    for mode, journal in ((0o640, "delete"), (0o664, "wal"), (0o600, "persist")):
+        users = tmp_path / f"{journal}.db"
+        with closing(sqlite3.connect(users)) as connection:
+            connection.execute(f"PRAGMA journal_mode = {journal}")
+            connection.execute("CREATE TABLE payments (id TEXT)")
+            users.chmod(mode)
+            beside = SqliteProcessedEvents(users)
+            assert beside.claim("e", "a", 60) is Claim.OURS
+            # With a rollback journal a power cut could damage what is written with NORMAL.
+            (synchronous,) = beside._transactions._connection.execute(
+                "PRAGMA synchronous"
+            ).fetchone()
+            assert synchronous == (1 if journal == "wal" else 2)
+            beside.done("e", "a")
+            beside.close()
+            assert connection.execute("PRAGMA journal_mode").fetchone() == (journal,)
+        assert stat.S_IMODE(users.stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed", "another folder"])
+def test_once_its_file_was_replaced_nobody_claims_beside_the_others(tmp_path, how):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    path = folder / "handled.db"
+    store = SqliteProcessedEvents(path)
+    store.claim("before", "a", 60)
+    if how == "another folder":
+        folder.rename(tmp_path / "old")
+        folder.mkdir()
+    elif how == "removed":
+        for file in folder.iterdir():
+            file.unlink()
+    else:
+        execute(tmp_path / "backup.db", "PRAGMA user_version")
+        for file in folder.glob("handled.db-*"):
+            file.unlink()
+        (tmp_path / "backup.db").replace(path)
+    other = SqliteProcessedEvents(path)
+    assert store.claim("e", "a", 60) is Claim.OURS
+    assert other.claim("e", "b", 60) is Claim.BUSY
+    other.done("f", "b")
+    assert store.claim("f", "a", 60) is Claim.DONE
+    store.close()
+    other.close()
+
+
+def test_a_claim_that_waited_while_its_file_was_replaced_is_made_in_the_new_one(
+    store, path, tmp_path
+):
+    store.claim("before", "a", 60)
+    with locked(path):
+        claim = gevent.spawn(store.claim, "e", "a", 60)
+        lock = store._transactions._lock
+        wait_until(lambda: not lock.acquire(False) or lock.release(), "the wait")
+        execute(tmp_path / "backup.db", "PRAGMA user_version")
+        (tmp_path / "backup.db").replace(path)
+    assert claim.get(timeout=LIMIT) is Claim.OURS
+    assert execute(path, "SELECT key FROM gemstone_processed") == [("e",)]
