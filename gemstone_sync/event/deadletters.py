@@ -8,6 +8,9 @@
         print(letter.id, letter.reason, letter.error)
     deadletters.replay(transport, event="order.paid")
 
+An `Outbox` may stand for the transport: then these are the events in it that a transport refuses,
+and that are tried again by themselves meanwhile, or that can never be sent.
+
 What is looked at is held for that moment and given back afterwards; whoever looks at the same time
 sees fewer, and nothing is lost. Events have one dead letter for each handler that failed, so
 several may have one id.
@@ -21,7 +24,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import gevent
@@ -31,6 +34,7 @@ from ..errors import EventNotDelivered, ParseError, ServiceConfigurationError
 from ..protocol import decode_json
 from .envelope import DeadLetter, Envelope
 from .link import Delivery, Link, LinkLost, Outgoing
+from .outbox import Outbox, Refused
 from .signals import Signal
 from .topology import Address, Topology
 
@@ -54,7 +58,8 @@ class DeadLetterEntry:
 
     :ivar body: as its handler would get it; bytes when it is no JSON.
     :ivar reason: ``"failed"`` (every attempt), ``"rejected"``, ``"invalid"`` (the body),
-        ``"expired"``, ``"unhandled"`` or ``"crashed"`` (the processes that handled it ended).
+        ``"expired"``, ``"unhandled"`` or ``"crashed"`` (the processes that handled it ended);
+        in an outbox ``"refused"`` (it waits and is tried again) or ``"unsendable"``.
     :ivar error: class and text of the exception.
     :ivar traceback: of the last attempt.
     :ivar attempts: how often its handler has failed.
@@ -83,12 +88,16 @@ def list(
 ) -> builtins.list[DeadLetterEntry]:
     """The dead letters, oldest first.
 
-    :param transport: one with a broker, such as ``RabbitMqEventTransport(...)``.
+    :param transport: one with a broker, such as ``RabbitMqEventTransport(...)``, or an `Outbox`.
     :param event: the name of an event; None for all.
     :param limit: how many at most: those that the broker gives first. RabbitMQ's quorum queues
         do not keep the places of what was looked at before.
     :raises BrokerUnavailable: when the broker is not there.
     """
+    if isinstance(transport, Outbox):
+        return [
+            _refused_entry(refused) for refused in transport.refused(_chosen(None, event), limit)
+        ]
     with _opened(transport) as dead:
         found = itertools.islice(dead.matching(_chosen(None, event)), limit)
         entries = [_entry(delivery.envelope) for delivery in found]
@@ -100,6 +109,8 @@ def show(transport: Any, id: str) -> DeadLetterEntry:
 
     :raises ValueError: when there is none.
     """
+    if isinstance(transport, Outbox):
+        return _refused_entry(_refused_by(transport, id, None, 1)[0])
     with _opened(transport) as dead:
         for delivery in dead.matching(_chosen(id, None)):
             return _entry(delivery.envelope)
@@ -120,6 +131,8 @@ def replay(transport: Any, id: str | None = None, *, event: str | None = None) -
     :raises EventNotDelivered: when some could not be put back: their queue is gone, or the
         connection. They are still there.
     """
+    if isinstance(transport, Outbox):
+        return transport.replay(_refused_by(transport, id, event))
     with _opened(transport) as dead:
         count = dead.put_back(dead.matching(_chosen(id, event)))
     if id is not None and not count:
@@ -135,6 +148,8 @@ def purge(transport: Any, id: str | None = None, *, event: str | None = None) ->
     :returns: how many.
     :raises ValueError: when there is none with that id.
     """
+    if isinstance(transport, Outbox):
+        return transport.purge(_refused_by(transport, id, event))
     with _opened(transport) as dead:
         if id is None and event is None:
             return dead.purge()
@@ -146,6 +161,22 @@ def purge(transport: Any, id: str | None = None, *, event: str | None = None) ->
 
 def _chosen(id: str | None, event: str | None) -> Callable[[Envelope], bool]:
     return lambda envelope: id in (None, envelope.id) and event in (None, envelope.name)
+
+
+def _refused_by(
+    outbox: Outbox, id: str | None, event: str | None, limit: int | None = None
+) -> builtins.list[Refused]:
+    found = outbox.refused(_chosen(id, event), limit)
+    if id is not None and not found:
+        raise _unknown(id)
+    return found
+
+
+def _refused_entry(refused: Refused) -> DeadLetterEntry:
+    row, envelope = refused.row, refused.envelope
+    reason = "unsendable" if row.due is None else "refused"
+    dead = DeadLetter(reason=reason, error=row.reason, time=row.time)
+    return replace(_entry(envelope.with_changes(dead=dead)), attempts=row.attempts)
 
 
 def _unknown(id: str) -> ValueError:

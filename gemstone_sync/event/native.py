@@ -53,7 +53,7 @@ class NativeThreads:
         pool = getattr(self._local, "pool", None)
         if pool is None:
             pool = self._local.pool = ThreadPool(self._size, idle_task_timeout=_IDLE)
-        late = None if limit is None else TimeoutError(f"no answer within {limit:g} s")
+        late = None if limit is None else TimeoutError(f"no answer within {limit:.2g} s")
         with gevent.Timeout(limit, late):
             result, error = pool.apply(_outcome, (function, args))
         if error is not None:

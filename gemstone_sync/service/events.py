@@ -146,9 +146,9 @@ class Events:
         if self.outbox is None:
             self._traffic.publish(envelopes, seconds)
         elif (transaction := self.outbox.current_transaction()) is not None:
-            transaction.store(envelopes)
+            transaction.store(envelopes, seconds)
         else:
-            self.outbox.add(envelopes)
+            self.outbox.add(envelopes, seconds)
 
     def _patience(self, timeout: float | None) -> float:
         seconds = self.event_timeout if timeout is None else timeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import os
@@ -18,6 +19,7 @@ from ..errors import EventNotDelivered, GemstoneError, ServiceConfigurationError
 from ..event.deduplication import MemoryProcessedEvents, ProcessedEvents, processed_events
 from ..event.envelope import Envelope
 from ..event.handlers import Handler, Subscriber
+from ..event.outbox import Outbox
 from ..event.transport import BaseEventTransport, Reception
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ class Traffic:
                 transport.start()
                 started.append(transport)
             if service.outbox is not None:
-                service.outbox.start(lambda events: self.publish(events, service.event_timeout))
+                service.outbox.start(self._routes())
         except BaseException:
             self._started_in = None
             _stop_all(started, _PARTING)
@@ -152,17 +154,33 @@ class Traffic:
     def why_not_ready(self) -> str | None:
         """None while events come and go; otherwise why not.
 
-        With an outbox, those that go can wait.
+        With an outbox, those that go can wait; not so what a transport refuses.
         """
         if self._started_in is None:
             return None
-        parts: list[Any] = list(self._receptions)
-        if self._service.outbox is None:
-            parts = [*self._service.event_transports, *parts]
+        outbox = self._service.outbox
+        going = self._service.event_transports if outbox is None else [outbox]
+        parts: list[Any] = [*going, *self._receptions]
         reasons = map(_why_not_ready, parts)
         return next((reason for reason in reasons if reason is not None), None)
 
     # Sending
+
+    def _routes(self) -> dict[str, Callable[[Sequence[Envelope]], None]]:
+        """What an outbox sends through, by names that are the same after a restart."""
+
+        def send(transport: BaseEventTransport, envelopes: Sequence[Envelope]) -> None:
+            error = _attempt(transport, envelopes, self._service.event_timeout)
+            if error is not None:
+                raise error
+
+        routes: dict[str, Callable[[Sequence[Envelope]], None]] = {}
+        for transport in self._service.event_transports:
+            name = str(transport)[:200]
+            while name in routes:
+                name += "+"
+            routes[name] = functools.partial(send, transport)
+        return routes
 
     def publish(self, envelopes: Sequence[Envelope], timeout: float) -> None:
         """Publish through every transport.
@@ -193,7 +211,7 @@ def _run(handler: Handler, body: Any) -> Any:
     return handler.function(body)
 
 
-def _why_not_ready(part: BaseEventTransport | Reception) -> str | None:
+def _why_not_ready(part: BaseEventTransport | Reception | Outbox) -> str | None:
     try:
         return part.why_not_ready()
     except USER_FAULTS as error:
@@ -210,7 +228,9 @@ def _attempt(
     except EventNotDelivered as error:
         if str(transport) in str(error):
             return error
-        named: EventNotDelivered = EventNotDelivered(f"{transport}: {error}")
+        named: EventNotDelivered = EventNotDelivered(
+            f"{transport}: {error}", refused=error.refused, unconfirmed=error.unconfirmed
+        )
         named.__cause__ = error
         return named
     except Exception as error:

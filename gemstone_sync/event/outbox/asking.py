@@ -33,7 +33,7 @@ def ask(
     """
     try:
         if box.cooperative and is_patched():
-            with gevent.Timeout(limit, TimeoutError(f"no answer within {limit:g} s")):
+            with gevent.Timeout(limit, TimeoutError(f"no answer within {limit:.2g} s")):
                 return function(*args)
         return threads.call(function, *args, limit=limit)
     except TimeoutError as error:

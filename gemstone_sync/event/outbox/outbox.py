@@ -8,30 +8,51 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import gevent
 
-from ...concurrency import is_patched
+from ...concurrency import current_call, is_patched
 from ...errors import EventNotDelivered, ServiceConfigurationError
 from ..envelope import Envelope
 from ..native import NativeThreads
+from ..signals import seconds_until
 from .adding import Adder
 from .asking import LIMIT, ask
-from .box import Box, BoxFault, Failed
+from .box import Box, BoxFault, Waiting
 from .databases import Listed, database_of, file_of, listed, location_of
+from .lane import Send
 from .relays import Relays
 from .sqlite_box import SqliteBox
 from .transaction import Transaction, current_transaction
 
-__all__ = ["Outbox"]
+__all__ = ["Outbox", "Refused"]
 
 T = TypeVar("T")
+
+#: Rows of one look at what is refused.
+_PAGE = 200
 
 #: What a forked process has of its parent and must never close: closing a copy of an SQLite
 #: connection could write to, and remove, the files of the one that still uses it.
 _inherited: list[Any] = []
+
+
+class Refused(NamedTuple):
+    """An event that waits by itself, or was set aside, and the database in which it does."""
+
+    box: Box
+    row: Waiting
+
+    @property
+    def envelope(self) -> Envelope:
+        """The event; without a name or an id of its own when what is stored cannot be read."""
+        try:
+            return Envelope.from_json(self.row.event)
+        except ValueError:
+            id = f"{self.box.name}#{self.row.id}"
+            return Envelope(name="", body=self.row.event, id=id, time=self.row.time)
 
 
 class Outbox:
@@ -72,17 +93,17 @@ class Outbox:
 
     # Storing
 
-    def add(self, envelopes: Sequence[Envelope]) -> None:
+    def add(self, envelopes: Sequence[Envelope], timeout: float = LIMIT) -> None:
         """Store events, all or none, in this order; they are on the disk when it returns.
 
-        :raises EventNotDelivered: when they are not known to be stored. Takes twenty seconds at
-            most, and about five when the file is locked.
+        :param timeout: seconds; about five at most when the file is locked.
+        :raises EventNotDelivered: when they are not known to be stored.
         """
         if not envelopes:
             return
         process = self._here()
         try:
-            process.adder.add([envelope.to_json() for envelope in envelopes])
+            process.adder.add([envelope.to_json() for envelope in envelopes], timeout)
         except BoxFault as fault:
             raise EventNotDelivered(f"the outbox {fault}") from fault
         if process.relays is not None:
@@ -136,21 +157,28 @@ class Outbox:
 
     # Sending
 
-    def start(self, send: Callable[[Sequence[Envelope]], None]) -> None:
+    def start(self, send: Send | Mapping[str, Send]) -> None:
         """Send what is stored from now on, in this process. Returns at once.
 
-        :param send: returns when the broker has all events it was given. `EventNotDelivered` means
-            that the broker is away: they are sent again, and those behind them wait.
-            `ServiceConfigurationError`, `ValueError` and `TypeError` mean that one of them can
-            never be sent: it is set aside (see `failed`), and the rest goes on. In a process that
-            is not patched it is called in other threads.
+        :param send: returns when the broker has all events it was given. `EventNotDelivered` says
+            which it refuses: those wait, each by itself, and are sent again after 1, 2, 4, 8 and
+            then every 15 s; and of which nothing is known: those are sent again when the broker is
+            back, and what is behind them waits. `ServiceConfigurationError`, `ValueError` and
+            `TypeError` mean that one of them can never be sent: it is set aside. What waits by
+            itself or was set aside is looked into with `gemstone_sync.event.deadletters`. In a
+            process that is not patched it is called in other threads. Several, by names that last,
+            get each event once each: what one has is not sent to it again for the others' sake.
         :raises ServiceConfigurationError: when it was started already.
         """
         process = self._here()
         if process.relays is not None:
             raise ServiceConfigurationError("the outbox was started already")
         process.relays = Relays(
-            list(process.boxes.values()), self._find, send, uuid.uuid4().hex, self._logger
+            list(process.boxes.values()),
+            self._find,
+            send if isinstance(send, Mapping) else {"send": send},
+            uuid.uuid4().hex,
+            self._logger,
         )
         process.relays.start()
 
@@ -180,7 +208,7 @@ class Outbox:
             if relays is not None:
                 relays.wake()
             with contextlib.suppress(EventNotDelivered):
-                if self.pending() == 0:
+                if self._count(max(0.1, end - time.monotonic())) == 0:
                     return True
             if time.monotonic() >= end:
                 return False
@@ -195,24 +223,59 @@ class Outbox:
         """
         return self._count(LIMIT)
 
-    def failed(self) -> list[Failed]:
-        """The events that can never be sent, with the reasons; a thousand at most per database.
+    def why_not_ready(self) -> str | None:
+        """None while nothing is refused that is sent here; otherwise how much, and why."""
+        relays = self._here().relays
+        found = [] if relays is None else relays.troubles()
+        if not found:
+            return None
+        number = sum(count for count, _ in found)
+        return f"outbox: {number} event{'s wait' * (number > 1) or ' waits'}: {found[0][1]}"
+
+    def refused(
+        self, wanted: Callable[[Envelope], bool] = lambda envelope: True, limit: int | None = None
+    ) -> list[Refused]:
+        """What a transport refuses, or can never be sent, the oldest of each database first.
 
         :raises EventNotDelivered: when that cannot be found out.
         """
-        boxes = list(self._here().boxes.values())
-        return [failed for box in boxes for failed in self._ask(box, box.failed)]
+        found: list[Refused] = []
+        for box in self._ask(self._here().location, self._find):
+            after: tuple[int, str] = (0, "")
+            while limit is None or len(found) < limit:
+                rows = self._ask(box, box.refused, after, _PAGE)
+                all_of_them = (Refused(box, row) for row in rows)
+                found += [refused for refused in all_of_them if wanted(refused.envelope)]
+                if len(rows) < _PAGE:
+                    break
+                after = (rows[-1].id, rows[-1].transport)
+        return found[:limit]
+
+    def failed(self) -> list[Waiting]:
+        """Those of `refused` that can never be sent."""
+        return [row for _, row in self.refused() if row.due is None]
 
     def retry_failed(self) -> int:
-        """Try the events that were set aside again, after all others; how many those are.
+        """Try to send those of `failed`; how many there are."""
+        return self.replay([refused for refused in self.refused() if refused.row.due is None])
+
+    def replay(self, refused: Sequence[Refused]) -> int:
+        """Send these now, as if for the first time; how many there still were.
 
         :raises EventNotDelivered: when the database cannot be written.
         """
+        number = self._change(refused, lambda box: box.replay)
         process = self._here()
-        number = sum(self._ask(box, box.retry_failed) for box in list(process.boxes.values()))
         if process.relays is not None:
             process.relays.wake()
         return number
+
+    def purge(self, refused: Sequence[Refused]) -> int:
+        """Throw these away; how many there still were.
+
+        :raises EventNotDelivered: when the database cannot be written.
+        """
+        return self._change(refused, lambda box: box.purge)
 
     # Within
 
@@ -234,13 +297,26 @@ class Outbox:
                     "its databases (outbox_databases of a service)"
                 )
             path = file_of(connection)
-            self._ask(process.location, process.location.remember, path)
+            call = current_call.get()
+            left = None if call is None else call.seconds_left()
+            limit = LIMIT if left is None else min(LIMIT, left)
+            self._ask(process.location, process.location.remember, path, limit=limit)
             process.boxes.setdefault(key, SqliteBox(path))
             if process.relays is not None:
                 process.relays.look()
         elif not box.prepared:
             self._ask(box, box.prepare)
         return key
+
+    def _change(
+        self,
+        refused: Sequence[Refused],
+        what: Callable[[Box], Callable[[Sequence[tuple[int, str]]], int]],
+    ) -> int:
+        chosen: dict[Box, list[tuple[int, str]]] = {}
+        for box, row in refused:
+            chosen.setdefault(box, []).append((row.id, row.transport))
+        return sum(self._ask(box, what(box), keys) for box, keys in chosen.items())
 
     def _find(self) -> list[Box]:
         """The boxes that are known by now, those that other processes have noted too."""
@@ -254,9 +330,9 @@ class Outbox:
         return list(process.boxes.values())
 
     def _count(self, limit: float) -> int:
-        process = self._here()
+        process, end = self._here(), time.monotonic() + limit
         boxes = self._ask(process.location, self._find, limit=limit)
-        return sum(self._ask(box, box.count, limit=limit) for box in boxes)
+        return sum(self._ask(box, box.count, limit=seconds_until(end)) for box in boxes)
 
     def _ask(self, box: Box, function: Callable[..., T], *args: Any, limit: float = LIMIT) -> T:
         try:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import gevent
 
 from ...concurrency import is_patched
-from ..envelope import Envelope
 from ..native import NativeThreads
 from ..signals import Signal, seconds_until
 from .box import Box
+from .lane import Send
 from .relay import Relay
 
 __all__ = ["Relays"]
@@ -30,20 +30,20 @@ class Relays:
 
     :param boxes: those that are known from the start.
     :param find: gives the boxes that there are by now; it may block the thread. Never raises.
-    :param send, owner: see `Relay`.
+    :param sends, owner: see `Relay`.
     """
 
     def __init__(
         self,
         boxes: Sequence[Box],
         find: Callable[[], Sequence[Box]],
-        send: Callable[[Sequence[Envelope]], None],
+        sends: Mapping[str, Send],
         owner: str,
         logger: logging.Logger,
     ) -> None:
         self._boxes = boxes
         self._find = find
-        self._send = send
+        self._sends = sends
         self._owner = owner
         self._logger = logger
         self._relays: dict[Hashable, Relay] = {}
@@ -91,6 +91,11 @@ class Relays:
         if self._changed is not None:
             self._changed.set()
 
+    def troubles(self) -> list[tuple[int, str]]:
+        """Of each box in which something is refused: how much, and why."""
+        found = [relay.trouble for relay in list(self._relays.values())]
+        return [trouble for trouble in found if trouble is not None]
+
     def _relay(self, key: Hashable) -> list[Relay]:
         relay = self._relays.get(key)
         return [] if relay is None else [relay]
@@ -126,6 +131,6 @@ class Relays:
     def _begin(self, boxes: Sequence[Box]) -> None:
         for box in boxes:
             if box.key not in self._relays:
-                relay = Relay(box, self._send, self._owner, self._logger)
+                relay = Relay(box, self._sends, self._owner, self._logger)
                 self._relays[box.key] = relay
                 self._running.append(gevent.spawn(relay.run))

@@ -7,18 +7,21 @@ Its functions wait as the driver waits: in a patched process psycopg 3 and PyMyS
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from collections.abc import Hashable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ...broker_urls import shown
-from .box import VERSION, Box, BoxFault, Failed, Lease, Row, one_line
+from .box import COUNT, VERSION, WAITING_NOW, Box, BoxFault, Execute, Lease, Row, one_line
 from .sqlite_box import newer
 
 __all__ = ["SqlAlchemyBox", "events_table", "key_of_url"]
+
+T = TypeVar("T")
 
 _metadata = sa.MetaData()
 _id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -32,13 +35,19 @@ events_table = sa.Table(
     sa.Column("event", _text, nullable=False),
     sqlite_autoincrement=True,
 )
-_failed = sa.Table(
-    "gemstone_outbox_failed",
+_waiting = sa.Table(
+    "gemstone_outbox_waiting",
     _metadata,
     sa.Column("id", _id, primary_key=True, autoincrement=False),
+    sa.Column("transport", sa.String(255), primary_key=True),
     sa.Column("event", _text, nullable=False),
+    sa.Column("line", sa.String(64)),
+    sa.Column("due", sa.Double()),
+    sa.Column("attempts", sa.Integer(), nullable=False),
     sa.Column("reason", sa.Text(), nullable=False),
     sa.Column("time", sa.Double(), nullable=False),
+    sa.Index("gemstone_outbox_waiting_due", "transport", "due", "id"),
+    sa.Index("gemstone_outbox_waiting_line", "transport", "line", "id"),
 )
 _relay = sa.Table(
     "gemstone_outbox_relay",
@@ -92,7 +101,10 @@ class SqlAlchemyBox(Box):
         self._be_prepared()
         with self._connection() as connection:
             query = sa.select(events_table.c.id).limit(1)
-            return connection.execute(query).first() is not None
+            if connection.execute(query).first() is not None:
+                return True
+            waiting = connection.execute(sa.text(WAITING_NOW), {"now": time.time()})
+            return waiting.first() is not None
 
     def read(self, rows: int, size: int) -> list[Row]:
         ids, length = [], 0
@@ -114,39 +126,21 @@ class SqlAlchemyBox(Box):
         with self._transaction() as connection:
             connection.execute(sa.delete(events_table).where(events_table.c.id.in_(list(ids))))
 
-    def set_aside(self, id: int, reason: str) -> None:
-        with self._transaction() as connection:
-            chosen = sa.select(events_table.c.event).where(events_table.c.id == id)
-            event = connection.execute(chosen).scalar()
-            if event is None:
-                return
-            connection.execute(sa.delete(_failed).where(_failed.c.id == id))
-            connection.execute(
-                sa.insert(_failed).values(id=id, event=event, reason=reason, time=time.time())
-            )
-            connection.execute(sa.delete(events_table).where(events_table.c.id == id))
-
     def count(self) -> int:
         self._be_prepared()
         with self._connection() as connection:
             query = sa.select(sa.func.count()).select_from(events_table)
-            return int(connection.execute(query).scalar_one())
+            stored = int(connection.execute(query).scalar_one())
+            return stored + int(connection.execute(sa.text(COUNT)).scalar_one())
 
-    def failed(self) -> list[Failed]:
+    def _reading(self, work: Callable[[Execute], T], missing: T) -> T:
         self._be_prepared()
-        columns = (_failed.c.event, _failed.c.reason, _failed.c.time)
         with self._connection() as connection:
-            found = connection.execute(sa.select(*columns).order_by(_failed.c.id).limit(1000))
-            return [Failed(bytes(row[0]), row[1], row[2]) for row in found]
+            return work(functools.partial(_execute, connection))
 
-    def retry_failed(self) -> int:
-        self._be_prepared()
+    def _writing(self, work: Callable[[Execute], T]) -> T:
         with self._transaction() as connection:
-            found = connection.execute(sa.select(_failed).order_by(_failed.c.id)).all()
-            for row in found:
-                connection.execute(sa.insert(events_table).values(event=row.event))
-                connection.execute(sa.delete(_failed).where(_failed.c.id == row.id))
-        return len(found)
+            return work(functools.partial(_execute, connection))
 
     def lease(self) -> Lease:
         with self._connection() as connection:
@@ -184,9 +178,9 @@ class SqlAlchemyBox(Box):
     def _connected(self) -> sa.Engine:
         if self._engine is None:
             assert self._url is not None
-            # Two: one that reads and deletes, and one that says that it still does.
+            # One reads new events, one what waits, one says that it still does.
             self._engine = sa.create_engine(
-                self._url, pool_size=2, max_overflow=0, pool_timeout=5, pool_pre_ping=True
+                self._url, pool_size=3, max_overflow=0, pool_timeout=5, pool_pre_ping=True
             )
         return self._engine
 
@@ -211,6 +205,10 @@ class SqlAlchemyBox(Box):
             raise BoxFault(f"{self.name}: {one_line(cause)}") from error
         except (OSError, ImportError) as error:
             raise BoxFault(f"{self.name}: {one_line(error)}") from error
+
+
+def _execute(connection: sa.Connection, statement: str, values: Any) -> Any:
+    return connection.execute(sa.text(statement), values) if values != [] else None
 
 
 def key_of_url(url: sa.URL) -> Hashable:

@@ -6,16 +6,18 @@ Its functions block the thread that calls them, and may be called from any.
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import os
 import sqlite3
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..files import identity_of, make_private
 from ..native import native_lock, native_sleep
-from .box import VERSION, Box, BoxFault, Failed, Lease, Row, one_line
+from .box import COUNT, VERSION, WAITING_NOW, Box, BoxFault, Execute, Lease, Row, one_line
 
 __all__ = ["CREATE_EVENTS", "SqliteBox"]
 
@@ -33,8 +35,14 @@ CREATE_EVENTS = (
     "(id INTEGER PRIMARY KEY AUTOINCREMENT, event BLOB NOT NULL)"
 )
 _CREATE_REST = (
-    "CREATE TABLE IF NOT EXISTS gemstone_outbox_failed "
-    "(id INTEGER PRIMARY KEY, event BLOB NOT NULL, reason TEXT NOT NULL, time REAL NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS gemstone_outbox_waiting "
+    "(id INTEGER NOT NULL, transport TEXT NOT NULL, event BLOB NOT NULL, line TEXT, due REAL, "
+    "attempts INTEGER NOT NULL, reason TEXT NOT NULL, time REAL NOT NULL, "
+    "PRIMARY KEY (id, transport))",
+    "CREATE INDEX IF NOT EXISTS gemstone_outbox_waiting_due "
+    "ON gemstone_outbox_waiting (transport, due, id)",
+    "CREATE INDEX IF NOT EXISTS gemstone_outbox_waiting_line "
+    "ON gemstone_outbox_waiting (transport, line, id)",
     "CREATE TABLE IF NOT EXISTS gemstone_outbox_relay "
     "(id INTEGER PRIMARY KEY, "
     "version INTEGER NOT NULL, owner TEXT NOT NULL, beat INTEGER NOT NULL)",
@@ -59,11 +67,14 @@ class SqliteBox(Box):
         self._lock = native_lock()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._busy = 0.0
 
     # Adding
 
-    def add(self, events: Sequence[bytes]) -> None:
+    def add(self, events: Sequence[bytes], limit: float) -> None:
         """Store events, all or none, in this order; on the disk when it returns.
+
+        :param limit: seconds to wait for other writers.
 
         One statement where that is enough: after each one this thread has to get Python's lock
         back, which a busy hub holds for up to 5 ms.
@@ -76,9 +87,9 @@ class SqliteBox(Box):
                 connection.execute(f"INSERT INTO gemstone_outbox (event) VALUES {places}", chunk)
 
         if len(events) <= _CHUNK:
-            self._run(insert)
+            self._run(insert, limit)
         else:
-            self._write(insert)
+            self._write(insert, limit)
 
     def remember(self, path: str) -> None:
         """Note a database in which events are going to be stored; on the disk when it returns."""
@@ -100,13 +111,15 @@ class SqliteBox(Box):
         self._write(self._create_tables)
 
     def has_events(self) -> bool:
-        if not self._own and not os.path.exists(self._path):
+        if not self._is_there():
             return False
 
         def select(connection: sqlite3.Connection) -> bool:
-            if not _has_tables(connection):
-                return False
-            return bool(connection.execute("SELECT 1 FROM gemstone_outbox LIMIT 1").fetchall())
+            statement, values = "SELECT 1 FROM gemstone_outbox LIMIT 1", {"now": time.time()}
+            return (_has_table(connection) and bool(connection.execute(statement).fetchall())) or (
+                _has_table(connection, "gemstone_outbox_waiting")
+                and bool(connection.execute(WAITING_NOW, values).fetchall())
+            )
 
         return self._run(select)
 
@@ -133,48 +146,31 @@ class SqliteBox(Box):
 
         self._run(remove)
 
-    def set_aside(self, id: int, reason: str) -> None:
-        def move(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT OR REPLACE INTO gemstone_outbox_failed "
-                "SELECT id, event, ?, ? FROM gemstone_outbox WHERE id = ?",
-                (reason, time.time(), id),
-            )
-            connection.execute("DELETE FROM gemstone_outbox WHERE id = ?", (id,))
-
-        self._write(move)
-
     def count(self) -> int:
-        if not self.has_events():
-            return 0
-        statement = "SELECT count(*) FROM gemstone_outbox"
-        return int(self._run(lambda connection: connection.execute(statement).fetchone()[0]))
-
-    def failed(self) -> list[Failed]:
-        statement = (
-            "SELECT CAST(event AS BLOB), reason, time FROM gemstone_outbox_failed "
-            "ORDER BY id LIMIT 1000"
-        )
-
-        def select(connection: sqlite3.Connection) -> list[Failed]:
-            if not _has_tables(connection, "gemstone_outbox_failed"):
-                return []
-            return [Failed(*row) for row in connection.execute(statement)]
-
-        return self._run(select) if self._own or os.path.exists(self._path) else []
-
-    def retry_failed(self) -> int:
-        if not self.failed():
+        waiting = self._reading(lambda execute: execute(COUNT, {}).fetchone()[0], 0)
+        if not self._is_there():
             return 0
 
-        def move(connection: sqlite3.Connection) -> int:
-            connection.execute(
-                "INSERT INTO gemstone_outbox (event) "
-                "SELECT event FROM gemstone_outbox_failed ORDER BY id"
-            )
-            return connection.execute("DELETE FROM gemstone_outbox_failed").rowcount
+        def select(connection: sqlite3.Connection) -> int:
+            if not _has_table(connection):
+                return 0
+            return int(connection.execute("SELECT count(*) FROM gemstone_outbox").fetchone()[0])
 
-        return self._write(move)
+        return int(waiting) + self._run(select)
+
+    def _reading(self, work: Callable[[Execute], T], missing: T) -> T:
+        def read(connection: sqlite3.Connection) -> T:
+            if not _has_table(connection, "gemstone_outbox_waiting"):
+                return missing
+            return work(functools.partial(_execute, connection))
+
+        return self._run(read) if self._is_there() else missing
+
+    def _writing(self, work: Callable[[Execute], T]) -> T:
+        return self._write(lambda connection: work(functools.partial(_execute, connection)))
+
+    def _is_there(self) -> bool:
+        return self._own or os.path.exists(self._path)
 
     def lease(self) -> Lease:
         statement = "SELECT owner, beat FROM gemstone_outbox_relay WHERE id = 1"
@@ -199,7 +195,7 @@ class SqliteBox(Box):
 
     # The connection
 
-    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _write(self, work: Callable[[sqlite3.Connection], T], limit: float = math.inf) -> T:
         """Do several things in one transaction."""
 
         def transact(connection: sqlite3.Connection) -> T:
@@ -208,42 +204,56 @@ class SqliteBox(Box):
             connection.execute("COMMIT")
             return result
 
-        return self._run(transact)
+        return self._run(transact, limit)
 
-    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _run(self, work: Callable[[sqlite3.Connection], T], limit: float = math.inf) -> T:
+        began = time.monotonic()
         # Twice what one waiter may take, so that the one behind it is told of the database.
-        if not self._lock.acquire(True, 2 * BUSY):
-            raise BoxFault(f"{self.name} has been busy for {2 * BUSY:g} s")
+        patience = min(2 * BUSY, limit)
+        if not self._lock.acquire(True, patience):
+            raise BoxFault(f"{self.name} has been busy for {patience:.2g} s")
+        busy = max(0.0, min(BUSY, limit - (time.monotonic() - began)))
         try:
-            return work(self._open())
+            result = work(self._open(busy))
+            if self._file != identity_of(self._path):
+                # What was written then is nowhere that anybody would find it.
+                raise BoxFault(f"{self.name} was removed or replaced while it was in use")
+            return result
         except (sqlite3.Error, OSError) as error:
             # Whatever was begun is rolled back, and what the file has become is found out anew.
             self._drop()
-            raise BoxFault(self._explain(error)) from error
+            raise BoxFault(self._explain(error, busy)) from error
         except BoxFault:
             self._drop()
             raise
         finally:
             self._lock.release()
 
-    def _open(self) -> sqlite3.Connection:
-        """The connection; a new one when the file was replaced by another under its name."""
+    def _open(self, busy: float) -> sqlite3.Connection:
+        """The connection; a new one when the file was replaced by another under its name.
+
+        :param busy: seconds for which it waits for other writers.
+        """
         if self._connection is not None:
             if self._file == identity_of(self._path):
+                # In steps: a caller's time is hardly ever so short that it is to be said at all.
+                if abs(busy - self._busy) > 0.1:
+                    self._connection.execute(f"PRAGMA busy_timeout = {math.ceil(busy * 1000)}")
+                    self._busy = busy
                 return self._connection
             self._drop()
-        if self._own:
-            make_private(self._path)
+        made = self._own and make_private(self._path)
         # mode=rw: a database of the user is not made here.
         uri = f"file:{urllib.parse.quote(os.fsencode(self._path))}?mode=rw"
         connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY, isolation_level=None, check_same_thread=False
+            uri, uri=True, timeout=busy, isolation_level=None, check_same_thread=False
         )
-        self._connection = connection
-        # A power cut may undo that something was deleted (it is sent again), not that it was added.
-        connection.execute(f"PRAGMA synchronous = {'FULL' if self._own else 'NORMAL'}")
-        if self._own:
+        self._connection, self._busy = connection, busy
+        # With a rollback journal, as users' databases have, less may damage them in a power cut.
+        connection.execute("PRAGMA synchronous = FULL")
+        if made:
             _use_wal(connection)
+        if self._own:
             connection.execute("BEGIN IMMEDIATE")
             self._create_tables(connection)
             connection.execute("COMMIT")
@@ -264,9 +274,9 @@ class SqliteBox(Box):
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
 
-    def _explain(self, error: Exception) -> str:
+    def _explain(self, error: Exception, busy: float) -> str:
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-            return f"{self.name} is locked: another program has been writing to it for {BUSY:g} s"
+            return f"{self.name} is locked: another program has been writing to it for {busy:.2g} s"
         folder = os.path.dirname(self._path)
         if not os.path.isdir(folder):
             return f"{self.name}: there is no folder {folder}"
@@ -289,21 +299,20 @@ def key_of(path: str) -> tuple[str, str]:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-    if mode != "wal":
-        # Of two processes that do it at once, one is told "locked" without any wait.
-        end = time.monotonic() + BUSY
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() >= end:
-                    raise
-                native_sleep(0.01)
-            else:
-                return
+    """Do so in a file that was just made; without a wait, SQLite says when another one opens it."""
+    for _ in range(100):
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        native_sleep(0.01)
 
 
-def _has_tables(connection: sqlite3.Connection, name: str = "gemstone_outbox") -> bool:
+def _execute(connection: sqlite3.Connection, statement: str, values: Any) -> sqlite3.Cursor:
+    if isinstance(values, list):
+        return connection.executemany(statement, values)
+    return connection.execute(statement, values)
+
+
+def _has_table(connection: sqlite3.Connection, name: str = "gemstone_outbox") -> bool:
     statement = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
     return bool(connection.execute(statement, (name,)).fetchall())

@@ -5,9 +5,11 @@ Nothing here begins, commits or rolls back.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...errors import EventNotDelivered, ServiceConfigurationError
@@ -39,9 +41,11 @@ class Transaction:
         self.stored = 0
         self._connection = connection
 
-    def store(self, envelopes: Sequence[Envelope]) -> None:
+    def store(self, envelopes: Sequence[Envelope], timeout: float | None = None) -> None:
         """Insert events into the user's database, in the user's current transaction.
 
+        :param timeout: seconds to wait for a locked SQLite file, if the connection's own time is
+            longer. What a server lets wait belongs to the user's engine.
         :raises EventNotDelivered: when the database refuses; the user's transaction goes on, as far
             as the database allows that.
         :raises ServiceConfigurationError: when there is no transaction that could be rolled back.
@@ -50,9 +54,10 @@ class Transaction:
             return
         events = [envelope.to_json() for envelope in envelopes]
         if isinstance(self._connection, sqlite3.Connection):
-            _insert_sqlite3(self._connection, events)
+            with _hasty(self._connection, timeout):
+                _insert_sqlite3(self._connection, events)
         else:
-            _insert_sqlalchemy(self._connection, events)
+            _insert_sqlalchemy(self._connection, events, timeout)
         self.stored += len(events)
 
 
@@ -71,7 +76,25 @@ def _insert_sqlite3(connection: sqlite3.Connection, events: Sequence[bytes]) -> 
         raise _not_stored(error) from error
 
 
-def _insert_sqlalchemy(target: Any, events: Sequence[bytes]) -> None:
+@contextlib.contextmanager
+def _hasty(connection: sqlite3.Connection, timeout: float | None) -> Iterator[None]:
+    """Have it wait so many seconds for a lock at most, and then as long as before."""
+    if timeout is None:
+        yield
+        return
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    (before,) = cursor.execute("PRAGMA busy_timeout").fetchone()
+    shorter = min(before, math.ceil(timeout * 1000))
+    cursor.execute(f"PRAGMA busy_timeout = {shorter}")
+    try:
+        yield
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout = {before}")
+        cursor.close()
+
+
+def _insert_sqlalchemy(target: Any, events: Sequence[bytes], timeout: float | None) -> None:
     import sqlalchemy as sa
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -79,10 +102,13 @@ def _insert_sqlalchemy(target: Any, events: Sequence[bytes]) -> None:
 
     try:
         connection = target if isinstance(target, sa.Connection) else target.connection()
-        _refuse_autocommit(connection.connection.dbapi_connection)
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql(CREATE_EVENTS)
-        connection.execute(sa.insert(events_table), [{"event": event} for event in events])
+        raw = connection.connection.dbapi_connection
+        _refuse_autocommit(raw)
+        lite = isinstance(raw, sqlite3.Connection)
+        with _hasty(raw, timeout) if lite else contextlib.nullcontext():  # type: ignore[arg-type]
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql(CREATE_EVENTS)
+            connection.execute(sa.insert(events_table), [{"event": event} for event in events])
     except SQLAlchemyError as error:
         raise _not_stored(getattr(error, "orig", None) or error) from error
 

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from gemstone_sync.event.outbox import relay, tenure
-from gemstone_sync.event.outbox.box import BoxFault, Lease
+from gemstone_sync.event.outbox.box import BoxFault, Lease, Row, Waiting
 from gemstone_sync.event.outbox.sqlalchemy_box import SqlAlchemyBox, events_table
 from gemstone_sync.event.outbox.sqlite_box import CREATE_EVENTS, SqliteBox
 from tests.support.waiting import wait_until
@@ -57,7 +57,7 @@ def relays():
 
     def start(box, send):
         logger = logging.getLogger("gemstone_sync.event")
-        started = relay.Relay(box, send, uuid.uuid4().hex, logger)
+        started = relay.Relay(box, {"send": send}, uuid.uuid4().hex, logger)
         running.append((started, gevent.spawn(started.run)))
         return running[-1]
 
@@ -72,7 +72,8 @@ def test_it_gives_what_was_stored_in_order_and_bounded(make_box, store):
     sent = events(5)
     box = make_box()
     # Nobody has made its tables yet.
-    assert (box.has_events(), box.count(), box.failed(), box.retry_failed()) == (False, 0, [], 0)
+    looks = (box.has_events(), box.count(), box.trouble(), box.refused((0, ""), 9), box.lines("a"))
+    assert looks == (False, 0, None, [], set())
     store(sent)
     assert box.has_events() is True
     rows = box.read(100, 10**6)
@@ -88,19 +89,64 @@ def test_it_gives_what_was_stored_in_order_and_bounded(make_box, store):
     assert box.read(1, 1)[0].id > rows[4].id
 
 
+def waiting(row, transport="a", line=None, due=0.0, attempts=0, reason="no good"):
+    return Waiting(row.id, transport, row.event, line, due, attempts, reason, 1.0)
+
+
 def test_what_was_set_aside_can_be_tried_again(make_box, store):
     box = make_box()
     store(events(2))
     box.prepare()
     first, second = box.read(2, 10**6)
-    box.set_aside(first.id, "no good")
-    box.set_aside(first.id, "no good")
-    assert box.read(2, 10**6) == [second]
-    (failed,) = box.failed()
-    assert (failed.event, failed.reason) == (first.event, "no good")
-    assert box.retry_failed() == 1
+    for transport in ("a", ""):  # an empty one: no transport could be asked of it
+        aside = waiting(first, transport, due=None)
+        box.move([first.id], [aside])
+        box.move([first.id], [aside])  # the answer was lost
+        assert box.read(2, 10**6)[:1] == [second]
+        assert box.refused((0, ""), 9) == [aside]
+        assert box.refused((first.id, transport), 9) == []
+        assert (box.count(), box.trouble(), box.lines("a")) == (1, None, set())
+        assert box.replay([(first.id, transport)]) == 1
+        assert box.refused((0, ""), 9) == []
+        if transport:
+            assert box.read_waiting("a", 9, 10**6) == [Row(first.id, first.event)]
+            assert box.purge([(first.id, "a"), (first.id, "b")]) == 1
     assert [row.event for row in box.read(2, 10**6)] == [second.event, first.event]
-    assert box.failed() == []
+
+
+def test_what_waits_is_due_in_time_and_overtakes_nothing_in_its_line(make_box, store):
+    box, later = make_box(), time.time() + 60
+    store(events(6))
+    box.prepare()
+    rows = box.read(9, 10**6)
+    moved = [
+        waiting(rows[0], line="k", due=later, attempts=1),
+        waiting(rows[1], line="k"),  # behind the first
+        waiting(rows[2], line="j"),
+        waiting(rows[2], "b", line="j"),
+        waiting(rows[3], due=5.0, attempts=1),
+        waiting(rows[4]),
+    ]
+    box.move([row.id for row in rows[:5]], moved)
+    due = [rows[2], rows[4], rows[3]._replace(attempts=1)]
+    assert box.read_waiting("a", 9, 10**6) == due
+    assert box.read_waiting("a", 2, 10**6) == due[:2]
+    assert box.read_waiting("a", 9, 1) == due[:1]
+    assert (box.count(), box.lines("a"), box.lines("b")) == (6, {"k", "j"}, {"j"})
+    assert box.trouble() == (2, "no good")
+    assert [row.id for row in box.refused((0, ""), 9)] == [rows[0].id, rows[3].id]
+    # It has some, and refuses one again.
+    box.settle("a", [rows[2].id, rows[4].id], [(rows[3].id, later, "still no good")])
+    assert box.read_waiting("a", 9, 10**6) == []
+    assert [row.id for row in box.read_waiting("b", 9, 10**6)] == [rows[2].id]
+    (again,) = box.refused((rows[0].id, "z"), 9)
+    assert (again.attempts, again.reason, again.due) == (2, "still no good", later)
+    # The first of its line is gone.
+    assert box.purge([(rows[0].id, "a")]) == 1
+    assert [row.id for row in box.read_waiting("a", 9, 10**6)] == [rows[1].id]
+    # A transport that is no more leaves what it has not got to the others.
+    box.adopt(["a"])
+    assert [row.event for row in box.read(9, 10**6)] == [rows[5].event, rows[2].event]
 
 
 def test_only_one_takes_the_lease(make_box):

@@ -1,16 +1,30 @@
 """Locked, full, missing, damaged: said in one line, within a limit, and nothing is lost."""
 
+import contextlib
 import resource
+import sqlite3
+import stat
+import time
 
 import gevent
 import pytest
+import sqlalchemy as sa
 
 from gemstone_sync.errors import EventNotDelivered
 from gemstone_sync.event.outbox import Outbox, sqlite_box
-from tests.support.sqlite import locked
+from tests.support.sqlite import execute, locked
 from tests.support.waiting import LIMIT, gather, wait_until
 
 from .support import events, ids_of, sending, sent_from, shop, stored_in
+
+
+@pytest.fixture
+def engine(tmp_path):
+    with shop(tmp_path):
+        pass
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/shop.db", connect_args={"timeout": 60})
+    yield engine
+    engine.dispose()
 
 
 def test_a_locked_file_is_said_within_a_limit_to_all_that_wait(outbox, tmp_path, monkeypatch):
@@ -25,6 +39,100 @@ def test_a_locked_file_is_said_within_a_limit_to_all_that_wait(outbox, tmp_path,
         gather([add] * 100, limit=LIMIT)  # one after the other they take 50 seconds
     outbox.add(events(1))
     assert outbox.pending() == 2
+
+
+def test_a_locked_file_ends_no_later_than_the_callers_time(outbox, tmp_path, engine):
+    """Ten times as long would be a second; SQLite's own patience is five, the outbox's twenty."""
+    outbox.add(events(1))
+    limit = 5.0  # what BUSY is: less than that is not SQLite's own doing
+
+    def in_time(function, *args):
+        before = time.monotonic()
+        with pytest.raises(EventNotDelivered, match=r"locked|in time|no answer"):
+            function(*args)
+        assert time.monotonic() - before < limit
+
+    with locked(tmp_path / "events.db"):
+        gather([lambda: in_time(outbox.add, events(1), 0.2)] * 20, limit=LIMIT)
+        adding = gevent.spawn(outbox.add, events(1), 60.0)  # one with more patience is in the way
+        gevent.sleep(0)
+        in_time(outbox.add, events(1), 0.2)
+        before = time.monotonic()
+        assert outbox.drain(0.2) is False
+        assert time.monotonic() - before < limit
+    adding.get(timeout=LIMIT)
+    # The one that stood in line with it was stored with it: that it would not be, nobody said.
+    assert outbox.pending() in (2, 3)
+    # In the user's transaction, which waits for as long as the user likes otherwise.
+    connection = sqlite3.connect(tmp_path / "shop.db", timeout=60)
+    with contextlib.closing(connection), locked(tmp_path / "shop.db"):
+        with outbox.transaction(connection) as transaction:
+            in_time(transaction.store, events(1), 0.2)
+        assert connection.execute("PRAGMA busy_timeout").fetchone() == (60_000,)
+    with locked(tmp_path / "shop.db"), engine.connect() as connection:
+        listed = Outbox(str(tmp_path / "events.db"), databases=[engine])
+        with listed.transaction(connection) as transaction:
+            in_time(transaction.store, events(1), 0.2)
+
+
+def test_a_thread_that_waits_for_a_locked_file_waits_for_its_own_time(run_python, tmp_path):
+    """In a program that is not patched, where the thread itself stops."""
+    done = run_python(
+        """
+import sqlite3, threading, time
+from gemstone_sync import EventNotDelivered, Outbox
+from gemstone_sync.event.emission import make_envelope
+outbox = Outbox("events.db")
+outbox.add([make_envelope("a", 1)])
+said = []
+other = sqlite3.connect("events.db", isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+def add(timeout):
+    before = time.monotonic()
+    try:
+        outbox.add([make_envelope("a", 2)], timeout)
+    except EventNotDelivered as error:
+        said.append("locked" in str(error) or "in time" in str(error))
+        said.append(time.monotonic() - before < 3)
+threads = [threading.Thread(target=add, args=(0.3,)) for _ in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+other.execute("COMMIT")
+add(10)
+print(*said, outbox.pending())
+"""
+    )
+    assert done.stdout.split() == ["True"] * 6 + ["2"], done.stdout + done.stderr
+
+
+def test_an_event_that_went_into_a_file_that_was_replaced_is_not_stored(outbox, tmp_path):
+    """It waits for a lock of whoever puts another file in its place."""
+    outbox.add(events(1))
+    with locked(tmp_path / "events.db"):
+        adding = gevent.spawn(outbox.add, events(1))
+        box = outbox._here().location
+        wait_until(lambda: not box._lock.acquire(False) or box._lock.release(), "the wait")
+        execute(tmp_path / "backup.db", "PRAGMA user_version")
+        (tmp_path / "backup.db").replace(tmp_path / "events.db")
+    with pytest.raises(EventNotDelivered, match="replaced"):
+        adding.get(timeout=LIMIT)
+    outbox.add(events(1))
+    assert outbox.pending() == 1
+
+
+def test_a_database_of_the_user_as_the_outbox_keeps_its_mode_and_journal(tmp_path):
+    path = tmp_path / "shop.db"
+    with shop(tmp_path):
+        path.chmod(0o640)
+    outbox = Outbox(str(path))
+    sent = events(3)
+    outbox.add(sent)
+    assert sent_from(outbox) == ids_of(sent)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert execute(path, "PRAGMA journal_mode") == [("delete",)]
+    own = Outbox(str(tmp_path / "own.db"))
+    own.add(events(1))
+    assert execute(tmp_path / "own.db", "PRAGMA journal_mode") == [("wal",)]
 
 
 def test_waiting_for_a_locked_file_stops_nobody_and_ends_with_the_callers_timeout(outbox, tmp_path):
