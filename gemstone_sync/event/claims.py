@@ -25,8 +25,6 @@ LEASE = 60.0
 _NEVER = 86400.0
 #: Characters of a key.
 _LONGEST = 200
-#: Seconds between two looks at what this process itself is handling: doubled from the first.
-_FIRST_LOOK, _LAST_LOOK = 0.01, 1.0
 #: Seconds before a mark that could not be written is tried again.
 _PAUSES = (0.2, 1.0)
 _FAILS = "the memory of handled events fails: %s"
@@ -103,7 +101,7 @@ class EventClaim:
     :param renewals: with the one that workers share, or None.
     """
 
-    __slots__ = ("_logger", "_owner", "_recent", "_renewals", "key")
+    __slots__ = ("_logger", "_owner", "_recent", "_renewals", "here", "key")
 
     def __init__(
         self,
@@ -113,6 +111,8 @@ class EventClaim:
         logger: logging.Logger,
     ) -> None:
         self.key = key
+        #: Whether it is this process that is at it, when the answer is BUSY.
+        self.here = False
         self._recent = recent
         self._renewals = renewals
         self._logger = logger
@@ -125,13 +125,9 @@ class EventClaim:
         :raises OSError: when a memory cannot be reached.
         """
         if self._recent is not None:
-            pause = _FIRST_LOOK
-            # Another transport's copy is being handled here, and keeps one place of the pool busy.
-            # Waiting for it costs another place; coming again would cost a message every second.
-            while (answer := self._recent.claim(self.key, self._owner, _NEVER)) is Claim.BUSY:
-                gevent.sleep(pause)
-                pause = min(2 * pause, _LAST_LOOK)
-            if answer is Claim.DONE:
+            answer = self._recent.claim(self.key, self._owner, _NEVER)
+            self.here = answer is Claim.BUSY
+            if answer is not Claim.OURS:
                 return answer
         if self._renewals is None:
             return Claim.OURS

@@ -1,12 +1,15 @@
-"""Consuming: deliveries handled in a bounded pool of greenlets, acknowledged by the owner.
+"""Consuming: deliveries handled in a bounded number of greenlets, acknowledged by the owner.
 
-What is done with one event belongs to `processor`; here are only who runs when, and what the broker
-is told afterwards. All of it happens in the hub of the owner, so nothing here is locked.
+What is done with one event belongs to `processor`, what came from one queue to `lines`, how much of
+it is taken in advance to `prefetch`; here are only who runs when, and what the broker is told
+afterwards. All of it happens in the hub of the owner, so nothing here is locked.
 """
 
 from __future__ import annotations
 
 import functools
+import heapq
+import itertools
 import logging
 import time
 from collections import deque
@@ -16,8 +19,11 @@ from typing import Any
 import gevent
 
 from ..concurrency import USER_FAULTS, DeadlineReached
+from .lines import Lane, Line
 from .link import Delivery, Link
 from .owner import Owner, starting
+from .places import Places
+from .prefetch import Prefetch
 from .signals import seconds_until
 from .suspects import SUSPICIOUS, Suspects
 from .topology import Queue, Topology
@@ -32,6 +38,8 @@ _RENEWAL = 5.0
 _BATCH = 100
 #: Seconds that handlers have to end once they are killed.
 _LAST_WORDS = 1.0
+#: How many events one process handles at once, and takes in advance, unless it is told.
+_POOL = 100
 
 
 class Consumer:
@@ -40,9 +48,11 @@ class Consumer:
     :param make_link: makes a link that is not open yet.
     :param topology: is declared on each new connection, with `queues`.
     :param handle: called with a delivery and its queue, in a greenlet and a context of its own;
-        True when it is done with, False when it is to be delivered again.
+        True when it is done with, False when it is to be delivered again, a number of seconds when
+        it is to be called once more with this delivery.
     :param name: what the log and errors call it.
-    :param pool_size: how many deliveries are handled at once, over all queues.
+    :param pool: the places of the process: how many deliveries are handled at once. As many are
+        taken in advance, over all queues.
     :param relay: called with what comes to the queue `due`, where the link knows one. It has as
         many places of its own: what is delayed must not wait for long handlers.
     """
@@ -52,10 +62,10 @@ class Consumer:
         make_link: Callable[[], Link],
         topology: Topology,
         queues: Sequence[Queue],
-        handle: Callable[[Delivery, Queue], bool],
+        handle: Callable[[Delivery, Queue], bool | float],
         *,
         name: str,
-        pool_size: int = 100,
+        pool: Places | None = None,
         relay: Callable[[Delivery], bool] | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
@@ -66,7 +76,7 @@ class Consumer:
             topology,
             tuple(queues),
             handle,
-            pool_size,
+            Places(_POOL) if pool is None else pool,
             relay,
             name=name,
             logger=logger,
@@ -112,109 +122,51 @@ class Consumer:
         return None if why is None else f"{self._name}: {why}"
 
 
-class _Line:
-    """What came from one queue and waits for its turn, or has it.
-
-    :param limit: how many may be handled at once.
-    :param pooled: whether they take places of the pool.
-    """
-
-    __slots__ = ("keyed", "keys", "limit", "name", "pooled", "ready", "running", "work")
-
-    def __init__(
-        self,
-        name: str,
-        work: Callable[[Delivery], bool],
-        *,
-        limit: int,
-        keyed: bool = False,
-        pooled: bool = True,
-    ) -> None:
-        self.name = name
-        self.work = work
-        self.limit = limit
-        self.keyed = keyed
-        self.pooled = pooled
-        #: Those that can start as soon as there is a place.
-        self.ready: deque[Delivery] = deque()
-        #: Those that are being handled, and by which greenlet.
-        self.running: dict[Delivery, Any] = {}
-        #: By key, while one of it is ready, running or kept for a while: those behind it.
-        self.keys: dict[str, deque[Delivery]] = {}
-
-    def add(self, delivery: Delivery) -> None:
-        """It has arrived."""
-        key = delivery.envelope.key if self.keyed else None
-        if key is not None and key in self.keys:
-            self.keys[key].append(delivery)
-            return
-        if key is not None:
-            self.keys[key] = deque()
-        self.ready.append(delivery)
-
-    def pass_on(self, delivery: Delivery) -> None:
-        """It is done with: the next one of its key has its turn."""
-        behind = self.keys.get(delivery.envelope.key or "") if self.keyed else None
-        if behind:
-            self.ready.append(behind.popleft())
-        elif behind is not None:
-            del self.keys[delivery.envelope.key or ""]
-
-    def take_back(self, delivery: Delivery) -> list[Delivery]:
-        """It goes back to the broker, and with it those behind it: they must not overtake it."""
-        behind = self.keys.pop(delivery.envelope.key or "", ()) if self.keyed else ()
-        return [delivery, *behind]
-
-    def forget(self) -> None:
-        """The link is gone: nothing is left but what runs."""
-        self.ready.clear()
-        running = {delivery.envelope.key for delivery in self.running} if self.keyed else set()
-        self.keys = {key: deque() for key in running if key is not None}
-
-
 class _ConsumingOwner(Owner):
-    """The owner of one consumer's connection in one process, and its pool of handlers."""
+    """The owner of one consumer's connection in one process."""
 
     def __init__(
         self,
         make_link: Callable[[], Link],
         topology: Topology,
         queues: Sequence[Queue],
-        handle: Callable[[Delivery, Queue], bool],
-        pool_size: int,
+        handle: Callable[[Delivery, Queue], bool | float],
+        pool: Places,
         relay: Callable[[Delivery], bool] | None,
         **options: Any,
     ) -> None:
         super().__init__(make_link, **options)
         self._topology = topology
         self._queues = queues
+        self._pool = pool
+        self._prefetch = Prefetch(pool.limit)
         self._lines = [
-            _Line(
-                queue.name,
-                _with_queue(handle, queue),
-                limit=queue.concurrency or pool_size,
-                keyed=queue.keyed,
-            )
-            for queue in queues
+            Line(queue.name, _with_queue(handle, queue), queue, pool, prefetch=first, most=most)
+            for queue, first, most in self._prefetch.first_shares(queues)
         ]
         self._due = None
         if relay is not None:
-            self._due = _Line(topology.due, relay, limit=pool_size, pooled=False)
+            own, places = Places(pool.limit), pool.limit
+            self._due = Line(topology.due, relay, None, own, prefetch=places, most=places)
         #: The moment when handlers that still run are cut off, and whether some were.
         self.cut_off_at = float("inf")
         self.cut = False
         #: What was received and is not settled, in the order of arrival; of links that are gone
         #: only what still runs.
-        self.held: dict[Delivery, _Line] = {}
-        self._places = pool_size
-        #: Lines in which something is ready; the first has its turn.
-        self._hungry: deque[_Line] = deque()
+        self.held: dict[Delivery, Line] = {}
+        #: Lanes in which something is ready; the first has its turn.
+        self._hungry: deque[Lane] = deque()
+        #: Where this owner stands in line.
+        self._in_line: set[Places] = set()
         #: What was handled, to be acknowledged.
         self._done: deque[Delivery] = deque()
         #: What could not be handled, and when it is given back.
-        self._kept: deque[tuple[float, _Line, Delivery]] = deque()
+        self._kept: deque[tuple[float, Line, Delivery]] = deque()
+        #: What is to be tried again here, and when: a heap, with a number for those of one moment.
+        self._waiting: list[tuple[float, int, Line, Delivery]] = []
+        self._numbers = itertools.count()
         self._renew_at = 0.0
-        self._suspects: Suspects[_Line] = Suspects()
+        self._suspects: Suspects[Line] = Suspects()
 
     # The connection
 
@@ -223,22 +175,28 @@ class _ConsumingOwner(Owner):
         lines = self._lines_of(link)
         try:
             link.declare(self._topology, self._queues)
-            for line in lines:
-                link.consume(line.name, line.limit, functools.partial(self._arrived, line))
+            self._subscribe(link)
             self._is_ready()
             self._renew_at = 0.0
             while not self.stopping:
                 self._turn(link, 1.0)
             for line in lines:
                 link.cancel(line.name)
+            self._return_waiting(link)
             while self._is_running() and time.monotonic() < self.cut_off_at:
                 self._return_unstarted(link)
                 self._turn(link, min(1.0, seconds_until(self.cut_off_at)))
+                self._return_waiting(link)
             self._cut_off()
             self._acknowledge(link)
             link.requeue([delivery for delivery in self.held if delivery.link is link])
         finally:
             self._forget_link()
+
+    def _subscribe(self, link: Link) -> None:
+        """Tell the broker how much of each queue to send in advance, where that has changed."""
+        for line in self._prefetch.changed(self._lines_of(link), link.claims_keys):
+            link.consume(line.name, line.prefetch, functools.partial(self._arrived, line))
 
     def _turn(self, link: Link, longest: float) -> None:
         """Take what has come, say what is done, and wait for more."""
@@ -246,20 +204,24 @@ class _ConsumingOwner(Owner):
         self.signal.clear()
         link.pump()
         self._acknowledge(link)
-        self._start_suspect()
+        self._next_suspect()
         self._return_kept(link)
+        self._wake_up()
+        self._start_some()
         self._renew(link)
+        if not self.stopping:
+            self._subscribe(link)
         self._breathe()
-        if self._kept:
-            longest = min(longest, seconds_until(self._kept[0][0]))
+        for moments in (self._kept, self._waiting):
+            if moments:
+                longest = min(longest, seconds_until(moments[0][0]))
         link.wait(self.signal, longest)
 
     def _acknowledge(self, link: Link) -> None:
         while self._done:
             batch = [self._done.popleft() for _ in range(min(_BATCH, len(self._done)))]
             link.acknowledge(batch)
-            for delivery in batch:
-                self.held.pop(delivery, None)
+            self._let_go(batch)
             self._breathe()
 
     def _return_kept(self, link: Link) -> None:
@@ -271,18 +233,28 @@ class _ConsumingOwner(Owner):
         self._return(link, back)
 
     def _return_unstarted(self, link: Link) -> None:
-        """Give back what has not begun; with keys later, behind what still runs, in order."""
         for line in self._lines_of(link):
-            if not line.keyed:
-                back = list(line.ready)
-                line.ready.clear()
-                self._return(link, back)
+            self._return(link, line.take_back_ready())
+
+    def _return_waiting(self, link: Link) -> None:
+        """Give back what would be tried again later, with those behind it."""
+        waiting, self._waiting = sorted(self._waiting), []
+        back: list[Delivery] = []
+        for _, _, line, delivery in waiting:
+            line.waiting.discard(delivery)
+            back += line.take_back(delivery)
+        self._return(link, back)
 
     def _return(self, link: Link, deliveries: list[Delivery]) -> None:
         if deliveries:
             link.requeue(deliveries)
-            for delivery in deliveries:
-                self.held.pop(delivery, None)
+            self._let_go(deliveries)
+
+    def _let_go(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            line = self.held.pop(delivery, None)
+            if line is not None:
+                line.held -= 1
 
     def _renew(self, link: Link) -> None:
         now = time.monotonic()
@@ -298,70 +270,94 @@ class _ConsumingOwner(Owner):
         for line in self._all_lines():
             line.forget()
         self._hungry.clear()
+        self._leave_lines()
         self._suspects.forget()
         self._done.clear()
         self._kept.clear()
+        self._waiting.clear()
         running = [line.running for line in self._all_lines()]
-        for delivery in self.held:
+        held, self.held = self.held, {}
+        for delivery, line in held.items():
             delivery.gone = True
-        self.held = {
-            delivery: line
-            for delivery, line in self.held.items()
-            if any(delivery in deliveries for deliveries in running)
-        }
+            if any(delivery in deliveries for deliveries in running):
+                self.held[delivery] = line
+            else:
+                self._suspects.finished(delivery)
 
-    def _lines_of(self, link: Link) -> list[_Line]:
+    def _lines_of(self, link: Link) -> list[Line]:
         return self._all_lines() if link.relays else self._lines
 
-    def _all_lines(self) -> list[_Line]:
+    def _all_lines(self) -> list[Line]:
         return self._lines if self._due is None else [*self._lines, self._due]
 
-    # The pool
+    # Who runs when
 
-    def _arrived(self, line: _Line, delivery: Delivery) -> None:
+    def _arrived(self, line: Line, delivery: Delivery) -> None:
         self.held[delivery] = line
-        # With keys the order holds, and only one of each is handled anyway.
-        if line.pooled and not line.keyed and (delivery.deliveries or 0) >= SUSPICIOUS:
-            self._suspects.add(line, delivery)
-            return
-        line.add(delivery)
-        self._offer(line)
+        line.held += 1
+        if line.queue is not None:
+            delivery.handlers = line.queue.handlers_for(delivery.envelope)
+            # With keys the order holds, and only one of each is handled anyway.
+            if not line.keyed and (delivery.deliveries or 0) >= SUSPICIOUS:
+                self._suspects.add(line, delivery)
+                return
+        self._offer(line.add(delivery))
         self._start_some()
 
-    def _offer(self, line: _Line) -> None:
-        if line.ready and line not in self._hungry:
-            self._hungry.append(line)
+    def _offer(self, lane: Lane | None) -> None:
+        if lane is not None and lane.ready and lane not in self._hungry:
+            self._hungry.append(lane)
 
     def _start_some(self) -> None:
-        """Start what can be started: one of each line in turn."""
+        """Start what can be started: one of each lane in turn."""
         stuck = 0
-        while self._hungry and stuck < len(self._hungry) and not self.stopping:
-            line = self._hungry.popleft()
-            if len(line.running) >= line.limit or (line.pooled and self._places <= 0):
+        refused: set[Places] = set()
+        while self._hungry and stuck < len(self._hungry):
+            lane = self._hungry.popleft()
+            if not lane.ready or (self.stopping and not lane.ready[0].begun):
+                continue
+            full = lane.take_places(self)
+            if full is not None:
+                refused.add(full)
                 stuck += 1
-                self._hungry.append(line)
+                self._hungry.append(lane)
+                if full is self._pool:
+                    break
                 continue
             stuck = 0
-            self._start_one(line, line.ready.popleft())
-            self._offer(line)
+            delivery = lane.ready.popleft()
+            # A new greenlet has a new, empty context: nothing of the owner's or another event's.
+            lane.line.running[delivery] = gevent.spawn(self._work, lane, delivery)
+            self._offer(lane)
+        self._leave_lines(but=refused)
 
-    def _start_one(self, line: _Line, delivery: Delivery) -> None:
-        if line.pooled:
-            self._places -= 1
-        # A new greenlet has a new, empty context: nothing of the owner's or another event's.
-        line.running[delivery] = gevent.spawn(self._work, line, delivery)
+    def _leave_lines(self, but: set[Places] | None = None) -> None:
+        """Stand in line for nothing else: others would wait for this one to take its place."""
+        in_line, self._in_line = self._in_line, but or set()
+        for places in in_line - self._in_line:
+            places.leave(self)
 
-    def _start_suspect(self) -> None:
+    def _next_suspect(self) -> None:
         """Only after what was handled has been acknowledged: this one may end the process."""
-        if not self.stopping and self._places > 0 and (suspect := self._suspects.next()):
-            self._start_one(*suspect)
+        if not self.stopping and (suspect := self._suspects.next()):
+            line, delivery = suspect
+            self._offer(line.offer(delivery, first=True))
 
-    def _work(self, line: _Line, delivery: Delivery) -> None:
-        done = False
+    def _wake_up(self) -> None:
+        """Those that have waited for long enough have their turn."""
+        now = time.monotonic()
+        while self._waiting and self._waiting[0][0] <= now and not self.stopping:
+            _, _, line, delivery = heapq.heappop(self._waiting)
+            line.waiting.discard(delivery)
+            self._offer(line.offer(delivery, first=True))
+
+    def _work(self, lane: Lane, delivery: Delivery) -> None:
+        line = lane.line
+        outcome: bool | float = False
         try:
             # Not when the link was lost meanwhile: it comes again. Nor in a forked child.
             if delivery.link is self.link and not self.inherited:
-                done = line.work(delivery)
+                outcome = line.work(delivery)
         except (*USER_FAULTS, DeadlineReached, gevent.GreenletExit) as error:
             if not self.cut:
                 self.logger.exception(
@@ -372,29 +368,40 @@ class _ConsumingOwner(Owner):
                     error or type(error).__name__,
                 )
         finally:
-            self._finished(line, delivery, done)
+            if not self.inherited:
+                # Also of one that was cut off and ends only now.
+                for places in lane.places:
+                    places.give()
+                self._finished(line, delivery, outcome)
 
-    def _finished(self, line: _Line, delivery: Delivery, done: bool) -> None:
+    def _finished(self, line: Line, delivery: Delivery, outcome: bool | float) -> None:
         self._suspects.finished(delivery)
         if line.running.pop(delivery, None) is None:
             return  # cut off
-        if line.pooled:
-            self._places += 1
         if delivery.link is not self.link:
             # Its link is gone: whatever became of it, it is delivered again.
             self.held.pop(delivery, None)
-            line.pass_on(delivery)
-        elif done:
+            self._offer(line.pass_on(delivery))
+        elif outcome is True:
             self._done.append(delivery)
-            line.pass_on(delivery)
-        else:
+            self._offer(line.pass_on(delivery))
+        elif outcome is False:
             self._kept.append((time.monotonic() + _PAUSE, line, delivery))
-        self._offer(line)
+        elif outcome <= 0 and (delivery.tried is None or not self.stopping):
+            self._offer(line.offer(delivery, first=True))
+        else:
+            moment = time.monotonic() + outcome
+            line.waiting.add(delivery)
+            heapq.heappush(self._waiting, (moment, next(self._numbers), line, delivery))
         self._start_some()
         self.wake()
 
     def _is_running(self) -> bool:
-        return any(line.running for line in self._all_lines())
+        """Whether something has begun that has not come to an end."""
+        return any(
+            line.running or any(lane.ready and lane.ready[0].begun for lane in line.lanes.values())
+            for line in self._all_lines()
+        )
 
     def _cut_off(self) -> None:
         """End the handlers that still run."""
@@ -427,6 +434,6 @@ class _ConsumingOwner(Owner):
 
 
 def _with_queue(
-    handle: Callable[[Delivery, Queue], bool], queue: Queue
-) -> Callable[[Delivery], bool]:
+    handle: Callable[[Delivery, Queue], bool | float], queue: Queue
+) -> Callable[[Delivery], bool | float]:
     return lambda delivery: handle(delivery, queue)

@@ -7,10 +7,11 @@ handlers of one running service.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from .names import check_pattern, matches
+from .places import Places
 
 __all__ = ["Backoff", "Handler", "Subscriber", "delay_before"]
 
@@ -40,6 +41,8 @@ class Handler:
         are dropped.
     :param convert: makes the body what the function's type hint says.
         Raises ValueError with the reason when it cannot.
+    :ivar places: those that `concurrency` grants, whatever queues and brokers feed it; None for no
+        bound.
     :raises ValueError: for an option that makes no sense; the text names it.
     """
 
@@ -53,6 +56,7 @@ class Handler:
     concurrency: int | None = None
     idempotent: bool = True
     convert: Callable[[Any], Any] | None = None
+    places: Places | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_pattern(self.pattern)
@@ -71,6 +75,8 @@ class Handler:
                 "backoff is a number of seconds, a list of them, or a function of the number of "
                 f"failed attempts, not {self.backoff!r}"
             )
+        if self.concurrency is not None:
+            object.__setattr__(self, "places", Places(self.concurrency))
 
 
 @dataclass(frozen=True, kw_only=True)

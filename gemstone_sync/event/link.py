@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .envelope import Envelope
+from .handlers import Handler
 from .topology import Address, Queue, Topology
 
 if TYPE_CHECKING:
@@ -59,9 +60,22 @@ class Delivery:
     :ivar deliveries: how often it was delivered before without being acknowledged; None when the
         broker does not tell.
     :ivar gone: True once its link is lost: the broker delivers it again, here or elsewhere.
+    :ivar begun: True once a handler of this process was asked.
+    :ivar handlers: those that are still to handle it, in this order.
+    :ivar tried: the event as the first of them has left it, when it is to try again.
     """
 
-    __slots__ = ("deliveries", "envelope", "gone", "link", "queue", "tag")
+    __slots__ = (
+        "begun",
+        "deliveries",
+        "envelope",
+        "gone",
+        "handlers",
+        "link",
+        "queue",
+        "tag",
+        "tried",
+    )
 
     def __init__(
         self, link: Link, queue: str, tag: Any, envelope: Envelope, deliveries: int | None = None
@@ -72,6 +86,9 @@ class Delivery:
         self.envelope = envelope
         self.deliveries = deliveries
         self.gone = False
+        self.begun = False
+        self.handlers: list[Handler] = []
+        self.tried: Envelope | None = None
 
 
 class Link(abc.ABC):
@@ -103,6 +120,9 @@ class Link(abc.ABC):
     keys: bool = True
     #: True when what is delayed comes back through the queue `due`.
     relays: bool = False
+    #: True when a keyed queue belongs to one consumer as long as it consumes: nobody else waits for
+    #: what that one has taken in advance.
+    claims_keys: bool = False
     #: Seconds after which the broker takes back what is not renewed; None where it never does.
     lease: float | None = None
 
@@ -164,7 +184,11 @@ class Link(abc.ABC):
 
     @abc.abstractmethod
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
-        """Have `pump` call `on_delivery` with what comes; at most `prefetch` unacknowledged."""
+        """Have `pump` call `on_delivery` with what comes; at most `prefetch` unacknowledged.
+
+        Called again it changes the prefetch, which is not done where `claims_keys` and the order
+        of a keyed queue would be lost.
+        """
 
     @abc.abstractmethod
     def cancel(self, queue: str) -> None:

@@ -46,7 +46,6 @@ from .deduplication import Claim, ProcessedEvents
 from .envelope import DeadLetter, Envelope
 from .handlers import Handler, Subscriber, delay_before
 from .link import Delivery
-from .names import matches
 from .suspects import SUSPICIOUS
 from .topology import Address, Queue, Topology
 
@@ -57,6 +56,8 @@ _LONGEST = 10 * 366 * 86400.0
 #: Seconds, from and to, until one asks again whether another worker is through. By chance, since
 #: the copies of one event would otherwise meet again each time.
 _SOON = (1.0, 2.0)
+#: Seconds until one looks again whether this process itself is through.
+_LOOK = 0.2
 #: Seconds of a delay that are waited for here: about the smallest step of the ladder of delays.
 _SHORT = 0.15
 #: How often an event whose delay is over is given back before its address counts as gone.
@@ -66,11 +67,15 @@ _KNOWN = 1000
 
 
 class _Next(NamedTuple):
-    """What comes after an attempt: a dead letter, or another attempt in `delay` seconds."""
+    """What comes after an attempt: a dead letter, or another attempt in `delay` seconds.
+
+    :ivar here: it is to wait in this process, though the broker could delay it.
+    """
 
     envelope: Envelope
     letter: DeadLetter | None = None
     delay: float = 0.0
+    here: bool = False
 
 
 class Processor:
@@ -117,24 +122,31 @@ class Processor:
         self._unhandled: set[str] = set()
         self._memory_is_away = False
 
-    def __call__(self, delivery: Delivery, queue: Queue) -> bool:
-        """Treat one delivery: True when it is done with, False when it is to be given back."""
-        envelope = delivery.envelope
+    def __call__(self, delivery: Delivery, queue: Queue) -> bool | float:
+        """Have the next of a delivery's handlers take it: one attempt.
+
+        :returns: True when the delivery is done with, False when it is to be given back; else in
+            how many seconds to call this again with it.
+        """
         try:
-            letter = self._refusal(delivery)
-            handlers = () if letter is not None else self._handlers_for(envelope, queue)
-            if letter is None and not handlers:
-                letter = self._nobody(envelope, queue)
-            if letter is not None:
-                self._bury(envelope, letter, queue.name)
-            for handler in handlers:
-                self._see_through(delivery, handler, queue)
+            if not delivery.begun:
+                delivery.begun = True
+                if (letter := self._refusal(delivery, queue)) is not None:
+                    self._bury(delivery.envelope, letter, queue.name)
+                    return True
+            seconds = self._attempt(delivery, delivery.handlers[0], queue)
+            if seconds is not None:
+                return seconds
+            del delivery.handlers[0]
+            delivery.tried = None
+            return 0.0 if delivery.handlers else True
         except EventNotDelivered as error:
-            self._logger.warning("%s goes back to %s: %s", _shown(envelope), queue.name, error)
+            self._logger.warning(
+                "%s goes back to %s: %s", _shown(delivery.envelope), queue.name, error
+            )
             return False
         except gevent.GreenletExit:
             return False
-        return True
 
     def relay(self, delivery: Delivery) -> bool:
         """Publish a delayed event when it is due, or again with what is left of its delay."""
@@ -162,7 +174,7 @@ class Processor:
 
     # Before a handler is called
 
-    def _refusal(self, delivery: Delivery) -> DeadLetter | None:
+    def _refusal(self, delivery: Delivery, queue: Queue) -> DeadLetter | None:
         """Why nobody is to handle it; None when somebody may."""
         envelope = delivery.envelope
         deliveries = delivery.deliveries or 0
@@ -182,16 +194,7 @@ class Processor:
             error = f"the body has {len(envelope.body)} bytes, more than {self._max_body_size}"
             self._logger.warning("%s to the dead letters: %s", _shown(envelope), error)
             return DeadLetter(reason="invalid", error=error)
-        return None
-
-    def _handlers_for(self, envelope: Envelope, queue: Queue) -> Sequence[Handler]:
-        if envelope.handler is None or self._is_work(queue):
-            # Work that failed may come to another service, whose handler is called differently.
-            return [h for h in queue.handlers if matches(h.pattern, envelope.name)]
-        return [h for h in queue.handlers if h.name == envelope.handler][:1]
-
-    def _is_work(self, queue: Queue) -> bool:
-        return any(binding.exchange in self._topology.work for binding in queue.bindings)
+        return None if delivery.handlers else self._nobody(envelope, queue)
 
     def _nobody(self, envelope: Envelope, queue: Queue) -> DeadLetter:
         whom = "handler" if envelope.handler is None else f"handler {envelope.handler}"
@@ -209,37 +212,45 @@ class Processor:
 
     # One handler
 
-    def _see_through(self, delivery: Delivery, handler: Handler, queue: Queue) -> None:
-        """Have a handler handle an event, or see to it that it is done later."""
+    def _attempt(self, delivery: Delivery, handler: Handler, queue: Queue) -> float | None:
+        """Have a handler handle an event, or see to it that it is done later.
+
+        :returns: in how many seconds to try again here; None when the handler is through with it.
+        """
         envelope = delivery.envelope
-        in_place = queue.keyed or not self._delays
-        while (step := self._try(envelope, handler, queue)) is not None:
-            envelope = step.envelope.with_changes(handler=handler.name)
-            if step.letter is not None:
-                self._bury(envelope, step.letter, queue.name)
-                return
-            if not in_place:
-                self._postpone(envelope, queue, step.delay)
-                return
-            # It stays unacknowledged, so that those behind it with the same key wait.
-            gevent.sleep(step.delay)
-            if delivery.gone:
-                return  # it is delivered again, and must not be handled at two places
+        if delivery.tried is not None:
+            envelope = delivery.tried
             if (letter := _expired(envelope)) is not None:
                 self._bury(envelope, letter, queue.name)
-                return
+                return None
+        step = self._try(envelope, handler, queue)
+        if step is None:
+            return None
+        envelope = step.envelope.with_changes(handler=handler.name)
+        if step.letter is not None:
+            self._bury(envelope, step.letter, queue.name)
+        elif step.here or queue.keyed or not self._delays:
+            # It stays unacknowledged, so that those behind it with the same key wait.
+            delivery.tried = envelope
+            return step.delay
+        else:
+            self._postpone(envelope, queue, step.delay)
+        return None
 
     def _try(self, envelope: Envelope, handler: Handler, queue: Queue) -> _Next | None:
         """One attempt, if it is ours to make; None when the event is done with."""
         renewals = None if handler.idempotent else self._renewals
         if renewals is None and self._recent is None:
             return self._next(envelope, handler, attempt(envelope, handler, self._run))
-        key = claim_key(envelope, self._subscriber, handler, self._is_work(queue))
+        key = claim_key(envelope, self._subscriber, handler, queue.work)
         claim = EventClaim(key, self._recent, renewals, self._logger)
         answer = self._answer(claim)
         if answer is Claim.DONE:
             self._logger.debug("%s was handled already: dropped", _shown(envelope))
             return None
+        if claim.here:
+            # Another transport's copy: coming again over the broker would cost more than a look.
+            return _Next(envelope, delay=_LOOK, here=True)
         if answer is not Claim.OURS:
             return _Next(envelope, delay=random.uniform(*_SOON))
         try:

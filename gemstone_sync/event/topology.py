@@ -37,7 +37,7 @@ from urllib.parse import quote
 
 from .envelope import Envelope
 from .handlers import Handler, Subscriber
-from .names import specificity
+from .names import matches, specificity
 
 __all__ = ["Address", "Binding", "Queue", "Topology"]
 
@@ -72,6 +72,7 @@ class Queue:
     """A queue to consume from.
 
     :param keyed: events with one key are handled one after the other, in order.
+    :param work: each event is for one handler only, of whichever service.
     :param expires: seconds without a consumer after which it goes; None for a durable one.
     :param handlers: those that its events are for, when they match.
     """
@@ -80,14 +81,22 @@ class Queue:
     bindings: tuple[Binding, ...]
     handlers: tuple[Handler, ...] = field(compare=False)
     keyed: bool = False
+    work: bool = False
     expires: float | None = None
 
     @property
     def concurrency(self) -> int | None:
-        """How many of its events may be handled at once; None for the transport's own bound."""
+        """How many of its events can be handled at once at most; None for no bound."""
         bounds = [handler.concurrency for handler in self.handlers]
         known = [bound for bound in bounds if bound is not None]
-        return max(known) if len(known) == len(bounds) else None
+        return sum(known) if len(known) == len(bounds) else None
+
+    def handlers_for(self, envelope: Envelope) -> list[Handler]:
+        """Those that are to handle an event, in this order; none when nobody here does any more."""
+        if envelope.handler is None or self.work:
+            # Work that failed may come to another service, whose handler is called differently.
+            return [h for h in self.handlers if matches(h.pattern, envelope.name)]
+        return [h for h in self.handlers if h.name == envelope.handler][:1]
 
 
 class Topology:
@@ -164,8 +173,8 @@ class Topology:
         # Work is done once: of several handlers with one name the first takes it.
         handler = (handlers[0],)
         return [
-            Queue(self._queue("work", pattern), (once,), handler),
-            Queue(self._queue("keyed-work", pattern), (keyed,), handler, keyed=True),
+            Queue(self._queue("work", pattern), (once,), handler, work=True),
+            Queue(self._queue("keyed-work", pattern), (keyed,), handler, keyed=True, work=True),
         ]
 
     def _keyed_queues(self, subscriber: Subscriber, handlers: tuple[Handler, ...]) -> list[Queue]:

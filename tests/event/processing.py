@@ -4,6 +4,8 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import gevent
+
 from gemstone_sync.errors import EventNotDelivered
 from gemstone_sync.event.deduplication import MemoryProcessedEvents
 from gemstone_sync.event.envelope import DeadLetter, Envelope
@@ -61,10 +63,16 @@ class Desk:
     def deliver(
         self, envelope: Envelope, kind: str = "service", deliveries: int | None = None
     ) -> bool:
-        """Hand it to the processor, as the consumer does."""
+        """Hand it to the processor, as often as the consumer would."""
         queue = self.queue(kind)
         delivery = Delivery(None, queue.name, 1, envelope, deliveries)  # type: ignore[arg-type]
-        return self.processor(delivery, queue)
+        delivery.handlers = queue.handlers_for(envelope)
+        while not isinstance(outcome := self.processor(delivery, queue), bool):
+            try:
+                gevent.sleep(outcome)
+            except gevent.GreenletExit:
+                return False
+        return outcome
 
     def relay(self, envelope: Envelope, deliveries: int | None = None) -> bool:
         delivery = Delivery(None, TOPOLOGY.due, 1, envelope, deliveries)  # type: ignore[arg-type]

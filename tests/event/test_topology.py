@@ -140,7 +140,7 @@ def test_of_two_handlers_of_one_event_one_takes_work():
 
 
 @pytest.mark.parametrize(
-    ("bounds", "expected"), [((None, None), None), ((3, None), None), ((3, 5), 5), ((1,), 1)]
+    ("bounds", "expected"), [((None, None), None), ((3, None), None), ((3, 5), 8), ((1,), 1)]
 )
 def test_a_queue_is_handled_as_often_at_once_as_its_handlers_allow(
     bounds: tuple[int | None, ...], expected: int | None

@@ -72,6 +72,7 @@ class AmqpLink(Link):
     """
 
     relays = True
+    claims_keys = True
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +28,9 @@ class AmqpConsuming:
     def __init__(self, link: Link, connection: AmqpConnection, topology: Topology | None) -> None:
         self._link = link
         self._topology = topology
-        self._queues: set[str] = set()
+        #: By queue the tags of its consumers, with the prefetch of each.
+        self._tags: dict[str, dict[str, int]] = {}
+        self._numbers = itertools.count(1)
         self._last_delivered = 0
         #: All tags up to this one are done with.
         self._finished = 0
@@ -36,25 +39,35 @@ class AmqpConsuming:
         self._channel.auto_decode = False
 
     def start(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
-        """Consume from a queue."""
-        self._channel.basic_qos(0, prefetch, False)
-        self._queues.add(queue)
+        """Consume from a queue; again for another prefetch.
+
+        RabbitMQ changes none: for somewhat more there is one more consumer, else a new one. (Two of
+        one queue get messages in turn, which is slower.)
+        """
+        before = self._tags.pop(queue, {})
+        has = sum(before.values())
+        adds = prefetch / 4 < has < prefetch
+        count = prefetch - has if adds else prefetch
+        tag = f"gemstone_sync-{next(self._numbers)}"
+        self._tags[queue] = {**before, tag: count} if adds else {tag: count}
+        self._channel.basic_qos(0, count, False)
         self._channel.basic_consume(
             queue,
-            consumer_tag=queue,
+            consumer_tag=tag,
             callback=functools.partial(self._on_message, queue, on_delivery),
-            on_cancel=self._on_cancelled,
+            on_cancel=lambda _: self._on_cancelled(queue),
         )
+        for old in () if adds else before:
+            self._channel.basic_cancel(old)
 
     def stop(self, queue: str) -> None:
         """Consume no more; what is still on its way is given back."""
-        if queue in self._queues:
-            self._queues.discard(queue)
-            self._channel.basic_cancel(queue)
+        for tag in self._tags.pop(queue, ()):
+            self._channel.basic_cancel(tag)
 
     def ignore_all(self) -> None:
         """Hand on nothing more: the connection is about to close, and then all goes back."""
-        self._queues.clear()
+        self._tags.clear()
 
     def get(self, queue: str) -> Delivery | None:
         """One message, which `acknowledge` or `give_back` takes as well."""
@@ -91,7 +104,7 @@ class AmqpConsuming:
         self, queue: str, on_delivery: Callable[[Delivery], None], message: Any
     ) -> None:
         delivery = self._received(queue, message)
-        if queue in self._queues:
+        if queue in self._tags:
             on_delivery(delivery)
         else:
             self.give_back([delivery])

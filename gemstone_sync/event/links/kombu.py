@@ -187,6 +187,10 @@ class KombuLink(Link):
 
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
         self._prefetch[queue] = prefetch
+        if queue in self._tags:
+            with self._mapped():
+                self._channel.basic_qos(0, sum(self._prefetch.values()), False)
+            return
         self._unsettled[queue] = set()
         self._callbacks[queue] = on_delivery
         self._tags[queue] = f"gemstone_sync-{queue}"

@@ -167,7 +167,8 @@ class StoreLink(Link):
     # Consuming
 
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
-        self._consumed[queue] = _Consumed(prefetch, on_delivery)
+        consumed = self._consumed.setdefault(queue, _Consumed(prefetch, on_delivery))
+        consumed.prefetch = prefetch
         self._opened.keep_while_consumed(queue)
 
     def cancel(self, queue: str) -> None:

@@ -23,6 +23,7 @@ from ..emission import make_envelope, make_envelopes
 from ..envelope import Envelope
 from ..handlers import Handler, Subscriber
 from ..link import Link, LinkLost
+from ..places import Places
 from ..processor import Processor
 from ..publisher import Publisher
 from ..signals import Receipt
@@ -41,7 +42,8 @@ class BrokerEventTransport(BaseEventTransport):
 
     :param application: the first part of the names of exchanges and queues: applications that share
         a broker and are to know nothing of each other have different ones.
-    :param pool_size: how many events one process handles at once, and how many it takes in advance.
+    :param pool_size: how many events one process handles at once, over all queues and services;
+        each service takes as many in advance.
     :param service: the name for what is registered by `register_event_handler`, for programs that
         are no `MicroService`.
     :param queue_limit: how many events wait in this process for the broker before emitting blocks.
@@ -68,7 +70,8 @@ class BrokerEventTransport(BaseEventTransport):
             self.topology = Topology(application, shards=shards)
         except ValueError as error:
             raise ServiceConfigurationError(str(error)) from None
-        self._pool_size = pool_size
+        #: Of all services of this process that receive through it.
+        self._places = Places(pool_size)
         self._service = service
         self._handlers: list[Handler] = []
         self._users = 0
@@ -339,7 +342,7 @@ class BrokerReception(Reception):
             self.queues,
             processor,
             name=f"{transport} ({subscriber.service})",
-            pool_size=transport._pool_size,
+            pool=transport._places,
             relay=processor.relay,
         )
 

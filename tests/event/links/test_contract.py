@@ -84,6 +84,23 @@ def test_no_more_than_the_prefetch_of_each_queue_comes_unacknowledged(connect):
     assert shop.link.size(a) == 5
 
 
+def test_the_prefetch_of_a_queue_can_be_changed_while_it_is_consumed_from(connect):
+    shop = connect("paid")
+    queue = shop.fill(30)
+    for prefetch in (3, 10):
+        shop.consume(queue, prefetch)
+        shop.receive(prefetch)
+        shop.until(lambda: shop.link.size(queue) == 30 - prefetch, "the others to stay")  # noqa: B023
+    shop.link.acknowledge(shop.received)
+    shop.receive(20)
+    shop.consume(queue, 2)
+    shop.link.acknowledge(shop.received)
+    # With RabbitMQ what came meanwhile counts until it is acknowledged.
+    shop.until(lambda: shop.link.size(queue) <= 8, "as many as are allowed now")
+    shop.link.cancel(queue)
+    assert shop.bodies == list(range(len(shop.bodies)))
+
+
 def test_what_was_not_acknowledged_comes_again(connect):
     shop, other = connect("paid"), connect("paid")
     queue = shop.fill(4)

@@ -275,3 +275,110 @@ def test_a_handler_is_called_no_more_often_at_once_than_it_says(network: Network
     network.emit_all([("x", number) for number in range(30)])
     network.wait_for(30)
     assert most[0] == 3
+
+
+def at_once(seconds: float = 0.05) -> tuple[list[int], Callable[[Any], None]]:
+    """Acts for a handler: take so long; the number is how many ran at once at most."""
+    running, most = [0], [0]
+
+    def act(body: Any) -> None:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        gevent.sleep(seconds)
+        running[0] -= 1
+
+    return most, act
+
+
+@pytest.mark.parametrize("scope", ["service", "instance"])
+def test_concurrency_is_of_the_handler_whatever_queues_feed_it(network: Network, scope: str):
+    most, act = at_once()
+    other, act_other = at_once()
+    network.start(
+        "a",
+        handler("x", act, concurrency=1, scope=scope),
+        handler("x.*", act_other, method="other", concurrency=2),
+    )
+    network.emit_all(
+        (name, number, {"key": key, "broadcast": broadcast})
+        for number, (name, key, broadcast) in enumerate(
+            (name, key, broadcast)
+            for name in ("x", "x.y", "x.z")
+            for key in (None, "k1", "k2", "k3")
+            for broadcast in (True, False)
+        )
+    )
+    network.wait_for(24)
+    assert (most, other) == ([1], [2])
+
+
+def test_pool_size_is_of_the_process_whatever_handlers_and_services_share_it(
+    network: Network, kind: str
+):
+    most, act = at_once()
+    transport = network.make_transport(pool_size=10)
+    network.make_transport = lambda **options: transport
+    for service in ("a", "b", "c"):
+        network.start(service, handler("x", act), handler("y", act, method="second"))
+    network.emit_all((name, number) for number in range(10) for name in ("x", "y"))
+    network.wait_for(60)
+    assert most[0] <= 10
+
+
+def test_one_instance_does_not_hoard_what_another_could_handle(network: Network, kind: str):
+    """As many as it handles at once, over all its queues; not as many for each."""
+    go, others = Event(), Event()
+    names = [f"x{number}" for number in range(10)]
+    held: list[str] = []
+
+    def hold(body: Any) -> None:
+        held.append(body)
+        go.wait(LIMIT)
+
+    first = [handler(name, hold, method=name) for name in names]
+    network.start("a", *first, pool_size=10)
+    network.emit_all((name, f"{name} {number}") for number in range(20) for name in names)
+    wait_until(lambda: len(held) == 10, "a full pool")
+    second: list[str] = []
+    if kind != "memory":  # where both would share one pool
+        network.start(
+            "a", *[handler(name, second.append, method=name) for name in names], pool_size=10
+        )
+        # Of 200 the first one handles 10, and has one of each queue in advance.
+        wait_until(lambda: len(second) >= 200 - 2 * 10 - 10, "the rest to be handled")
+    others.set()
+    go.set()
+    network.wait_for(200)
+
+
+@pytest.mark.parametrize("how", ["retries", "later"])
+@pytest.mark.parametrize("broadcast", [True, False])
+def test_keys_that_wait_hold_up_nobody_else_and_keep_their_order(
+    network: Network, how: str, broadcast: bool
+):
+    failing, went = [True], list[Any]()
+
+    def act(body: Any) -> None:
+        if failing[0] and body[0] != "well":
+            raise RetryLater(0.5) if how == "later" else OSError("not today")
+        went.append(body)
+
+    network.start(
+        "a",
+        handler("x", act, retries=1000, backoff=0.5),
+        handler("y", lambda body: went.append(body), method="other"),
+        pool_size=10,
+    )
+    keyed = [(f"k{number % 30}", number) for number in range(60)]
+    network.emit_all(("x", [key, n], {"key": key, "broadcast": broadcast}) for key, n in keyed)
+    wait_until(lambda: len({body[0] for _, _, body in network.told}) == 30, "all keys tried")
+    network.emit("y", ["other", 0])
+    network.emit("y", ["other", 1], key="k1")
+    network.emit("y", ["other", 2], broadcast=False)
+    network.emit("x", ["well", 3], key="well", broadcast=broadcast)
+    wait_until(lambda: len(went) >= (4 if not broadcast else 3), "the others", 5)
+    failing[0] = False
+    wait_until(lambda: len(went) == 64, "all")
+    for key in {key for key, _ in keyed}:
+        numbers = [body[1] for body in went if body[0] == key]
+        assert numbers == sorted(numbers)

@@ -52,10 +52,10 @@ OPTIONS = [(cls, name) for cls in PLACES for name in options_of(cls)]
 def state(transport):
     """All that a transport has been told."""
     held = dict(vars(transport))
-    for made in ("_publisher", "_store", "_handlers", "_receptions"):
+    for made in ("_publisher", "_store", "_handlers", "_receptions", "_places"):
         held.pop(made, None)
-    limit = transport._publisher._limit
-    return {**held, "topology": vars(transport.topology), "limit": limit}
+    limits = (transport._publisher._limit, transport._places.limit)
+    return {**held, "topology": vars(transport.topology), "limits": limits}
 
 
 @pytest.mark.parametrize(("cls", "name"), OPTIONS, ids=lambda one: getattr(one, "__name__", one))
