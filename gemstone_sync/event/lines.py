@@ -134,14 +134,13 @@ class Line:
         return back
 
     def forget(self) -> None:
-        """The link is gone: nothing is left but what runs."""
+        """The link is gone: nothing is left but what has begun."""
         for lane in self.lanes.values():
             lane.ready.clear()
-        self.waiting.clear()
-        self.held = self.prefetch = 0
-        running = {delivery.envelope.key for delivery in self.running} if self.keyed else set()
-        self._blocked = 0
-        self._behind = {key: deque() for key in running if key is not None}
+        self.held = self.prefetch = self._blocked = 0
+        begun = (*self.running, *self.waiting) if self.keyed else ()
+        keys = {delivery.envelope.key for delivery in begun}
+        self._behind = {key: deque() for key in keys if key is not None}
 
     @property
     def idle(self) -> int:

@@ -59,22 +59,28 @@ class Delivery:
     :ivar tag: what the link knows it by.
     :ivar deliveries: how often it was delivered before without being acknowledged; None when the
         broker does not tell.
+    :ivar crashes: how many processes have died while they handled it, as far as `Link.mark` knows.
+    :ivar identity: what `Link.mark` knows its event by.
     :ivar gone: True once its link is lost: the broker delivers it again, here or elsewhere.
     :ivar begun: True once a handler of this process was asked.
     :ivar handlers: those that are still to handle it, in this order.
+    :ivar unclear: whether it may come again as what it is: a repetition must not be dropped then.
     :ivar tried: the event as the first of them has left it, when it is to try again.
     """
 
     __slots__ = (
         "begun",
+        "crashes",
         "deliveries",
         "envelope",
         "gone",
         "handlers",
+        "identity",
         "link",
         "queue",
         "tag",
         "tried",
+        "unclear",
     )
 
     def __init__(
@@ -86,7 +92,9 @@ class Delivery:
         self.envelope = envelope
         self.deliveries = deliveries
         self.gone = False
-        self.begun = False
+        self.crashes = 0
+        self.identity = envelope.id
+        self.begun = self.unclear = False
         self.handlers: list[Handler] = []
         self.tried: Envelope | None = None
 
@@ -209,6 +217,35 @@ class Link(abc.ABC):
     @abc.abstractmethod
     def remove(self, queue: str) -> None:
         """Remove a queue and what is in it; nothing happens when there is none."""
+
+    # While a process lives
+
+    def keep(self) -> None:  # noqa: B027  # nothing to do where there is no lease
+        """From now on renew what is received until it is settled, though greenlets compute."""
+
+    def leave(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027
+        """Do not give them back at the end: they are handled, and the next link adopts them."""
+
+    def adopt(self, begun: Sequence[Delivery], others: Sequence[Delivery]) -> None:  # noqa: B027
+        """Take over what an earlier link of this process received, if the broker lets it.
+
+        :param begun: they are being handled, and this link's from now on. Where they are not, they
+            stay `gone`, and are delivered again.
+        :param others: they are given back.
+        """
+
+    def mark(self, delivery: Delivery) -> None:
+        """Find out how many processes have died of it, for `Delivery.crashes`.
+
+        And see to it that one is counted if this one dies now, before `unmark`.
+        """
+        delivery.crashes = delivery.deliveries or 0
+
+    def unmark(self, deliveries: Sequence[Delivery], *, done: bool) -> None:  # noqa: B027
+        """They did not end this process.
+
+        :param done: they are done with: nothing is to be remembered of them.
+        """
 
     # Looking into a queue
 

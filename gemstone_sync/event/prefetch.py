@@ -63,8 +63,7 @@ class Prefetch:
     def _give_more(self, line: Line, sharing: Sequence[Line]) -> None:
         left = self._total - sum(each.share - each.least for each in sharing)
         if left > 0:
-            # Not all of it: another one may be full in a moment.
-            line.share = min(line.most, line.share + (left + 1) // 2)
+            line.share = min(line.most, line.share + left)
         elif time.monotonic() >= self._take_at:  # take it from another one
             richest = max(sharing, key=lambda each: each.share)
             unused = [each for each in sharing if each.share > max(each.least, 2 * each.held)]

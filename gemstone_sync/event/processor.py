@@ -17,8 +17,8 @@ what the handler's hint says
 its deadline has passed                 a dead letter, "expired"
 nobody here handles it (any more)       a dead letter, "unhandled": perhaps a newer instance knows
                                         it, or will; `deadletters.replay` puts it back
-it was delivered too often without      a dead letter, "crashed"
-an answer
+the processes that handled it died      a dead letter, "crashed"
+too often
 a worker elsewhere is at it, or the     again in a moment; this counts as no attempt
 memory of handled events is away
 the service stops, or the broker does   given back to its queue
@@ -89,8 +89,8 @@ class Processor:
     :param delays: False when the broker cannot delay. Then a delivery that is to be tried again is
         held here meanwhile, as it is where an order by key must hold.
     :param max_body_size: bytes.
-    :param delivery_limit: an event that was delivered so often without an answer is not handled
-        again; below the broker's own limit, which knows less of it. None: only the broker's.
+    :param delivery_limit: an event of which so many processes have died is not handled again; below
+        the broker's own limit, which knows less of it. None: only the broker's.
     :param lease: seconds for which the claim of a worker that was killed counts.
     """
 
@@ -132,6 +132,7 @@ class Processor:
             if not delivery.begun:
                 delivery.begun = True
                 if (letter := self._refusal(delivery, queue)) is not None:
+                    delivery.unclear = True
                     self._bury(delivery.envelope, letter, queue.name)
                     return True
             seconds = self._attempt(delivery, delivery.handlers[0], queue)
@@ -177,18 +178,18 @@ class Processor:
     def _refusal(self, delivery: Delivery, queue: Queue) -> DeadLetter | None:
         """Why nobody is to handle it; None when somebody may."""
         envelope = delivery.envelope
-        deliveries = delivery.deliveries or 0
         if envelope.deadline is not None and (letter := _expired(envelope)) is not None:
             return letter
-        if self._delivery_limit is not None and deliveries >= self._delivery_limit:
-            error = f"delivered {deliveries} times without an answer: the process ended each time"
+        crashes = delivery.crashes
+        if self._delivery_limit is not None and crashes >= self._delivery_limit:
+            error = f"delivered {crashes} times without an answer: the process ended each time"
             self._logger.error("%s to the dead letters: %s", _shown(envelope), error)
             return DeadLetter(reason="crashed", error=error)
-        if deliveries >= SUSPICIOUS:
+        if crashes >= SUSPICIOUS:
             self._logger.warning(
                 "%s was delivered %d times before without an answer: its process may die of it",
                 _shown(envelope),
-                deliveries,
+                crashes,
             )
         if len(envelope.body) > self._max_body_size:
             error = f"the body has {len(envelope.body)} bytes, more than {self._max_body_size}"
@@ -221,12 +222,17 @@ class Processor:
         if delivery.tried is not None:
             envelope = delivery.tried
             if (letter := _expired(envelope)) is not None:
+                delivery.unclear = True
                 self._bury(envelope, letter, queue.name)
                 return None
         step = self._try(envelope, handler, queue)
         if step is None:
             return None
         envelope = step.envelope.with_changes(handler=handler.name)
+        # One that is put off without an attempt, or replayed, is no other than it was.
+        delivery.unclear |= (
+            step.letter is not None or envelope.attempts == delivery.envelope.attempts
+        )
         if step.letter is not None:
             self._bury(envelope, step.letter, queue.name)
         elif step.here or queue.keyed or not self._delays:

@@ -23,6 +23,7 @@ Queues (the version in the name stands for their arguments, which a broker does 
 ``<app>:1:keyed-work:<name>``          work with a key
 ``<app>:1:due``                        what a delay has ended for (RabbitMQ only)
 ``<app>:1:delay:<milliseconds>``       the ladder of delays (RabbitMQ only)
+``<app>:1:notes:<event>``              which processes have died of an event (RabbitMQ only)
 ``<app>:1:dead``                       dead letters
 =====================================  =====================================================
 """
@@ -204,6 +205,10 @@ class Topology:
     def delay_queue(self, milliseconds: int) -> str:
         """The step of the ladder that holds messages for so long."""
         return self._queue("delay", str(milliseconds))
+
+    def notes_of(self, identity: str) -> str:
+        """Where it is noted which processes have died of an event."""
+        return self._queue("notes", identity)
 
     def _queue(self, *parts: str) -> str:
         name = ":".join([self.application, "1", *(quote(part, safe="*#/@+,=") for part in parts)])

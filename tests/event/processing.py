@@ -66,6 +66,7 @@ class Desk:
         """Hand it to the processor, as often as the consumer would."""
         queue = self.queue(kind)
         delivery = Delivery(None, queue.name, 1, envelope, deliveries)  # type: ignore[arg-type]
+        delivery.crashes = deliveries or 0
         delivery.handlers = queue.handlers_for(envelope)
         while not isinstance(outcome := self.processor(delivery, queue), bool):
             try:

@@ -14,7 +14,7 @@ from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
 from gemstone_sync.concurrency import DeadlineReached
-from gemstone_sync.event import consumer as consumer_module
+from gemstone_sync.event import consuming
 from gemstone_sync.event.consumer import Consumer
 from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.handlers import Handler
@@ -80,7 +80,7 @@ def handling() -> Handling:
 
 @pytest.fixture
 def make(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    monkeypatch.setattr(consumer_module, "_PAUSE", 0.05)
+    monkeypatch.setattr(consuming, "_PAUSE", 0.05)
     made: list[Consumer] = []
 
     def make(handle: Any, *queues: Queue, pool_size: int = 100, **options: Any) -> Consumer:
@@ -299,20 +299,6 @@ def test_what_is_due_has_places_of_its_own(broker: Broker, make: Make, handling:
     done(consumer, broker)
 
 
-def test_what_is_handled_for_long_is_renewed_while_it_stops_too(
-    broker: Broker, busy: Make, handling: Handling
-):
-    broker.lease = 0.06
-    consumer = busy(3)
-    wait_until(lambda: broker.poke() or broker.log.count("renew 3") >= 3, "renewals")
-    stopping = stop(broker, consumer)
-    before = len(broker.log)
-    wait_until(lambda: broker.poke() or "renew 3" in broker.log[before:], "a renewal")
-    handling.gate.set()
-    assert stopping.get(timeout=LIMIT) is True
-    assert waiting(broker) == []
-
-
 def test_the_hub_turns_while_much_is_delivered(broker: Broker, make: Make):
     broker.put("q", *events(10_000))
     handled: list[int] = []
@@ -362,25 +348,83 @@ def test_an_exception_that_escapes_is_logged_and_tried_again(
     assert record.exc_info
 
 
-@pytest.mark.parametrize(
-    ("key", "running", "held", "ended"),
-    [(None, 2, 2, [0, 0, 1, 1, 2]), ("k", 1, 3, [0, 0, 1, 2])],
-)
-def test_handlers_of_a_lost_connection_keep_their_places_and_what_they_had_comes_again(
-    broker: Broker, make: Make, handling: Handling, key: Any, running: int, held: int, ended: Any
+@pytest.mark.parametrize(("key", "running", "held"), [(None, 2, 2), ("k", 1, 3)])
+def test_handlers_of_a_lost_connection_keep_their_places_and_what_they_had_is_not_handled_again(
+    broker: Broker, make: Make, handling: Handling, key: Any, running: int, held: int
 ):
     broker.put("q", *events(3, key))
     consumer = make(handling, queue(keyed=key is not None), pool_size=2)
-    wait_until(lambda: (handling.running, consumer.in_flight) == (running, held), "handlers")
-    broker.cut()
-    again = running + held
-    wait_until(lambda: broker.opened == 2 and consumer.in_flight == again, "new deliveries")
+    wait_until(lambda: (handling.running, consumer.in_flight) == (running, held), "the handlers")
+    for lost in range(1, 4):
+        broker.cut()
+        again = running + held
+        wait_until(lambda: broker.opened == 1 + lost and consumer.in_flight == again, "new ones")  # noqa: B023
     assert handling.running == running
     handling.gate.set()
     done(consumer, broker)
-    # The acknowledgements of the old connection's are worth nothing: they were handled again.
-    assert sorted(handling.ended) == ended
+    assert sorted(handling.ended) == [0, 1, 2]
     assert handling.most == running
+
+
+def test_what_ended_just_before_or_after_its_connection_was_lost_is_not_handled_again(
+    broker: Broker, make: Make, handling: Handling
+):
+    broker.put("q", *events(5))
+    consumer = make(handling)
+    wait_until(lambda: handling.running == 5, "the handlers")
+    broker.deaf = True
+    handling.gate.set()
+    wait_until(lambda: not consumer.in_flight, "acknowledgements")
+    handling.gate.clear()
+    broker.put("q", *events(5, first=5))
+    wait_until(lambda: handling.running == 5, "the next ones")
+    broker.switch(deaf=False, away="for a while")
+    broker.cut()
+    wait_until(lambda: not broker.links, "the loss")
+    handling.gate.set()
+    wait_until(lambda: len(handling.ended) == 10, "the ends")
+    broker.switch(away=None)
+    wait_until(lambda: not broker.queues["q"], "the rest")
+    done(consumer, broker)
+    assert sorted(handling.ended) == list(range(10))
+
+
+@pytest.mark.parametrize("unclear", [True, False])
+def test_another_event_of_the_same_id_is_handled(broker: Broker, make: Make, unclear: bool):
+    """One that was put off and looks the same, and one with a body of its own."""
+    handled: list[int] = []
+
+    def handle(delivery: Delivery, queue: Queue) -> bool:
+        delivery.unclear = unclear
+        handled.append(number(delivery))
+        return True
+
+    first = Envelope(name="a", body=b"1", id="one")
+    second = first if unclear else first.with_changes(body=b"2")
+    consumer = make(handle)
+    for envelope in (first, second):
+        broker.put("q", envelope)
+        broker.queues["q"] = type(broker.queues["q"])([(envelope, 1)])
+        done(consumer, broker)
+    assert handled == [1, 1 if unclear else 2]
+
+
+def test_a_key_that_waits_goes_on_where_it_was_over_a_new_connection(broker: Broker, make: Make):
+    seen: list[Any] = []
+
+    def handle(delivery: Delivery, queue: Queue) -> Any:
+        tried = delivery.tried or delivery.envelope
+        seen.append((number(delivery), tried.attempts))
+        delivery.tried = tried.with_changes(attempts=tried.attempts + 1)
+        return tried.attempts == 3 or 0.1
+
+    broker.put("q", *events(2, "k"))
+    consumer = make(handle, queue(keyed=True))
+    for tries in (1, 2):
+        wait_until(lambda: len(seen) >= tries, "an attempt")  # noqa: B023
+        broker.cut()
+    done(consumer, broker)
+    assert seen == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)]
 
 
 def test_a_connection_that_is_cut_all_the_time(broker: Broker, make: Make):
@@ -490,7 +534,7 @@ def test_handlers_have_their_time_though_the_connection_is_lost_and_they_stop(
 def test_stop_gives_back_what_failed_and_is_kept(
     broker: Broker, make: Make, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(consumer_module, "_PAUSE", LIMIT)
+    monkeypatch.setattr(consuming, "_PAUSE", LIMIT)
     failed = Event()
     broker.put("q", *events(1))
     consumer = make(lambda delivery, queue: bool(failed.set()))

@@ -21,12 +21,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import amqp
 import gevent
 import kombu
 from amqp.exceptions import NotFound
 
 from ...concurrency import let_others_run
 from ..link import Delivery, Link, LinkLost, LinkRefused, Outgoing
+from ..suspects import SUSPICIOUS
 from ..topology import Queue, Topology
 from .amqp_consuming import AmqpConsuming
 from .amqp_faults import FAULTS, fault, largest_message
@@ -41,6 +43,8 @@ __all__ = ["AmqpLink"]
 
 logger = logging.getLogger("gemstone_sync.event")
 
+#: Milliseconds after which a note about an event goes that nobody has handled since: a day.
+_NOTES = 86_400_000
 #: Seconds after which other greenlets get their turn.
 _SLICE = 0.005
 #: Seconds that an orderly goodbye may take.
@@ -79,7 +83,7 @@ class AmqpLink(Link):
         url: str,
         *,
         name: str = "gemstone_sync",
-        delivery_limit: int = 10,
+        delivery_limit: int = 1000,
         heartbeat: float = 10.0,
         connect_timeout: float = 5.0,
         tls: Mapping[str, Any] | None = None,
@@ -345,6 +349,46 @@ class AmqpLink(Link):
 
         (Up to its ``consumer_timeout``, half an hour unless configured, which nothing renews.)
         """
+
+    def keep(self) -> None:
+        with self._talking() as connection:
+            connection.keep_alive()
+
+    # Which events end their processes
+
+    def mark(self, delivery: Delivery) -> None:
+        """Lay a note beside an event that came back more than once.
+
+        What RabbitMQ counts are connections that were lost, restarts of its own and events that
+        were given back as well. A process that dies leaves its note; any other takes it away.
+        """
+        if (delivery.deliveries or 0) < SUSPICIOUS:
+            return
+        with self._talking() as connection:
+            channel, name = self._question(connection), self._note_of(delivery)
+            arguments = {"x-expires": _NOTES}
+            found = channel.queue_declare(
+                name, durable=True, auto_delete=False, exclusive=False, arguments=arguments
+            )
+            channel.basic_publish(amqp.Message(b"", delivery_mode=2), "", name)
+            connection.flush()
+        # Before the second one nobody made a note.
+        delivery.crashes = found.message_count + SUSPICIOUS if found.message_count else 0
+
+    def unmark(self, deliveries: Sequence[Delivery], *, done: bool) -> None:
+        for delivery in deliveries:
+            if (delivery.deliveries or 0) < SUSPICIOUS:
+                continue
+            name = self._note_of(delivery)
+            with self._talking() as connection, _absent_is_empty():
+                if done:
+                    self._question(connection).queue_delete(name)
+                else:
+                    self._question(connection).basic_get(name, no_ack=True)
+
+    def _note_of(self, delivery: Delivery) -> str:
+        assert self._topology is not None
+        return self._topology.notes_of(delivery.identity)
 
     def remove(self, queue: str) -> None:
         with self._talking() as connection, _absent_is_empty():

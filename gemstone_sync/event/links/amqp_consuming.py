@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..link import Delivery, Link, LinkLost
+from ..suspects import SUSPICIOUS
 from ..topology import Topology
 from .amqp_messages import read
 from .amqp_wire import AmqpConnection
@@ -114,7 +116,12 @@ class AmqpConsuming:
         self._last_delivered = tag
         self._unacknowledged.add(tag)
         envelope, deliveries = read(message, queue, self._topology)
-        return Delivery(self._link, queue, tag, envelope, deliveries)
+        delivery = Delivery(self._link, queue, tag, envelope, deliveries)
+        if deliveries >= SUSPICIOUS:
+            # Other programs give no message_id, or always the same.
+            text = f"{queue} {message.properties.get('message_id')} ".encode() + envelope.body
+            delivery.identity = hashlib.sha256(text).hexdigest()[:32]
+        return delivery
 
     def _on_cancelled(self, queue: str) -> None:
         raise LinkLost(f"the queue {queue!r} was deleted")

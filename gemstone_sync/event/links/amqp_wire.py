@@ -23,13 +23,18 @@ import gevent
 from amqp import spec
 from amqp.exceptions import FrameSyntaxError, UnexpectedFrame
 from amqp.transport import SSLTransport, TCPTransport
+from gevent import monkey
 from gevent.event import Event
 from kombu.transport import pyamqp
+
+from ..native import native_lock
 
 if TYPE_CHECKING:
     from ..signals import Signal
 
 __all__ = ["AmqpConnection", "AmqpTransport"]
+
+_start_native_thread = monkey.get_original("_thread", "start_new_thread")
 
 #: Bytes read and sent at once.
 _CHUNK = 1 << 16
@@ -40,6 +45,7 @@ _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 _FRAME = struct.Struct(">BHI")
 _FRAME_END = 0xCE
+_HEARTBEAT = _FRAME.pack(8, 0, 0) + bytes([_FRAME_END])
 _HEADER_FRAME = 2
 
 
@@ -89,6 +95,9 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
         self._watchers: dict[int, Any] = {}
         #: When the socket last took something, or had nothing to take.
         self.last_sent = time.monotonic()
+        #: Held while the socket is used: `keep_alive` has a thread that uses it, too.
+        self._using = native_lock()
+        self._beating: Any = None
 
     def Transport(  # noqa: N802  # py-amqp's name and parameters
         self,
@@ -122,7 +131,8 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
         """
         sock = self._socket()
         try:
-            data = sock.recv(_CHUNK)
+            with self._using:
+                data = sock.recv(_CHUNK)
         except _NOT_NOW:
             return False
         if not data:
@@ -194,12 +204,15 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
         outgoing = self._transport.outgoing
         while outgoing:
             try:
-                sent = sock.send(outgoing if len(outgoing) <= _CHUNK else bytes(outgoing[:_CHUNK]))
+                with self._using:
+                    sent = sock.send(
+                        outgoing if len(outgoing) <= _CHUNK else bytes(outgoing[:_CHUNK])
+                    )
+                    if not sent:  # gevent's TLS sockets say so
+                        return
+                    del outgoing[:sent]
             except _NOT_NOW:
                 return
-            if not sent:  # gevent's TLS sockets say so
-                return
-            del outgoing[:sent]
             self.last_sent = time.monotonic()
         self.last_sent = time.monotonic()
 
@@ -207,6 +220,36 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
     def waiting_bytes(self) -> int:
         """How much is to be sent."""
         return len(self._transport.outgoing) if self._transport is not None else 0
+
+    def keep_alive(self) -> None:
+        """Send heartbeats from a native thread too: a greenlet may compute for long."""
+        if self.heartbeat and self._beating is None:
+            self._beating = native_lock()
+            self._beating.acquire()
+            _start_native_thread(self._beat, (self._beating,))
+
+    def _beat(self, beating: Any) -> None:
+        while not beating.acquire(True, self.heartbeat / 4):
+            with self._using:
+                transport = self._transport
+                sock = None if transport is None else transport.sock
+                # Never within a frame of the hub's, nor while the hub turns.
+                if sock is None or transport.outgoing:
+                    continue
+                if time.monotonic() - self.last_sent < self.heartbeat / 2:
+                    continue
+                try:
+                    sent = sock.send(_HEARTBEAT)
+                except _NOT_NOW:
+                    continue
+                except OSError:
+                    return  # the hub will see
+                transport.outgoing[:0] = _HEARTBEAT[sent:]
+
+    def _stop_beating(self) -> None:
+        beating, self._beating = self._beating, None
+        if beating is not None:
+            beating.release()
 
     # Waiting
 
@@ -248,6 +291,7 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
 
     def collect(self) -> None:
         """Close the socket, after the last words if it takes them at once."""
+        self._stop_beating()
         watchers, self._watchers = self._watchers, {}
         for watcher in watchers.values():
             watcher.close()

@@ -54,6 +54,8 @@ class StoreLink(Link):
         self._dead = ""
         self._consumed: dict[str, _Consumed] = {}
         self._active_at = 0.0
+        #: Once it is closed: whether the store was out of reach, and has not got back what it held.
+        self.owes = False
 
     # Life
 
@@ -66,10 +68,12 @@ class StoreLink(Link):
             self._channel = transport.create_channel(transport.establish_connection())
 
     def close(self) -> None:
-        transport, self._transport, self._channel = self._transport, None, None
+        transport, self._transport = self._transport, None
+        channel, self._channel = self._channel, None
         if transport is not None:
             with suppress(Exception):
                 transport.close_connection(transport)
+        self.owes = channel is not None and not channel.session.returned
 
     def wait(self, signal: Signal, timeout: float) -> None:
         end = time.monotonic() + timeout
@@ -190,6 +194,22 @@ class StoreLink(Link):
     def renew(self, deliveries: Sequence[Delivery]) -> None:
         with _mapped():
             self._session.renew([each.tag for each in deliveries if each.link is self])
+
+    def keep(self) -> None:
+        self._session.keep()
+
+    def adopt(self, begun: Sequence[Delivery], others: Sequence[Delivery]) -> None:
+        owed = [d.tag for d in others if isinstance(d.link, StoreLink) and d.link.owes]
+        with _mapped():
+            self._session.adopt([delivery.tag for delivery in begun], owed)
+        for delivery in begun:
+            delivery.link, delivery.gone = self, False
+            if (consumed := self._consumed.get(delivery.queue)) is not None:
+                consumed.unsettled.add(delivery.tag)
+
+    def leave(self, deliveries: Sequence[Delivery]) -> None:
+        if self._channel is not None:
+            self._session.leave([each.tag for each in deliveries if each.link is self])
 
     def _settled(self, deliveries: Sequence[Delivery]) -> list[str]:
         ids = []

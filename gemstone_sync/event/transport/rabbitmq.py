@@ -85,13 +85,12 @@ class RabbitMqEventTransport(BrokerEventTransport):
         self._link_options: dict[str, Any] = {
             "heartbeat": heartbeat,
             "connect_timeout": connect_timeout,
-            "delivery_limit": delivery_limit,
         }
         if isinstance(ssl, dict):
             self._link_options["tls"] = ssl
         if login_method is not None:
             self._link_options["options"] = {"login_method": login_method}
-        #: One below the broker's: here it is known which handler it was.
+        # The broker counts lost connections as well, so its own limit is a far one.
         self.handled_limit = delivery_limit
         super().__init__(shards=shards, **options)
 

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 import gevent
 import gevent.lock
+from gevent._hub_local import get_hub_if_exists
 
 from ...broker_urls import check_redis_url, scheme_of, shown, wrong_url
 from ...concurrency import is_patched
@@ -132,6 +133,12 @@ class RedisClient:
         """Disconnect. What is used again connects again. Never raises."""
         by_loop, self._by_loop = self._by_loop, weakref.WeakKeyDictionary()
         for connections in list(by_loop.values()):
+            connections.drop_idle()
+
+    def leave_thread(self) -> None:
+        """Close the connections of this thread's loop, before it ends. Never raises."""
+        hub = get_hub_if_exists()
+        if hub is not None and (connections := self._by_loop.pop(hub, None)) is not None:
             connections.drop_idle()
 
     @contextlib.contextmanager

@@ -340,7 +340,13 @@ return count
 RELEASE = _moving("""
 for _, one in ipairs(cmsgpack.unpack(ARGV[2])) do
   local queue, member = unpack(one)
-  if call('ZREM', name('leased', queue), member) == 1 then offer(queue, number_of(member)) end
+  local number = number_of(member)
+  if call('ZREM', name('leased', queue), member) == 1 then
+    offer(queue, number)
+  elseif tonumber(call('HGET', name('deliveries', queue), number) or 0) > 0 then
+    -- Its lease has ended, and whoever had it lives.
+    call('HINCRBY', name('deliveries', queue), number, -1)
+  end
 end
 wake()
 """)

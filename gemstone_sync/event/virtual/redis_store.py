@@ -112,6 +112,9 @@ class RedisStore(QueueStore):
         self._client.close()
         self._epoch = None
 
+    def leave_thread(self) -> None:
+        self._client.leave_thread()
+
     # Declaring
 
     def declare_exchange(self, exchange: str, kind: str) -> None:

@@ -14,13 +14,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import gevent
+from gevent import monkey
+from gevent._hub_local import get_hub_if_exists
 
-from ..native import NativeThreads
-from .store import QueueStore, Stored
+from ..native import NativeThreads, native_lock
+from .store import QueueStore, Stored, StoreFault
 
 __all__ = ["StoreSession"]
 
 T = TypeVar("T")
+_start_native_thread = monkey.get_original("_thread", "start_new_thread")
 
 #: Seconds that `close` takes at most, where another thread does it.
 _CLOSING = 2.0
@@ -40,6 +43,8 @@ class StoreSession:
         self.lease = lease
         #: Queues that expire unless they are touched, and after how many seconds.
         self.expiring: dict[str, float] = {}
+        #: Whether what was held has been given back at the end.
+        self.returned = False
         self._threaded = threaded
         # Not the hub's own: a locked file would hold up those who look up host names there.
         self._threads = NativeThreads(1)
@@ -48,6 +53,10 @@ class StoreSession:
         self._held: set[str] = set()
         self._renew_at = math.inf
         self._touched: dict[str, float] = {}
+        #: While a thread renews what is held: let go to end it, and why it could not.
+        self._keeping: Any = None
+        self._kept = False
+        self._fault: StoreFault | None = None
 
     # Life
 
@@ -60,6 +69,12 @@ class StoreSession:
         """Give back what was taken, and disconnect. Never raises."""
         if os.getpid() != self._process:
             return  # after a fork: what was taken is the parent's
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.release()
+            end = time.monotonic() + _CLOSING
+            while not self._kept and time.monotonic() < end:
+                gevent.sleep(0.001)
         with contextlib.suppress(Exception):
             if self._threaded and self.store.blocks:
                 with gevent.Timeout(_CLOSING, False):
@@ -71,6 +86,7 @@ class StoreSession:
         held, self._held = list(self._held), set()
         try:
             self.store.release(held)
+            self.returned = True
         finally:
             self.store.close()
 
@@ -81,6 +97,9 @@ class StoreSession:
 
         :raises StoreFault: as it does.
         """
+        fault, self._fault = self._fault, None
+        if fault is not None:
+            raise fault
         if not (self._threaded and self.store.blocks):
             return function(*args)
         return self._threads.call(function, *args)
@@ -110,7 +129,40 @@ class StoreSession:
         """They are still being handled."""
         self.call(self.store.renew, ids, self.lease)
 
+    def leave(self, ids: Sequence[str]) -> None:
+        """Do not give them back when this is closed: this process goes on with them."""
+        self._held.difference_update(ids)
+
+    def adopt(self, held: Sequence[str], others: Sequence[str]) -> None:
+        """Take over what an earlier session has left, and give back the others that it had."""
+        self.call(self.store.renew, held, self.lease)
+        self._held.update(held)
+        self.call(self.store.release, others)
+
     # Keeping
+
+    def keep(self) -> None:
+        """From now on renew what is held, in a native thread: a greenlet may compute for long."""
+        self._keeping = keeping = native_lock()
+        keeping.acquire()
+        _start_native_thread(self._keep, (keeping,))
+
+    def _keep(self, keeping: Any) -> None:
+        try:
+            while not keeping.acquire(True, self.lease / 3):
+                try:
+                    if held := list(self._held):
+                        self.store.renew(held, self.lease)
+                except StoreFault as error:
+                    self._fault = error  # for the owner, who connects again
+                if self._keeping is not keeping:
+                    self.store.close()  # it was closed meanwhile
+        finally:
+            self.store.leave_thread()
+            self._kept = True
+            hub = get_hub_if_exists()
+            if hub is not None:
+                hub.destroy(destroy_loop=True)
 
     def renew_all_in_time(self) -> None:
         """Renew what is held when a third of the lease is over. For those who do it themselves."""

@@ -54,6 +54,11 @@ _LEASE = f"""
 UPDATE gemstone_messages SET state = {LEASED}, moment = ?, takes = takes + 1 WHERE id = ?
 """
 _OURS = f"id = ? AND takes = ? AND state = {LEASED}"
+#: Whoever had it lives, and its lease has ended, or it was taken again since.
+_FORGIVE = f"""
+UPDATE gemstone_messages SET deliveries = deliveries - 1
+WHERE id = ? AND 2 * takes + (state != {LEASED}) > 2 * ? AND deliveries > 0
+"""
 _NEXT_MOMENT = f"""
 SELECT min(coalesce((SELECT min(moment) FROM gemstone_messages WHERE state = {DUE}), {_LATEST}),
     coalesce((SELECT min(moment) FROM gemstone_messages WHERE state = {LEASED}), {_LATEST}))
@@ -302,6 +307,7 @@ class SqliteStore(QueueStore):
         if ids:
             statement = f"UPDATE gemstone_messages SET state = {READY} WHERE {_OURS}"
             with self._database.writing(durable=False) as connection:
+                connection.executemany(_FORGIVE, _numbers(ids))
                 connection.executemany(statement, _numbers(ids))
             self._database.tell()
 

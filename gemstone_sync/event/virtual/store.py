@@ -65,6 +65,9 @@ class QueueStore(abc.ABC):
     def close(self) -> None:
         """Disconnect. Never raises. What is used again opens it again."""
 
+    def leave_thread(self) -> None:  # noqa: B027  # nothing to do where threads share a connection
+        """This thread ends: close what only it can. Never raises."""
+
     # Declaring
 
     @abc.abstractmethod
@@ -141,7 +144,8 @@ class QueueStore(abc.ABC):
     def release(self, ids: Sequence[str]) -> None:
         """Give messages back, to be taken again at once, in their old place.
 
-        It does not count as a delivery: only a lease that ended does.
+        It does not count as a delivery: only a lease that ended does. One that has ended meanwhile
+        is not counted any more: whoever had it lives.
         """
 
     @abc.abstractmethod

@@ -122,6 +122,51 @@ def test_a_message_that_ends_its_consumers_goes_to_the_dead_letters(topology):
     assert abs(envelope.dead.time - time.time()) < LIMIT + 2
 
 
+def test_a_connection_outlives_a_greenlet_that_computes_for_longer_than_its_heartbeat(topology):
+    with amqp(URL, topology, queues_of(topology, "paid"), heartbeat=1) as shop:
+        queue = shop.fill(1)
+        shop.consume(queue)
+        shop.link.keep()
+        received = shop.receive(1)
+        end = time.monotonic() + 4.5  # the broker gives up after 3
+        while time.monotonic() < end:
+            pass
+        shop.until(lambda: shop.link.size(queue) == 0, "an answer")
+        shop.link.acknowledge(received)
+        shop.link.requeue(received)
+        with amqp(URL, topology) as other:
+            assert other.link.take(queue) is None
+
+
+@pytest.mark.parametrize("id", ["a1", None], ids=["ours", "without an id"])
+def test_processes_that_died_of_an_event_are_counted_and_not_lost_connections(topology, id):
+    queues = queues_of(topology, "paid")
+    queue = named(queues, ":service:")
+
+    def receive(count, *, dies=False, done=False):
+        """One process's connection, which has so many crashes told, and then is lost."""
+        with amqp(URL, topology, queues) as shop:
+            shop.consume(queue)
+            (delivery,) = shop.receive(1)
+            shop.link.mark(delivery)
+            assert delivery.crashes == count
+            if not dies:
+                shop.link.unmark([delivery], done=done)
+            if done:
+                shop.link.acknowledge([delivery])
+
+    with amqp(URL, topology, queues):
+        with connect(URL) as connection:
+            message = py_amqp.Message("1", **({"message_id": id} if id else {}))
+            connection.channel().basic_publish(message, topology.events, "paid")
+        for _ in range(4):
+            receive(0)
+        receive(0, dies=True)
+        receive(3, dies=True)
+        receive(4)
+        receive(4, done=True)
+
+
 @pytest.mark.parametrize(
     "properties",
     [

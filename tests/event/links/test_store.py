@@ -55,6 +55,42 @@ def test_a_lease_that_is_renewed_holds(connect):
     assert taken.envelope.body == b"1" or time.monotonic() - renewed >= 0.3
 
 
+def test_what_is_kept_is_renewed_though_this_thread_computes(connect):
+    shop, other = connect("paid", lease=0.5), connect()
+    queue = shop.fill(2)
+    shop.consume(queue)
+    shop.link.keep()
+    received = shop.receive(2)
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        pass
+    assert other.link.take(queue) is None
+    shop.link.acknowledge(received)
+    assert other.link.size(queue) == 0
+
+
+def test_the_next_link_goes_on_with_what_is_handled_and_gives_the_rest_back(connect):
+    shop, later, other = connect("paid"), connect("paid"), connect("paid")
+    shop.consume(shop.fill(3))
+    begun, *others = shop.receive(3)
+    shop.link.leave([begun])
+    begun.gone = True
+    shop.link._session.returned = False
+    shop.link._session._held.clear()  # as if the store had been out of reach
+    shop.link.close()
+    shop.link.owes = True
+    queue = shop.queue("paid")
+    assert other.link.size(queue) == 0
+    later.link.adopt([begun], others)
+    assert (begun.gone, begun.link) == (False, later.link)
+    other.consume(queue)
+    assert [delivery.deliveries for delivery in other.receive(2)] == [0, 0]
+    other.link.acknowledge(other.received)
+    later.link.acknowledge([begun])
+    assert sorted(other.bodies) == [1, 2]
+    assert other.link.size(queue) == 0
+
+
 def test_an_event_that_ends_its_processes_is_a_dead_letter(connect):
     shop = connect("paid", lease=0.05, delivery_limit=2)
     shop.consume(shop.fill(1))

@@ -19,6 +19,7 @@ from gemstone_sync import (
 )
 from gemstone_sync.event import deadletters
 from gemstone_sync.event.emission import make_envelope
+from gemstone_sync.event.link import LinkLost
 from tests.support.waiting import LIMIT, wait_until
 
 from .services import Network, handler
@@ -382,3 +383,115 @@ def test_keys_that_wait_hold_up_nobody_else_and_keep_their_order(
     for key in {key for key, _ in keyed}:
         numbers = [body[1] for body in went if body[0] == key]
         assert numbers == sorted(numbers)
+
+
+def lose_connections(network: Network) -> None:
+    """Of all consumers, as when a broker is restarted."""
+    owners = [
+        reception._consumer._owner
+        for node in network.nodes
+        for reception in node.event_transports[0]._receptions  # type: ignore[attr-defined]
+    ]
+    before = [owner.link for owner in owners]
+
+    def lost() -> None:
+        raise LinkLost("cut")
+
+    for owner, link in zip(owners, before, strict=True):
+        link.pump = lost
+        owner.wake()
+    wait_until(
+        lambda: all(
+            owner.link not in (None, link) and owner.why_not_ready() is None
+            for owner, link in zip(owners, before, strict=True)
+        ),
+        "new connections",
+    )
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_connections_that_are_lost_are_no_crashes_and_nothing_runs_beside_its_redelivery(
+    network: Network, key: str | None
+):
+    go, began = Event(), list[Any]()
+
+    def act(body: Any) -> None:
+        began.append(body)
+        go.wait(LIMIT)
+
+    network.start("a", handler("x", act))
+    network.emit_all(("x", n, {"key": key and f"{key}{n}"}) for n in range(30))
+    wait_until(lambda: len(began) >= 10, "what runs at once")  # in memory there are ten places
+    for _ in range(4):
+        lose_connections(network)
+    before = len(began)
+    go.set()
+    wait_until(lambda: len(began) >= 30, "the rest")
+    network.wait_for(30)
+    assert before >= 10
+    assert sorted(began) == list(range(30))
+    assert deadletters.list(network.emitter.event_transports[0]) == []
+
+
+def test_events_that_are_given_back_again_and_again_at_clean_stops_are_no_crashes(
+    network: Network,
+):
+    """Twelve stops: each time the first of a key is handled, and those behind it go back."""
+    go, seen = Event(), list[Any]()
+
+    def act(body: Any) -> None:
+        seen.append(body)
+        go.wait(LIMIT)
+
+    node = network.start("a", handler("x", act))
+    network.emit_all(("x", n, {"key": "k"}) for n in range(15))
+    for stops in range(1, 13):
+        wait_until(lambda: len(seen) >= stops, "the first")  # noqa: B023
+        stopping = gevent.spawn(node.stop)
+        gevent.sleep(0.05)
+        go.set()
+        stopping.get(timeout=LIMIT)
+        network.nodes.remove(node)
+        go.clear()
+        seen[:] = range(len(seen))
+        node = network.start("a", handler("x", act))
+    go.set()
+    wait_until(lambda: len(network.told) >= 15, "all")
+    assert sorted({body for _, _, body in network.told}) == list(range(15))
+    assert deadletters.list(node.event_transports[0]) == []
+
+
+@pytest.mark.parametrize("how", ["later", "retries"])
+def test_what_waits_to_be_tried_again_keeps_its_order_and_attempts_over_lost_connections(
+    network: Network, how: str
+):
+    act = fails(3, RetryLater(0.4) if how == "later" else OSError("not today"))
+    network.start("a", handler("x", act, retries=3, backoff=0.4))
+    network.emit_all([("x", number, {"key": "k"}) for number in range(3)])
+    for tries in (1, 2):
+        wait_until(lambda: len(network.told) >= tries, "an attempt")  # noqa: B023
+        lose_connections(network)
+    network.wait_for(6)
+    assert [body for _, _, body in network.told] == [0, 0, 0, 0, 1, 2]
+    assert deadletters.list(network.emitter.event_transports[0]) == []
+
+
+def test_a_handler_that_computes_longer_than_the_lease_keeps_its_events(
+    network: Network, kind: str
+):
+    if kind == "rabbitmq":
+        pytest.skip("it knows no lease")
+    began: list[Any] = []
+
+    def act(body: Any) -> None:
+        began.append(body)
+        end = time.monotonic() + (2.5 if body == 0 else 0)
+        while time.monotonic() < end:
+            pass
+
+    options = {} if kind == "memory" else {"lease": 1}
+    for _ in range(2):
+        network.start("a", handler("x", act), **options)
+    network.emit_all([("x", number) for number in range(5)])
+    network.wait_for(5)
+    assert sorted(began) == list(range(5))

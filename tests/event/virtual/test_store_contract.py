@@ -213,6 +213,25 @@ def test_what_is_not_acknowledged_comes_back_and_is_counted(store, other):
     assert other.acknowledge([message.id for message in again]) == 3
 
 
+@pytest.mark.parametrize("taken_again", [True, False])
+def test_a_lease_whose_owner_lives_and_gives_it_back_late_is_not_counted(store, other, taken_again):
+    put(store, "1")
+    ids = [message.id for message in store.take([("q", 10)], 0.05)]
+    wait_until(lambda: other.size("q"), "the lease's end")
+    if taken_again:
+        (again,) = other.take([("q", 10)], LEASE)
+        assert again.deliveries == 1
+    store.release(ids)
+    if taken_again:
+        assert take(store) == [], "it is the other one's"
+        other.release([again.id])
+    else:
+        assert store.size("q") == 1
+    if taken_again:
+        (last,) = other.take([("q", 10)], LEASE)
+        assert last.deliveries == 0
+
+
 def test_a_renewed_lease_holds(store, other):
     put(store, "kept", "not kept")
     kept, _ = store.take([("q", 10)], SHORT)
