@@ -1,6 +1,6 @@
 """Operating a service: its health, its logs."""
 
 from .health import Lifecycle
-from .logs import show_logs
+from .logs import restore_loggers, show_logs
 
-__all__ = ["Lifecycle", "show_logs"]
+__all__ = ["Lifecycle", "restore_loggers", "show_logs"]

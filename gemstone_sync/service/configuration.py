@@ -11,6 +11,7 @@ from ..config import BaseConfigurator, CommandLineConfigurator, Configurable, Fo
 from ..config.masks import MASK, SECRET_REFUSED, without_passwords
 from ..config.service_links import hint_of
 from ..errors import ServiceConfigurationError
+from ..ops import restore_loggers
 from .attributes import check_attributes
 from .command_line import argv_of_caller
 from .settings import Setting, port_of, settings_of, source_of_default
@@ -55,6 +56,7 @@ class Configuration:
             process when the program's own main module calls this, and none otherwise.
         :raises SystemExit: with code 2 after one line on stderr, for a wrong name or value.
         """
+        restore_loggers()
         check_attributes(self, only=("configurables", "configurators", "environment_prefix"))
         words = argv_of_caller(2) if argv is None else argv
         settings = settings_of(self)

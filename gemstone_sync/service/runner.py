@@ -17,7 +17,7 @@ from gevent.event import Event
 from ..concurrency import USER_FAULTS, current_call, host, is_patched, watch_this_hub
 from ..errors import ServiceConfigurationError, ServiceStartError
 from ..event.signals import seconds_until
-from ..ops import Lifecycle
+from ..ops import Lifecycle, restore_loggers
 from ..ops.health import State
 from ..server import Balance, GeventServer, ServerSettings, bind, is_in_process, tls_context
 from . import hosting
@@ -152,6 +152,7 @@ class Runner:
             )
 
     def _check(self) -> None:
+        restore_loggers()
         service = self._service
         assembly = service._assemble()
         refuse_late_changes(service, assembly)
@@ -173,6 +174,7 @@ class Runner:
             service._traffic.start()  # first: the hooks may emit
             service.plugin_set.call("on_service_start")
             service.on_service_start()
+            restore_loggers()  # a hook may configure logging, too
             if self._lifecycle.state is State.STARTING:
                 service._traffic.start_receiving(service._assemble().event_handlers)
         except BaseException:
