@@ -12,6 +12,7 @@ __all__ = [
     "NEXT_URL",
     "RABBITMQ_SCHEMES",
     "REDIS_SCHEMES",
+    "SQLITE_FILES",
     "check_redis_url",
     "is_misread",
     "scheme_of",
@@ -29,6 +30,9 @@ NEXT_URL = re.compile(r";(?=[A-Za-z][\w+.-]*://)")
 
 RABBITMQ_SCHEMES = ("amqp", "amqps", "pyamqp")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+#: What tells the path of a SQLite file from a host, where no folder is named.
+SQLITE_FILES = (".db", ".sqlite", ".sqlite3")
 
 _REDIS = "redis://user:password@127.0.0.1:6379/0"
 

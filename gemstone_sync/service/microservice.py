@@ -6,6 +6,7 @@ What they lead to is built in `assembly` and run by `runner`.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import logging
 import os
@@ -312,16 +313,17 @@ class MicroService(Container, Neighbours, Events, Configuration):
         :param workers: instead of the attribute `workers`.
 
         :param block: return only when the service has stopped, by SIGTERM, Ctrl-C or `stop`. An
-            address that cannot be bound then ends the program with one line and exit code 1.
-            False: return once the service answers.
+            address that cannot be bound then ends the program with one line and exit code 1, an
+            attribute that is wrong with exit code 2. False: return once the service answers.
         :raises ServiceStartError: with ``block=False``, when the address cannot be bound, or `stop`
             is called while a start hook hangs.
-        :raises ServiceConfigurationError: when an attribute is wrong.
+        :raises ServiceConfigurationError: with ``block=False``, when an attribute is wrong.
         """
         self._configure_once(argv_of_caller(2))
         if workers is not None:
             self.workers = workers
-        check_attributes(self, only=("workers",))
+        with program.refusals_in_one_line(self) if block else contextlib.nullcontext():
+            check_attributes(self, only=("workers",))
         if self.workers > 1:
             if not block:
                 raise ServiceConfigurationError("several workers need start(block=True)")

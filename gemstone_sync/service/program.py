@@ -19,12 +19,16 @@ from ..server import Balance
 from ..server.prefork import leave_with_parent, supervise
 from ..server.stop_signals import StopRequests, stop_signals
 from .attributes import check_attributes
+from .hosting import failure
 
 if TYPE_CHECKING:
     from .microservice import MicroService
     from .runner import Runner
 
-__all__ = ["run", "run_until_stopped", "run_workers", "running_refused"]
+__all__ = ["refusals_in_one_line", "run", "run_until_stopped", "run_workers", "running_refused"]
+
+#: What keeps a service from starting, and is told in one line.
+_REFUSALS = (ServiceStartError, ServiceConfigurationError)
 
 #: Makes the exception that running a service raises just now, of its name; None when it may run.
 _refuse: Callable[[str], Exception] | None = None
@@ -48,13 +52,15 @@ def run(*services: MicroService) -> None:
 
         gemstone_sync.run(Users(), Orders())
 
-    An address that cannot be bound ends the program with one line and exit code 1.
+    An address that cannot be bound ends the program with one line and exit code 1, an attribute
+    that is wrong with exit code 2.
 
     :raises ServiceConfigurationError: when a service wants several workers: this is one process.
     """
     for service in services:
         service._configure_once([])
-        check_attributes(service, only=("workers",))
+        with refusals_in_one_line(service):
+            check_attributes(service, only=("workers",))
         if service.workers > 1:
             raise ServiceConfigurationError(
                 f"{service.name} wants {service.workers} workers; run() is one process for all: "
@@ -80,12 +86,10 @@ def run_until_stopped(services: Sequence[MicroService]) -> None:
                 if not received:
                     started.append(runner)
                     runner.start()
-        except BaseException as error:
+        except BaseException:
             gevent.joinall([gevent.spawn(runner.stop) for runner in started])
-            if not isinstance(error, ServiceStartError) or is_at_prompt():
+            with refusals_in_one_line(started[-1]._service):
                 raise
-            sys.stderr.write(f"{error}\n")
-            raise SystemExit(1) from None
         for runner in started:
             runner.wait()
         if received:
@@ -122,11 +126,8 @@ def run_workers(service: MicroService, count: int) -> None:
     show_logs()
     runner = service._runner
     runner.warn_if_unpatched()
-    try:
+    with refusals_in_one_line(service):
         listener = runner.bind()
-    except ServiceStartError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(1) from None
     service.logger.info("%s listens on %s with %d workers", service.name, service.url, count)
     parent = os.getpid()
     balance = Balance(count)
@@ -142,7 +143,7 @@ def run_workers(service: MicroService, count: int) -> None:
             try:
                 balance.join(number)
                 runner.serve(listener, balance)
-            except ServiceStartError as error:
+            except _REFUSALS as error:
                 service.logger.error("%s", error)
                 return 1
             except SystemExit as error:
@@ -161,6 +162,21 @@ def run_workers(service: MicroService, count: int) -> None:
     service.logger.info("%s and its workers stopped", service.name)
     if code:
         raise SystemExit(code)
+
+
+@contextlib.contextmanager
+def refusals_in_one_line(service: MicroService) -> Iterator[None]:
+    """End the program with one line on stderr where the service cannot start; not at a prompt."""
+    try:
+        yield
+    except _REFUSALS as error:
+        if is_at_prompt():
+            raise
+        if isinstance(error, ServiceStartError):
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from None
+        sys.stderr.write(f"{service.name}: {failure(service.name, error)}\n")
+        raise SystemExit(2) from None
 
 
 def _check_allowed(*services: MicroService) -> None:

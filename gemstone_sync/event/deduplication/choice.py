@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...broker_urls import SQLITE_FILES
 from ...errors import ServiceConfigurationError
 from .base import ProcessedEvents
 from .memory import MemoryProcessedEvents
@@ -12,7 +13,6 @@ from .window import DAY
 __all__ = ["processed_events"]
 
 _REDIS = ("redis://", "rediss://", "unix://")
-_FILES = (".db", ".sqlite", ".sqlite3")
 
 
 def processed_events(url: str, *, window: float = DAY) -> ProcessedEvents:
@@ -33,7 +33,7 @@ def processed_events(url: str, *, window: float = DAY) -> ProcessedEvents:
             return RedisProcessedEvents(url, window)
         if url.startswith("sqlite:///"):
             return SqliteProcessedEvents(url.removeprefix("sqlite:///"), window)
-        if "://" not in url and url.endswith(_FILES):
+        if "://" not in url and url.endswith(SQLITE_FILES):
             return SqliteProcessedEvents(url, window)
     # Not shown: it may hold a password.
     raise ServiceConfigurationError(

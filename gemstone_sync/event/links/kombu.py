@@ -66,7 +66,7 @@ def _transport_of(url: str) -> Any:
         return kombu.Connection(url.partition("?")[0]).get_transport_cls()
     except (KeyError, ImportError, ValueError) as error:
         # What urlsplit says of a port may be a piece of the password.
-        why = "its port is no number" if "Port could not" in str(error) else error
+        why = "its port is no number" if "Port could not" in str(error) else error.args[0]
         raise LinkRefused(f"kombu cannot use this URL: {why}") from None
 
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from typing import Any
 
-from ...broker_urls import RABBITMQ_SCHEMES, REDIS_SCHEMES, scheme_of
+from ...broker_urls import RABBITMQ_SCHEMES, REDIS_SCHEMES, SQLITE_FILES, scheme_of
+from ...errors import ServiceConfigurationError
 from .broker import BrokerEventTransport
 from .rabbitmq import RabbitMqEventTransport
 from .stores import MemoryEventTransport, RedisEventTransport, SqliteEventTransport
 from .urls import take_options
 
 __all__ = ["transport_from_url"]
+
+#: What may be meant by what comes close.
+_SCHEMES = {name: name for name in ("amqp", "amqps", "redis", "rediss", "sqlite", "memory")}
+_OTHERS = "there are amqp://, amqps://, redis://, rediss://, sqlite:///file and kombu's"
+_SCHEMES |= {"rabbitmq": "amqp"}
+
+#: A host, perhaps with port and virtual host; nothing in it can be a password.
+_PLACE = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5}(?:/[\w.-]*)?)?", re.ASCII)
 
 
 def transport_from_url(url: str, **options: Any) -> BrokerEventTransport:
@@ -21,8 +32,9 @@ def transport_from_url(url: str, **options: Any) -> BrokerEventTransport:
         event_transports = [transport_from_url(os.environ.get("EVENTS_URL", "events.db"))]
 
     :param url: ``amqp://`` and ``amqps://`` for RabbitMQ, ``redis://`` and ``rediss://``,
-        ``sqlite:///file`` or the path of a file, ``memory://``, or any other of kombu's URLs. Every
-        option may be in it: ``amqp://host?application=shop&heartbeat=3``.
+        ``sqlite:///file`` or the path of a file with a slash in it or the ending .db, .sqlite or
+        .sqlite3, ``memory://``, or any other of kombu's URLs. Every option may be in it:
+        ``amqp://host?application=shop&heartbeat=3``.
     :param options: those of the transport; they count more than those in the URL.
     :raises ServiceConfigurationError: when it is none of these.
     """
@@ -34,8 +46,31 @@ def transport_from_url(url: str, **options: Any) -> BrokerEventTransport:
     if scheme == "memory":
         given = take_options(url, MemoryEventTransport)[1]
         return MemoryEventTransport(**{**given, **options})
+    if scheme == "":
+        _check_file(url.partition("?")[0])
     if scheme in ("", "sqlite"):
         return SqliteEventTransport(url, **options)
     from .kombu import KombuEventTransport
 
+    _check_scheme(scheme)
     return KombuEventTransport(url, **options)
+
+
+def _check_scheme(scheme: str) -> None:
+    """:raises ServiceConfigurationError: for one that kombu has not either."""
+    from kombu.transport import TRANSPORT_ALIASES
+
+    if scheme.partition("+")[0] not in TRANSPORT_ALIASES:
+        close = difflib.get_close_matches(scheme, _SCHEMES, n=1)
+        meant = f"did you mean {_SCHEMES[close[0]]}://?" if close else _OTHERS
+        raise ServiceConfigurationError(f"no events over {scheme}://; {meant}")
+
+
+def _check_file(text: str) -> None:
+    """:raises ServiceConfigurationError: for what may be the host of a broker."""
+    found = _PLACE.fullmatch(text)
+    if found is None or (found[1] is None and text.lower().endswith(SQLITE_FILES)):
+        return
+    scheme = "redis" if found[1] == ":6379" else "amqp"
+    file = "" if found[1] else f" or sqlite:///{text}"
+    raise ServiceConfigurationError(f"{text} has no scheme; did you mean {scheme}://{text}{file}?")

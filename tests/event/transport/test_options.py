@@ -3,6 +3,7 @@
 import pytest
 
 from gemstone_sync import (
+    EventEmitter,
     KombuEventTransport,
     MemoryEventTransport,
     RabbitMqEventTransport,
@@ -74,3 +75,36 @@ def test_a_wrong_url_is_answered_with_an_example(make):
 def test_kombus_transport_for_what_has_a_better_one_is_refused(url, name):
     with pytest.raises(ServiceConfigurationError, match=name):
         KombuEventTransport(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("localhost:5672", "amqp://localhost:5672"),
+        ("127.0.0.1:6379", "redis://127.0.0.1:6379"),
+        ("[::1]:5672", r"amqp://\[::1\]:5672"),
+        ("rabbit:5672/shop", "amqp://rabbit:5672/shop"),
+        ("rabbit", "amqp://rabbit or sqlite:///rabbit"),
+        ("rabbit.example.org?heartbeat=3", "amqp://rabbit.example.org or sqlite"),
+        ("ampq://h", "amqp://"),
+        ("AMQSP://h", "amqp"),
+        ("rabbitmq://h", "amqp://"),
+        ("sqllite:///x", "sqlite://"),
+    ],
+)
+@pytest.mark.parametrize("make", [transport_from_url, EventEmitter])
+def test_a_place_without_a_scheme_or_with_a_misspelt_one_is_refused(url, meant, make):
+    with pytest.raises(ServiceConfigurationError, match=f"did you mean {meant}"):
+        make(url)
+
+
+def test_a_scheme_that_nobody_has_is_answered_with_those_that_there_are():
+    with pytest.raises(ServiceConfigurationError, match="postgresql://; there are amqp://"):
+        transport_from_url("postgresql://ada:pw@h")
+
+
+@pytest.mark.parametrize(
+    "path", ["events.db", "Events.SQLITE3", "var/events", "./events", "sqlite:///events"]
+)
+def test_the_path_of_a_file_needs_no_scheme(path):
+    assert isinstance(transport_from_url(path), SqliteEventTransport)
