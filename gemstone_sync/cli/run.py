@@ -49,7 +49,7 @@ def run(target: str, words: tuple[str, ...], reload: bool) -> None:
 
     \b
     TARGET is one of
-      module:Class        a MicroService class of a module
+      module:Class        a MicroService class of a module, or the one object of it there
       module:object       a MicroService object
       module              when the module has one service only
       service.py:Class    a file in place of the module

@@ -99,6 +99,8 @@ def load(text: str) -> MicroService | type[MicroService]:
 def make(text: str) -> MicroService:
     """Load a service as `load` does, and make an object of it when it is a class.
 
+    Unless the module has made just one: that may have routes, and whatever else was added to it.
+
     :raises CommandFailed: as `load`, and when the class wants arguments.
     :raises ServiceConfigurationError: when the class is wrong, for example has no name.
     :raises SystemExit: with code 1, after the traceback, when its ``__init__`` fails.
@@ -106,6 +108,11 @@ def make(text: str) -> MicroService:
     found = load(text)
     if not isinstance(found, type):
         return found
+    from ..service.hosting import made_of
+
+    made = made_of(found)
+    if len(made) == 1:
+        return made[0]
     try:
         inspect.signature(found).bind()
     except TypeError as error:
@@ -115,7 +122,10 @@ def make(text: str) -> MicroService:
             USAGE,
         ) from None
     with users_faults():
-        return found()
+        service = found()
+    for other in made:
+        other.logger.warning("one more %s is not served: name it, module:object", other.name)
+    return service
 
 
 @contextlib.contextmanager

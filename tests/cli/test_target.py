@@ -4,6 +4,9 @@ import re
 
 import pytest
 
+from tests.support.http import exchange, message
+
+from .serving import serving
 from .support import line_of, run, run_process
 
 IMPORTS = "from gemstone_sync import MicroService, ServiceRegistry, config, run\n"
@@ -218,3 +221,42 @@ def test_a_start_hook_that_fails_ends_it(project):
 
 def test_a_module_that_ends_the_process_has_its_exit_code(project):
     assert run("run", "ends", cwd=project) == (7, "", "")
+
+
+APP = """
+service = Hello()
+
+@service.app.route("/more")
+def more(): return "there is more"
+"""
+MADE = "def make():" + APP.replace("\n", "\n    ") + "\n    return service.app\napp = make()"
+WANTS = "Hello.__init__ = lambda self, x: MicroService.__init__(self)\n" + APP.replace(
+    "()", "(1)", 1
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        (APP, "own"),
+        (APP, "own:Hello"),
+        (APP, "own.py:Hello"),
+        (MADE, "own"),
+        (APP + "also = service\nHello()\n", "own"),
+        (WANTS, "own"),
+    ],
+    ids=["module", "class", "file", "its app alone", "another thrown away", "with arguments"],
+)
+def test_the_one_object_that_the_module_has_made_is_served(tmp_path, text, target):
+    (tmp_path / "own.py").write_text(HELLO + text)
+    with serving(tmp_path, target, "--port", "0") as program:
+        reply = exchange(program.wait_for_start(), message("GET", path="/more"))
+    assert reply.body == b"there is more"
+
+
+def test_objects_that_are_not_served_are_told(tmp_path):
+    (tmp_path / "own.py").write_text(HELLO + "a = Hello()\nb = Hello()\n")
+    with serving(tmp_path, "own", "--port", "0") as program:
+        program.wait_for_start()
+        said = "one more hello is not served: name it, module:object\n"
+        assert program.stderr.count(said) == 2
