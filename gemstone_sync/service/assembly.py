@@ -37,6 +37,7 @@ from .decorators import Marks
 from .handler import GemstoneCustomHandler, JsonRpcHandler
 from .ownership import take
 from .periodic_tasks import PeriodicTasks
+from .settings import is_ours
 from .statistics import Statistics
 from .subscriptions import handlers_of
 
@@ -261,8 +262,11 @@ def _app(
     web = WebSettings(
         import_name=str(type(service).__module__),
         root_path=folder_of(type(service)),
-        template_dir=_absolute(service, service.template_dir),
-        static_dirs=tuple((url, _absolute(service, path)) for url, path in service.static_dirs),
+        template_dir=_absolute(service, _owner(service, "template_dir"), service.template_dir),
+        static_dirs=tuple(
+            (entry[0], _absolute(service, _owner(service, "static_dirs", entry), entry[1]))
+            for entry in service.static_dirs
+        ),
         rules=tuple(rules),
         blueprints=tuple(service.blueprints),
         secret_key=service.secret_key,
@@ -297,9 +301,19 @@ def _extra_rule(service: MicroService, number: int, entry: Any) -> Rule:
     return Rule(rule, name, handler, options)
 
 
-def _absolute(service: MicroService, path: str | os.PathLike[str]) -> str:
-    """Relative paths start at the file of the service class, wherever the program runs."""
-    absolute = os.path.normpath(os.path.join(folder_of(type(service)), path))
+def _owner(service: MicroService, name: str, entry: object = None) -> type:
+    """Find the class that has set an attribute, or an entry of one that may have been handed on."""
+    owners = [] if name in vars(service) else [c for c in type(service).__mro__ if name in vars(c)]
+    for owner in reversed(owners[1:] if entry is not None else []):
+        listed = vars(owner)[name]
+        if isinstance(listed, (list, tuple)) and any(entry is each for each in listed):
+            return owner
+    return type(service) if not owners or is_ours(owners[0]) else owners[0]
+
+
+def _absolute(service: MicroService, owner: type, path: str | os.PathLike[str]) -> str:
+    """Relative paths start at the file of the class that has them, wherever the program runs."""
+    absolute = os.path.normpath(os.path.join(folder_of(owner), path))
     if not os.path.isdir(absolute):
         raise ServiceConfigurationError(f"{type(service).__qualname__}: no directory {absolute}")
     return absolute

@@ -181,14 +181,15 @@ class MicroService(Container, Neighbours, Events, Configuration):
 
     # Web
 
-    #: (URL prefix, directory) pairs. Relative directories start at the file of the service class.
+    #: (URL prefix, directory) pairs. Relative directories start at the file of the class
+    #: that sets them.
     static_dirs: Sequence[tuple[str, str | os.PathLike[str]]] = []
     #: (Flask rule, view) or (Flask rule, view, options): functions, MethodViews,
     #: `GemstoneCustomHandler` classes.
     extra_handlers: Sequence[tuple[Any, ...]] = []
     #: Flask blueprints.
     blueprints: Sequence[flask.Blueprint] = []
-    #: The directory of the templates; relative, it starts at the file of the service class.
+    #: The directory of the templates; relative, it starts at the file of the class that sets it.
     template_dir: str | os.PathLike[str] = "."
     #: The path of the liveness check, None for none.
     health_live_path: str | None = "/health/live"

@@ -99,3 +99,69 @@ def test_in_a_zip_it_starts_where_the_zip_is(tmp_path, monkeypatch):
     service = zipped_service.Service()
     service.static_dirs = [("/pages", "pages")]
     assert service.app.url_map.is_endpoint_expecting("static", "filename")
+
+
+BASE = """
+import gemstone_sync
+
+class Base(gemstone_sync.MicroService):
+    name = "base"
+    template_dir = "pages"
+    static_dirs = [("/static", "files")]
+
+class Mixin:
+    static_dirs = [("/static", "files")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("bases", "body", "pages", "files"),
+    [
+        ("Base", "pass", "there", {"/static": "there"}),
+        ("Base", "template_dir = 'pages'", "here", {"/static": "there"}),
+        (
+            "Base",
+            "static_dirs = [*Base.static_dirs, ('/own', 'files')]",
+            "there",
+            {"/static": "there", "/own": "here"},
+        ),
+        ("Base", "static_dirs = [('/static', 'files')]", "there", {"/static": "here"}),
+        (
+            "Base",
+            "def __init__(self):\n"
+            "        super().__init__()\n"
+            "        self.static_dirs = [('/own', 'files')]\n"
+            "        self.template_dir = 'pages'",
+            "here",
+            {"/own": "here"},
+        ),
+        ("Mixin, MicroService", "template_dir = 'pages'", "here", {"/static": "there"}),
+    ],
+    ids=["inherited", "template_dir", "more", "other", "by the object", "mixin"],
+)
+def test_directories_start_where_the_class_is_that_sets_them(
+    bases, body, pages, files, tmp_path, monkeypatch
+):
+    for folder in ("here", "there"):
+        for name in ("pages", "files"):
+            (tmp_path / folder / name).mkdir(parents=True)
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    (tmp_path / "there" / "base_service.py").write_text(BASE)
+    (tmp_path / "here" / "own_service.py").write_text(
+        "from base_service import Base, Mixin\nfrom gemstone_sync import MicroService\n"
+        f"class Own({bases}):\n    name = 'own'\n    {body}\n"
+    )
+    import own_service  # type: ignore[import-not-found]
+
+    try:
+        app = own_service.Own().app
+    finally:
+        for module in ("own_service", "base_service"):
+            sys.modules.pop(module)
+    assert app.jinja_loader.searchpath == [str(tmp_path / pages / "pages")]
+    served = [r.rule for r in app.url_map.iter_rules() if "<path:filename>" in r.rule]
+    assert sorted(served) == sorted(f"{url}/<path:filename>" for url in files)
+    for url, folder in files.items():
+        (tmp_path / folder / "files" / "a.txt").write_text(folder)
+        with app.test_client().get(f"{url}/a.txt") as reply:
+            assert reply.text == folder
