@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import inspect
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,9 @@ class Container:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name in _marked(cls):
-            _refuse_async(cls, name, inspect.getattr_static(cls, name))
+            member = inspect.getattr_static(cls, name)
+            _refuse_selfless(cls, name, member)
+            _refuse_async(cls, name, member)
         _refuse_same_names(cls)
 
     def set_microservice(self, microservice: MicroService, /) -> None:
@@ -94,6 +97,15 @@ def _marks_in(cls: type, name: str) -> Marks:
             if marks != Marks():
                 return replace(marks, name=marks.name or name)
     return Marks()
+
+
+def _refuse_selfless(cls: type, name: str, member: object) -> None:
+    if isinstance(member, types.FunctionType):
+        code = member.__code__
+        if code.co_argcount == 0 and not code.co_flags & inspect.CO_VARARGS:
+            raise ServiceConfigurationError(
+                f"{cls.__qualname__}.{name} is a method: it needs a first parameter, self"
+            )
 
 
 def _refuse_async(cls: type, name: str, member: object) -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar, cast
+
+from werkzeug.routing import Rule
 
 from ..callables import name_of
 from ..errors import UNSET, RpcError, Unset
@@ -35,6 +38,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _NAME = re.compile(r"[A-Za-z0-9_.]+", re.ASCII)
 _ATTRIBUTE = "__gemstone_marks__"
+#: Of `exposed_method`.
+_OPTIONS = (
+    "name",
+    "private",
+    "requires_handler_reference",
+    "timeout",
+    "idempotent",
+    "pass_errors",
+    "public",
+    "is_coroutine",
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,7 @@ def exposed_method(
     idempotent: bool = False,
     pass_errors: Iterable[type[RpcError]] = (),
     public: bool | None = None,
-    **kwargs: NoReturn,  # taken all the same, and warned of
+    **unknown: NoReturn,  # refused below, in one line
 ) -> Callable[[F], F]:
     """Expose a method to JSON-RPC callers.
 
@@ -105,7 +119,8 @@ def exposed_method(
         another service is an `InternalError` to the caller.
     :param is_coroutine, public: accepted for gemstone's sake; a coroutine has no meaning here.
     :raises ValueError: for a name that callers may not use, or a timeout that is not positive.
-    :raises TypeError: for something in `pass_errors` that is no class of `RpcError`.
+    :raises TypeError: for something in `pass_errors` that is no class of `RpcError`, or an option
+        that there is not.
 
     A subclass that overrides the method without decorating it again keeps all of this.
 
@@ -118,11 +133,10 @@ def exposed_method(
         raise TypeError("write @exposed_method() with parentheses")
     if is_coroutine:
         _warn("is_coroutine has no meaning here: write plain blocking code")
-    for keyword in kwargs:
-        _warn(f"exposed_method({keyword}=...) has no meaning")
+    _refuse_unknown("exposed_method", unknown, _OPTIONS)
     if public is not None and public is private:
         raise ValueError("a method is either public or private")
-    if timeout is not None and timeout is not UNSET and not timeout > 0:
+    if timeout is not None and timeout is not UNSET and not _is_time(timeout):
         raise ValueError(f"a timeout is a number of seconds above 0, not {timeout!r}")
     if name is not None:
         check_method_name(name)
@@ -225,10 +239,7 @@ def event_handler(
         "concurrency": concurrency,
         "idempotent": idempotent,
     }
-    for name in unknown:
-        close = difflib.get_close_matches(name, options, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(options)}"
-        raise TypeError(f"event_handler has no option {name!r}; {hint}")
+    _refuse_unknown("event_handler", unknown, options)
     Handler(pattern=event_name, function=marks_of, name="checked", **options)
 
     def decorate(function: F) -> F:
@@ -246,9 +257,11 @@ def periodic(seconds: float) -> Callable[[F], F]:
     It never overlaps itself and does not drift: the next run comes at the next multiple of
     `seconds` after the start. An error is logged, and the next run comes.
 
-    :raises ValueError: when `seconds` is not positive.
+    :raises ValueError: when `seconds` is no positive number.
     """
-    if not seconds > 0:
+    if callable(seconds):
+        raise TypeError("write @periodic(seconds=60), with how often")
+    if not _is_time(seconds):
         raise ValueError(f"a period is a number of seconds above 0, not {seconds!r}")
     return lambda function: _mark(function, period=seconds)
 
@@ -258,8 +271,30 @@ def route(rule: str, **options: Any) -> Callable[[F], F]:
 
     :param rule: a Flask URL rule, e.g. ``"/status/<name>"``.
     :param options: as for :meth:`flask.Flask.route`, e.g. ``methods=["POST"]``.
+    :raises ValueError: for what is no rule.
+    :raises TypeError: for an option that Flask has not.
     """
+    if callable(rule):
+        raise TypeError('write @route("/path")')
+    if not isinstance(rule, str) or not rule.startswith("/"):
+        raise ValueError(f"a Flask rule is like '/users/<int:user_id>', not {rule!r}")
+    known = [*inspect.signature(Rule).parameters][1:]
+    _refuse_unknown("route", options, [*known, "provide_automatic_options"])
     return lambda function: _mark(function, routes=(*marks_of(function).routes, (rule, options)))
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
+def _refuse_unknown(decorator: str, given: Iterable[str], known: Collection[str]) -> None:
+    """:raises TypeError: for the first option that a decorator has not."""
+    for name in given:
+        if name in known:
+            continue
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+        raise TypeError(f"{decorator} has no option {name!r}; {hint}")
 
 
 # The decorators that gemstone 0.9 deprecated

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 import types
 import warnings
 from typing import Any
@@ -67,7 +68,7 @@ def test_the_methods_own_name_is_checked_too():
         gemstone_sync.exposed_method(grüße)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), "5", "3s", True, [1]])
 def test_a_timeout_that_is_none_is_refused(timeout):
     with pytest.raises(ValueError, match="a timeout is a number of seconds above 0"):
         gemstone_sync.exposed_method(timeout=timeout)
@@ -75,16 +76,12 @@ def test_a_timeout_that_is_none_is_refused(timeout):
         gemstone_sync.periodic(timeout)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"is_coroutine": True}, "is_coroutine has no meaning"), ({"cache": 5}, "cache")],
-)
-def test_options_without_a_meaning_here_are_accepted_with_one_warning(options, message):
+def test_the_option_of_a_coroutine_is_accepted_with_one_warning():
     def give(self: Any) -> int:
         return 5
 
-    with pytest.warns(DeprecationWarning, match=message) as caught:
-        exposed = gemstone_sync.exposed_method(**options)(give)
+    with pytest.warns(DeprecationWarning, match="is_coroutine has no meaning") as caught:
+        exposed = gemstone_sync.exposed_method(is_coroutine=True)(give)
     assert len(caught) == 1
     assert caught[0].filename == __file__
     assert client_of({"give": exposed}).call("give") == 5
@@ -93,6 +90,58 @@ def test_options_without_a_meaning_here_are_accepted_with_one_warning(options, m
         warnings.simplefilter("error")
         gemstone_sync.exposed_method(is_coroutine=False)
         gemstone_sync.exposed_method(public=True)
+
+
+@pytest.mark.parametrize(
+    ("decorate", "option", "said"),
+    [
+        (gemstone_sync.exposed_method, "timout", "did you mean 'timeout'?"),
+        (gemstone_sync.exposed_method, "idempotnet", "did you mean 'idempotent'?"),
+        (gemstone_sync.exposed_method, "pass_error", "did you mean 'pass_errors'?"),
+        (gemstone_sync.exposed_method, "cache", "there are name, private, requires_handler"),
+        (gemstone_sync.event_handler, "retrys", "did you mean 'retries'?"),
+        (gemstone_sync.route, "method", "did you mean 'methods'?"),
+        (gemstone_sync.route, "strict_slash", "did you mean 'strict_slashes'?"),
+        (gemstone_sync.route, "auth", "there are defaults, subdomain, methods"),
+    ],
+)
+def test_an_option_that_there_is_not_is_refused_where_it_is_written(decorate, option, said):
+    with pytest.raises(TypeError, match=f"has no option '{option}'; {re.escape(said)}"):
+        decorate("/name" if decorate is gemstone_sync.route else "name", **{option: 5})
+
+
+@pytest.mark.parametrize("name", ["exposed_method", "event_handler", "periodic", "route"])
+def test_a_decorator_without_parentheses_says_how_to_write_it(name):
+    with pytest.raises(TypeError, match=rf"write @{name}\("):
+        getattr(gemstone_sync, name)(lambda self: None)
+
+
+@pytest.mark.parametrize("rule", ["status", "", 5, None])
+def test_what_is_no_rule_is_refused_where_it_is_written(rule):
+    with pytest.raises(ValueError, match="a Flask rule is like '/users/<int:user_id>', not"):
+        gemstone_sync.route(rule)
+
+
+@pytest.mark.parametrize(
+    "decorator",
+    [
+        gemstone_sync.exposed_method(),
+        gemstone_sync.event_handler("a"),
+        gemstone_sync.periodic(60),
+        gemstone_sync.route("/a"),
+    ],
+    ids=["exposed_method", "event_handler", "periodic", "route"],
+)
+def test_a_method_without_self_is_refused_where_the_class_is(decorator):
+    def a() -> None: ...
+
+    def keywords(*, b: int) -> None: ...
+
+    for function in (a, keywords):
+        with pytest.raises(ServiceConfigurationError, match=r"Service.m is a method: .* self"):
+            client_of({"m": decorator(function)})
+    for right in (lambda *a: None, staticmethod(a), classmethod(lambda cls: None)):
+        client_of({"m": gemstone_sync.exposed_method("m")(right)})
 
 
 @pytest.mark.parametrize("options", [{"public": True, "private": True}, {"public": False}])
