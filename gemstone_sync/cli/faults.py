@@ -5,7 +5,7 @@
 1     the remote said no: an error response, an unknown service, a bad answer
 2     usage: a wrong option, parameter, URL, file or attribute; stdout that takes nothing
 3     cannot connect: nobody answers, or not in time
-130   Ctrl-C
+130   Ctrl-C, unless that is how the command ends: `run`, `registry`, `listen`
 ====  ==========================================================================
 """
 

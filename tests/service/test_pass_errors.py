@@ -57,6 +57,13 @@ class Orders(MicroService):
     def masked(self) -> Any:
         return self.stock.methods.take()
 
+    @exposed_method()
+    def raised_again(self) -> Any:
+        try:
+            return self.stock.methods.take()
+        except RpcError:
+            raise
+
     @exposed_method(pass_errors=[RpcError])
     def anything(self, code: int) -> Any:
         return self.stock.methods.take(code)
@@ -110,7 +117,8 @@ def test_in_a_batch_each_item_has_its_own(orders):
 
 
 @pytest.mark.parametrize(
-    ("method", "params"), [("masked", []), ("order", [1003]), ("plain", [-32000]), ("caught", [])]
+    ("method", "params"),
+    [("masked", []), ("raised_again", []), ("order", [1003]), ("plain", [-32000]), ("caught", [])],
 )
 def test_what_is_not_named_is_masked(orders, method, params):
     with pytest.raises(InternalError) as caught:
