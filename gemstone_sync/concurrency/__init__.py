@@ -12,6 +12,7 @@ from .calls import (
     USER_FAULTS,
     Call,
     current_call,
+    current_trace,
     has_thread_locals,
     let_others_run,
     outgoing_headers,
@@ -42,6 +43,7 @@ __all__ = [
     # the running call
     "Call",
     "current_call",
+    "current_trace",
     "has_thread_locals",
     "outgoing_headers",
     "travelling_id",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -15,6 +16,7 @@ __all__ = [
     "USER_FAULTS",
     "Call",
     "current_call",
+    "current_trace",
     "has_thread_locals",
     "let_others_run",
     "outgoing_headers",
@@ -101,10 +103,29 @@ current_call: contextvars.ContextVar[Call | None] = contextvars.ContextVar(
 )
 
 
+def current_trace() -> dict[str, str]:
+    """The W3C trace context of what runs now, as headers; empty when there is none.
+
+    That of OpenTelemetry's current span, where the program uses it; else the running call's.
+    """
+    trace: Any = sys.modules.get("opentelemetry.trace")
+    if hasattr(trace, "get_current_span"):  # it may be half imported
+        span = trace.get_current_span().get_span_context()
+        if span.is_valid:
+            context = f"00-{span.trace_id:032x}-{span.span_id:016x}-{int(span.trace_flags):02x}"
+            state = span.trace_state.to_header()
+            return {"traceparent": context, **({"tracestate": state} if state else {})}
+    call = current_call.get()
+    if call is None or call.traceparent is None:
+        return {}
+    return {"traceparent": call.traceparent}
+
+
 def outgoing_headers() -> dict[str, str]:
     """The headers that hand the running call's deadline, hops and ids on to another service.
 
-    ``X-Gemstone-Deadline`` is in milliseconds left, so clocks need not agree. Empty outside a call.
+    ``X-Gemstone-Deadline`` is in milliseconds left, so clocks need not agree. Outside a call there
+    is a trace at most.
 
     >>> token = current_call.set(Call(hops=2, request_id="r1"))
     >>> outgoing_headers()
@@ -113,10 +134,9 @@ def outgoing_headers() -> dict[str, str]:
     """
     call = current_call.get()
     if call is None:
-        return {}
+        return current_trace()
     headers = {"X-Request-Id": call.request_id, "X-Gemstone-Hops": str(call.hops + 1)}
-    if call.traceparent is not None:
-        headers["traceparent"] = call.traceparent
+    headers |= current_trace()
     left = call.seconds_left()
     if left is not None:
         headers["X-Gemstone-Deadline"] = str(int(left * 1000))

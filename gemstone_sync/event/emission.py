@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..concurrency import current_call
+from ..concurrency import current_call, current_trace
 from ..protocol import encode_json
 from .envelope import Envelope
 from .names import check_event_name
@@ -76,7 +76,7 @@ def make_envelope(
         key=key,
         emitter=emitter,
         request_id=None if call is None else call.request_id,
-        traceparent=None if call is None else call.traceparent,
+        traceparent=current_trace().get("traceparent"),
         deadline=None if expires_in is None else now + _seconds("expires_in", expires_in),
         due=_due(now, delay, at),
     )
