@@ -3,7 +3,8 @@
 Reading order: `patching` (the one function that monkey patches), `older_objects` (what it comes too
 late for), `mending` (what can be done about it), `blocked` (telling when that was not enough),
 `starting_over` and `repeating` (so that it does not come late), `hosts` (what it would stop),
-`libraries` (what waits in C, mended in ``cooperative_…``), `calls` (what is known of the running
+`libraries` (what waits in C, mended in ``cooperative_…``), `across_threads` (what greenlets and
+native threads wait for together), `calls` (what is known of the running
 call, and spawning that keeps it), `slots` (how many calls run at once), `deadlines`.
 """
 

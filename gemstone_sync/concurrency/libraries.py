@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-from . import children, native_threads, programs
+from . import across_threads, children, native_threads, programs
 
 __all__ = ["watch_imports"]
 
@@ -119,6 +119,7 @@ def watch_imports() -> None:
     if _Finder in sys.meta_path:
         return
     sys.meta_path.insert(0, _Finder)
+    across_threads.mend()
     native_threads.leave_cleanly()
     programs.mend()
     children.mend()

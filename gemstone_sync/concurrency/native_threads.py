@@ -21,7 +21,7 @@ import gevent
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent._threading import EmptyTimeout, Queue
-from gevent.hub import Hub
+from gevent.hub import Hub, Waiter
 
 __all__ = ["leave_cleanly"]
 
@@ -72,11 +72,15 @@ class _TaskQueue(Queue):  # type: ignore[misc]  # gevent has no types here
         ):
             try:
                 while True:
+                    # Started first: until then a watcher takes no notice.
+                    waiter = Waiter(hub)
+                    watcher.start(waiter.switch, None)
                     with self._mutex:
                         if self._queue:
                             return self._queue.popleft()
                         self._waking.append(watcher.send)
-                    hub.wait(watcher)
+                    waiter.get()
+                    watcher.stop()
             finally:
                 with self._mutex, contextlib.suppress(ValueError):
                     self._waking.remove(watcher.send)

@@ -11,6 +11,8 @@ import pytest
 from gevent import monkey
 from gevent.threadpool import ThreadPool
 
+from gemstone_sync.concurrency import native_threads
+
 from ..support.programs import program
 from ..support.waiting import LIMIT
 
@@ -153,3 +155,25 @@ def test_a_pools_idle_thread_takes_more_work_and_ends_in_time() -> None:
 def _waits(number: int) -> int:
     gevent.sleep(0.001)
     return number
+
+
+def test_an_idle_pools_thread_hears_of_work_that_came_before_it_slept() -> None:
+    tasks = native_threads._TaskQueue()
+
+    class Mutex:
+        """Has work arrive as soon as it is released."""
+
+        def __init__(self) -> None:
+            self._native, self._work = tasks._mutex, ["work"]
+
+        def __enter__(self) -> None:
+            self._native.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._native.release()
+            if self._work:
+                tasks.put(self._work.pop())
+
+    tasks._mutex = Mutex()
+    gevent.get_hub()
+    assert tasks.get(None, LIMIT) == "work"
