@@ -17,6 +17,7 @@ import contextlib
 import functools
 import gc
 import queue
+import ssl
 import sys
 import threading
 import types
@@ -24,10 +25,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from gevent.monkey import get_original
+
 from . import older_objects
 from .older_objects import attributes, home, is_settable, lineage, namespace
 
-__all__ = ["replace_natives"]
+__all__ = ["mend_contexts", "replace_natives"]
 
 #: Puts something else where an object was held.
 _Put = Callable[[Any], None]
@@ -42,6 +45,21 @@ _ON_PURPOSE = (
     "gemstone_sync.event.",
     "gemstone_sync.testing.",
 )
+
+
+def mend_contexts() -> None:
+    """Have TLS contexts, and classes of them, go on as gevent's, whose methods alone are others.
+
+    The old methods look for their own class by its name, and find gevent's: whatever is set on a
+    context is set for ever.
+    """
+    native, current = get_original("ssl", "SSLContext"), ssl.SSLContext
+    for one in gc.get_objects():
+        if type(one) is native:
+            one.__class__ = current
+    for cls in type.__subclasses__(native):
+        if type(cls) is type and cls is not current:
+            cls.__bases__ = tuple(current if base is native else base for base in cls.__bases__)
 
 
 def replace_natives() -> bool:
@@ -63,8 +81,6 @@ def replace_natives() -> bool:
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
     """Let no other thread run meanwhile, and no finalizer."""
-    from gevent.monkey import get_original
-
     collecting, interval = gc.isenabled(), sys.getswitchinterval()
     gc.disable()
     sys.setswitchinterval(1000)

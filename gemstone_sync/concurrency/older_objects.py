@@ -7,10 +7,12 @@ looked at: a proxy, lazy object, mock or dead reference of the user's is never a
 from __future__ import annotations
 
 import _queue
+import _socket
 import _thread
 import collections
 import gc
 import os
+import select
 import sys
 import sysconfig
 import types
@@ -38,10 +40,11 @@ __all__ = [
 ]
 
 
-def _original(name: str) -> Any:
-    """Look up a name of `_thread`, whether gevent has replaced it or not."""
+def _original(name: str, module: types.ModuleType = _thread) -> Any:
+    """Look up a name, whether gevent has replaced it or not."""
     monkey = sys.modules.get("gevent.monkey")
-    return getattr(_thread, name) if monkey is None else monkey.get_original("_thread", name)
+    saved = {} if monkey is None else monkey.saved.get(module.__name__, {})
+    return saved.get(name, getattr(module, name, None))
 
 
 #: The types that gevent replaces, as they are natively.
@@ -49,6 +52,15 @@ LOCK: Any = type(_original("allocate_lock")())
 RLOCK: Any = _original("RLock")
 LOCAL: Any = _original("_local")
 SIMPLE_QUEUE: Any = _queue.SimpleQueue
+#: Below the library's sockets, plain and TLS, and not below gevent's.
+SOCKET: Any = _socket.socket
+
+#: What a selector keeps.
+_POLLS = [
+    _original(name, select) for name in ("epoll", "kqueue") if _original(name, select) is not None
+]
+if hasattr(select, "poll"):
+    _POLLS.append(type(_original("poll", select)()))
 
 #: What a variable that leads to one of them keeps.
 _WAITS = "that stops every greenlet when one waits for it"
@@ -56,7 +68,10 @@ _KINDS = {
     id(LOCK): f"a native lock {_WAITS}",
     id(RLOCK): "a native lock that lets all greenlets in",
     id(SIMPLE_QUEUE): f"a native queue {_WAITS}",
+    **{id(cls): f"a native selector {_WAITS}" for cls in _POLLS},
 }
+_SOCKET = f"a native socket {_WAITS}"
+_SOCKET_BELOW = f"a native socket as its base {_WAITS}"
 _EXECUTOR = "an executor that begins no more threads than the native ones it has"
 _SHARED = "a thread-local that all greenlets share"
 
@@ -105,6 +120,9 @@ _LEAVES = {
         types.FrameType,
     )
 }
+
+#: Whose sockets and selectors wait for nothing, or are mended.
+_KEEP_SOCKETS = {"asyncio", "logging", "multiprocessing", "unittest"}
 
 #: Whose objects hold their locks while they wait for something else.
 _HOLD_LOCKS_LONG = {"threading", "queue", "httpx", "httpcore", "urllib3", "requests"}
@@ -181,13 +199,17 @@ def _is_of_the_user(name: str, module: types.ModuleType, libraries: tuple[str, .
 
 def _kind_below(value: Any, modules: dict[str, types.ModuleType], seen: set[int]) -> str | None:
     """Find the nearest native object from a variable, itself included; tell its kind."""
-    left = collections.deque([(value, 0, True)])
+    left = collections.deque([(value, 0, True, True)])
     first = len(seen)
     while left and len(seen) - first < _MOST:
-        one, depth, is_own = left.popleft()
+        one, depth, is_own, may_poll = left.popleft()
         cls = type(one)
         kind = _kind_of(one)
-        if kind is not None and (is_own or "lock" not in kind):
+        if (
+            kind is not None
+            and (is_own or "lock" not in kind)
+            and (may_poll or not ("socket" in kind or "selector" in kind))
+        ):
             return kind
         if id(one) in seen or depth == _DEPTH or id(cls) in _LEAVES:
             continue
@@ -196,7 +218,9 @@ def _kind_below(value: Any, modules: dict[str, types.ModuleType], seen: set[int]
             if depth == 0 and home(one) in modules:
                 if issubclass(one, LOCAL):
                     return _SHARED
-                left += [(held, 1, True) for held in list(namespace(one).values())]
+                if issubclass(one, SOCKET):
+                    return _SOCKET_BELOW
+                left += [(held, 1, True, True) for held in list(namespace(one).values())]
             continue
         package = home(cls)
         own = is_own and (
@@ -204,7 +228,8 @@ def _kind_below(value: Any, modules: dict[str, types.ModuleType], seen: set[int]
             or package in modules
             or package.partition(".")[0] in _HOLD_LOCKS_LONG
         )
-        left += [(held, depth + 1, own) for held in gc.get_referents(one)[:_MOST]]
+        polls = may_poll and package.partition(".")[0] not in _KEEP_SOCKETS
+        left += [(held, depth + 1, own, polls) for held in gc.get_referents(one)[:_MOST]]
     return None
 
 
@@ -215,6 +240,9 @@ def _kind_of(one: Any) -> str | None:
     if issubclass(cls, ThreadPoolExecutor):
         queue = (attributes(one) or {}).get("_work_queue")
         return _EXECUTOR if type(queue) is SIMPLE_QUEUE else None
+    if issubclass(cls, SOCKET):
+        waits = SOCKET.timeout.__get__(one) != 0 and SOCKET.fileno(one) >= 0
+        return _SOCKET if waits else None
     return _KINDS.get(id(cls))
 
 

@@ -93,6 +93,7 @@ def patch() -> None:
         return
     _mend_threads(monkey)
     references.rebind(monkey.saved)
+    mending.mend_contexts()
     _may_block = mending.replace_natives() or bool(threads)
     _warn(threads)
 

@@ -279,6 +279,127 @@ print("ok")
     assert "made_afterwards" not in done.stderr
 
 
+CONTEXTS = """
+import ssl
+from urllib3.util.ssl_ import create_urllib3_context
+
+class Derived(ssl.SSLContext):
+    pass
+
+ALL = [
+    ssl.create_default_context(),
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+    create_urllib3_context(),
+    Derived(ssl.PROTOCOL_TLS_CLIENT),
+    type("Further", (Derived,), {})(ssl.PROTOCOL_TLS_CLIENT),
+]
+OPTIONS = [context.options for context in ALL]
+"""
+
+
+def test_tls_contexts_that_were_made_first_work_afterwards(run_python, tmp_path):
+    (tmp_path / "contexts.py").write_text(CONTEXTS)
+    done = run_python(
+        """
+import contexts, gemstone_sync
+gemstone_sync.MicroService
+import gevent, socket, ssl
+
+def shake_hands(context, with_whom):
+    try:
+        context.wrap_socket(with_whom, server_side=context is contexts.ALL[1])
+    except OSError:
+        return "cut off"
+
+for context, options in zip(contexts.ALL, contexts.OPTIONS):
+    assert isinstance(context, ssl.SSLContext) and context.options == options
+    context.options |= ssl.OP_NO_TICKET
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    one, other = socket.socketpair()
+    waits = gevent.spawn(shake_hands, context, one)
+    gevent.sleep(0)
+    assert not waits.ready()
+    other.close()
+    assert waits.get(timeout=10) == "cut off"
+print("ok")
+""",
+        GEMSTONE_MONKEY_PATCH="late",
+    )
+
+    assert (done.stdout, done.stderr) == ("ok\n", "")
+
+
+SOCKETS = """
+import http.client, http.server, selectors, socket, ssl, threading
+
+ONE, OTHER = socket.socketpair()
+FILE = ONE.makefile("rb")
+LISTENING = socket.create_server(("127.0.0.1", 0))
+TLS = ssl.create_default_context().wrap_socket(socket.socket(), server_hostname="x")
+CONNECTION = http.client.HTTPConnection(*LISTENING.getsockname())
+CONNECTION.connect()
+SELECTOR = selectors.DefaultSelector()
+POLL = selectors.PollSelector()
+
+class Derived(socket.socket):
+    pass
+
+class Client:
+    def __init__(self):
+        self.sockets = {"one": Derived()}
+
+CLIENT = Client()
+"""
+
+
+def test_sockets_and_selectors_that_were_made_first_are_warned_of_by_name(run_python, tmp_path):
+    (tmp_path / "sockets.py").write_text(SOCKETS)
+    done = run_python(
+        "import sockets, gemstone_sync\ngemstone_sync.MicroService", GEMSTONE_MONKEY_PATCH="late"
+    )
+
+    told = re.findall(r"RuntimeWarning: sockets.(\w+) is older .* keeps (.*) that", done.stderr)
+    socket_names = ["ONE", "OTHER", "FILE", "LISTENING", "TLS", "CONNECTION", "CLIENT"]
+    assert dict(told) == {
+        **dict.fromkeys(socket_names, "a native socket"),
+        "Derived": "a native socket as its base",
+        **dict.fromkeys(["SELECTOR", "POLL"], "a native selector"),
+    }
+
+
+#: Closed, never waited for, or the business of the standard library.
+QUIET = """
+import asyncio, logging.handlers, multiprocessing.connection, socket, unittest.mock
+import requests
+
+CLOSED = socket.socket()
+CLOSED.close()
+DO_NOT_WAIT = socket.socketpair()
+for one in DO_NOT_WAIT:
+    one.setblocking(False)
+LOOP = asyncio.new_event_loop()
+HANDLER = logging.handlers.SysLogHandler(("127.0.0.1", 9))
+LOG = logging.getLogger("mine")
+LOG.addHandler(HANDLER)
+LISTENER = multiprocessing.connection.Listener()
+PIPE = multiprocessing.Pipe()
+SESSION = requests.Session()
+MOCK = unittest.mock.Mock(socket=socket.socket())
+KINDS = (socket.socket, socket.create_connection)
+"""
+
+
+def test_sockets_that_stop_nobody_are_not_told_of(run_python, tmp_path):
+    (tmp_path / "quiet.py").write_text(QUIET)
+    done = run_python(
+        "import quiet, gemstone_sync\ngemstone_sync.MicroService\nprint('ok')",
+        GEMSTONE_MONKEY_PATCH="late",
+    )
+
+    assert (done.stdout, done.stderr) == ("ok\n", "")
+
+
 #: As proxies, lazy objects and mocks are: whoever asks them anything at all gets an exception.
 HARMLESS = """
 import logging, sys, types, unittest.mock, weakref
