@@ -195,6 +195,14 @@ def _stop_signals(
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # nobody else stops it
+            for runner in runners:
+                runner._service.logger.warning(
+                    "%s is started outside the main thread, where no signal is heard: SIGTERM ends "
+                    "the process at once, without stop hooks. Start it in the main thread, with "
+                    "start(block=False) if that has more to do",
+                    runner._service.name,
+                )
         yield received
         return
     requests = StopRequests()
