@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent.threading
-from gevent import events, monkey
+from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.exceptions import BlockingSwitchOutError
 from gevent.hub import Waiter, get_hub
@@ -43,28 +43,17 @@ _take, _give = BoundedSemaphore.acquire, BoundedSemaphore.release
 
 
 def mend() -> None:
-    """Put these in the place of gevent's; called once, after the patch."""
+    """Put these in the place of gevent's; called after each patch."""
     for name, value in _OF_LOCKS.items():
         setattr(LockType, name, value)
     threading.Condition.wait = _wait  # type: ignore
     # gevent's own prints an error when a thread that has logged ends with the process.
     active = threading._active  # type: ignore[attr-defined]
     gevent.threading._make_cleanup_id = lambda ident: functools.partial(active.pop, ident)
-    _replace()
-    # gunicorn's workers patch once more.
-    events.subscribers.append(_replace_again)
-
-
-def _replace() -> None:
     monkey.patch_item(threading, "Event", Event)
     monkey.patch_item(queue, "SimpleQueue", SimpleQueue)
     for name in ("Queue", "LifoQueue", "PriorityQueue"):  # they wait for locks
         setattr(queue, name, monkey.get_original("queue", name))
-
-
-def _replace_again(event: Any) -> None:
-    if isinstance(event, events.GeventDidPatchBuiltinModulesEvent):
-        _replace()
 
 
 # Waiting

@@ -16,7 +16,9 @@ from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-from . import across_threads, children, native_threads, programs
+from gevent import events
+
+from . import across_threads, children, native_threads, programs, signal_handlers
 
 __all__ = ["watch_imports"]
 
@@ -114,12 +116,22 @@ def _mend_after(loader: Any, name: str, mend: Callable[[types.ModuleType], None]
     loader.exec_module = exec_module
 
 
+def _mend_what_patches_undo(event: object = None) -> None:
+    """Mend after gevent's patch, and after each one more: gunicorn's workers patch twice."""
+    if event is None:
+        events.subscribers.append(_mend_what_patches_undo)
+    elif not isinstance(event, events.GeventDidPatchBuiltinModulesEvent):
+        return
+    across_threads.mend()
+    signal_handlers.mend()
+
+
 def watch_imports() -> None:
     """Mend the libraries that are imported already, and others when they are. Idempotent."""
     if _Finder in sys.meta_path:
         return
     sys.meta_path.insert(0, _Finder)
-    across_threads.mend()
+    _mend_what_patches_undo()
     native_threads.leave_cleanly()
     programs.mend()
     children.mend()
