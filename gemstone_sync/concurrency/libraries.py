@@ -8,10 +8,12 @@ costs nothing.
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import sys
+import threading
 import types
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from typing import Any
@@ -83,6 +85,11 @@ _MENDERS: dict[str, Callable[[types.ModuleType], None]] = {
 }
 
 
+#: How many finders have been asked for a name, by a thread or greenlet: one of them may have the
+#: name found by all once more, to see to it itself.
+_asked: dict[tuple[str, int], int] = {}
+
+
 class _Finder:
     """Stands ahead of the other finders and has them find; mends what they load."""
 
@@ -93,27 +100,56 @@ class _Finder:
         mend = _MENDERS.get(name)
         if mend is None:
             return None
-        for finder in sys.meta_path:
-            find = getattr(finder, "find_spec", None)
-            if finder is _Finder or find is None:
-                continue
-            spec: ModuleSpec | None = find(name, path, target)
-            if spec is not None:
-                _mend_after(spec.loader, name, mend)
-                return spec
+        key = (name, threading.get_ident())
+        others = [finder for finder in sys.meta_path if finder is not _Finder]
+        before = _asked.get(key, 0)
+        try:
+            for number, finder in enumerate(others[before:], before + 1):
+                _asked[key] = number
+                find = getattr(finder, "find_spec", None)
+                spec: ModuleSpec | None = find and find(name, path, target)
+                if spec is not None:
+                    _mend_after(spec, mend)
+                    return spec
+        finally:
+            _asked[key] = before
+            if not before:
+                del _asked[key]
         return None
 
 
-def _mend_after(loader: Any, name: str, mend: Callable[[types.ModuleType], None]) -> None:
-    """Have the loader of a module mend it once it has executed it."""
-    execute = loader.exec_module
+#: Those mended since they were last executed.
+_mended: weakref.WeakSet[types.ModuleType] = weakref.WeakSet()
 
-    def exec_module(module: types.ModuleType) -> None:
-        execute(module)
-        if module.__name__ == name:  # a loader may be there for others too
-            mend(module)
 
-    loader.exec_module = exec_module
+class _MendingLoader:
+    """Loads as another loader does, then mends. What is loaded knows of the other one only."""
+
+    def __init__(self, loader: Any, mend: Callable[[types.ModuleType], None]) -> None:
+        self._loader, self._mend = loader, mend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> types.ModuleType | None:
+        module: types.ModuleType | None = self._loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        for holder, name in ((module, "__loader__"), (module.__spec__, "loader")):
+            if getattr(holder, name, None) is self:
+                setattr(holder, name, self._loader)
+        _mended.discard(module)
+        self._loader.exec_module(module)
+        if module not in _mended:  # by a loader of ours within that one
+            _mended.add(module)
+            self._mend(module)
+
+
+def _mend_after(spec: Any, mend: Callable[[types.ModuleType], None]) -> None:
+    """Have a module mended once it is executed."""
+    if hasattr(getattr(spec, "loader", None), "exec_module"):
+        spec.loader = _MendingLoader(spec.loader, mend)
 
 
 def _mend_what_patches_undo(event: object = None) -> None:
@@ -140,3 +176,5 @@ def watch_imports() -> None:
         # One that is being imported comes to its end without this.
         if type(module) is types.ModuleType and not getattr(module.__spec__, "_initializing", 0):
             mend(module)
+        elif type(module) is importlib.util._LazyModule:  # type: ignore[attr-defined]
+            _mend_after(object.__getattribute__(module, "__spec__"), mend)
