@@ -84,6 +84,7 @@ def patch() -> None:
     from gevent import monkey
 
     _is_mended = True
+    _run_fork_hooks_once()
     threads = [] if by_gunicorn else _names_of_other_threads()
     comes_first = not threads and older_objects.nothing_is_older()
     if not by_gunicorn:
@@ -96,6 +97,23 @@ def patch() -> None:
     mending.mend_contexts()
     _may_block = mending.replace_natives() or bool(threads)
     _warn(threads)
+
+
+def _run_fork_hooks_once() -> None:
+    """Have what gevent does in a forked child done once, though it is registered by each patch.
+
+    A gunicorn worker patches what its master has patched in part, or a program patches by itself.
+    """
+    import gevent.threading
+
+    hooks: Any = gevent.threading._fork_hooks
+    begin = hooks.after_fork_in_child
+
+    def begin_once() -> None:
+        if threading.current_thread() is hooks._before_fork_current_thread:  # not once it is done
+            begin()
+
+    hooks.after_fork_in_child = begin_once
 
 
 def _patch_all(monkey: Any) -> None:

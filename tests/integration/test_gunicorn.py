@@ -91,6 +91,44 @@ def test_preload_with_a_configuration_file(tmp_path):
         assert "Traceback" not in service.program.stderr
 
 
+FORKING = """
+import os, subprocess, threading
+import gemstone_sync
+
+class Forking(gemstone_sync.MicroService):
+    name = "forking"
+
+    @gemstone_sync.exposed_method()
+    def program(self):
+        return subprocess.run(["echo", "hi"], capture_output=True, text=True).stdout
+
+    @gemstone_sync.exposed_method()
+    def child(self):
+        pid = os.fork()
+        if not pid:
+            os._exit(threading.current_thread() is not threading.main_thread())
+        return os.waitpid(pid, 0)[1]
+
+service = Forking()
+"""
+
+PATCHES_TOO = "from gevent import monkey; monkey.patch_all(queue=False)\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--preload"]], ids=["plain", "preload"])
+@pytest.mark.parametrize("file", ["", PATCHES_TOO], ids=["", "patches too"])
+@both_kinds
+def test_what_is_patched_twice_forks_without_a_word(tmp_path, under, file, options):
+    (tmp_path / "forking.py").write_text(FORKING if "GunicornWorker" in under else FORKING + file)
+    (tmp_path / "gunicorn.conf.py").write_text(file if "GunicornWorker" in under else "")
+    with gunicorn("forking:service", tmp_path, "-k", under, *options) as started:
+        started.wait_until_ready()
+        assert result_of(call(started.port, "program")) == "hi\n"
+        assert result_of(call(started.port, "child")) == 0
+        assert started.terminate() == 0
+        assert "Traceback" not in started.stderr
+
+
 def test_several_addresses(tmp_path):
     """gunicorn binds as many as it is told to; each is served, and drained."""
     paths = [tmp_path / "one.socket", tmp_path / "two.socket"]
