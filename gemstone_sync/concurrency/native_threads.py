@@ -36,7 +36,7 @@ _begun: list[tuple[Any, Callable[[float], bool]]] = []
 
 
 def leave_cleanly() -> None:
-    """See to the end from now on; to be called before the program registers anything ``atexit``."""
+    """See to the end from now on."""
     import gevent.threadpool  # not before: whoever only calls others has no use for it
 
     if gevent.threadpool.start_new_thread is not _start:
@@ -111,11 +111,30 @@ def _start(begin: Callable[[], None], args: tuple[()]) -> None:
 
 
 def _leave() -> None:
+    _run_older_handlers()  # they may wait for threads that come to nothing afterwards
     end = time.monotonic() + _LIMIT
     for worker, has_ended in list(_begun):
         if worker._hub is None:  # it has left its pool
             has_ended(max(0.0, end - time.monotonic()))
     _halt_loops(end)
+
+
+class _NotOlder:
+    """Equals, to ``atexit``, which compares from the oldest on, what is not older than we are."""
+
+    found = False
+
+    def __eq__(self, function: object) -> bool:
+        self.found = self.found or function is _leave
+        return self.found
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _run_older_handlers() -> None:
+    """Call what was registered ``atexit`` before the patch and would be called after us."""
+    atexit.unregister(_NotOlder())  # type: ignore[arg-type]  # the others have been called
+    atexit._run_exitfuncs()
 
 
 def _halt_loops(end: float) -> None:

@@ -177,3 +177,81 @@ def test_an_idle_pools_thread_hears_of_work_that_came_before_it_slept() -> None:
     tasks._mutex = Mutex()
     gevent.get_hub()
     assert tasks.get(None, LIMIT) == "work"
+
+
+#: What ends by what was registered ``atexit`` before the patch.
+OLDER = {
+    "a thread that is told by an event": """
+told = threading.Event()
+
+def work():
+    while not told.wait(0.05):
+        pass
+
+def end():
+    told.set()
+    thread.join()
+    print("ended")
+""",
+    "a thread that is told by a queue": """
+import queue
+told = queue.Queue()
+work = lambda: list(iter(told.get, None))
+
+def end():
+    told.put(None)
+    thread.join()
+    print("ended")
+""",
+    "a thread that looks every so often": """
+import time
+told = []
+
+def work():
+    while not told:
+        time.sleep(0.01)
+
+def end():
+    told.append(True)
+    thread.join()
+    print("ended")
+""",
+    "one that listens for records": """
+import logging.handlers, queue
+records = queue.Queue()
+listener = logging.handlers.QueueListener(records, logging.StreamHandler(sys.stdout))
+listener.start()
+work = print
+
+def end():
+    records.put(logging.makeLogRecord({"msg": "ended"}))
+    listener.stop()
+""",
+}
+
+OLD_PROGRAM = """
+import atexit, sys, threading
+{older}
+thread = threading.Thread(target=work, daemon=True)
+thread.start()
+atexit.register(print, "oldest", end="!\\n", flush=True)
+atexit.register(end)
+atexit.register(print, "older")
+atexit.register(lambda: 1 / 0)
+import gemstone_sync
+gemstone_sync.MicroService
+import gevent
+gevent.sleep(0.1)
+atexit.register(print, "newer")
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("kind", OLDER)
+def test_what_is_older_than_the_patch_ends_as_it_was_told(
+    run_python: Callable[..., Any], kind: str
+) -> None:
+    done = run_python(OLD_PROGRAM.format(older=OLDER[kind]), GEMSTONE_MONKEY_PATCH="late")
+    lines = done.stdout.split()
+    assert (done.returncode, lines) == (7, ["newer", "older", "ended", "oldest!"]), done.stderr
+    assert done.stderr.count("ZeroDivisionError: ") == 1
