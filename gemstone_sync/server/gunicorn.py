@@ -14,6 +14,7 @@ from typing import Any
 import gevent
 
 from ..concurrency.patching import hostile_objects_hidden
+from .handed_down import close_or_name
 from .stop_signals import StopRequests
 
 __all__ = [
@@ -71,7 +72,11 @@ def before_serving(check: Callable[[Any], None], boot: Callable[[Any], None]) ->
             _do_first(worker, "init_process", check)
             _do_first(worker, "run", boot)
 
-    os.register_at_fork(after_in_child=in_child)
+    def before() -> None:
+        if os.getpid() == master and _starting_worker() is not None:
+            close_or_name()
+
+    os.register_at_fork(before=before, after_in_child=in_child)
 
 
 def _do_first(worker: Any, name: str, *steps: Callable[[Any], None]) -> None:

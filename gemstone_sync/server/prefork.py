@@ -17,6 +17,7 @@ from typing import TypeAlias
 import gevent
 from gevent import monkey
 
+from .handed_down import close_or_name
 from .stop_signals import StopRequests, stop_signals
 
 __all__ = ["leave_with_parent", "supervise"]
@@ -115,6 +116,7 @@ def _watch(
 
 
 def _fork(worker: _Worker, work: Work, mask: set[signal.Signals] | set[int]) -> None:
+    close_or_name()
     worker.told[0] = 0
     parent = os.getpid()
 
