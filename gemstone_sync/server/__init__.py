@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .app import Rule, WebSettings, make_app
+from .asgi import refuse_asgi
 from .balance import Balance
 from .endpoint import Endpoint, EndpointSettings
 from .gate import Gate, GateSettings, Readiness, is_in_process
@@ -43,6 +44,7 @@ __all__ = [
     "finish_calls",
     "is_in_process",
     "make_app",
+    "refuse_asgi",
     "seconds_left",
     "tls_context",
     "under_gunicorn",

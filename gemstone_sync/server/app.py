@@ -21,6 +21,7 @@ from flask.typing import ResponseReturnValue, RouteCallable
 from werkzeug.exceptions import default_exceptions
 
 from ..errors import ServiceConfigurationError
+from .asgi import refuse_asgi
 from .endpoint import Endpoint, Reply
 from .gate import Entrance, GateSettings, Readiness
 from .static import static_view
@@ -69,10 +70,15 @@ def make_app(
 
     :param enter: see `Entrance`.
     """
+
+    class App(flask.Flask):  # here, where instrumentation has put its own in the place of Flask's
+        def __call__(self, environ: Any, start_response: Any = None) -> Any:
+            if start_response is None:
+                return refuse_asgi(environ)
+            return super().__call__(environ, start_response)
+
     # Flask itself would look for the module, which may be none that can be imported.
-    app = flask.Flask(
-        web.import_name, root_path=web.root_path, static_folder=None, template_folder=None
-    )
+    app = App(web.import_name, root_path=web.root_path, static_folder=None, template_folder=None)
     app.jinja_loader = jinja2.FileSystemLoader(web.template_dir)
     app.config["MAX_CONTENT_LENGTH"] = web.max_body_size
     if web.secret_key is not None:

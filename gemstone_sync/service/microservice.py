@@ -27,7 +27,7 @@ from ..dispatch import Dispatcher
 from ..errors import ServiceConfigurationError
 from ..ops import Lifecycle
 from ..protocol import JsonRpcRequest, JsonRpcResponse
-from ..server import under_gunicorn
+from ..server import refuse_asgi, under_gunicorn
 from . import hosting, program
 from .assembly import Assembly, assemble
 from .attributes import check_attributes
@@ -221,6 +221,8 @@ class MicroService(Container, Neighbours, Events, Configuration):
             # A server that was given the class calls it with each request.
             if len(args) == 2 and type(args[0]) is dict and "wsgi.input" in args[0]:
                 return hosting.instance_of(cls)(*args)
+            if len(args) == 1 and type(args[0]) is dict and "asgi" in args[0]:
+                return refuse_asgi(*args)
             return super().__new__(cls)
 
     def __init__(self, io_loop: object = None) -> None:
@@ -368,8 +370,12 @@ class MicroService(Container, Neighbours, Events, Configuration):
         """Only names its twin."""
         raise ServiceConfigurationError("there is no tornado here: use make_flask_app()")
 
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(
+        self, environ: dict[str, Any], start_response: StartResponse | None = None
+    ) -> Iterable[bytes]:
         """The service as a WSGI application, for gunicorn and other servers."""
+        if start_response is None:
+            return refuse_asgi(environ)  # type: ignore[return-value]
         self._runner.ensure_started()
         return self.app.wsgi_app(environ, start_response)
 

@@ -57,6 +57,13 @@ REFUSED = {
         ],
         "gemstone_sync services need uWSGI's gevent loop: start uWSGI with --gevent 1000, or use ",
     ),
+    **{
+        f"uvicorn {application}": (
+            ["-m", "uvicorn", "--port", "{port}", f"served:{application}"],
+            "gemstone_sync services speak WSGI: start uvicorn with --interface wsgi, or use ",
+        )
+        for application in ("service", "app", "Worker")
+    },
     "eventlet": (
         ["-c", "import eventlet; eventlet.monkey_patch(); import served"],
         "gemstone_sync services need gevent, and eventlet has patched this process: ",
@@ -82,7 +89,7 @@ def test_it_answers(tmp_path, library, application):
 
 @pytest.mark.parametrize("library", REFUSED)
 def test_one_line_says_what_to_use(tmp_path, library):
-    need(library)
+    need(library.partition(" ")[0])
     words, line = REFUSED[library]
     with served(tmp_path, *words) as service:
         assert service.program.wait() != 0

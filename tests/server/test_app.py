@@ -196,7 +196,8 @@ def test_templates(running_service, tmp_path):
 def test_the_app_is_flask():
     adder = Adder()
     fresh = adder.make_flask_app()
-    assert type(adder.app) is type(fresh) is flask.Flask
+    assert isinstance(adder.app, flask.Flask)
+    assert isinstance(fresh, flask.Flask)
     assert adder.app is adder.app is not fresh
 
     reply = fresh.test_client().post("/api", data=call_body("add", 1, 2), headers=JSON)
