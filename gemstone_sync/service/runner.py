@@ -22,6 +22,7 @@ from ..ops.health import State
 from ..server import Balance, GeventServer, ServerSettings, bind, is_in_process, tls_context
 from . import hosting
 from .assembly import pick, refuse_late_changes
+from .hosted_end import stop_at_the_end
 from .instance_lock import InstanceLock
 from .own_thread import OwnThread
 
@@ -242,7 +243,7 @@ class Runner:
         """Start under another server, which stops no service but ends the process."""
         if self._lifecycle.state is not State.NEW:
             return
-        atexit.register(self.stop)
+        stop_at_the_end(self.stop)
         self.start_work_only(hosting.shared_address(), announce=True)
 
     def enter(self) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -61,4 +62,13 @@ def check(service: Processes) -> None:
         assert json.loads(call(port, "count")[1])["result"] == 1
     assert service.ticking()
     assert len(service.notes("started")) == 1
+    assert "Traceback" not in service.program.stderr
+
+
+def check_end(service: Processes) -> None:
+    """SIGTERM stops the service, which the first request has started, and ends the process."""
+    service.program.wait_until(lambda: ask(service.port, "/health/ready")[0] == 200, "its start")
+    started = service.pids("started")
+    assert service.program.terminate() in (0, -signal.SIGTERM)
+    assert [note.pid for note in service.notes("stopped")] == list(started)
     assert "Traceback" not in service.program.stderr

@@ -5,7 +5,7 @@ Those that are not installed with the tests are in tests/libraries/test_wsgi_ser
 
 import pytest
 
-from .hosts import IMPORTS, ask, call, check, served
+from .hosts import IMPORTS, ask, call, check, check_end, served
 from .processes import SERVICE
 
 pytestmark = pytest.mark.slow  # each imports the framework in a process of its own
@@ -45,10 +45,54 @@ def test_the_first_request_starts_it(tmp_path, server, application):
         check(service)
 
 
-def test_flask_run(tmp_path):
+@pytest.mark.parametrize("server", SERVERS)
+def test_sigterm_stops_it(tmp_path, server):
+    text = IMPORTS + SERVERS[server].replace("APPLICATION", "service.app")
+    with served(tmp_path, "-c", text) as service:
+        check_end(service)
+
+
+@pytest.mark.parametrize("check", [check, check_end])
+def test_flask_run(tmp_path, check):
     words = ["-m", "flask", "--app", f"{SERVICE}:service", "run", "-p", "{port}"]
     with served(tmp_path, *words) as service:
         check(service)
+
+
+OWN_HANDLER = """
+import signal
+def end(number, frame):
+    raise SystemExit(7)
+signal.signal(signal.SIGTERM, end)
+"""
+
+
+def test_a_handler_of_the_program_is_left_alone(tmp_path):
+    text = IMPORTS + OWN_HANDLER + SERVERS["werkzeug"].replace("APPLICATION", "service")
+    with served(tmp_path, "-c", text) as service:
+        service.program.wait_until(lambda: ask(service.port, "/health/ready")[0] == 200, "a start")
+        assert service.program.terminate() == 7
+        assert len(service.notes("stopped")) == 1
+
+
+CHILDREN = """
+import multiprocessing, time
+@service.app.get("/child")
+def child():
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
+    process.start()
+    process.terminate()
+    process.join()
+    return str(process.exitcode)
+"""
+
+
+def test_a_child_ends_by_sigterm_as_ever(tmp_path):
+    text = IMPORTS + CHILDREN + SERVERS["werkzeug, threads"].replace("APPLICATION", "service.app")
+    with served(tmp_path, "-c", text) as service:
+        service.program.wait_until(lambda: ask(service.port, "/health/ready")[0] == 200, "a start")
+        assert ask(service.port, "/child") == (200, b"-15")
+        assert not service.notes("stopped")
 
 
 def test_a_start_that_fails_is_one_line_and_seen_in_health(tmp_path):

@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from tests.integration.hosts import IMPORTS, check, served
+from tests.integration.hosts import IMPORTS, check, check_end, served
 from tests.support.machine import absent
 
 pytestmark = pytest.mark.slow  # the servers are not installed with the tests
@@ -85,6 +85,14 @@ def test_it_answers(tmp_path, library, application):
     words = [word.replace("APPLICATION", application) for word in ANSWERING[library]]
     with served(tmp_path, *words) as service:
         check(service)
+
+
+@pytest.mark.parametrize("library", sorted({*ANSWERING} - {"pyuwsgi"}))
+def test_sigterm_stops_it(tmp_path, library):
+    need(library)
+    words = [word.replace("APPLICATION", "service") for word in ANSWERING[library]]
+    with served(tmp_path, *words) as service:
+        check_end(service)
 
 
 @pytest.mark.parametrize("library", REFUSED)
