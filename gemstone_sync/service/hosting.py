@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "configure",
     "failure",
+    "has_our_server",
     "instance_of",
     "is_ending",
     "made_of",
@@ -103,6 +104,11 @@ def _refuse_unfit_servers() -> None:
 def shared_address() -> str | None:
     """What the workers of gunicorn that serve the same have in common; None elsewhere."""
     return _shared_address
+
+
+def has_our_server() -> bool:
+    """Tell whether the worker of gunicorn that this process is has our server in it."""
+    return hasattr(type(_worker), "settings")
 
 
 def is_ending() -> bool:

@@ -169,7 +169,8 @@ class MicroService(Container, Neighbours, Events, Configuration):
     keyfile: str | None = None
     #: Addresses and networks of proxies whose X-Forwarded-For, -Proto and -Host are believed.
     trusted_proxies: Sequence[str] = ()
-    #: Logs each request in combined format, to the logger ``gemstone_sync.access``.
+    #: Logs each request in combined format, to the logger ``gemstone_sync.access``. Other servers
+    #: than ours have access logs of their own.
     access_log: bool = False
 
     # Wire

@@ -243,6 +243,12 @@ class Runner:
         """Start under another server, which stops no service but ends the process."""
         if self._lifecycle.state is not State.NEW:
             return
+        if self._service.access_log and not hosting.has_our_server():
+            self._service.logger.warning(
+                "%s: access_log is our own server's: have this one write its own access log, "
+                "as gunicorn's --access-logfile does",
+                self._service.name,
+            )
         stop_at_the_end(self.stop)
         self.start_work_only(hosting.shared_address(), announce=True)
 

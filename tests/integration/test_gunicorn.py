@@ -234,6 +234,16 @@ def test_access_log(tmp_path):
         assert COMBINED.fullmatch(line), line
 
 
+@both_kinds
+def test_access_log_of_the_service(tmp_path, under):
+    """gunicorn's own server writes none, and the service says so, once."""
+    with start(tmp_path, under=under, access_log=True) as service:
+        assert result_of(call(service.port, "pid", headers={"User-Agent": "the test"}))
+        text = "INFO 127.0.0.1 - - [" if under == OURS else "access_log is our own server's: "
+        service.program.wait_until(lambda: text in service.program.stderr, text)
+        assert service.program.stderr.count("access_log is") == (under != OURS)
+
+
 def test_max_requests_restarts_a_worker(tmp_path):
     """No call is lost over it."""
     with start(tmp_path, "--max-requests", "200", under=OURS, workers=2) as service:

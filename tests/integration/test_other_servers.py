@@ -105,3 +105,12 @@ def test_a_start_that_fails_is_one_line_and_seen_in_health(tmp_path):
         line = "worker could not start: RuntimeError: the database is not there ("
         assert service.program.stderr.count(line) == 1
         assert "Traceback" not in service.program.stderr
+
+
+@pytest.mark.parametrize("server", ["wsgiref", "werkzeug, threads", "gevent"])
+def test_an_access_log_is_the_servers(tmp_path, server):
+    text = f"{IMPORTS}service.access_log = True\n"
+    text += SERVERS[server].replace("APPLICATION", "service.app")
+    with served(tmp_path, "-c", text) as service:
+        check(service)
+        assert service.program.stderr.count("access_log is our own server's: ") == 1
