@@ -48,6 +48,7 @@ def supervise(
     count: int,
     work: Work,
     stop_timeout: float,
+    on_ready: Callable[[], object] = lambda: None,
     on_stop: Callable[[], object] = lambda: None,
 ) -> int:
     """Fork `count` workers, replace those that die, until a stop signal or until one wants it.
@@ -56,6 +57,7 @@ def supervise(
         serves, and one that has all workers stop; returns its exit code. A worker that ends before
         it ever served ends all.
     :param stop_timeout: seconds that workers have after the signal; then they are killed.
+    :param on_ready: called once, when all of them serve: those that do not yet answer callers too.
     :param on_stop: called before the workers are told to stop.
     :returns: the exit code for the process: 0, 1 when a worker could not start, or 128 and the
         number of a second signal, which kills them at once.
@@ -66,7 +68,7 @@ def supervise(
     workers = [_Worker(number) for number in range(count)]
     requests = StopRequests()
     try:
-        failed = _watch(workers, work, before, signals, requests)
+        failed = _watch(workers, work, before, signals, requests, on_ready)
         on_stop()
         second = _stop(workers, stop_timeout, signals, requests)
         while signal.sigtimedwait(signals, 0):  # the same again, which would end it by itself
@@ -82,9 +84,14 @@ def _watch(
     mask: set[signal.Signals] | set[int],
     signals: set[signal.Signals],
     requests: StopRequests,
+    on_ready: Callable[[], object],
 ) -> bool:
     """Keep the workers running until something says stop; True when one could not start."""
+    is_told = False
     while True:
+        if not is_told and all(worker.told[0] for worker in workers):
+            is_told = True
+            on_ready()
         now = time.monotonic()
         for worker in workers:
             if worker.pid == 0 and worker.due <= now:
@@ -120,8 +127,8 @@ def _fork(worker: _Worker, work: Work, mask: set[signal.Signals] | set[int]) -> 
     worker.told[0] = 0
     parent = os.getpid()
 
-    def stop_all() -> None:
-        worker.told[1] = 1
+    def tell(what: int) -> None:
+        worker.told[what] = 1
         os.kill(parent, signal.SIGCHLD)  # it looks at them then
 
     # The original: gevent's would also watch the child from an event loop that never runs here.
@@ -134,7 +141,7 @@ def _fork(worker: _Worker, work: Work, mask: set[signal.Signals] | set[int]) -> 
     try:
         gevent.reinit()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        code = work(worker.number, lambda: worker.told.__setitem__(0, 1), stop_all)
+        code = work(worker.number, lambda: tell(0), lambda: tell(1))
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except KeyboardInterrupt:  # Ctrl-C before it has begun

@@ -128,7 +128,6 @@ def run_workers(service: MicroService, count: int) -> None:
     runner.warn_if_unpatched()
     with refusals_in_one_line(service):
         listener = runner.bind()
-    service.logger.info("%s listens on %s with %d workers", service.name, service.url, count)
     parent = os.getpid()
     balance = Balance(count)
 
@@ -157,8 +156,11 @@ def run_workers(service: MicroService, count: int) -> None:
             end_children(daemons=True)  # what comes next is no end of the interpreter
         return 0
 
+    def say_ready() -> None:
+        service.logger.info("%s listens on %s with %d workers", service.name, service.url, count)
+
     # Five seconds more than the workers give their calls: they end by themselves if they can.
-    code = supervise(count, work, service.stop_timeout + 5, on_stop=listener.close)
+    code = supervise(count, work, service.stop_timeout + 5, say_ready, listener.close)
     service.logger.info("%s and its workers stopped", service.name)
     if code:
         raise SystemExit(code)

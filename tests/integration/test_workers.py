@@ -22,7 +22,7 @@ from tests.support.http import (
     refuses_connections,
     result_of,
 )
-from tests.support.programs import is_alive
+from tests.support.programs import children_of, is_alive, program
 from tests.support.waiting import gather, wait_until
 
 from .processes import OURS, calls_in_flight, connections_to, pids_of_replies, start
@@ -97,6 +97,45 @@ def assert_it_is_the_service(service, under):
     ):
         sent = message("POST", "/api", {**JSON, **headers}, call_body("add", 1, 2))
         assert exchange(service.port, sent).status == status
+
+
+SLOW_STARTS = """
+import gemstone_sync, os, time
+from pathlib import Path
+
+class Slow(gemstone_sync.MicroService):
+    name = "slow"
+    port = 0
+    skip_configuration = True
+
+    def on_service_start(self):
+        print(self.url)
+        while not Path("go").exists():
+            time.sleep(0.01)
+
+    @gemstone_sync.exposed_method()
+    def pid(self):
+        return os.getpid()
+
+Slow().start(workers=3)
+"""
+
+
+def test_the_line_that_it_listens_comes_when_all_answer(tmp_path):
+    with program(SLOW_STARTS, tmp_path) as started:
+        started.wait_for_ports(3)
+        assert "listens on" not in started.stderr
+        assert exchange(started.port, call_message("pid")).status == 503
+        (tmp_path / "go").touch()
+        started.wait_until(lambda: "with 3 workers\n" in started.stderr, "the line")
+        calls = [lambda: exchange(started.port, call_message("pid")).status] * 60
+        assert set(gather(calls)) == {200}
+        one = next(iter(children_of(started.process.pid)))
+        os.kill(one, signal.SIGKILL)
+        started.wait_until(lambda: len(re.findall("http", started.stdout)) == 4, "another one")
+        started.wait_until(lambda: exchange(started.port, call_message("pid")).status == 200, "it")
+        assert started.terminate() == 0
+        assert started.stderr.count("listens on") == 1
 
 
 def test_one_worker_is_the_process_itself(tmp_path):
