@@ -10,25 +10,24 @@ from gemstone_sync.concurrency import Call, current_call, outgoing_headers
 from gemstone_sync.event.emission import make_envelope
 from gemstone_sync.testing import running_service
 from tests.support.http import call, result_of
-from tests.support.machine import absent
 
-try:
-    from opentelemetry import trace
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-except ImportError:
-    absent("opentelemetry-sdk is not installed")
+# Where it is missing, its row in `rows` says so.
+trace = pytest.importorskip("opentelemetry.trace")
+sdk = pytest.importorskip("opentelemetry.sdk.trace")
+sampling = pytest.importorskip("opentelemetry.sdk.trace.sampling")
+propagation = pytest.importorskip("opentelemetry.trace.propagation.tracecontext")
+
+pytestmark = pytest.mark.slow  # not installed with the tests
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-TRACER = TracerProvider().get_tracer("tests")
-UNSAMPLED = TracerProvider(sampler=ALWAYS_OFF).get_tracer("tests")
+TRACER = sdk.TracerProvider().get_tracer("tests")
+UNSAMPLED = sdk.TracerProvider(sampler=sampling.ALWAYS_OFF).get_tracer("tests")
 
 
 def injected() -> dict[str, str]:
     """What OpenTelemetry itself would send."""
     headers: dict[str, str] = {}
-    TraceContextTextMapPropagator().inject(headers)
+    propagation.TraceContextTextMapPropagator().inject(headers)
     return headers
 
 
