@@ -9,6 +9,7 @@ main greenlet forks by `os.fork` keeps its parent's, as gevent has it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -55,12 +56,15 @@ def keep_from_children(keeper: Keeper) -> None:
 
 
 def mend() -> None:
-    """Have forked children leave their parent's things alone.
+    """Have forked children leave their parent's things alone; called once.
 
-    Called once, before libraries register what they do in a forked child: it may wait, as whoever
-    begins a thread does.
+    What libraries do in a forked child may wait, as whoever begins a thread does: so this comes
+    before all that, however early it was registered.
     """
     os.register_at_fork(after_in_child=_begin)
+    for hooks in gc.get_referrers(_begin):
+        if type(hooks) is list and hooks[-1] is _begin:  # the interpreter's own list
+            hooks.insert(0, hooks.pop())
 
 
 def mend_multiprocessing(module: types.ModuleType) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+HOOK = "import os, threading; os.register_at_fork(after_in_child=lambda: hooks[0]())"
 PROGRAM = """
 import gemstone_sync.patch
 import json, multiprocessing, os, socket, subprocess, sys, threading, time
@@ -24,7 +25,7 @@ def start_program():
     subprocess.run(["true"])
 
 hooks = [time.time]
-os.register_at_fork(after_in_child=lambda: hooks[0]())
+HOOK
 
 def count_turns_in_children():
     while True:
@@ -84,7 +85,7 @@ gevent.spawn(hold_lock)
 start = globals()[sys.argv[1]]
 for hook in (
     begin_thread,
-    start_program,
+    START_PROGRAM
     lambda: time.sleep(0.01),
     lambda: lock.acquire(timeout=0.01),
     lambda: threading.Event().wait(0.01),
@@ -111,10 +112,16 @@ STARTS = [
 ]
 
 
+@pytest.mark.parametrize("is_older", [False, True], ids=["newer", "older"])
 @pytest.mark.parametrize("start", STARTS)
 def test_what_hooks_wait_for_lets_no_greenlet_of_the_parent_run_in_a_child(
-    run_python: Callable[..., Any], start: str
+    run_python: Callable[..., Any], start: str, is_older: bool
 ) -> None:
-    ended = run_python(PROGRAM, start)
+    # A program is watched by what gevent does in a child only after older hooks.
+    hooks = {"HOOK": "", "START_PROGRAM": ""} if is_older else {"START_PROGRAM": "start_program,"}
+    source = PROGRAM
+    for name, text in {"HOOK": HOOK, **hooks}.items():
+        source = source.replace(name, text)
+    ended = run_python(f"{HOOK}\n{source}" if is_older else source, start)
     *answers, strange = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert (answers, strange) == ([["0\n", "1\n", "2\n"]] * 6, 0), ended.stderr
+    assert (answers, strange) == ([["0\n", "1\n", "2\n"]] * (5 if is_older else 6), 0), ended.stderr

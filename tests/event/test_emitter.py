@@ -64,7 +64,7 @@ for number in range(4):
 gevent.sleep(0.2)
 for _ in range(20):
     subprocess.run(["true"], timeout=20)
-print("done")
+print("done", flush=True)
 os._exit(0)
 """
 
