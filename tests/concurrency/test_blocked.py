@@ -39,7 +39,7 @@ class Service(gemstone_sync.MicroService):
     @gemstone_sync.exposed_method()
     def lock(self):
         with LOCKS[0]:
-            time.sleep(5)
+            time.sleep(1)
 
     @gemstone_sync.exposed_method()
     def queue(self):
@@ -48,7 +48,7 @@ class Service(gemstone_sync.MicroService):
     @gemstone_sync.exposed_method()
     def condition(self):
         with CONDITION:
-            time.sleep(5)
+            time.sleep(1)
 
     @gemstone_sync.exposed_method()
     def handler(self):
