@@ -174,8 +174,6 @@ HOOKS = {
 @pytest.mark.parametrize("order", ["older", "newer"])
 @pytest.mark.parametrize("kind", HOOKS)
 def test_import_hooks_of_others_see_what_is_mended(run_python, tmp_path, kind, order):
-    if kind == "wrapt":
-        pytest.importorskip("wrapt")
     hook = HOOKS[kind]
     (tmp_path / "sitecustomize.py").write_text(hook if order == "older" else "")
     source = HOOKED.format(hook=hook if order == "newer" else "")

@@ -10,8 +10,6 @@ from ..support.http import call, result_of
 from ..support.programs import Program, gunicorn, program
 from ..support.waiting import gather
 
-pytest.importorskip("sqlalchemy")
-
 MODULE = """
 import os, socket, sqlite3
 import gemstone_sync
