@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from ..concurrency import USER_FAULTS, has_thread_locals, let_others_run, travelling_id
+from ..concurrency import USER_FAULTS, let_others_run, travelling_id
 from .access_log import log_refusal, log_request
 from .channel import NEVER, Channel
 from .endpoint import TOLD
@@ -116,12 +116,15 @@ class HttpConnection(Channel):
         variables of another call, and they must not live on while it is waited for.
         """
         server, context = self.server, len(copy_context())
+        # See `has_thread_locals`: looked at once, since this is done after each request.
+        attributes = vars(gevent.getcurrent())
+        known = len(attributes)
         goes_on = False
         try:
             if not self._environ:
                 self._set_up()
             while self._serve_one():
-                if has_thread_locals() or len(copy_context()) != context:
+                if len(attributes) != known or len(copy_context()) != context:
                     goes_on = True
                     return
         except HttpFault as fault:
