@@ -17,22 +17,14 @@ __all__ = ["Item", "read_body"]
 Item: TypeAlias = JsonRpcRequest | JsonRpcResponse
 
 
-def read_body(
-    body: bytes, max_batch_size: int = 100, max_brackets: int = 500_000
-) -> Item | list[Item]:
+def read_body(body: bytes, max_batch_size: int = 100) -> Item | list[Item]:
     """Read one body: a request, or a list for a batch (section 6).
 
     :param max_batch_size: a longer batch is refused whole, before any item is looked at.
-    :param max_brackets: of ``[`` and ``{``, those in texts too, at most: a list takes two bytes
-        here and 56 in memory, and while they are made everything else waits.
 
     >>> read_body(b'{"jsonrpc": "2.0", "method": "add", "params": [1, 2], "id": 0}')
     JsonRpcRequest(method='add', params=[1, 2], id=0)
     """
-    if len(body) > max_brackets and body.count(b"[") + body.count(b"{") > max_brackets:
-        return JsonRpcResponse.failure(
-            InvalidRequest(f"The body has more than {max_brackets} brackets")
-        )
     try:
         content = decode_json(body)
     except ParseError as error:

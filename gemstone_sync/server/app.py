@@ -110,6 +110,17 @@ def _refuse_taken_rules(app: flask.Flask, endpoint: Endpoint, gate: GateSettings
             raise ServiceConfigurationError(f"{rule.rule} is taken by the service itself")
 
 
+_SIGNALS = (
+    request_started,
+    request_finished,
+    request_tearing_down,
+    appcontext_pushed,
+    appcontext_popped,
+    appcontext_tearing_down,
+    got_request_exception,
+)
+
+
 def _user_functions_of(app: flask.Flask) -> Callable[[], bool]:
     """Make the function that tells whether Flask functions of the user want to see every request.
 
@@ -117,23 +128,12 @@ def _user_functions_of(app: flask.Flask) -> Callable[[], bool]:
     """
     before, after = app.before_request_funcs, app.after_request_funcs
     teardown, preprocess = app.teardown_request_funcs, app.url_value_preprocessors
-    app_teardown, error_handlers = app.teardown_appcontext_funcs, app.error_handler_spec
+    # All of them change in place.
+    others = (app.teardown_appcontext_funcs, *(signal.receivers for signal in _SIGNALS))
+    error_handlers = app.error_handler_spec
 
     def any_function() -> bool:
-        if (
-            None in before
-            or None in after
-            or None in teardown
-            or None in preprocess
-            or app_teardown
-            or request_started.receivers
-            or request_finished.receivers
-            or request_tearing_down.receivers
-            or appcontext_pushed.receivers
-            or appcontext_popped.receivers
-            or appcontext_tearing_down.receivers
-            or got_request_exception.receivers
-        ):
+        if None in before or None in after or None in teardown or None in preprocess or any(others):
             return True
         # Flask leaves empty entries here whenever it looks for a handler.
         return None in error_handlers and any(error_handlers[None].values())

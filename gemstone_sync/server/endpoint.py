@@ -88,9 +88,7 @@ class Endpoint:
         self.dispatcher = dispatcher
         self.settings = settings
         self._is_starting = is_starting
-        #: Whether a body is answered in a greenlet of its own. The framework's server sees to that
-        #: where it is needed; others answer many requests in one greenlet or thread.
-        self.in_own_greenlets = False
+        self._dispatch = dispatcher.dispatch
         self._known_types: dict[str, bool] = {}
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -122,10 +120,7 @@ class Endpoint:
             starting = ServerOverloaded("Service is starting")
             return self.refuse(environ, 503, starting, ("Retry-After", "1"))
         context = _context_of(environ)
-        if self.in_own_greenlets:
-            answer = spawn(self.dispatcher.dispatch, body, context).get()
-        else:
-            answer = self.dispatcher.dispatch(body, context)
+        answer = self._dispatch(body, context)
         if context.retry_after is not None and answer is not None:
             headers = [_JSON, ("Content-Length", str(len(answer))), *context.response_headers]
             # RFC 9110, section 10.2.3: whole seconds.
@@ -137,6 +132,15 @@ class Endpoint:
         if context.response_headers:
             headers += context.response_headers
         return Reply(200, headers, answer)
+
+    def use_own_greenlets(self) -> None:
+        """Answer each body in a greenlet of its own from now on.
+
+        The framework's server sees to that where it is needed; others answer many requests in one
+        greenlet or thread.
+        """
+        dispatch = self.dispatcher.dispatch
+        self._dispatch = lambda body, context: spawn(dispatch, body, context).get()
 
     def refuse(
         self,

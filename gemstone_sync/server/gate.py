@@ -242,8 +242,8 @@ class Entrance(Gate):
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if self._enter():
-            is_served_by_us = environ.get("SERVER_SOFTWARE") == SOFTWARE
-            self._endpoint.in_own_greenlets = not is_served_by_us and not is_in_process()
+            if environ.get("SERVER_SOFTWARE") != SOFTWARE and not is_in_process():
+                self._endpoint.use_own_greenlets()
             # Middleware may hold this object: so it changes itself, and no later request pays.
             self.__class__ = Gate  # type: ignore[assignment]
         return Gate.__call__(self, environ, start_response)

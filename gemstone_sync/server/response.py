@@ -219,10 +219,12 @@ class Response:
             message = self._start_of_message(len(body))
             framed = self._framed(body)
             if len(framed) <= _COPIED:
-                message, framed = message + framed, b""
-            self.headers_sent = True
-            self._connection.send(message)
-            if framed:
+                message += framed
+                self.headers_sent = True
+                self._connection.send(message)
+            else:
+                self.headers_sent = True
+                self._connection.send(message)
                 self._connection.send(framed)
         else:
             for data in result:

@@ -60,6 +60,7 @@ def ways(service: Any) -> dict[str, Callable[[], bytes]]:
     fields = {"User-Agent": "curl/7.88.1", "Accept": "*/*", "Content-Type": "application/json"}
     environ = create_environ("/api", "http://127.0.0.1:8000", method="POST", headers=fields)
     environ["CONTENT_LENGTH"] = str(len(BODY))
+    environ["SERVER_SOFTWARE"] = "gemstone_sync"  # as in our own server
 
     def by_dispatch() -> bytes:
         return dispatch(BODY, CallContext(environ))

@@ -173,3 +173,17 @@ def test_a_failed_notification_tells_its_sender_nothing(logger, lines):
     assert ask(dispatcher(fail, logger=logger), request("fail", id=...), context) is None
     assert not context.response_headers
     assert len(lines()) == 2
+
+
+@pytest.mark.parametrize("item", ["[]", "{}", '{"a":[[]]}', '"["', "[" * 50 + "]" * 50])
+def test_a_body_of_too_many_lists_and_objects_is_refused_before_they_are_made(item, logger):
+    count = 500_000 // (item.count("[") + item.count("{"))
+    params = ",".join([item] * count)
+    many = f'{{"jsonrpc":"2.0","method":"length","params":[[{params}]],"id":1}}'.encode()
+    offered = dispatcher(method(len, name="length"), logger=logger)
+
+    refused = ask(offered, many)
+
+    assert refused["error"]["code"] == -32600
+    few = many.replace(f"{item},{item},{item},{item},".encode(), b"", 1)
+    assert ask(offered, few)["result"] == count - 4
