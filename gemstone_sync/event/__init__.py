@@ -2,7 +2,7 @@
 
 Reading order: `names`, `envelope` (what travels), `emission` (made from what callers say),
 `handlers` (what is promised to a handler), `topology` (exchanges and queues), `link` (the contract
-with a broker), `signals`, `native` (threads that may wait), `owner` (who owns a connection),
+with a broker), `signals`, `owner` (who owns a connection),
 `publisher`, `consumer`, `suspects`, `processor` (what is done with one event), `transport` (what
 users make), `links` and `virtual` (the brokers, through kombu), `deduplication`, `outbox`,
 `deadletters`, `emitter`.

@@ -10,7 +10,7 @@ import os
 import weakref
 from typing import Protocol
 
-from .native import native_lock
+from ..concurrency.native import native_lock
 
 __all__ = ["Places", "Waiter"]
 

@@ -24,7 +24,7 @@ from gevent.event import Event
 
 from ..discovery.directory import Registration
 from ..errors import ServiceStartError
-from ..event.files import identity_of, make_private
+from ..sqlite import identity_of, make_private
 
 __all__ = ["StateFile"]
 

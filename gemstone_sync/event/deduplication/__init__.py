@@ -2,7 +2,6 @@
 
 from .base import Claim, ProcessedEvents
 from .choice import processed_events
-from .faults import ProcessedEventsFault
 from .memory import MemoryProcessedEvents
 from .redis import RedisProcessedEvents
 from .sqlite import SqliteProcessedEvents
@@ -11,7 +10,6 @@ __all__ = [
     # the contract
     "Claim",
     "ProcessedEvents",
-    "ProcessedEventsFault",
     # the stores
     "MemoryProcessedEvents",
     "RedisProcessedEvents",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...sqlite import StoreFault
 from ..virtual.redis_client import Argument, RedisClient, RedisFault, Script
 from .base import Claim, ProcessedEvents
-from .faults import ProcessedEventsFault
 from .window import DAY, check_window
 
 __all__ = ["RedisProcessedEvents"]
@@ -82,7 +82,7 @@ class RedisProcessedEvents(ProcessedEvents):
         try:
             return Claim(answer.decode())
         except (ValueError, AttributeError):
-            raise ProcessedEventsFault(f"{self._client.shown}: no Redis answers there") from None
+            raise StoreFault(f"{self._client.shown}: no Redis answers there") from None
 
     def renew(self, key: str, owner: str, lease: float) -> None:
         self._run(_RENEW, key, owner, _milliseconds(lease))
@@ -101,7 +101,7 @@ class RedisProcessedEvents(ProcessedEvents):
         try:
             return self._client.run(script, name, *arguments)
         except RedisFault as error:
-            raise ProcessedEventsFault(str(error)) from error
+            raise StoreFault(str(error)) from error
 
 
 def _milliseconds(seconds: float) -> int:

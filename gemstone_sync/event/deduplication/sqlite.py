@@ -6,12 +6,12 @@ import itertools
 import os
 import sqlite3
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from ...errors import ServiceConfigurationError
+from ...sqlite import GroupCommit, SqliteFile
 from .base import Claim, ProcessedEvents
-from .transactions import Transactions
 from .window import DAY, check_window
 
 __all__ = ["SqliteProcessedEvents"]
@@ -42,6 +42,16 @@ DELETE FROM gemstone_processed WHERE key IN
 _SWEEP_EVERY = 50
 
 
+_Run: TypeAlias = Callable[[sqlite3.Connection], Any]
+
+
+class _Write(NamedTuple):
+    """A change; `durable` if it is to outlive a failure of the power, not only of the process."""
+
+    run: _Run
+    durable: bool
+
+
 class SqliteProcessedEvents(ProcessedEvents):
     """Remembers in a SQLite file what was handled, for all processes of the machine that use it.
 
@@ -61,7 +71,9 @@ class SqliteProcessedEvents(ProcessedEvents):
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
             raise ServiceConfigurationError(f"timeout is seconds above 0, not {timeout!r}")
         self._window = check_window(window)
-        self._transactions = Transactions(self._path, (_TABLE, _INDEX), timeout)
+        self._timeout = timeout
+        self._file = SqliteFile(self._path, prepare=_create_table, busy=timeout)
+        self._writes: GroupCommit[_Write] = GroupCommit(self._commit, self._path)
         self._claims = itertools.count(1)
 
     def __repr__(self) -> str:
@@ -120,16 +132,24 @@ class SqliteProcessedEvents(ProcessedEvents):
             )
         if not connection.in_transaction:
             connection.execute("BEGIN IMMEDIATE")
-        # Where nothing was claimed yet, there is no table.
-        connection.execute(_TABLE)
-        connection.execute(_INDEX)
+        _create_table(connection)  # there is none where nothing was claimed yet
         connection.execute(_DONE, (_text(key), time.time() + self._window))
 
     def close(self) -> None:
-        self._transactions.close()
+        self._file.close()
 
-    def _write(self, run: Callable[[sqlite3.Connection], Any], durable: bool = False) -> Any:
-        return self._transactions.write(run, durable=durable)
+    def _write(self, run: _Run, durable: bool = False) -> Any:
+        return self._writes.write(_Write(run, durable), 3 * self._timeout)
+
+    def _commit(self, writes: Sequence[_Write], limit: float) -> list[Any]:
+        durable = any(write.durable for write in writes)
+        with self._file.writing(durable=durable, limit=limit) as connection:
+            return [write.run(connection) for write in writes]
+
+
+def _create_table(connection: sqlite3.Connection) -> None:
+    connection.execute(_TABLE)
+    connection.execute(_INDEX)
 
 
 def _text(key: str) -> str:

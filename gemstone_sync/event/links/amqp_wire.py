@@ -27,7 +27,7 @@ from gevent import monkey
 from gevent.event import Event
 from kombu.transport import pyamqp
 
-from ..native import native_lock
+from ...concurrency.native import native_lock
 
 if TYPE_CHECKING:
     from ..signals import Signal

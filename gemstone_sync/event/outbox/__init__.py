@@ -2,9 +2,8 @@
 
 Reading order: `box` (the contract of a database with stored events), `sqlite_box`,
 `sqlalchemy_box`, `databases` (from what users give to boxes), `transaction` (rows in the user's own
-transaction), `native` and `adding` (so that a disk does not stop the greenlets), `tenure` (one
-relay at a time per database), `lane` (one transport), `relay` and `relays` (sending), `outbox`
-(what users make).
+transaction), `tenure` (one relay at a time per database), `lane` (one transport), `relay` and
+`relays` (sending), `outbox` (what users make).
 """
 
 from .outbox import Outbox, Refused

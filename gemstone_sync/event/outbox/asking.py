@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import gevent
 
 from ...concurrency import is_patched
-from ..native import NativeThreads
-from .box import Box, BoxFault
+from ...concurrency.native import NativeThreads
+from ...sqlite import StoreFault
+from .box import Box
 
 __all__ = ["LIMIT", "ask"]
 
@@ -29,7 +30,7 @@ def ask(
     """Call a function of a box without blocking the hub.
 
     :param limit: seconds.
-    :raises BoxFault: also when it took longer.
+    :raises StoreFault: also when it took longer.
     """
     try:
         if box.cooperative and is_patched():
@@ -37,4 +38,4 @@ def ask(
                 return function(*args)
         return threads.call(function, *args, limit=limit)
     except TimeoutError as error:
-        raise BoxFault(f"{box.name}: {error}") from error
+        raise StoreFault(f"{box.name}: {error}") from error

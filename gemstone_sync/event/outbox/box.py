@@ -20,7 +20,6 @@ __all__ = [
     "VERSION",
     "WAITING_NOW",
     "Box",
-    "BoxFault",
     "Execute",
     "Lease",
     "Row",
@@ -92,10 +91,6 @@ COUNT = "SELECT count(DISTINCT id) FROM gemstone_outbox_waiting WHERE due IS NOT
 WAITING_NOW = "SELECT 1 FROM gemstone_outbox_waiting WHERE due <= :now LIMIT 1"
 
 
-class BoxFault(Exception):
-    """The database cannot be reached, read or written; the text says which and why, in one line."""
-
-
 class Row(NamedTuple):
     """One stored event: `Envelope.to_json`'s text, unless somebody else has written it.
 
@@ -144,7 +139,7 @@ class Lease(NamedTuple):
 
 
 class Box(abc.ABC):
-    """A database with stored events. Every function raises `BoxFault`.
+    """A database with stored events. Every function raises `StoreFault`.
 
     Ids are never given twice, so that a relay that was stopped for a while cannot delete a later
     event in place of the one that it sent.

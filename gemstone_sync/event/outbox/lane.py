@@ -11,8 +11,9 @@ from typing import NamedTuple, TypeAlias
 
 from ...concurrency import USER_FAULTS
 from ...errors import EventNotDelivered, ServiceConfigurationError
+from ...sqlite import StoreFault
 from ..envelope import Envelope
-from .box import BoxFault, one_line
+from .box import one_line
 
 __all__ = ["Complaints", "Event", "Lane", "Refusal", "Send", "back_off"]
 
@@ -139,9 +140,9 @@ class Complaints:
 
     def complain(self, error: BaseException) -> None:
         """Events wait for this reason."""
-        expected = isinstance(error, (EventNotDelivered, BoxFault))
+        expected = isinstance(error, (EventNotDelivered, StoreFault))
         text = one_line(error)
-        if not isinstance(error, BoxFault):
+        if not isinstance(error, StoreFault):
             text = f"{self._name}: {text}"
         known, self._last = self._last, text
         if text == known:

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, TypeVar
 import gevent
 
 from ...concurrency import current_call, is_patched
+from ...concurrency.native import NativeThreads
 from ...errors import EventNotDelivered, ServiceConfigurationError
+from ...sqlite import GroupCommit, StoreFault
 from ..envelope import Envelope
-from ..native import NativeThreads
 from ..signals import seconds_until
-from .adding import Adder
 from .asking import LIMIT, ask
-from .box import Box, BoxFault, Waiting
+from .box import Box, Waiting
 from .databases import Listed, database_of, file_of, listed, location_of
 from .lane import Send
 from .relays import Relays
@@ -103,8 +103,8 @@ class Outbox:
             return
         process = self._here()
         try:
-            process.adder.add([envelope.to_json() for envelope in envelopes], timeout)
-        except BoxFault as fault:
+            process.adding.write([envelope.to_json() for envelope in envelopes], timeout)
+        except StoreFault as fault:
             raise EventNotDelivered(f"the outbox {fault}") from fault
         if process.relays is not None:
             process.relays.wake(process.location.key)
@@ -325,7 +325,7 @@ class Outbox:
             for path in process.location.remembered():
                 box = SqliteBox(path)
                 process.boxes.setdefault(box.key, box)
-        except BoxFault as fault:
+        except StoreFault as fault:
             self._logger.debug("outbox: %s", fault)
         return list(process.boxes.values())
 
@@ -339,7 +339,7 @@ class Outbox:
             if is_patched():
                 return ask(self._here().threads, box, function, *args, limit=limit)
             return function(*args)
-        except BoxFault as fault:
+        except StoreFault as fault:
             raise EventNotDelivered(f"the outbox {fault}") from fault
 
 
@@ -349,10 +349,14 @@ class _Process:
     def __init__(self, path: str, databases: Sequence[Listed]) -> None:
         self.pid = os.getpid()
         self.location = SqliteBox(path, own=True)
-        self.adder = Adder(self.location)
+        self.adding = GroupCommit(self._store, path)
         self.threads = NativeThreads(4)
         self.boxes: dict[Hashable, Box] = {self.location.key: self.location}
         for database in databases:
             if database.key not in self.boxes:
                 self.boxes[database.key] = database.make()
         self.relays: Relays | None = None
+
+    def _store(self, groups: Sequence[list[bytes]], limit: float) -> Sequence[None]:
+        self.location.add([event for events in groups for event in events], limit)
+        return [None] * len(groups)

@@ -11,11 +11,12 @@ from typing import TypeVar
 import gevent
 
 from ...concurrency import USER_FAULTS, is_patched
+from ...concurrency.native import NativeThreads
+from ...sqlite import StoreFault
 from ..envelope import Envelope
-from ..native import NativeThreads
 from ..signals import Signal
 from .asking import ask
-from .box import Box, BoxFault, Row, Waiting
+from .box import Box, Row, Waiting
 from .lane import Complaints, Event, Lane, Refusal, Send, back_off
 from .tenure import Tenure
 
@@ -172,7 +173,7 @@ class Relay:
             self._note()
             self._tenure.give_back()
             self._call(self._box.close)
-        except BoxFault as error:
+        except StoreFault as error:
             self._logger.debug("outbox: %s", error)
 
     def _look_for_trouble(self) -> None:
@@ -268,7 +269,7 @@ class Relay:
             while self._answered[0]:  # that they do is being written down
                 gevent.sleep(0.01)
             self._settle(lane, events, answers)
-        except BoxFault as error:
+        except StoreFault as error:
             self._complaints.complain(error)
         finally:
             lane.busy = False
@@ -307,7 +308,7 @@ class Relay:
                 self._last_sent = time.monotonic()
                 if len(answers) < len(events):
                     return
-        except BoxFault as error:
+        except StoreFault as error:
             self._complaints.complain(error)
             lane.ready_at = time.monotonic() + back_off(1)
         finally:

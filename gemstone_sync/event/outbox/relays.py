@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import gevent
 
 from ...concurrency import is_patched
-from ..native import NativeThreads
+from ...concurrency.native import NativeThreads
 from ..signals import Signal, seconds_until
 from .box import Box
 from .lane import Send

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ...broker_urls import shown
-from .box import COUNT, VERSION, WAITING_NOW, Box, BoxFault, Execute, Lease, Row, one_line
+from ...sqlite import StoreFault
+from .box import COUNT, VERSION, WAITING_NOW, Box, Execute, Lease, Row, one_line
 from .sqlite_box import newer
 
 __all__ = ["SqlAlchemyBox", "events_table", "key_of_url"]
@@ -94,7 +95,7 @@ class SqlAlchemyBox(Box):
             with engine.connect() as connection:
                 version = connection.execute(sa.select(_relay.c.version)).scalar_one()
         if version > VERSION:
-            raise BoxFault(newer(self.name, version))
+            raise StoreFault(newer(self.name, version))
         self.prepared = True
 
     def has_events(self) -> bool:
@@ -202,9 +203,9 @@ class SqlAlchemyBox(Box):
             # Tables that somebody has dropped are made again.
             self.prepared = False
             cause: Any = getattr(error, "orig", None) or error
-            raise BoxFault(f"{self.name}: {one_line(cause)}") from error
+            raise StoreFault(f"{self.name}: {one_line(cause)}") from error
         except (OSError, ImportError) as error:
-            raise BoxFault(f"{self.name}: {one_line(error)}") from error
+            raise StoreFault(f"{self.name}: {one_line(error)}") from error
 
 
 def _execute(connection: sa.Connection, statement: str, values: Any) -> Any:

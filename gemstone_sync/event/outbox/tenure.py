@@ -8,7 +8,8 @@ from collections.abc import Callable
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from .box import Box, BoxFault, Lease
+from ...sqlite import StoreFault
+from .box import Box, Lease
 
 __all__ = ["Tenure"]
 
@@ -83,7 +84,7 @@ class Tenure:
                 try:
                     if not self._swap(self._mine, self._owner):
                         return
-                except BoxFault:
+                except StoreFault:
                     # `held` turns False by itself when that lasts.
                     continue
 

@@ -17,7 +17,7 @@ import gevent
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 
-from ..native import NativeThreads, native_lock
+from ...concurrency.native import NativeThreads, native_lock
 from .store import QueueStore, Stored, StoreFault
 
 __all__ = ["StoreSession"]

@@ -16,8 +16,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..files import identity_of, make_private
-from ..native import native_lock, native_sleep
+from ...concurrency.native import native_lock, native_sleep
+from ...sqlite import identity_of, make_private
 from .store import StoreFault
 
 __all__ = ["BUSY", "MEMORY", "Database"]

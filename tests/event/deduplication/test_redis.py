@@ -2,7 +2,8 @@
 
 import pytest
 
-from gemstone_sync.event.deduplication import Claim, ProcessedEventsFault, RedisProcessedEvents
+from gemstone_sync.event.deduplication import Claim, RedisProcessedEvents
+from gemstone_sync.sqlite import StoreFault
 from tests.support.machine import free_port
 from tests.support.redis import private_redis
 from tests.support.waiting import LIMIT, gather
@@ -16,7 +17,7 @@ def ask_all(store: RedisProcessedEvents, says: str) -> None:
         lambda: store.done("e", "a"),
         lambda: store.release("e", "a"),
     ):
-        with pytest.raises(ProcessedEventsFault, match=says) as caught:
+        with pytest.raises(StoreFault, match=says) as caught:
             ask()
         assert "hunter2" not in str(caught.value)
     store.close()
@@ -42,7 +43,7 @@ def test_a_redis_that_says_nothing_is_given_up_and_asked_again(tmp_path):
     with private_redis(tmp_path) as server:
         store = RedisProcessedEvents(server.url, timeout=0.3)
         store.claim("e", "a", 60)
-        with server.frozen(), pytest.raises(ProcessedEventsFault):
+        with server.frozen(), pytest.raises(StoreFault):
             store.claim("e", "b", 60)
         assert store.claim("e", "b", 60) is Claim.BUSY
         store.close()
@@ -53,6 +54,6 @@ def test_a_full_redis_is_said(tmp_path):
     with private_redis(tmp_path, *options) as server:
         store = RedisProcessedEvents(server.url)
         for ask in (lambda: store.claim("e", "a", 60), lambda: store.done("e", "a")):
-            with pytest.raises(ProcessedEventsFault, match="memory"):
+            with pytest.raises(StoreFault, match="memory"):
                 ask()
         store.close()

@@ -10,7 +10,8 @@ import gevent
 import pytest
 
 from gemstone_sync import ServiceConfigurationError
-from gemstone_sync.event.deduplication import Claim, ProcessedEventsFault, SqliteProcessedEvents
+from gemstone_sync.event.deduplication import Claim, SqliteProcessedEvents
+from gemstone_sync.sqlite import StoreFault
 from tests.support.programs import program
 from tests.support.sqlite import execute, locked
 from tests.support.waiting import LIMIT, gather, wait_until
@@ -160,7 +161,7 @@ def test_a_locked_file_holds_up_nobody_else(store, hasty, path):
     store.claim("e", "a", 60)
     with locked(path):
         claims = [gevent.spawn(store.claim, str(n), "a", 60) for n in range(3)]
-        with pytest.raises(ProcessedEventsFault, match=r"handled\.db.*another program writes"):
+        with pytest.raises(StoreFault, match=r"handled\.db.*another program has been writing"):
             hasty.claim("3", "a", 60)
         # A handler's time-out is not mistaken for the store's.
         with pytest.raises(gevent.Timeout), gevent.Timeout(0.1):
@@ -175,13 +176,13 @@ def test_a_locked_file_holds_up_nobody_else(store, hasty, path):
 def test_what_is_no_database_is_told_and_then_used_once_it_is_one(tmp_path):
     path = tmp_path / "nowhere" / "handled.db"
     store = SqliteProcessedEvents(path)
-    with pytest.raises(OSError, match=r"nowhere.*unable to open") as caught:
+    with pytest.raises(OSError, match=r"there is no folder .*nowhere") as caught:
         store.claim("e", "a", 60)
-    assert isinstance(caught.value, ProcessedEventsFault)
+    assert isinstance(caught.value, StoreFault)
 
     path.parent.mkdir()
     path.write_bytes(b"all sorts of things " * 1000)
-    with pytest.raises(ProcessedEventsFault, match="not a database"):
+    with pytest.raises(StoreFault, match="not an SQLite database"):
         store.claim("e", "a", 60)
 
     path.unlink()
@@ -201,7 +202,7 @@ def test_a_full_disk_loses_nothing(store):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
     try:
-        with pytest.raises(ProcessedEventsFault):
+        with pytest.raises(StoreFault):
             fill()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -229,9 +230,7 @@ def test_a_file_of_its_own_is_private_and_the_users_stays_as_it_is(store, path, 
             beside = SqliteProcessedEvents(users)
             assert beside.claim("e", "a", 60) is Claim.OURS
             # With a rollback journal a power cut could damage what is written with NORMAL.
-            (synchronous,) = beside._transactions._connection.execute(
-                "PRAGMA synchronous"
-            ).fetchone()
+            (synchronous,) = beside._file._connection.execute("PRAGMA synchronous").fetchone()
             assert synchronous == (1 if journal == "wal" else 2)
             beside.done("e", "a")
             beside.close()
@@ -272,7 +271,7 @@ def test_a_claim_that_waited_while_its_file_was_replaced_is_made_in_the_new_one(
     store.claim("before", "a", 60)
     with locked(path):
         claim = gevent.spawn(store.claim, "e", "a", 60)
-        lock = store._transactions._lock
+        lock = store._file._lock
         wait_until(lambda: not lock.acquire(False) or lock.release(), "the wait")
         execute(tmp_path / "backup.db", "PRAGMA user_version")
         (tmp_path / "backup.db").replace(path)

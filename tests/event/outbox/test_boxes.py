@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from gemstone_sync.event.outbox import relay, tenure
-from gemstone_sync.event.outbox.box import BoxFault, Lease, Row, Waiting
+from gemstone_sync.event.outbox.box import Lease, Row, Waiting
 from gemstone_sync.event.outbox.sqlalchemy_box import SqlAlchemyBox, events_table
 from gemstone_sync.event.outbox.sqlite_box import CREATE_EVENTS, SqliteBox
+from gemstone_sync.sqlite import StoreFault
 from tests.support.waiting import wait_until
 
 from .support import Broker, events, ids_of
@@ -169,7 +170,7 @@ def test_what_was_sent_is_not_sent_again_while_it_cannot_be_deleted(make_box, st
     def fail_twice(ids):
         if len(refused) < 2:
             refused.append(ids)
-            raise BoxFault("the disk is full")
+            raise StoreFault("the disk is full")
         delete(ids)
 
     box.delete = fail_twice

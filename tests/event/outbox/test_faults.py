@@ -10,8 +10,9 @@ import gevent
 import pytest
 import sqlalchemy as sa
 
+from gemstone_sync import sqlite
 from gemstone_sync.errors import EventNotDelivered
-from gemstone_sync.event.outbox import Outbox, sqlite_box
+from gemstone_sync.event.outbox import Outbox
 from tests.support.sqlite import execute, locked
 from tests.support.waiting import LIMIT, gather, wait_until
 
@@ -28,7 +29,7 @@ def engine(tmp_path):
 
 
 def test_a_locked_file_is_said_within_a_limit_to_all_that_wait(outbox, tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite_box, "BUSY", 0.5)
+    monkeypatch.setattr(sqlite, "BUSY", 0.5)
     outbox.add(events(1))
 
     def add():
@@ -80,7 +81,7 @@ def test_a_thread_that_waits_for_a_locked_file_waits_for_its_own_time(run_python
     done = run_python(
         """
 import sqlite3, threading, time
-from gemstone_sync import EventNotDelivered, Outbox
+from gemstone_sync import sqlite, EventNotDelivered, Outbox
 from gemstone_sync.event.emission import make_envelope
 outbox = Outbox("events.db")
 outbox.add([make_envelope("a", 1)])
@@ -110,8 +111,8 @@ def test_an_event_that_went_into_a_file_that_was_replaced_is_not_stored(outbox, 
     outbox.add(events(1))
     with locked(tmp_path / "events.db"):
         adding = gevent.spawn(outbox.add, events(1))
-        box = outbox._here().location
-        wait_until(lambda: not box._lock.acquire(False) or box._lock.release(), "the wait")
+        file = outbox._here().location._file
+        wait_until(lambda: not file._lock.acquire(False) or file._lock.release(), "the wait")
         execute(tmp_path / "backup.db", "PRAGMA user_version")
         (tmp_path / "backup.db").replace(tmp_path / "events.db")
     with pytest.raises(EventNotDelivered, match="replaced"):
@@ -147,7 +148,7 @@ def test_waiting_for_a_locked_file_stops_nobody_and_ends_with_the_callers_timeou
 
 
 def test_the_relay_goes_on_when_the_lock_is_gone(outbox, broker, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(sqlite_box, "BUSY", 0.2)
+    monkeypatch.setattr(sqlite, "BUSY", 0.2)
     sent = events(3)
     outbox.add(sent)
     with locked(tmp_path / "events.db"):
@@ -161,7 +162,7 @@ def test_the_relay_goes_on_when_the_lock_is_gone(outbox, broker, tmp_path, monke
 
 
 def test_a_database_that_stays_locked_does_not_hold_back_the_others(tmp_path, broker, monkeypatch):
-    monkeypatch.setattr(sqlite_box, "BUSY", 60.0)
+    monkeypatch.setattr(sqlite, "BUSY", 60.0)
     outbox = Outbox(str(tmp_path / "events.db"), databases=[str(tmp_path / "shop.db")])
     with shop(tmp_path) as connection:
         with connection, outbox.transaction(connection) as transaction:
@@ -192,13 +193,13 @@ def test_a_missing_folder_is_said(tmp_path, broker, caplog):
 @pytest.mark.parametrize("what", ["a folder", "some notes"])
 def test_what_is_no_database_is_said_and_left_alone(outbox, broker, tmp_path, caplog, what):
     path = tmp_path / "events.db"
-    said = "unable to open" if what == "a folder" else "not a database"
+    said = "is a folder" if what == "a folder" else "is not an SQLite database"
     if what == "a folder":
         path.mkdir()
     else:
         path.write_bytes(b"some notes of mine\n" * 1000)
     outbox.start(broker.send)
-    with pytest.raises(EventNotDelivered, match=rf"the outbox .*events\.db: .*{said}"):
+    with pytest.raises(EventNotDelivered, match=rf"the outbox .*events\.db {said}"):
         outbox.add(events(1))
     wait_until(lambda: said in caplog.text, "a line in the log")
     outbox.stop(5)
@@ -218,7 +219,7 @@ def test_what_is_full_is_said_and_what_was_stored_is_sent(outbox, tmp_path, what
     outbox.add(first := events(1))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     if what == "database":
-        outbox._process.location._connection.execute("PRAGMA max_page_count = 60")
+        outbox._process.location._file._connection.execute("PRAGMA max_page_count = 60")
     else:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
     try:

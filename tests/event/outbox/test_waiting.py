@@ -270,7 +270,7 @@ def test_what_is_refused_in_the_users_own_database_is_found_there(
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     (box,) = [each for each in outbox._here().boxes.values() if each.name.endswith("shop.db")]
     box.count()
-    assert box._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    assert box._file._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
     connection.close()
 
 
