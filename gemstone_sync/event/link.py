@@ -161,7 +161,7 @@ class Link(abc.ABC):
     def wait(self, signal: Signal, timeout: float) -> None:
         """Return when something may have arrived, `signal` is set, or so many seconds are over.
 
-        May return early for no reason. Does not reset the signal.
+        May return early for no reason, with the signal set. Does not reset it.
         """
 
     @abc.abstractmethod

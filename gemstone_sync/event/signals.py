@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
@@ -23,7 +23,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 from gevent.hub import Waiter
 
-__all__ = ["Receipt", "Signal", "seconds_until", "thread_id"]
+__all__ = ["Receipt", "Signal", "readable", "seconds_until", "thread_id"]
 
 #: The real ones: in a patched process `threading`'s are of greenlets.
 thread_id = monkey.get_original("_thread", "get_ident")
@@ -146,6 +146,18 @@ class Receipt:
         finally:
             timer.stop()
             timer.close()
+
+
+@contextlib.contextmanager
+def readable(descriptor: int, wake: Callable[[], object]) -> Iterator[None]:
+    """While in here, have `wake` called in this thread's hub when there is something to read."""
+    watcher = gevent.get_hub().loop.io(descriptor, 1)
+    watcher.start(wake)
+    try:
+        yield
+    finally:
+        watcher.stop()
+        watcher.close()
 
 
 def _call_in(hub: Any, function: Callable[..., Any], *args: Any) -> None:

@@ -9,17 +9,19 @@ what is killed in between loses the message. Here taking and leasing are one scr
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from ...concurrency import is_patched
+from ..signals import readable
 from . import redis_scripts as scripts
 from .redis_client import Argument, RedisClient, RedisFault, Script
 from .redis_subscription import Subscription
@@ -56,8 +58,6 @@ class RedisStore(QueueStore):
     A store serves one link, which declares again after a `StoreFault`: a Redis that was emptied
     meanwhile is one.
     """
-
-    poll_interval = 0.002
 
     def __init__(
         self,
@@ -230,6 +230,17 @@ class RedisStore(QueueStore):
         self._moments = {q: at if at > now else math.inf for q, at in self._moments.items()}
         self._look_at = min(now + _AT_LEAST, *self._moments.values(), math.inf)
         return True
+
+    @contextlib.contextmanager
+    def waking(self, wake: Callable[[], object]) -> Iterator[None]:
+        if self._subscription is None or self._subscription.is_over:
+            yield  # `changed` says so
+        else:
+            with readable(self._subscription.descriptor, wake):
+                yield
+
+    def seconds_left(self) -> float:
+        return max(0.0, self._look_at - time.monotonic())
 
     def _subscribe(self) -> bool:
         """See to it that there is a subscription; True when it is a new one."""

@@ -34,8 +34,10 @@ class Subscription:
             connection.read_response()
             self._socket = connection._sock
             self._socket.settimeout(0)
+            #: What can be read once there is news.
+            self.descriptor: int = self._socket.fileno()
             self._poll = _poll()
-            self._poll.register(self._socket.fileno(), select.POLLIN)
+            self._poll.register(self.descriptor, select.POLLIN)
         except BaseException:
             self.close()
             raise

@@ -16,8 +16,12 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import gevent
+
 from ...concurrency.native import native_lock, native_sleep
 from ...sqlite import identity_of, make_private
+from ..signals import readable
+from .inotify import unwatch, watch
 from .store import StoreFault
 
 __all__ = ["BUSY", "MEMORY", "Database"]
@@ -33,6 +37,9 @@ _RETRY = 0.001
 _WAL_LIMIT = 16 * 1024 * 1024
 #: Seconds between two looks for a file that was removed, while nothing happens.
 _LOOK = 1.0
+#: Seconds between two looks where nobody can be woken. Each of them wakes the process, which is
+#: what costs: 3% of a core.
+_POLL = 0.01
 #: A connection that came with a fork must not be used, and not be closed either: that ends the
 #: parent's locks. Collecting it would close it.
 _inherited: list[Any] = []
@@ -70,6 +77,11 @@ class Database:
         self._identity: tuple[int, int] | None = None
         self._commits = 0
         self._look_at = 0.0
+        #: Whom to wake in memory.
+        self._waiting: set[Callable[[], object]] = set()
+        #: What tells of a file that was touched, and for which connection that was made.
+        self._watch: int | None = None
+        self._watched = 0
 
     def copy(self) -> Database:
         """Another connection to the same file."""
@@ -87,6 +99,7 @@ class Database:
         if os.getpid() == self._process and self.path != MEMORY:
             with contextlib.suppress(StoreFault), self._locked():
                 self._drop()
+            self._unwatch()
 
     # Transactions
 
@@ -126,8 +139,62 @@ class Database:
             connection.execute("COMMIT")
 
     def tell(self) -> None:
-        """What was just committed is news to others who share this object."""
+        """Wake whoever waits for what was just committed."""
         self._commits += 1
+        if self.path == MEMORY:
+            for wake in tuple(self._waiting):
+                wake()
+        else:
+            # Not what SQLite itself writes wakes them: that is before others can see it.
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+
+    @contextlib.contextmanager
+    def waking(self, wake: Callable[[], object]) -> Iterator[None]:
+        """While in here, have `wake` called when others have told something.
+
+        Used by one greenlet.
+        """
+        if self.path == MEMORY:
+            self._waiting.add(wake)
+            try:
+                yield
+            finally:
+                self._waiting.discard(wake)
+        elif (descriptor := self._watch_file()) is not None:
+            with readable(descriptor, wake):
+                yield
+        else:
+            with self._polling(wake):
+                yield
+
+    def _watch_file(self) -> int | None:
+        """The descriptor that tells of the file that is open, with all told so far read."""
+        if os.getpid() != self._process:
+            return None
+        if self._watched != self.generation:
+            self._unwatch()
+            self._watch, self._watched = watch(self.path), self.generation
+        if self._watch is not None:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._watch, 4096)
+        return self._watch
+
+    def _unwatch(self) -> None:
+        descriptor, self._watch, self._watched = self._watch, None, 0
+        if descriptor is not None:
+            unwatch(descriptor)
+
+    @contextlib.contextmanager
+    def _polling(self, wake: Callable[[], object]) -> Iterator[None]:
+        known = self.version()
+        timer = gevent.get_hub().loop.timer(_POLL, _POLL)
+        timer.start(lambda: self.version() == known or wake())
+        try:
+            yield
+        finally:
+            timer.stop()
+            timer.close()
 
     def version(self) -> object:
         """Something that is not equal to what it was, once others have committed something.
@@ -165,6 +232,7 @@ class Database:
     def _locked(self) -> Iterator[None]:
         if os.getpid() != self._process:
             _inherited.append(self._connection)
+            self._unwatch()
             self._forget()
         # Twice what the one before may wait, so that it is told of the database first.
         if not self._lock.acquire(True, 2 * BUSY):

@@ -15,7 +15,8 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 from ...errors import ServiceConfigurationError
 from .sqlite_database import MEMORY, Database
@@ -38,6 +39,8 @@ _SWEPT = 1000
 _PURGED = 10_000
 #: Milliseconds since 1970; SQLite's integers end there, and so do dates that anybody means.
 _LATEST = 1 << 47
+#: Seconds after which it is looked again: taking, and what other programs write, wakes nobody.
+_AT_LEAST = 1.0
 
 _INSERT = f"""
 INSERT INTO gemstone_messages (queue, key, state, moment, payload) VALUES (?, ?,
@@ -108,8 +111,6 @@ class SqliteStore(QueueStore):
     def _use(self, database: Database) -> None:
         self._database = database
         self.blocks = database.path != MEMORY
-        # A look costs 8 µs at a file and less than 1 in memory.
-        self.poll_interval = 0.005 if self.blocks else 0.001
         self._routes: Routes | None = None
         self._seen: object = None
         #: When something may be there to take without anybody committing anything.
@@ -267,7 +268,7 @@ class SqliteStore(QueueStore):
         taken = []
         with self._database.writing(durable=False) as connection:
             remove_expired(connection, now)
-            _sweep_messages(connection, now)
+            swept = _sweep_messages(connection, now)
             until = now + _milliseconds(lease)
             for queue, number in wanted:
                 for id_ in queue_ids(connection, queue):
@@ -278,6 +279,8 @@ class SqliteStore(QueueStore):
                         for message, takes, payload, deliveries in rows
                     ]
             ((self._next,),) = connection.execute(_NEXT_MOMENT).fetchall()
+        if swept:
+            self._database.tell()  # there may be more of it than was wanted here
         return taken
 
     def _may_have(self, wanted: Sequence[tuple[str, int]], now: int) -> bool:
@@ -365,6 +368,12 @@ class SqliteStore(QueueStore):
             # Said once: `take` finds out what comes next.
             self._next = _LATEST
         return True
+
+    def waking(self, wake: Callable[[], object]) -> AbstractContextManager[None]:
+        return self._database.waking(wake)
+
+    def seconds_left(self) -> float:
+        return max(0.0, min(_AT_LEAST, self._next / 1000 - time.time()))
 
     # Routing
 

@@ -11,7 +11,8 @@ A store object may be called from several threads; it locks what must be locked.
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from ..names import best_match, matches
@@ -170,8 +171,20 @@ class QueueStore(abc.ABC):
         never False when there is something new.
         """
 
-    #: Seconds between two calls of `changed` while nothing happens; how costly it is decides.
-    poll_interval: float = 0.005
+    @abc.abstractmethod
+    def waking(self, wake: Callable[[], object]) -> AbstractContextManager[None]:
+        """While in here, have `wake` called when others may have changed something.
+
+        In this thread's hub, or from any thread. What had changed before is `changed`'s to say.
+        """
+
+    @abc.abstractmethod
+    def seconds_left(self) -> float:
+        """How long `changed` need not be asked while nobody wakes.
+
+        Then something becomes due, a lease ends, or it is to be seen whether all is well.
+        """
+
     #: True when its functions block the whole thread, so that a hub must call them in another one;
     #: False when they return at once or wait as greenlets do.
     blocks: bool = True

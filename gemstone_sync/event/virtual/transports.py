@@ -31,7 +31,7 @@ from .store import QueueStore, StoreFault
 __all__ = ["MemoryTransport", "RedisTransport", "SqliteTransport", "StoreTransport"]
 
 #: Seconds.
-_LEASE = 60.0
+_LEASE, _PAUSE = 60.0, 0.005
 _NOWHERE = "localhost"
 
 
@@ -90,9 +90,7 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]
                     channel.curious = True
             if self._deliver_one():
                 return
-            pause = self.client.transport_options.get(
-                "polling_interval", session.store.poll_interval
-            )
+            pause = self.client.transport_options.get("polling_interval", _PAUSE)
             if end is not None:
                 pause = min(pause, end - time.monotonic())
                 if pause <= 0:

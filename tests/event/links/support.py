@@ -37,8 +37,9 @@ class Owner:
         end = time.monotonic() + LIMIT
         while not (value := condition()):
             assert time.monotonic() < end, f"waited {LIMIT} s for: {what}"
-            self.link.wait(self.signal, 0.1)
+            self.signal.clear()
             self.link.pump()
+            self.link.wait(self.signal, 0.1)
         return value
 
     def outgoing(self, name: str, *, delay: float = 0.0, **fields: Any) -> Outgoing:

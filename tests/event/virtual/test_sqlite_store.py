@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gevent.event import Event
 
 from gemstone_sync.errors import ServiceConfigurationError
 from gemstone_sync.event.virtual import sqlite_database
@@ -24,7 +25,7 @@ from gemstone_sync.event.virtual.sqlite_store import SqliteStore
 from gemstone_sync.event.virtual.store import Entry, StoreFault
 from tests.support.programs import fork
 from tests.support.sqlite import execute, locked
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 from .stores import LEASE, put, take
 
@@ -323,6 +324,38 @@ def test_looking_for_news_costs_next_to_nothing(store):
     # The least of several: the garbage collector may have its turn.
     least = [min(cost(ask) for _ in range(5)) for ask in (store.changed, lambda: store.size("q"))]
     assert least[0] < least[1] / 2
+
+
+@pytest.mark.parametrize("act", [os.unlink, lambda path: os.replace(path, f"{path}.old")])
+def test_whoever_waits_is_told_that_the_file_is_gone(store, path, act):
+    store.take([("q", 1)], LEASE)
+    woken = Event()
+    with store.waking(woken.set):
+        act(path)
+        assert woken.wait(LIMIT)
+
+
+def test_where_the_system_tells_nothing_the_store_looks(store, path, monkeypatch):
+    monkeypatch.setattr(sqlite_database, "watch", lambda path: None)
+    store.take([("q", 1)], LEASE)
+    woken, other = Event(), SqliteStore(path)
+    with store.waking(woken.set):
+        put(other, "1")
+        assert woken.wait(LIMIT)
+    other.close()
+
+
+def test_a_closed_store_watches_nothing(store):
+    def watches():
+        links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+        return [link for link in links if os.path.exists(link) and "inotify" in os.readlink(link)]
+
+    before = len(watches())
+    store.open()
+    with store.waking(print):
+        assert len(watches()) == before + 1
+    store.close()
+    assert len(watches()) == before
 
 
 def test_what_lies_in_the_file_can_be_read_by_people(path):

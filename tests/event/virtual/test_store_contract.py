@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from gevent.event import Event
 
 from gemstone_sync.event.virtual.store import Entry, QueueStore, StoreFault
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 from .stores import LEASE, STORES, put, take, texts
 
@@ -383,6 +384,42 @@ def test_what_can_be_taken_later_is_noticed(store, other, what):
         act[what]([message.id for message in taken])
     wait_until(store.changed, "changed()")
     assert take(store) == ["1"]
+
+
+@pytest.mark.parametrize("what", ["is published", "is released", "key is free", "has its end"])
+def test_whoever_waits_is_woken(store, other, make, what):
+    third = make()
+    if what != "is published":
+        put(third, "1", "2", key="k")
+    lease = SHORT if what == "has its end" else LEASE
+    ids = [message.id for message in third.take([("q", 1)], lease)]
+    acts: dict[str, Callable[[], object]] = {
+        "is published": lambda: put(other, "1"),
+        "is released": lambda: third.release(ids),
+        "key is free": lambda: third.acknowledge(ids),
+        "has its end": lambda: wait_until(lambda: other.take([("q", 1)], SHORT), "the lease's end"),
+    }
+    take(store)
+    settle(store)
+    woken = Event()
+    with store.waking(woken.set):
+        acts[what]()
+        assert woken.wait(LIMIT)
+        assert store.changed()
+
+
+def test_nobody_is_woken_by_what_was_told_before(store, other):
+    take(store)
+    woken = Event()
+    with store.waking(woken.set):
+        pass
+    put(other, "1")
+    wait_until(store.changed, "changed()")
+    take(store)
+    settle(store)
+    with store.waking(woken.set):
+        assert not woken.wait(0.05)
+        assert store.seconds_left() <= 1.0
 
 
 def test_a_closed_store_opens_when_it_is_used(store):
