@@ -62,13 +62,16 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return msgspec.structs.replace(self, **changes)
 
     def to_json(self) -> bytes:
-        """All of it as JSON text, for an outbox."""
+        """All of it as JSON text: the stored form, in an outbox, SQLite or Redis."""
         return msgspec.json.encode(self)
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Envelope:
         """:raises ValueError: when the text is not from `to_json`."""
-        return msgspec.json.decode(text, type=cls)
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
 
 
 class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

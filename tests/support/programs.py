@@ -141,8 +141,9 @@ class Program:
 def program(source: str | Path, folder: Path, *arguments: str, **options: Any) -> Iterator[Program]:
     """Run a Python program: a file, or its text, which is written to ``folder/program.py``."""
     if isinstance(source, str):
-        path = folder / "program.py"
-        path.write_text(source)
+        path, new = folder / "program.py", folder / "program.new"
+        new.write_text(source)
+        new.replace(path)  # whole: another one may just be reading it
     else:
         path = source
     started = Program([sys.executable, str(path), *arguments], folder, **options)

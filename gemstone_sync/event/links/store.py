@@ -1,29 +1,23 @@
 """The link over a `QueueStore`: SQLite, Redis, memory.
 
-It goes through gemstone_sync's kombu transport, so that what it writes is what any program with
-kombu reads; a whole batch is published in one transaction.
+A message is `Envelope.to_json`'s text; a whole batch is published in one transaction.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager
 
-import kombu
 import msgspec
 
 from ...concurrency import let_others_run
-from ..envelope import DeadLetter, Envelope, from_message, to_message
+from ..envelope import DeadLetter, Envelope
 from ..link import Delivery, Link, LinkLost, Outgoing
 from ..signals import Signal
 from ..topology import Queue, Topology
-from ..virtual.channel import Channel
 from ..virtual.session import StoreSession
 from ..virtual.store import Entry, QueueStore, Stored, StoreFault
-from ..virtual.transports import StoreTransport
-from ..virtual.wire import decode_message, encode_message
 
 __all__ = ["StoreLink"]
 
@@ -42,11 +36,12 @@ class StoreLink(Link):
     window = 2000
 
     def __init__(self, store: QueueStore, *, lease: float = 60.0, delivery_limit: int = 10) -> None:
-        self.lease = lease
+        self.lease = self._lease = lease
         self._store = store
         self._delivery_limit = delivery_limit
-        self._transport: Any = None
-        self._channel: Channel | None = None
+        self._opened: StoreSession | None = None
+        #: Queues that expire unless they are touched, and after how many seconds.
+        self._expiring: dict[str, float] = {}
         self._dead = ""
         self._consumed: dict[str, _Consumed] = {}
         #: Once it is closed: whether the store was out of reach, and has not got back what it held.
@@ -55,20 +50,15 @@ class StoreLink(Link):
     # Life
 
     def open(self) -> None:
-        options = {"store": self._store, "lease": self.lease, "threads": True}
-        # Not connection.connect(): kombu tries again there, and waits two seconds before it does.
-        transport = kombu.Connection(transport=StoreTransport, transport_options=options).transport
-        self._transport = transport
+        self._opened = session = StoreSession(self._store, self._lease)
         with _mapped():
-            self._channel = transport.create_channel(transport.establish_connection())
+            session.open()
 
     def close(self) -> None:
-        transport, self._transport = self._transport, None
-        channel, self._channel = self._channel, None
-        if transport is not None:
-            with suppress(Exception):
-                transport.close_connection(transport)
-        self.owes = channel is not None and not channel.session.returned
+        session, self._opened = self._opened, None
+        if session is not None:
+            session.close()
+            self.owes = not session.returned
 
     def wait(self, signal: Signal, timeout: float) -> None:
         if not any(each.room for each in self._consumed.values()):
@@ -112,29 +102,29 @@ class StoreLink(Link):
     # Declaring
 
     def declare(self, topology: Topology, queues: Sequence[Queue] = ()) -> None:
-        channel = self._opened
         self._dead = topology.dead
+        self._expiring |= {each.name: each.expires for each in queues if each.expires is not None}
         with _mapped():
-            for exchange in (topology.events, topology.keyed):
-                channel.exchange_declare(exchange, type="topic")
-            # One exchange for all work: the store chooses the best match among all patterns.
-            channel.exchange_declare(topology.work[0], type="work")
-            channel.queue_declare(topology.dead)
-            for queue in queues:
-                channel.queue_declare(queue.name, arguments=self._arguments(queue, topology))
-                for binding in queue.bindings:
-                    is_work = binding.exchange in topology.work
-                    exchange = topology.work[0] if is_work else binding.exchange
-                    channel.queue_bind(queue.name, exchange, binding.pattern)
+            self._session.call(self._declare, topology, queues)
 
-    def _arguments(self, queue: Queue, topology: Topology) -> dict[str, Any]:
-        arguments: dict[str, Any] = {
-            "x-delivery-limit": self._delivery_limit,
-            "x-dead-letter-routing-key": topology.dead,
-        }
-        if queue.expires is not None:
-            arguments["x-expires"] = queue.expires * 1000
-        return arguments
+    def _declare(self, topology: Topology, queues: Sequence[Queue]) -> None:
+        store = self._store
+        for exchange in (topology.events, topology.keyed):
+            store.declare_exchange(exchange, "topic")
+        # One exchange for all work: the store chooses the best match among all patterns.
+        store.declare_exchange(topology.work[0], "work")
+        store.declare_queue(topology.dead)
+        for queue in queues:
+            store.declare_queue(
+                queue.name,
+                expires=queue.expires,
+                delivery_limit=self._delivery_limit,
+                dead_letter_queue=topology.dead,
+            )
+            for binding in queue.bindings:
+                is_work = binding.exchange in topology.work
+                exchange = topology.work[0] if is_work else binding.exchange
+                store.bind(exchange, binding.pattern, queue.name)
 
     # Publishing
 
@@ -150,7 +140,7 @@ class StoreLink(Link):
                 sent.append(message)
         session = self._session
         with _mapped():
-            counts = session.call(session.store.publish, entries)
+            counts = session.call(self._store.publish, entries)
         for message, count in zip(sent, counts, strict=True):
             message.settle(None if count or not message.address.mandatory else _unwanted(message))
 
@@ -159,7 +149,8 @@ class StoreLink(Link):
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
         consumed = self._consumed.setdefault(queue, _Consumed(prefetch, on_delivery))
         consumed.prefetch = prefetch
-        self._opened.keep_while_consumed(queue)
+        if queue in self._expiring:
+            self._session.expiring[queue] = self._expiring[queue]
 
     def cancel(self, queue: str) -> None:
         consumed = self._consumed.get(queue)
@@ -194,7 +185,7 @@ class StoreLink(Link):
                 consumed.unsettled.add(delivery.tag)
 
     def leave(self, deliveries: Sequence[Delivery]) -> None:
-        if self._channel is not None:
+        if self._opened is not None:
             self._session.leave([each.tag for each in deliveries if each.link is self])
 
     def _settled(self, deliveries: Sequence[Delivery]) -> list[str]:
@@ -219,7 +210,7 @@ class StoreLink(Link):
     def _delivery(self, stored: Stored) -> Delivery | None:
         """None for what is not a message, which is then with the dead letters."""
         try:
-            envelope = _read(stored.payload)
+            envelope = Envelope.from_json(stored.payload)
         except ValueError as error:
             self._set_aside(stored, str(error))
             return None
@@ -238,24 +229,23 @@ class StoreLink(Link):
         dead = DeadLetter(reason="invalid", error=error, queue=stored.queue, time=time.time())
         text = stored.payload.decode("utf-8", "replace")
         envelope = Envelope(name="unreadable", body=msgspec.json.encode(text), dead=dead)
-        entry = Entry("", self._dead, _payload(envelope, "", self._dead))
         session = self._session
-        session.call(session.store.publish, [entry])
+        session.call(self._store.publish, [Entry("", self._dead, envelope.to_json())])
         session.acknowledge([stored.id])
 
     def remove(self, queue: str) -> None:
         with _mapped():
-            self._opened.queue_delete(queue)
+            self._session.call(self._store.delete_queue, queue)
 
     # Looking into a queue
 
     def size(self, queue: str) -> int:
         with _mapped():
-            return self._opened._size(queue)
+            return self._session.call(self._store.size, queue)
 
     def purge(self, queue: str) -> int:
         with _mapped():
-            return self._opened._purge(queue)
+            return self._session.call(self._store.purge, queue)
 
     def take(self, queue: str) -> Delivery | None:
         with _mapped():
@@ -268,14 +258,10 @@ class StoreLink(Link):
     # The connection
 
     @property
-    def _opened(self) -> Channel:
-        if self._channel is None:
-            raise LinkLost("not connected")
-        return self._channel
-
-    @property
     def _session(self) -> StoreSession:
-        return self._opened.session
+        if self._opened is None:
+            raise LinkLost("not connected")
+        return self._opened
 
 
 class _Consumed:
@@ -301,35 +287,8 @@ class _Consumed:
 def _entry(message: Outgoing) -> Entry:
     """:raises ValueError, TypeError: when JSON has no way to write it."""
     address, envelope = message.address, message.envelope
-    payload = _payload(envelope, address.exchange, address.routing_key)
     due = time.time() + message.delay if message.delay > 0 else 0.0
-    return Entry(address.exchange, address.routing_key, payload, envelope.key, due)
-
-
-def _payload(envelope: Envelope, exchange: str, routing_key: str) -> bytes:
-    properties, headers = to_message(envelope)
-    return encode_message(
-        envelope.body,
-        content_type=properties.pop("content_type"),
-        content_encoding=properties.pop("content_encoding"),
-        headers=headers,
-        properties=properties,
-        exchange=exchange,
-        routing_key=routing_key,
-    )
-
-
-def _read(payload: bytes) -> Envelope:
-    """:raises ValueError: when it is not a message of kombu's."""
-    message = decode_message(payload)
-    info = message.properties.get("delivery_info")
-    routing_key = info.get("routing_key") if isinstance(info, dict) else None
-    return from_message(
-        message.decoded_body(),
-        message.properties,
-        message.headers,
-        routing_key if isinstance(routing_key, str) else "",
-    )
+    return Entry(address.exchange, address.routing_key, envelope.to_json(), envelope.key, due)
 
 
 def _unwanted(message: Outgoing) -> str:

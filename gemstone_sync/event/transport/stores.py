@@ -1,4 +1,4 @@
-"""Events over SQLite, Redis, and in memory: through gemstone_sync's own kombu transports."""
+"""Events over SQLite, Redis, and in memory."""
 
 from __future__ import annotations
 

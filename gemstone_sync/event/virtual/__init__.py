@@ -1,1 +1,1 @@
-"""gemstone_sync's own kombu transports over a `store`: SQLite, Redis, and in memory."""
+"""Queues of our own, behind one contract: in SQLite, in Redis, and in memory."""

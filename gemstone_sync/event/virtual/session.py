@@ -32,26 +32,25 @@ _CLOSING = 2.0
 class StoreSession:
     """Used by one greenlet or thread at a time.
 
+    A store that blocks is called in a native thread: nothing that it waits for, a disk or a lock,
+    then stops the other greenlets. One thread, so that what is given back in the end comes after a
+    `take` that nobody waits for any more.
+
     :param lease: seconds for which messages are taken.
-    :param threaded: True to have the store called in a native thread when it blocks: nothing that
-        it waits for, a disk or a lock, then stops the other greenlets. One thread, so that what is
-        given back in the end comes after a `take` that nobody waits for any more.
     """
 
-    def __init__(self, store: QueueStore, lease: float, *, threaded: bool) -> None:
+    def __init__(self, store: QueueStore, lease: float) -> None:
         self.store = store
         self.lease = lease
         #: Queues that expire unless they are touched, and after how many seconds.
         self.expiring: dict[str, float] = {}
         #: Whether what was held has been given back at the end.
         self.returned = False
-        self._threaded = threaded
         # Not the hub's own: a locked file would hold up those who look up host names there.
         self._threads = NativeThreads(1)
         self._process = os.getpid()
         # Kept by the thread: a take whose caller was cut off is known here all the same.
         self._held: set[str] = set()
-        self._renew_at = math.inf
         self._touched: dict[str, float] = {}
         #: While a thread renews what is held: let go to end it, and why it could not.
         self._keeping: Any = None
@@ -76,7 +75,7 @@ class StoreSession:
             while not self._kept and time.monotonic() < end:
                 gevent.sleep(0.001)
         with contextlib.suppress(Exception):
-            if self._threaded and self.store.blocks:
+            if self.store.blocks:
                 with gevent.Timeout(_CLOSING, False):
                     self.call(self._give_back)
             else:
@@ -100,14 +99,12 @@ class StoreSession:
         fault, self._fault = self._fault, None
         if fault is not None:
             raise fault
-        if not (self._threaded and self.store.blocks):
+        if not self.store.blocks:
             return function(*args)
         return self._threads.call(function, *args)
 
     def take(self, wanted: Sequence[tuple[str, int]]) -> list[Stored]:
         """As `QueueStore.take`; what is taken is held until it is settled."""
-        if not self._held:
-            self._renew_at = time.monotonic() + self.lease / 3
         return self.call(self._take, wanted)
 
     def _take(self, wanted: Sequence[tuple[str, int]]) -> list[Stored]:
@@ -163,12 +160,6 @@ class StoreSession:
             hub = get_hub_if_exists()
             if hub is not None:
                 hub.destroy(destroy_loop=True)
-
-    def renew_all_in_time(self) -> None:
-        """Renew what is held when a third of the lease is over. For those who do it themselves."""
-        if self._held and time.monotonic() >= self._renew_at:
-            self._renew_at = time.monotonic() + self.lease / 3
-            self.renew(list(self._held))
 
     def touch_in_time(self) -> None:
         """Touch expiring queues when a quarter of their time is over."""

@@ -1,8 +1,8 @@
-"""The contract of the stores behind gemstone_sync's own kombu transports: `QueueStore`.
+"""The contract of the stores of events in SQLite, Redis and memory: `QueueStore`.
 
 A store keeps exchanges, bindings, queues and messages where several processes reach them, and it
-knows what kombu's own virtual transports do not: leases (a message that was taken and not
-acknowledged comes back), how often a message was taken, when it is due, and order by key.
+knows leases (a message that was taken and not acknowledged comes back), how often a message was
+taken, when it is due, and order by key: what kombu's own virtual transports do not know.
 
 Functions may block the thread that calls them: whoever must not be blocked calls them in another.
 A store object may be called from several threads; it locks what must be locked.
