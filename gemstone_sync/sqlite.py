@@ -71,7 +71,9 @@ class SqliteFile:
     :param make: True to make the file when it is missing, readable for its owner only and in WAL
         mode. Any other keeps its mode and its journal: it may be a database of the user.
     :param wal: True to put it into WAL mode whoever has made it.
-    :param prepare: makes the tables, in a transaction, whenever the file is opened.
+    :param exclusive: True to keep every other process from it while it is open.
+    :param prepare: makes the tables, in a transaction, whenever the file is opened. What it raises
+        leaves the file as it is.
     :param version: the ``PRAGMA user_version`` of a file that needs no `prepare`.
     :param busy: seconds to wait for another process's transaction; `BUSY` unless given.
     :ivar generation: goes up with each connection: the file may be another one.
@@ -83,6 +85,7 @@ class SqliteFile:
         *,
         make: bool = True,
         wal: bool = False,
+        exclusive: bool = False,
         prepare: Callable[[sqlite3.Connection], object] | None = None,
         version: int | None = None,
         busy: float | None = None,
@@ -92,6 +95,7 @@ class SqliteFile:
         self.generation = 0
         self._make = make
         self._insist_on_wal = wal
+        self._exclusive = exclusive
         self._prepare = prepare
         self._version = version
         self._busy = busy
@@ -156,6 +160,10 @@ class SqliteFile:
             if self._identity != identity_of(self.path):
                 # What was written is nowhere that anybody would find it.
                 raise StoreFault(f"{self.name} was removed or replaced while it was in use")
+
+    def is_current(self) -> bool:
+        """Tell whether it is open, and no other file has taken its place."""
+        return self._connection is not None and self._identity == identity_of(self.path)
 
     def close(self) -> None:
         """Disconnect. Never raises. What is used again connects again; memory stays."""
@@ -247,6 +255,8 @@ class SqliteFile:
             connection = _open(f"file:{urllib.parse.quote(os.fsencode(self.path))}?mode=rw")
         try:
             self._identity = identity_of(self.path)
+            if self._exclusive:
+                connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             ((version,),) = self._attempt(connection, end, "PRAGMA user_version")
             if self._prepare is not None and version != self._version:
                 self._attempt(connection, end, "BEGIN IMMEDIATE")

@@ -12,11 +12,10 @@ whole state is written anew until that succeeds.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import gevent
@@ -24,7 +23,7 @@ from gevent.event import Event
 
 from ..discovery.directory import Registration
 from ..errors import ServiceStartError
-from ..sqlite import identity_of, make_private
+from ..sqlite import SqliteFile, StoreFault
 
 __all__ = ["StateFile"]
 
@@ -64,12 +63,15 @@ class StateFile:
         everything: Callable[[], Iterable[Registration]],
         logger: logging.Logger,
     ) -> None:
-        self._path = os.path.abspath(path)
+        # Two registries on one file would delete each other's entries: so it is this one's alone.
+        self._file = SqliteFile(
+            os.path.abspath(path), wal=True, exclusive=True, prepare=self._prepare, busy=1.0
+        )
+        self._path = self._file.path
+        #: Of the file that has all entries.
+        self._generation = 0
         self._everything = everything
         self._logger = logger
-        self._connection: sqlite3.Connection | None = None
-        #: Of the file that is open: another one may stand at the path.
-        self._identity: tuple[int, int] | None = None
         #: Changes not yet written: the interval of an entry, or None for one that has gone.
         self._pending: dict[_Key, float | None] = {}
         self._written = Event()  # of what is pending
@@ -84,14 +86,16 @@ class StateFile:
         :raises ServiceStartError: when it cannot be used; the text says why.
         """
         try:
-            self._connection = connection = self._connect()
-            rows = connection.execute("SELECT name, url, instance, interval FROM entries")
-            found = [Registration(n, u, i or None, float(s)) for n, u, i, s in rows]
-        except (sqlite3.Error, OSError, TypeError, ValueError) as error:
-            self._disconnect()
+            with self._file.writing(durable=False) as connection:
+                connection.execute(f"PRAGMA user_version = {VERSION}")  # can it be written?
+                rows = connection.execute("SELECT name, url, instance, interval FROM entries")
+                found = [Registration(n, u, i or None, float(s)) for n, u, i, s in rows.fetchall()]
+        except (StoreFault, TypeError, ValueError) as error:
+            self._file.close()
             raise ServiceStartError(
-                f"the state file {self._path} cannot be used: {_reason(error)}"
+                f"the state file {self._path} cannot be used: {self._reason(error)}"
             ) from error
+        self._generation = self._file.generation
         self._writer = gevent.spawn(self._write_on)
         return found
 
@@ -114,7 +118,7 @@ class StateFile:
         if self._writer is not None:
             self._writer.join()
             self._writer = None
-        self._disconnect()
+        self._file.close()
 
     # The writer
 
@@ -122,7 +126,7 @@ class StateFile:
         while True:
             self._wake.wait(RETRY_SECONDS)
             self._wake.clear()
-            if not self._behind and self._identity != identity_of(self._path):
+            if not self._behind and not self._file.is_current():
                 self._behind = True
                 self._logger.error("the state file %s is gone: it is made anew", self._path)
             if self._pending or self._behind:
@@ -146,7 +150,7 @@ class StateFile:
                 "the state file %s cannot be written: %s; the registry goes on in memory and "
                 "tries again every %g s",
                 self._path,
-                _reason(error),
+                self._reason(error),
                 RETRY_SECONDS,
             )
         elif error is None and self._behind:
@@ -157,94 +161,52 @@ class StateFile:
     # In a real thread
 
     def _write(self, changes: dict[_Key, float | None]) -> None:
-        assert self._connection is not None
         gone = [key for key, interval in changes.items() if interval is None]
         here = [(*key, interval) for key, interval in changes.items() if interval is not None]
-        with _transaction(self._connection):
-            self._connection.executemany(_DELETE, gone)
-            self._connection.executemany(_INSERT, here)
+        # A killed process loses nothing; a machine without power, the last moments.
+        with self._file.writing(durable=False) as connection:
+            if self._file.generation != self._generation:
+                raise StoreFault(f"{self._path} was removed or replaced just now")
+            connection.executemany(_DELETE, gone)
+            connection.executemany(_INSERT, here)
 
     def _rewrite(self, entries: Sequence[Registration]) -> None:
         """From scratch, over a new connection: an old one may be what is broken."""
-        self._disconnect()
-        self._connection = connection = self._connect()
-        with _transaction(connection):
+        self._file.close()
+        with self._file.writing(durable=False) as connection:
             connection.execute("DELETE FROM entries")
             connection.executemany(_INSERT, [(n, u, i or "", s) for n, u, i, s in entries])
+        self._generation = self._file.generation
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = _connect(self._path)
-        self._identity = identity_of(self._path)
-        return connection
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """See that the file is a registry's, of this version.
 
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):  # the last checkpoint found the disk full
-                connection.close()
+        :raises ValueError: when it is not.
+        """
+        is_empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if application != APPLICATION_ID and not (is_empty and application == version == 0):
+            raise ValueError("it is a database of something else")
+        if application == APPLICATION_ID and version != VERSION:
+            raise ValueError(f"it is of version {version}, this registry writes version {VERSION}")
+        fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if fault != "ok":
+            raise ValueError(f"it is damaged ({fault}); move it away to begin with an empty one")
+        connection.execute(_TABLE)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        os.chmod(self._path, 0o600)  # one of an earlier version
+
+    def _reason(self, error: Exception) -> str:
+        text = str(error).removeprefix(self._path).lstrip(": ")
+        return "another process has it open" if text.startswith("is locked") else text
 
 
 def _error_of(work: Callable[[], None]) -> Exception | None:
     """What `work` raises: gevent would print the traceback of an exception in its thread."""
     try:
         work()
-    except (sqlite3.Error, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         return error
     return None
-
-
-def _connect(path: str) -> sqlite3.Connection:
-    """Open the file, and see that it is a registry's, of this version, and can be written."""
-    if not os.path.isdir(os.path.dirname(path)):
-        raise ValueError(f"there is no folder {os.path.dirname(path)}")
-    with contextlib.suppress(OSError):  # SQLite says it better
-        make_private(path)
-    connection = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
-    try:
-        # Two registries on one file would delete each other's entries.
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        _check_is_ours(connection)
-        connection.execute("PRAGMA journal_mode = WAL")
-        # A killed process loses nothing; a machine without power, the last moments.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        with _transaction(connection):  # a write, even to a file that is complete
-            connection.execute(_TABLE)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-        os.chmod(path, 0o600)  # one of an earlier version
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _check_is_ours(connection: sqlite3.Connection) -> None:
-    is_empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if application != APPLICATION_ID and not (is_empty and application == version == 0):
-        raise ValueError("it is a database of something else")
-    if application == APPLICATION_ID and version != VERSION:
-        raise ValueError(f"it is of version {version}, this registry writes version {VERSION}")
-    fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if fault != "ok":
-        raise ValueError(f"it is damaged ({fault}); move it away to begin with an empty one")
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself when disks fail
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if text == "database is locked":
-        return "another process has it open"
-    return text

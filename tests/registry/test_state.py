@@ -154,13 +154,15 @@ LATER = [f"PRAGMA application_id = {APPLICATION_ID}", "PRAGMA user_version = 2"]
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        pytest.param(lambda path: path.write_text("no SQLite" * 99), "not a database", id="text"),
+        pytest.param(
+            lambda path: path.write_text("no SQLite" * 99), "not an SQLite database", id="text"
+        ),
         pytest.param(
             lambda path: change(path, "CREATE TABLE songs (title)"), "something else", id="other"
         ),
         pytest.param(lambda path: change(path, *LATER), "version 2", id="later"),
         pytest.param(truncate, "damaged|malformed", id="truncated"),
-        pytest.param(lambda path: path.mkdir(), "unable to open", id="folder"),
+        pytest.param(lambda path: path.mkdir(), "is a folder", id="folder"),
     ],
 )
 def test_a_file_that_is_no_state_ends_the_start_and_stays_as_it_was(state, make, reason):
@@ -178,7 +180,7 @@ def test_a_file_of_another_registry_or_without_a_folder(state):
     for path, reason in (
         (state, "another process"),
         (state.parent / "absent" / "state", "no folder"),
-        ("/proc/state", "unable to open"),  # not even by root
+        ("/proc/state", "No such file"),  # not even by root
     ):
         with keeping(state), pytest.raises(ServiceStartError, match=reason), keeping(path):
             pass
@@ -267,7 +269,7 @@ def test_a_file_that_breaks_is_written_anew(state, monkeypatch, caplog):
     directory.on_change = file.note
     directory.add("users", A)
     file.flush()
-    file._connection.execute("DROP TABLE entries")  # as another program might
+    file._file._connection.execute("DROP TABLE entries")  # as another program might
     directory.add("orders", B)
     file.flush()
 
