@@ -17,12 +17,14 @@ from ..link import Delivery, Link, LinkLost, Outgoing
 from ..signals import Signal
 from ..topology import Queue, Topology
 from ..virtual.session import StoreSession
-from ..virtual.store import Entry, QueueStore, Stored, StoreFault
+from ..virtual.store import Binding, Entry, QueueStore, Stored, StoreFault
 
 __all__ = ["StoreLink"]
 
 #: Seconds after which other greenlets get their turn.
 _SLICE = 0.005
+#: Seconds between two looks whether the queues are still there.
+_TOUCH = 1.0
 
 
 class StoreLink(Link):
@@ -40,10 +42,12 @@ class StoreLink(Link):
         self._store = store
         self._delivery_limit = delivery_limit
         self._opened: StoreSession | None = None
-        #: Queues that expire unless they are touched, and after how many seconds.
-        self._expiring: dict[str, float] = {}
         self._dead = ""
         self._consumed: dict[str, _Consumed] = {}
+        self._queues: list[str] = []
+        self._bindings: list[Binding] = []
+        self._touch_interval = _TOUCH
+        self._touch_at = 0.0
         #: Once it is closed: whether the store was out of reach, and has not got back what it held.
         self.owes = False
 
@@ -73,7 +77,7 @@ class StoreLink(Link):
             return
         session = self._session
         with _mapped():
-            session.touch_in_time()
+            self._touch_in_time()
             self._is_curious()
             began = time.monotonic()
             while wanted := self._wanted():
@@ -82,6 +86,13 @@ class StoreLink(Link):
                     if time.monotonic() - began > _SLICE:
                         let_others_run()
                         began = time.monotonic()
+
+    def _touch_in_time(self) -> None:
+        """Keep queues that expire, and see whether all that was declared is still there."""
+        now = time.monotonic()
+        if now >= self._touch_at:
+            self._touch_at = now + self._touch_interval
+            self._session.call(self._store.touch, self._queues, self._bindings)
 
     def _is_curious(self) -> bool:
         """Whether there may be something to take."""
@@ -103,7 +114,19 @@ class StoreLink(Link):
 
     def declare(self, topology: Topology, queues: Sequence[Queue] = ()) -> None:
         self._dead = topology.dead
-        self._expiring |= {each.name: each.expires for each in queues if each.expires is not None}
+        expiring = [queue.expires for queue in queues if queue.expires is not None]
+        self._touch_interval = min([_TOUCH, *(expires / 4 for expires in expiring)])
+        self._queues = [topology.dead, *(queue.name for queue in queues)]
+        self._bindings = [
+            # One exchange for all work: the store chooses the best match among all patterns.
+            (
+                topology.work[0] if each.exchange in topology.work else each.exchange,
+                each.pattern,
+                queue.name,
+            )
+            for queue in queues
+            for each in queue.bindings
+        ]
         with _mapped():
             self._session.call(self._declare, topology, queues)
 
@@ -111,7 +134,6 @@ class StoreLink(Link):
         store = self._store
         for exchange in (topology.events, topology.keyed):
             store.declare_exchange(exchange, "topic")
-        # One exchange for all work: the store chooses the best match among all patterns.
         store.declare_exchange(topology.work[0], "work")
         store.declare_queue(topology.dead)
         for queue in queues:
@@ -121,10 +143,8 @@ class StoreLink(Link):
                 delivery_limit=self._delivery_limit,
                 dead_letter_queue=topology.dead,
             )
-            for binding in queue.bindings:
-                is_work = binding.exchange in topology.work
-                exchange = topology.work[0] if is_work else binding.exchange
-                store.bind(exchange, binding.pattern, queue.name)
+        for binding in self._bindings:
+            store.bind(*binding)
 
     # Publishing
 
@@ -141,16 +161,24 @@ class StoreLink(Link):
         session = self._session
         with _mapped():
             counts = session.call(self._store.publish, entries)
+        missed = []
         for message, count in zip(sent, counts, strict=True):
-            message.settle(None if count or not message.address.mandatory else _unwanted(message))
+            if count < 0:
+                missed.append(message.envelope.name)
+            else:
+                wanted = count or not message.address.mandatory
+                message.settle(None if wanted else _unwanted(message))
+        if missed:
+            raise LinkLost(
+                f"a queue that {missed[0]!r} goes to is gone: whoever consumes from it declares "
+                "it again"
+            )
 
     # Consuming
 
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
         consumed = self._consumed.setdefault(queue, _Consumed(prefetch, on_delivery))
         consumed.prefetch = prefetch
-        if queue in self._expiring:
-            self._session.expiring[queue] = self._expiring[queue]
 
     def cancel(self, queue: str) -> None:
         consumed = self._consumed.get(queue)

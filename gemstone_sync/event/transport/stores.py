@@ -10,7 +10,7 @@ from ...broker_urls import check_redis_url, shown
 from ...errors import ServiceConfigurationError
 from ..deduplication import ProcessedEvents
 from ..link import Link
-from ..virtual.store import QueueStore
+from ..virtual.store import KnownBindings, QueueStore
 from .broker import BrokerEventTransport, check_seconds, check_whole
 from .urls import sqlite_path, take_options
 
@@ -40,6 +40,7 @@ class StoreEventTransport(BrokerEventTransport):
         self._delivery_limit = delivery_limit
         #: One below the store's: here it is known which handler it was.
         self.handled_limit = max(1, delivery_limit - 1)
+        self._known = KnownBindings()
         super().__init__(**options)
 
     @abc.abstractmethod
@@ -80,7 +81,7 @@ class SqliteEventTransport(StoreEventTransport):
     def _make_store(self) -> QueueStore:
         from ..virtual.sqlite_store import SqliteStore
 
-        return SqliteStore(self._path)
+        return SqliteStore(self._path, known=self._known)
 
     def _own_store(self) -> ProcessedEvents:
         from ..deduplication.sqlite import SqliteProcessedEvents
@@ -121,7 +122,8 @@ class RedisEventTransport(StoreEventTransport):
     def _make_store(self) -> QueueStore:
         from ..virtual.redis_store import RedisStore
 
-        return RedisStore(self._url, prefix=f"{{{self.topology.application}-events}}:")
+        prefix = f"{{{self.topology.application}-events}}:"
+        return RedisStore(self._url, prefix=prefix, known=self._known)
 
     def _own_store(self) -> ProcessedEvents:
         from ..deduplication.redis import RedisProcessedEvents

@@ -157,7 +157,8 @@ local function take_back(queue)
   end
 end
 
-local function wake() if woken then call('PUBLISH', prefix .. 'changed', '') end end
+-- Without a right to do that it is stored all the same, and must not be told as a failure.
+local function wake() if woken then redis.pcall('PUBLISH', prefix .. 'changed', '') end end
 """
 
 
@@ -174,6 +175,8 @@ OPEN = Script("""
 local epoch = redis.call('GET', KEYS[1])
 if epoch then return epoch end
 redis.call('SET', KEYS[1], ARGV[1])
+-- Those who wait for what was there are to see that it is gone.
+redis.pcall('PUBLISH', string.sub(KEYS[1], 1, -6) .. 'changed', '')
 return ARGV[1]
 """)
 
@@ -207,8 +210,11 @@ DELETE_QUEUE = _declaring("delete_queue(ARGV[2])")
 #: epoch, exchange, pattern, queue -> what is missing, if anything
 BIND = _declaring("""
 if not exists(ARGV[4]) then return 'queue' end
-call('SADD', name('bound', ARGV[4]), cmsgpack.pack({ARGV[2], ARGV[3]}))
-if call('SADD', name('bindings', ARGV[2]), cmsgpack.pack({ARGV[3], ARGV[4]})) == 1 then
+local bound, binding = cmsgpack.pack({ARGV[2], ARGV[3]}), cmsgpack.pack({ARGV[3], ARGV[4]})
+if call('SISMEMBER', name('bound', ARGV[4]), bound) == 0
+  or call('SISMEMBER', name('bindings', ARGV[2]), binding) == 0 then
+  call('SADD', name('bound', ARGV[4]), bound)
+  call('SADD', name('bindings', ARGV[2]), binding)
   changed()
 end
 """)
@@ -221,7 +227,8 @@ if call('SREM', name('bindings', ARGV[2]), cmsgpack.pack({ARGV[3], ARGV[4]})) ==
 end
 """)
 
-#: epoch -> version, then for each exchange its name, its kind, and pattern, queue, pattern, ...
+#: epoch -> version, then for each exchange its name, its kind, and pattern, queue, time (ms) or '',
+#: pattern, ...
 ROUTES = _declaring("""
 local routes = {call('GET', prefix .. 'version') or '0'}
 local exchanges = call('HGETALL', prefix .. 'exchanges')
@@ -231,19 +238,21 @@ for position = 1, #exchanges, 2 do
     local pattern, queue = unpack(cmsgpack.unpack(packed))
     bindings[#bindings + 1] = pattern
     bindings[#bindings + 1] = queue
+    bindings[#bindings + 1] = call('HGET', name('queue', queue), 'expires') or ''
   end
   routes[#routes + 1] = {exchanges[position], exchanges[position + 1], bindings}
 end
 return routes
 """)
 
-#: epoch, queues -> those that are not there
+#: epoch, packed: queues, and (exchange, pattern, queue) of bindings -> the queues that are not
+#: there, or not bound
 TOUCH = Script(
     _COMMON
     + """
 local missing = {}
-for position = 2, #ARGV do
-  local queue = ARGV[position]
+local queues, bindings = unpack(cmsgpack.unpack(ARGV[2]))
+for _, queue in ipairs(queues) do
   local expires = call('HGET', name('queue', queue), 'expires')
   if expires then
     call('ZREM', prefix .. 'expiring', queue)
@@ -252,25 +261,39 @@ for position = 2, #ARGV do
     missing[#missing + 1] = queue
   end
 end
+for _, each in ipairs(bindings) do
+  local exchange, pattern, queue = unpack(each)
+  if call('SISMEMBER', name('bindings', exchange), cmsgpack.pack({pattern, queue})) == 0 then
+    missing[#missing + 1] = queue
+  end
+end
 return missing
 """
 )
 
-#: epoch, version, packed: for each message its payload, lane, due (ms) and queues
-#: -> into how many queues each went, or that the version is another one
+#: epoch, version, packed: for each message its payload, lane, due (ms), queues, and its exchange
+#: or 'missed' -> into how many queues each went, or that the version is another one
 PUBLISH = _moving("""
 sweep_queues()
 if (call('GET', prefix .. 'version') or '0') ~= ARGV[2] then return 'stale' end
 local entries = cmsgpack.unpack(ARGV[3])
-local number = call('INCRBY', prefix .. 'sequence', #entries) - #entries
 local known, results = {}, {}
+for _, entry in ipairs(entries) do
+  for _, queue in ipairs(entry[4]) do
+    if known[queue] == nil then known[queue] = exists(queue) end
+    if not known[queue] and entry[5] ~= '' then
+      delete_queue(queue)  -- another program has deleted it, and left it bound
+      return 'stale'
+    end
+  end
+end
+local number = call('INCRBY', prefix .. 'sequence', #entries) - #entries
 for position, entry in ipairs(entries) do
   number = number + 1
-  local payload, lane, due, queues = unpack(entry)
-  local reached = 0
+  local payload, lane, due, queues, exchange = unpack(entry)
+  local reached = exchange == 'missed' and -1 or 0
   for _, queue in ipairs(queues) do
-    if known[queue] == nil then known[queue] = exists(queue) end
-    if known[queue] then
+    if known[queue] and reached >= 0 then
       add(queue, number, payload, lane, due)
       reached = reached + 1
     end

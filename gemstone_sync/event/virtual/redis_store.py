@@ -25,7 +25,7 @@ from ..signals import readable
 from . import redis_scripts as scripts
 from .redis_client import Argument, RedisClient, RedisFault, Script
 from .redis_subscription import Subscription
-from .store import Entry, QueueStore, Stored, StoreFault, route
+from .store import Binding, Entry, KnownBindings, QueueStore, Stored, StoreFault, route
 
 __all__ = ["RedisStore"]
 
@@ -49,6 +49,7 @@ class RedisStore(QueueStore):
     :param prefix: how each key starts: stores with another one know nothing of each other.
     :param connect_timeout: seconds to connect.
     :param timeout: seconds for an answer.
+    :param known: for publishers: shared by all the stores over which one process publishes.
     :raises ServiceConfigurationError: when one of them cannot be used, or redis-py is missing.
 
     What `publish` has returned for outlives a crash of Redis only as far as Redis is set up to:
@@ -66,7 +67,9 @@ class RedisStore(QueueStore):
         prefix: str = "{gemstone-events}:",
         connect_timeout: float = 2,
         timeout: float = 10,
+        known: KnownBindings | None = None,
     ) -> None:
+        self._known = known
         self._client = RedisClient(
             url, connect_timeout=connect_timeout, timeout=timeout, user="RedisStore"
         )
@@ -151,12 +154,9 @@ class RedisStore(QueueStore):
     def bindings(self, exchange: str) -> list[tuple[str, str]]:
         return self._fetch_routes().bindings.get(exchange, [])
 
-    def touch(self, queues: Sequence[str]) -> None:
-        """As `QueueStore.touch`.
-
-        :raises StoreFault: when one of them is gone: it must be declared again.
-        """
-        if missing := self._run(scripts.TOUCH, *map(_bytes, queues)):
+    def touch(self, queues: Sequence[str], bindings: Sequence[Binding] = ()) -> None:
+        packed = [[_raw(_bytes(text)) for text in each] for each in (queues, *bindings)]
+        if missing := self._run(scripts.TOUCH, _pack([packed[0], packed[1:]])):
             names = ", ".join(map(_text, missing))
             raise StoreFault(f"{self._client.shown}: not there any more: {names}")
 
@@ -173,6 +173,7 @@ class RedisStore(QueueStore):
                     _lane(entry.key),
                     math.ceil(entry.due * 1000),
                     routes.queues_of(entry.exchange, entry.routing_key),
+                    "missed" if self._is_missed(entry) else entry.exchange,
                 )
                 for entry in entries
             ]
@@ -278,7 +279,13 @@ class RedisStore(QueueStore):
     def _fetch_routes(self) -> _Routes:
         version, *exchanges = self._run(scripts.ROUTES)
         self._routes = routes = _Routes(version, exchanges)
+        if self._known is not None:
+            self._known.learn(routes.lasting)
         return routes
+
+    def _is_missed(self, entry: Entry) -> bool:
+        known = self._known
+        return known is not None and known.misses(entry.exchange, entry.routing_key)
 
 
 class _Routes:
@@ -289,11 +296,17 @@ class _Routes:
         self.bindings: dict[str, list[tuple[str, str]]] = {}
         self._kinds: dict[str, str] = {}
         self._known: dict[tuple[str, str], list[msgspec.Raw]] = {}
+        #: Those of queues that do not expire.
+        self.lasting: list[Binding] = []
         for name, kind, flat in exchanges:
             texts = [_text(value) for value in flat]
             exchange = _text(name)
             self._kinds[exchange] = _text(kind)
-            self.bindings[exchange] = list(zip(texts[::2], texts[1::2], strict=True))
+            self.bindings[exchange] = bindings = []
+            for pattern, queue, expires in zip(*[iter(texts)] * 3, strict=True):
+                bindings.append((pattern, queue))
+                if not expires:
+                    self.lasting.append((exchange, pattern, queue))
 
     def queues_of(self, exchange: str, routing_key: str) -> list[msgspec.Raw]:
         """The names of the queues; whether they exist, the script sees."""

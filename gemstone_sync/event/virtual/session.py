@@ -1,13 +1,11 @@
 """A store as one connection uses it: `StoreSession`.
 
-What was taken is kept by renewing its lease, and goes back when the session is closed; queues that
-expire are kept while they are consumed from.
+What was taken is kept by renewing its lease, and goes back when the session is closed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -42,8 +40,6 @@ class StoreSession:
     def __init__(self, store: QueueStore, lease: float) -> None:
         self.store = store
         self.lease = lease
-        #: Queues that expire unless they are touched, and after how many seconds.
-        self.expiring: dict[str, float] = {}
         #: Whether what was held has been given back at the end.
         self.returned = False
         # Not the hub's own: a locked file would hold up those who look up host names there.
@@ -51,7 +47,6 @@ class StoreSession:
         self._process = os.getpid()
         # Kept by the thread: a take whose caller was cut off is known here all the same.
         self._held: set[str] = set()
-        self._touched: dict[str, float] = {}
         #: While a thread renews what is held: let go to end it, and why it could not.
         self._keeping: Any = None
         self._kept = False
@@ -160,15 +155,3 @@ class StoreSession:
             hub = get_hub_if_exists()
             if hub is not None:
                 hub.destroy(destroy_loop=True)
-
-    def touch_in_time(self) -> None:
-        """Touch expiring queues when a quarter of their time is over."""
-        now = time.monotonic()
-        late = [
-            queue
-            for queue, expires in self.expiring.items()
-            if now - self._touched.get(queue, -math.inf) >= expires / 4
-        ]
-        if late:
-            self.call(self.store.touch, late)
-            self._touched.update(dict.fromkeys(late, now))

@@ -162,7 +162,7 @@ class Database:
             finally:
                 self._waiting.discard(wake)
         elif (descriptor := self._watch_file()) is not None:
-            with readable(descriptor, wake):
+            with readable(descriptor, lambda: self._touched(wake)):
                 yield
         else:
             with self._polling(wake):
@@ -179,6 +179,10 @@ class Database:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._watch, 4096)
         return self._watch
+
+    def _touched(self, wake: Callable[[], object]) -> None:
+        self._look_at = 0.0  # it may be that the file was removed
+        wake()
 
     def _unwatch(self) -> None:
         descriptor, self._watch, self._watched = self._watch, None, 0

@@ -6,12 +6,14 @@ All functions are called within a transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from .store import route
+from .store import Binding, route
 
 __all__ = [
     "Routes",
+    "expiring",
+    "gone",
     "options_of",
     "queue_ids",
     "remove_expired",
@@ -35,11 +37,15 @@ class Routes:
             connection.execute("SELECT name, kind FROM gemstone_exchanges").fetchall()
         )
         self._bindings: dict[str, list[tuple[str, str]]] = {}
-        for exchange, pattern, queue in connection.execute(
-            "SELECT b.exchange, b.pattern, q.name FROM gemstone_bindings b "
+        #: Those of queues that do not expire.
+        self.lasting: list[Binding] = []
+        for exchange, pattern, queue, expires in connection.execute(
+            "SELECT b.exchange, b.pattern, q.name, q.expires FROM gemstone_bindings b "
             "JOIN gemstone_queues q ON q.id = b.queue"
         ).fetchall():
             self._bindings.setdefault(exchange, []).append((pattern, queue))
+            if expires is None:
+                self.lasting.append((exchange, pattern, queue))
         self._known: dict[tuple[str, str], list[int]] = {}
 
     def queues_of(self, exchange: str, routing_key: str) -> list[int]:
@@ -78,6 +84,29 @@ def options_of(
         (queue,),
     ).fetchall()
     return rows[0] if rows else None
+
+
+def gone(
+    connection: sqlite3.Connection, queues: Sequence[str], bindings: Sequence[Binding]
+) -> list[str]:
+    """The names of the queues that are not there, or not bound as they should be."""
+    there = {name for (name,) in connection.execute("SELECT name FROM gemstone_queues").fetchall()}
+    bound = set(
+        connection.execute(
+            "SELECT b.exchange, b.pattern, q.name FROM gemstone_bindings b "
+            "JOIN gemstone_queues q ON q.id = b.queue"
+        ).fetchall()
+    )
+    unbound = [binding[2] for binding in bindings if binding not in bound]
+    return [queue for queue in queues if queue not in there] + unbound
+
+
+def expiring(connection: sqlite3.Connection, now: int) -> set[str]:
+    """The names of the queues of which a quarter of their time is over."""
+    rows = connection.execute(
+        "SELECT name FROM gemstone_queues WHERE expires_at < ? + expires * 3 / 4", (now,)
+    ).fetchall()
+    return {name for (name,) in rows}
 
 
 def remove_expired(connection: sqlite3.Connection, now: int) -> None:

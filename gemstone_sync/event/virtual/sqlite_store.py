@@ -22,6 +22,8 @@ from ...errors import ServiceConfigurationError
 from .sqlite_database import MEMORY, Database
 from .sqlite_routing import (
     Routes,
+    expiring,
+    gone,
     options_of,
     queue_ids,
     remove_expired,
@@ -29,7 +31,7 @@ from .sqlite_routing import (
     routing_changed,
 )
 from .sqlite_schema import BEHIND, DUE, LEASED, READY, VERSION, create_tables
-from .store import Entry, QueueStore, Stored, StoreFault
+from .store import Binding, Entry, KnownBindings, QueueStore, Stored, StoreFault
 
 __all__ = ["SqliteStore"]
 
@@ -43,10 +45,10 @@ _LATEST = 1 << 47
 _AT_LEAST = 1.0
 
 _INSERT = f"""
-INSERT INTO gemstone_messages (queue, key, state, moment, payload) VALUES (?, ?,
+INSERT INTO gemstone_messages (queue, key, state, moment, payload) SELECT id, ?,
     CASE WHEN ? IS NOT NULL AND EXISTS
         (SELECT 1 FROM gemstone_messages WHERE queue = ? AND key = ?)
-    THEN {BEHIND} ELSE ? END, ?, ?)
+    THEN {BEHIND} ELSE ? END, ?, ? FROM gemstone_queues WHERE id = ?
 """
 _READY_ONES = f"""
 SELECT id, takes, payload, deliveries FROM gemstone_messages
@@ -90,13 +92,20 @@ class SqliteStore(QueueStore):
         not there. ``":memory:"`` for what only this object has, and those that `another` gives.
     :param synchronous: ``"FULL"``: what `publish` has returned for outlives a power cut;
         ``"NORMAL"``: it outlives the process.
+    :param known: for publishers: shared by all the stores over which one process publishes.
     :raises ServiceConfigurationError: when one of them cannot be used.
 
     Times are those of the machine's clock: setting it moves what is due and ends leases. A store
     serves one link, which declares again after a `StoreFault`: a file that was removed is one.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, synchronous: str = "FULL") -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: str = "FULL",
+        known: KnownBindings | None = None,
+    ) -> None:
         given = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
         if not isinstance(given, str) or not given or "\0" in given:
             raise ServiceConfigurationError(f"the path of an SQLite file is a text, not {path!r}")
@@ -106,10 +115,11 @@ class SqliteStore(QueueStore):
             )
         place = given if given == MEMORY else os.path.abspath(given)
         prepare = functools.partial(create_tables, name=place)
-        self._use(Database(place, synchronous, VERSION, prepare))
+        self._use(Database(place, synchronous, VERSION, prepare), known)
 
-    def _use(self, database: Database) -> None:
+    def _use(self, database: Database, known: KnownBindings | None) -> None:
         self._database = database
+        self._known = known
         self.blocks = database.path != MEMORY
         self._routes: Routes | None = None
         self._seen: object = None
@@ -123,7 +133,7 @@ class SqliteStore(QueueStore):
         """One more store over the same messages, in memory too, with a `changed` of its own."""
         other = SqliteStore.__new__(SqliteStore)
         shared = self._database
-        other._use(shared if shared.path == MEMORY else shared.copy())
+        other._use(shared if shared.path == MEMORY else shared.copy(), None)
         return other
 
     def open(self) -> None:
@@ -218,22 +228,17 @@ class SqliteStore(QueueStore):
                 (exchange, _now()),
             ).fetchall()
 
-    def touch(self, queues: Sequence[str]) -> None:
-        """As `QueueStore.touch`.
-
-        :raises StoreFault: when one of them is gone: it must be declared again.
-        """
+    def touch(self, queues: Sequence[str], bindings: Sequence[Binding] = ()) -> None:
         with self._database.reading() as connection:
-            options = {queue: options_of(connection, queue) for queue in queues}
-        if any(found is not None and found[0] is not None for found in options.values()):
+            missing = gone(connection, queues, bindings)
+            late = expiring(connection, _now()).intersection(queues)
+        if late:
             with self._database.writing(durable=False) as connection:
                 connection.executemany(
-                    "UPDATE gemstone_queues SET expires_at = ? + expires "
-                    "WHERE name = ? AND expires IS NOT NULL",
-                    [(_now(), queue) for queue in queues],
+                    "UPDATE gemstone_queues SET expires_at = ? + expires WHERE name = ?",
+                    [(_now(), queue) for queue in late],
                 )
-                options = {queue: options_of(connection, queue) for queue in queues}
-        missing = [queue for queue, found in options.items() if found is None]
+                missing = gone(connection, queues, bindings)
         if missing:
             names = ", ".join(missing)
             raise StoreFault(f"{self._database.path}: not there any more: {names}")
@@ -249,14 +254,18 @@ class SqliteStore(QueueStore):
             remove_expired(connection, now)
             routes = self._current_routes(connection)
             for exchange, routing_key, payload, key, due in entries:
+                if self._known is not None and self._known.misses(exchange, routing_key):
+                    counts.append(-1)
+                    continue
                 queues = routes.queues_of(exchange, routing_key)
                 counts.append(len(queues))
                 moment = min(math.ceil(due * 1000), _LATEST) if due > 0 else now
                 state = DUE if moment > now else READY
                 lane = None if key is None else key.encode("utf-8", "surrogatepass")
                 # Some twice: Python 3.12 warns of numbered parameters in a tuple.
-                rows += [(q, lane, lane, q, lane, state, moment, payload) for q in queues]
-            connection.executemany(_INSERT, rows)
+                rows += [(lane, lane, q, lane, state, moment, payload, q) for q in queues]
+            if connection.executemany(_INSERT, rows).rowcount != len(rows) > 0:
+                raise StoreFault(f"{self._database.path}: another program has deleted queues")
         self._database.tell()
         return counts
 
@@ -383,6 +392,8 @@ class SqliteStore(QueueStore):
         version = (self._database.generation, number)
         if self._routes is None or self._routes.version != version:
             self._routes = Routes(version, connection)
+            if self._known is not None:
+                self._known.learn(self._routes.lasting)
         return self._routes
 
 

@@ -11,13 +11,21 @@ A store object may be called from several threads; it locks what must be locked.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ..names import best_match, matches
 
-__all__ = ["Entry", "QueueStore", "StoreFault", "Stored", "route"]
+__all__ = ["Binding", "Entry", "KnownBindings", "QueueStore", "StoreFault", "Stored", "route"]
+
+#: Seconds for which a binding that is gone is missed: whoever consumes notices within one, and may
+#: have to connect again.
+_MISSED = 30.0
+
+#: Exchange, pattern and queue.
+Binding: TypeAlias = "tuple[str, str, str]"
 
 
 class StoreFault(Exception):
@@ -111,10 +119,10 @@ class QueueStore(abc.ABC):
         """(pattern, queue) pairs of an exchange."""
 
     @abc.abstractmethod
-    def touch(self, queues: Sequence[str]) -> None:
-        """Keep expiring queues for their time from now.
+    def touch(self, queues: Sequence[str], bindings: Sequence[Binding] = ()) -> None:
+        """Keep expiring queues for at least three quarters of their time from now.
 
-        :raises StoreFault: when one of them is gone.
+        :raises StoreFault: when a queue or a binding is gone: it must be declared again.
         """
 
     # Messages
@@ -124,7 +132,7 @@ class QueueStore(abc.ABC):
         """Store messages, all or none, in this order; durable when it returns.
 
         :returns: for each, into how many queues it went. An entry for a queue that does not exist
-            goes nowhere (0).
+            goes nowhere (0). One that its `KnownBindings` miss a queue for is not stored (-1).
         """
 
     @abc.abstractmethod
@@ -188,6 +196,38 @@ class QueueStore(abc.ABC):
     #: True when its functions block the whole thread, so that a hub must call them in another one;
     #: False when they return at once or wait as greenlets do.
     blocks: bool = True
+
+
+class KnownBindings:
+    """What the publishers of one process have seen bound, over all their connections.
+
+    A store that was emptied, or a queue that was deleted, would have events go nowhere until
+    whoever consumes has declared it again. Those of queues that expire are not kept here: they go
+    when nobody is there to receive.
+    """
+
+    def __init__(self) -> None:
+        self._known: frozenset[Binding] = frozenset()
+        self._missed: dict[Binding, float] = {}
+
+    def learn(self, bindings: Iterable[Binding]) -> None:
+        """Those that are there now."""
+        known = frozenset(bindings)
+        gone = dict.fromkeys(self._known - known, time.monotonic() + _MISSED)
+        missed = {**self._missed, **gone}
+        self._missed = {each: moment for each, moment in missed.items() if each not in known}
+        self._known = known
+
+    def misses(self, exchange: str, routing_key: str) -> bool:
+        """Tell whether a queue that such a message went to is gone, and not for long."""
+        if not self._missed:
+            return False
+        now = time.monotonic()
+        self._missed = {each: moment for each, moment in self._missed.items() if moment > now}
+        return any(
+            where == exchange and matches(pattern, routing_key)
+            for where, pattern, _ in self._missed
+        )
 
 
 def route(kind: str, bindings: Sequence[tuple[str, str]], routing_key: str) -> list[str]:

@@ -52,7 +52,7 @@ OPTIONS = [(cls, name) for cls in PLACES for name in options_of(cls)]
 def state(transport):
     """All that a transport has been told."""
     held = dict(vars(transport))
-    for made in ("_publisher", "_store", "_handlers", "_receptions", "_places"):
+    for made in ("_publisher", "_store", "_handlers", "_receptions", "_places", "_known"):
         held.pop(made, None)
     limits = (transport._publisher._limit, transport._places.limit)
     return {**held, "topology": vars(transport.topology), "limits": limits}

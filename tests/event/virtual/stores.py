@@ -18,7 +18,7 @@ from tests.support.redis import REDIS_URL, shared_redis
 #: Seconds; longer than any test.
 LEASE = 60.0
 
-MakeStore = Callable[[], QueueStore]
+MakeStore = Callable[..., QueueStore]
 
 
 @contextlib.contextmanager

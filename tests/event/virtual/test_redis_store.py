@@ -226,6 +226,27 @@ def test_a_redis_that_was_emptied_under_open_connections(server, own, client, ma
     assert other.publish([Entry("e", "a.b", b"x")]) == [1]
 
 
+def test_a_redis_without_memory_can_be_emptied_by_who_comes_now(own, client, make, server):
+    own.publish([Entry("", "q", b"x")] * 2)
+    client.config_set("maxmemory", 1)
+    later = make(server.url)
+    declare(later)
+    later.touch(["q"], [("e", "a.*", "q")])
+    assert take_all(later) == [b"x", b"x"]
+    with pytest.raises(StoreFault, match="maxmemory"):
+        later.publish([Entry("", "q", b"x")])
+    client.config_set("maxmemory", 0)
+    assert later.publish([Entry("", "q", b"x")]) == [1]
+
+
+def test_what_is_stored_is_no_failure_though_nobody_may_be_told(server, own, client, make):
+    client.acl_setuser("mute", enabled=True, nopass=True, keys=["*"], categories=["+@all"])
+    mute = make(server.url.replace("//", "//mute:x@"))
+    declare(mute)
+    assert mute.publish([Entry("", "q", b"x")]) == [1]
+    assert take_all(own) == [b"x"]
+
+
 def test_a_redis_that_has_forgotten_the_scripts(own, client):
     for ask in ASKED:
         client.script_flush()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from gevent.event import Event
 
-from gemstone_sync.event.virtual.store import Entry, QueueStore, StoreFault
+from gemstone_sync.event.virtual.store import Entry, KnownBindings, QueueStore, StoreFault
 from tests.support.waiting import LIMIT, wait_until
 
 from .stores import LEASE, STORES, put, take, texts
@@ -22,8 +22,8 @@ def make(request, tmp_path):
     made: list[QueueStore] = []
     with STORES[request.param](tmp_path) as make_store:
 
-        def make():
-            made.append(make_store())
+        def make(**options):
+            made.append(make_store(**options))
             made[-1].open()
             return made[-1]
 
@@ -354,6 +354,41 @@ def test_a_touched_queue_stays(store):
 
     wait_until(only_one_is_left, "the other queue's end")
     assert store.publish([Entry("x", "a", b"1")]) == [1]
+
+
+def gone(store: QueueStore) -> None:
+    with pytest.raises(StoreFault, match="not there any more"):
+        store.touch(["q"], [("x", "a", "q")])
+
+
+@pytest.mark.parametrize("make", ["sqlite", "redis"], indirect=True)
+def test_a_queue_that_is_gone_is_missed_until_it_is_there_again(make, other):
+    store = make(known=KnownBindings())
+    entries = [Entry("x", "a", b"1"), Entry("x", "b", b"2"), Entry("", "q", b"3")]
+    assert store.publish(entries) == [0, 0, 1]
+    store.bind("x", "a", "q")
+    assert store.publish(entries) == [1, 0, 1]
+    other.unbind("x", "a", "q")
+    assert store.publish(entries) == [-1, 0, 1]
+    gone(store)
+    other.delete_queue("q")
+    assert store.publish(entries) == [-1, 0, 0]
+    gone(store)
+    other.declare_queue("q")
+    other.bind("x", "a", "q")
+    store.touch(["q"], [("x", "a", "q")])
+    assert store.publish(entries) == [1, 0, 1]
+
+
+@pytest.mark.parametrize("make", ["sqlite", "redis"], indirect=True)
+def test_a_queue_that_nobody_declares_again_is_not_missed_for_ever(make, other, monkeypatch):
+    store = make(known=KnownBindings())
+    monkeypatch.setattr("gemstone_sync.event.virtual.store._MISSED", SHORT)
+    store.bind("x", "a", "q")
+    assert store.publish([Entry("x", "a", b"1")]) == [1]
+    other.delete_queue("q")
+    assert store.publish([Entry("x", "a", b"1")]) == [-1]
+    wait_until(lambda: store.publish([Entry("x", "a", b"1")]) == [0], "the end of its time")
 
 
 def test_a_message_is_noticed_once(store, other):
