@@ -23,6 +23,7 @@ Only exceptions (and `UNSET`, which they need) belong here; nothing is imported 
     │   └── RemoteError                an error object that a RemoteService received; what is
     │                                  raised is of the class of its code as well
     ├── EventNotDelivered              an event that the broker is not known to have
+    ├── StoreFault                     a file, database or Redis of the framework's does not do it
     ├── BrokerUnavailable              no connection to the broker to look into its queues
     ├── Reject                         a handler says: never again, to the dead letters
     ├── RetryLater                     a handler says: not now, again in so many seconds
@@ -63,6 +64,7 @@ __all__ = [
     "ResponseTooLarge",
     "RemoteError",
     "EventNotDelivered",
+    "StoreFault",
     "BrokerUnavailable",
     "Reject",
     "RetryLater",
@@ -308,6 +310,13 @@ class EventNotDelivered(GemstoneError):
         super().__init__(*args)
         self.refused = {} if refused is None else refused
         self.unconfirmed = unconfirmed
+
+
+class StoreFault(GemstoneError, OSError):
+    """A file, a database or a Redis that the framework keeps something in does not do it.
+
+    It cannot be reached, read or written; the text says which and why. Trying again may help.
+    """
 
 
 class BrokerUnavailable(GemstoneError):

@@ -23,13 +23,13 @@ from gevent.event import Event
 
 from .concurrency import is_patched
 from .concurrency.native import NativeThreads, native_lock, native_sleep
+from .errors import StoreFault
 
 __all__ = [
     "BUSY",
     "MEMORY",
     "GroupCommit",
     "SqliteFile",
-    "StoreFault",
     "identity_of",
     "make_private",
 ]
@@ -60,10 +60,6 @@ _MEANINGS = (
 )
 
 
-class StoreFault(OSError):
-    """A file or database cannot be reached, read or written; the text says which and why."""
-
-
 class SqliteFile:
     """One connection to a file, opened at first use. Threads may share it; its functions block.
 
@@ -76,6 +72,7 @@ class SqliteFile:
         leaves the file as it is.
     :param version: the ``PRAGMA user_version`` of a file that needs no `prepare`.
     :param busy: seconds to wait for another process's transaction; `BUSY` unless given.
+    :param reopens: False to raise `StoreFault` once when another file has taken its place.
     :ivar generation: goes up with each connection: the file may be another one.
     """
 
@@ -89,6 +86,7 @@ class SqliteFile:
         prepare: Callable[[sqlite3.Connection], object] | None = None,
         version: int | None = None,
         busy: float | None = None,
+        reopens: bool = True,
     ) -> None:
         self.name = path
         self.path = path if path == MEMORY else os.path.abspath(path)
@@ -99,6 +97,7 @@ class SqliteFile:
         self._prepare = prepare
         self._version = version
         self._busy = busy
+        self._reopens = reopens
         self._forget()
 
     def _forget(self) -> None:
@@ -159,7 +158,7 @@ class SqliteFile:
             self._attempt(connection, end, statement, values=values)
             if self._identity != identity_of(self.path):
                 # What was written is nowhere that anybody would find it.
-                raise StoreFault(f"{self.name} was removed or replaced while it was in use")
+                raise self._replaced()
 
     def is_current(self) -> bool:
         """Tell whether it is open, and no other file has taken its place."""
@@ -208,7 +207,12 @@ class SqliteFile:
             # that another one has taken the place of, nobody else sees.
             if self._identity == identity_of(self.path):
                 return connection
+            if not self._reopens:
+                raise self._replaced()
             self._drop()
+
+    def _replaced(self) -> StoreFault:
+        return StoreFault(f"{self.name} was removed or replaced while it was in use")
 
     def _attempt(
         self,

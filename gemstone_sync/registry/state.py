@@ -22,8 +22,8 @@ import gevent
 from gevent.event import Event
 
 from ..discovery.directory import Registration
-from ..errors import ServiceStartError
-from ..sqlite import SqliteFile, StoreFault
+from ..errors import ServiceStartError, StoreFault
+from ..sqlite import SqliteFile
 
 __all__ = ["StateFile"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...sqlite import StoreFault
-from ..virtual.redis_client import Argument, RedisClient, RedisFault, Script
+from ...errors import StoreFault
+from ..virtual.redis_client import Argument, RedisClient, Script
 from .base import Claim, ProcessedEvents
 from .window import DAY, check_window
 
@@ -98,10 +98,7 @@ class RedisProcessedEvents(ProcessedEvents):
 
     def _run(self, script: Script, key: str, *arguments: Argument) -> Any:
         name = f"{self._prefix}{key}".encode("utf-8", "surrogatepass")
-        try:
-            return self._client.run(script, name, *arguments)
-        except RedisFault as error:
-            raise StoreFault(str(error)) from error
+        return self._client.run(script, name, *arguments)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 import msgspec
 
 from ...concurrency import let_others_run
+from ...errors import StoreFault
 from ..envelope import DeadLetter, Envelope
 from ..link import Delivery, Link, LinkLost, Outgoing
 from ..signals import Signal
 from ..topology import Queue, Topology
 from ..virtual.session import StoreSession
-from ..virtual.store import Binding, Entry, QueueStore, Stored, StoreFault
+from ..virtual.store import Binding, Entry, QueueStore, Stored
 
 __all__ = ["StoreLink"]
 

@@ -9,7 +9,7 @@ import gevent
 
 from ...concurrency import is_patched
 from ...concurrency.native import NativeThreads
-from ...sqlite import StoreFault
+from ...errors import StoreFault
 from .box import Box
 
 __all__ = ["LIMIT", "ask"]

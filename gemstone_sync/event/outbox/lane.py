@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from ...concurrency import USER_FAULTS
-from ...errors import EventNotDelivered, ServiceConfigurationError
-from ...sqlite import StoreFault
+from ...errors import EventNotDelivered, ServiceConfigurationError, StoreFault
 from ..envelope import Envelope
 from .box import one_line
 

@@ -15,8 +15,8 @@ import gevent
 
 from ...concurrency import current_call, is_patched
 from ...concurrency.native import NativeThreads
-from ...errors import EventNotDelivered, ServiceConfigurationError
-from ...sqlite import GroupCommit, StoreFault
+from ...errors import EventNotDelivered, ServiceConfigurationError, StoreFault
+from ...sqlite import GroupCommit
 from ..envelope import Envelope
 from ..signals import seconds_until
 from .asking import LIMIT, ask

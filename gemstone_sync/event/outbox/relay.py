@@ -12,7 +12,7 @@ import gevent
 
 from ...concurrency import USER_FAULTS, is_patched
 from ...concurrency.native import NativeThreads
-from ...sqlite import StoreFault
+from ...errors import StoreFault
 from ..envelope import Envelope
 from ..signals import Signal
 from .asking import ask

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ...broker_urls import shown
-from ...sqlite import StoreFault
+from ...errors import StoreFault
 from .box import COUNT, VERSION, WAITING_NOW, Box, Execute, Lease, Row, one_line
 from .sqlite_box import newer
 

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ...sqlite import SqliteFile, StoreFault
+from ...errors import StoreFault
+from ...sqlite import SqliteFile
 from .box import COUNT, VERSION, WAITING_NOW, Box, Execute, Lease, Row
 
 __all__ = ["CREATE_EVENTS", "SqliteBox"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from ...sqlite import StoreFault
+from ...errors import StoreFault
 from .box import Box, Lease
 
 __all__ = ["Tenure"]

@@ -1,6 +1,6 @@
 """A Redis that stores run scripts in: its URL, its connections, and what can go wrong with it.
 
-What the scripts do is no matter here. Everything that redis-py raises leaves as `RedisFault`.
+What the scripts do is no matter here. Everything that redis-py raises leaves as `StoreFault`.
 """
 
 from __future__ import annotations
@@ -22,18 +22,14 @@ from gevent._hub_local import get_hub_if_exists
 
 from ...broker_urls import check_redis_url, scheme_of, shown, wrong_url
 from ...concurrency import is_patched
-from ...errors import ServiceConfigurationError
+from ...errors import ServiceConfigurationError, StoreFault
 
-__all__ = ["RedisClient", "RedisFault", "Script", "understands"]
+__all__ = ["RedisClient", "Script", "understands"]
 
 #: Connections of one event loop at most; more callers at once wait for one.
 _CONNECTIONS = 20
 
 Argument: TypeAlias = "bytes | str | int"
-
-
-class RedisFault(Exception):
-    """Redis did not do it, or is not known to have; the text says why, without the password."""
 
 
 def understands(url: str, option: str) -> bool:
@@ -100,7 +96,7 @@ class RedisClient:
         """Run a script.
 
         :param key: the one key that it gets.
-        :raises RedisFault: when it did not run to its end, as far as is known.
+        :raises StoreFault: when it did not run to its end, as far as is known.
         """
         import redis
 
@@ -143,7 +139,7 @@ class RedisClient:
 
     @contextlib.contextmanager
     def faults(self) -> Iterator[None]:
-        """Whatever goes wrong inside leaves as `RedisFault`, in bounded time."""
+        """Whatever goes wrong inside leaves as `StoreFault`, in bounded time."""
         import redis
 
         # The time-outs of redis-py are for each piece that is received: what drips has no end.
@@ -156,14 +152,14 @@ class RedisClient:
         except gevent.Timeout as error:
             if error is not timeout:
                 raise
-            raise RedisFault(f"{self.shown}: no whole answer within {limit:g} s") from error
+            raise StoreFault(f"{self.shown}: no whole answer within {limit:g} s") from error
         except redis.TimeoutError as error:
-            raise RedisFault(f"{self.shown}: no answer in time ({error})") from error
+            raise StoreFault(f"{self.shown}: no answer in time ({error})") from error
         except (redis.RedisError, OSError, UnicodeError) as error:
-            raise RedisFault(f"{self.shown}: {error}") from error
+            raise StoreFault(f"{self.shown}: {error}") from error
         except (ValueError, RecursionError, MemoryError, OverflowError) as error:
             # What redis-py makes of an answer that is none of a Redis.
-            raise RedisFault(f"{self.shown}: what answers is no Redis ({error})") from error
+            raise StoreFault(f"{self.shown}: what answers is no Redis ({error})") from error
 
     def _connections(self) -> _Connections:
         """Made at first use, when the process is patched if it ever will be."""

@@ -21,11 +21,12 @@ from typing import Any
 import msgspec
 
 from ...concurrency import is_patched
+from ...errors import StoreFault
 from ..signals import readable
 from . import redis_scripts as scripts
-from .redis_client import Argument, RedisClient, RedisFault, Script
+from .redis_client import Argument, RedisClient, Script
 from .redis_subscription import Subscription
-from .store import Binding, Entry, KnownBindings, QueueStore, Stored, StoreFault, route
+from .store import Binding, Entry, KnownBindings, QueueStore, Stored, route
 
 __all__ = ["RedisStore"]
 
@@ -97,10 +98,7 @@ class RedisStore(QueueStore):
         if os.getpid() != self._process:
             self._forget()  # what is there is the parent's
         self.blocks = not is_patched()
-        try:
-            epoch = self._client.run(scripts.OPEN, self._key, uuid.uuid4().hex)
-        except RedisFault as error:
-            raise StoreFault(str(error)) from error
+        epoch = self._client.run(scripts.OPEN, self._key, uuid.uuid4().hex)
         if not isinstance(epoch, bytes) or len(epoch) != 32:
             raise StoreFault(
                 f"{self._client.shown}: what answers is no Redis, or {self._key!r} is "
@@ -251,11 +249,8 @@ class RedisStore(QueueStore):
             if not self._subscription.is_over:
                 return False
             self._subscription.close()
-        try:
-            with self._client.faults():
-                self._subscription = Subscription(self._client.new_connection(), self._channel)
-        except RedisFault as error:
-            raise StoreFault(str(error)) from error
+        with self._client.faults():
+            self._subscription = Subscription(self._client.new_connection(), self._channel)
         return True
 
     # Running scripts
@@ -264,10 +259,7 @@ class RedisStore(QueueStore):
         if self._epoch is None or os.getpid() != self._process:
             self.open()
         assert self._epoch is not None
-        try:
-            result = self._client.run(script, self._key, self._epoch, *arguments)
-        except RedisFault as error:
-            raise StoreFault(str(error)) from error
+        result = self._client.run(script, self._key, self._epoch, *arguments)
         if result == b"emptied":
             self._epoch = None
             raise StoreFault(

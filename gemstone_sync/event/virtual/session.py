@@ -16,7 +16,8 @@ from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 
 from ...concurrency.native import NativeThreads, native_lock
-from .store import QueueStore, Stored, StoreFault
+from ...errors import StoreFault
+from .store import QueueStore, Stored
 
 __all__ = ["StoreSession"]
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from .store import StoreFault
+from ...errors import StoreFault
 
 __all__ = ["BEHIND", "DUE", "LEASED", "READY", "VERSION", "create_tables"]
 

@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
-from ...errors import ServiceConfigurationError
-from .sqlite_database import MEMORY, Database
+from ...errors import ServiceConfigurationError, StoreFault
+from ...sqlite import MEMORY
+from .sqlite_database import Database
 from .sqlite_routing import (
     Routes,
     expiring,
@@ -31,7 +32,7 @@ from .sqlite_routing import (
     routing_changed,
 )
 from .sqlite_schema import BEHIND, DUE, LEASED, READY, VERSION, create_tables
-from .store import Binding, Entry, KnownBindings, QueueStore, Stored, StoreFault
+from .store import Binding, Entry, KnownBindings, QueueStore, Stored
 
 __all__ = ["SqliteStore"]
 
@@ -115,10 +116,11 @@ class SqliteStore(QueueStore):
             )
         place = given if given == MEMORY else os.path.abspath(given)
         prepare = functools.partial(create_tables, name=place)
-        self._use(Database(place, synchronous, VERSION, prepare), known)
+        self._use(Database(place, VERSION, prepare), known, synchronous == "FULL")
 
-    def _use(self, database: Database, known: KnownBindings | None) -> None:
+    def _use(self, database: Database, known: KnownBindings | None, durable: bool) -> None:
         self._database = database
+        self._durable = durable
         self._known = known
         self.blocks = database.path != MEMORY
         self._routes: Routes | None = None
@@ -133,7 +135,8 @@ class SqliteStore(QueueStore):
         """One more store over the same messages, in memory too, with a `changed` of its own."""
         other = SqliteStore.__new__(SqliteStore)
         shared = self._database
-        other._use(shared if shared.path == MEMORY else shared.copy(), None)
+        database = shared if shared.path == MEMORY else shared.copy()
+        other._use(database, None, self._durable)
         return other
 
     def open(self) -> None:
@@ -149,7 +152,7 @@ class SqliteStore(QueueStore):
         with self._database.reading() as connection:
             if connection.execute(find, (exchange, kind)).fetchall():
                 return
-        with self._database.writing(durable=True) as connection:
+        with self._database.writing(durable=self._durable) as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO gemstone_exchanges VALUES (?, ?)", (exchange, kind)
             )
@@ -168,7 +171,7 @@ class SqliteStore(QueueStore):
         with self._database.reading() as connection:
             if milliseconds is None and options_of(connection, queue) == wanted:
                 return
-        with self._database.writing(durable=True) as connection:
+        with self._database.writing(durable=self._durable) as connection:
             now = _now()
             remove_expired(connection, now)
             expires_at = None if milliseconds is None else now + milliseconds
@@ -188,7 +191,7 @@ class SqliteStore(QueueStore):
                 )
 
     def delete_queue(self, queue: str) -> None:
-        with self._database.writing(durable=True) as connection:
+        with self._database.writing(durable=self._durable) as connection:
             remove_queues(connection, queue_ids(connection, queue))
 
     def bind(self, exchange: str, pattern: str, queue: str) -> None:
@@ -197,7 +200,7 @@ class SqliteStore(QueueStore):
             for id_ in queue_ids(connection, queue, _now()):
                 if connection.execute(find, (exchange, pattern, id_)).fetchall():
                     return
-        with self._database.writing(durable=True) as connection:
+        with self._database.writing(durable=self._durable) as connection:
             remove_expired(connection, _now())
             ids = queue_ids(connection, queue)
             for id_ in ids:
@@ -210,7 +213,7 @@ class SqliteStore(QueueStore):
             raise StoreFault(f"{self._database.path}: there is no queue {queue!r} to bind")
 
     def unbind(self, exchange: str, pattern: str, queue: str) -> None:
-        with self._database.writing(durable=True) as connection:
+        with self._database.writing(durable=self._durable) as connection:
             for id_ in queue_ids(connection, queue):
                 connection.execute(
                     "DELETE FROM gemstone_bindings "
@@ -249,7 +252,7 @@ class SqliteStore(QueueStore):
         if not entries:
             return []
         counts, rows = [], []
-        with self._database.writing(durable=True) as connection:
+        with self._database.writing(durable=self._durable) as connection:
             now = _now()
             remove_expired(connection, now)
             routes = self._current_routes(connection)

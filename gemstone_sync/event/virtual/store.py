@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 
 from ..names import best_match, matches
 
-__all__ = ["Binding", "Entry", "KnownBindings", "QueueStore", "StoreFault", "Stored", "route"]
+__all__ = ["Binding", "Entry", "KnownBindings", "QueueStore", "Stored", "route"]
 
 #: Seconds for which a binding that is gone is missed: whoever consumes notices within one, and may
 #: have to connect again.
@@ -26,10 +26,6 @@ _MISSED = 30.0
 
 #: Exchange, pattern and queue.
 Binding: TypeAlias = "tuple[str, str, str]"
-
-
-class StoreFault(Exception):
-    """The store cannot be reached, read or written; the text says why. Trying again may help."""
 
 
 class Entry(NamedTuple):

@@ -2,8 +2,8 @@
 
 import pytest
 
+from gemstone_sync.errors import StoreFault
 from gemstone_sync.event.deduplication import Claim, RedisProcessedEvents
-from gemstone_sync.sqlite import StoreFault
 from tests.support.machine import free_port
 from tests.support.redis import private_redis
 from tests.support.waiting import LIMIT, gather

@@ -10,8 +10,8 @@ import gevent
 import pytest
 
 from gemstone_sync import ServiceConfigurationError
+from gemstone_sync.errors import StoreFault
 from gemstone_sync.event.deduplication import Claim, SqliteProcessedEvents
-from gemstone_sync.sqlite import StoreFault
 from tests.support.programs import program
 from tests.support.sqlite import execute, locked
 from tests.support.waiting import LIMIT, gather, wait_until

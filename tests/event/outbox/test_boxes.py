@@ -8,11 +8,11 @@ import gevent
 import pytest
 import sqlalchemy as sa
 
+from gemstone_sync.errors import StoreFault
 from gemstone_sync.event.outbox import relay, tenure
 from gemstone_sync.event.outbox.box import Lease, Row, Waiting
 from gemstone_sync.event.outbox.sqlalchemy_box import SqlAlchemyBox, events_table
 from gemstone_sync.event.outbox.sqlite_box import CREATE_EVENTS, SqliteBox
-from gemstone_sync.sqlite import StoreFault
 from tests.support.waiting import wait_until
 
 from .support import Broker, events, ids_of

@@ -12,8 +12,9 @@ import pytest
 import redis
 
 from gemstone_sync import ServiceConfigurationError
+from gemstone_sync.errors import StoreFault
 from gemstone_sync.event.virtual.redis_store import RedisStore
-from gemstone_sync.event.virtual.store import Entry, StoreFault
+from gemstone_sync.event.virtual.store import Entry
 from tests.support.faulty_server import FaultyServer, close, hang, raw
 from tests.support.machine import free_port
 from tests.support.redis import REDIS_URL, private_redis, shared_redis

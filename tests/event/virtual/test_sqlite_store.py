@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from gevent.event import Event
 
-from gemstone_sync.errors import ServiceConfigurationError
+from gemstone_sync.errors import ServiceConfigurationError, StoreFault
 from gemstone_sync.event.virtual import sqlite_database
 from gemstone_sync.event.virtual.sqlite_store import SqliteStore
-from gemstone_sync.event.virtual.store import Entry, StoreFault
+from gemstone_sync.event.virtual.store import Entry
 from tests.support.programs import fork
 from tests.support.sqlite import execute, locked
 from tests.support.waiting import LIMIT, wait_until
@@ -242,7 +242,7 @@ def test_a_file_that_may_not_be_written(mode, said):
 
 
 def test_a_lock_is_waited_for_but_not_for_ever(path, store, monkeypatch):
-    monkeypatch.setattr(sqlite_database, "BUSY", 0.3)
+    monkeypatch.setattr("gemstone_sync.sqlite.BUSY", 0.3)
     put(store, "1")
     with locked(path):
         for call in (

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from gevent.event import Event
 
-from gemstone_sync.event.virtual.store import Entry, KnownBindings, QueueStore, StoreFault
+from gemstone_sync.errors import StoreFault
+from gemstone_sync.event.virtual.store import Entry, KnownBindings, QueueStore
 from tests.support.waiting import LIMIT, wait_until
 
 from .stores import LEASE, STORES, put, take, texts
