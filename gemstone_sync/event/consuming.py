@@ -388,6 +388,7 @@ class ConsumingOwner(Owner):
         elif current is None:
             if outcome:
                 self._redeliveries.handled(delivery, unheard=True)
+                self._lost.append(delivery)
             self._drop(line, delivery)
         else:
             settled = self._redeliveries.end(current)

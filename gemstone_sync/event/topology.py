@@ -174,8 +174,8 @@ class Topology:
         # Work is done once: of several handlers with one name the first takes it.
         handler = (handlers[0],)
         return [
-            Queue(self._queue("work", pattern), (once,), handler, work=True),
-            Queue(self._queue("keyed-work", pattern), (keyed,), handler, keyed=True, work=True),
+            Queue(self.work_queue(pattern), (once,), handler, work=True),
+            Queue(self.work_queue(pattern, keyed=True), (keyed,), handler, keyed=True, work=True),
         ]
 
     def _keyed_queues(self, subscriber: Subscriber, handlers: tuple[Handler, ...]) -> list[Queue]:
@@ -201,6 +201,10 @@ class Topology:
             keyed=True,
             expires=self.instance_expiry,
         )
+
+    def work_queue(self, pattern: str, *, keyed: bool = False) -> str:
+        """The queue of work for one handled name."""
+        return self._queue("keyed-work" if keyed else "work", pattern)
 
     def delay_queue(self, milliseconds: int) -> str:
         """The step of the ladder that holds messages for so long."""

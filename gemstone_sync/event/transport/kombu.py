@@ -1,7 +1,8 @@
-"""Events over any other transport of kombu's, for those who know what it loses."""
+"""Events over any other transport of kombu's, for those who know what it cannot promise."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +14,13 @@ from .urls import take_options
 
 __all__ = ["KombuEventTransport"]
 
+logger = logging.getLogger("gemstone_sync.event")
+
 _OWN = {
     "amqp": "RabbitMqEventTransport",
     "amqps": "RabbitMqEventTransport",
     "pyamqp": "RabbitMqEventTransport",
+    "librabbitmq": "RabbitMqEventTransport",
     "redis": "RedisEventTransport",
     "rediss": "RedisEventTransport",
 }
@@ -31,12 +35,13 @@ _OF_KOMBU = (
 class KombuEventTransport(BrokerEventTransport):
     """Events over a kombu transport, such as ``"filesystem://"`` or ``"memory://"``.
 
-    Kombu's own transports lose events in ways that the others here do not. What this one loses is
-    said at the start, which is refused unless the loss is accepted.
+    Kombu's own transports promise less than the others here. What this one cannot is said at the
+    start, which is refused unless that is accepted.
 
     :param url: of kombu's form.
     :param accept_loss: True to use it all the same.
-    :param transport_options: kombu's; in the URL as JSON.
+    :param transport_options: kombu's; in the URL as JSON. `polling_interval` is the longest time
+        between two looks for events, which come closer together while events do.
     :param connect_timeout: seconds.
     """
 
@@ -65,6 +70,7 @@ class KombuEventTransport(BrokerEventTransport):
         in_url = given.pop("connect_timeout", connect_timeout)
         self._connect_timeout = in_url if connect_timeout == _TIMEOUT else connect_timeout
         check_seconds(0.001, connect_timeout=self._connect_timeout)
+        self._checked = False
         super().__init__(**{**given, **options})
 
     @staticmethod
@@ -72,7 +78,7 @@ class KombuEventTransport(BrokerEventTransport):
         """Whether kombu, or one of its transports that reads URLs itself, takes an option."""
 
         def passes(name: str) -> bool:
-            from ..links.kombu import understands
+            from ..links.kombu_transports import understands
 
             try:
                 return understands(url, name)
@@ -87,18 +93,22 @@ class KombuEventTransport(BrokerEventTransport):
         super().start()
 
     def _check(self) -> None:
-        from ..links.kombu import lacks_of
+        if self._checked:
+            return
+        from ..links.kombu_transports import lacks_of
 
         try:
-            lacks = lacks_of(self._url)
+            lacks = "; ".join(lacks_of(self._url, self._transport_options))
         except LinkRefused as error:
             raise ServiceConfigurationError(f"{self}: {error}") from error
-        if lacks and not self._accept_loss:
+        lacks = f"{self} cannot promise what events promise here: {lacks}"
+        if not self._accept_loss:
             raise ServiceConfigurationError(
-                f"{self} cannot promise what events promise here: {'; '.join(lacks)}. Use "
-                "SqliteEventTransport, RabbitMqEventTransport or RedisEventTransport, or say "
-                "accept_loss=True"
+                f"{lacks}. Use SqliteEventTransport, RabbitMqEventTransport or "
+                "RedisEventTransport, or say accept_loss=True"
             )
+        logger.warning("%s", lacks)
+        self._checked = True
 
     def make_link(self, role: str) -> Link:
         from ..links.kombu import KombuLink
