@@ -8,6 +8,8 @@ Hot path: `attempt` runs for every event and handler.
 from __future__ import annotations
 
 import contextvars
+import logging
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -21,6 +23,8 @@ from .envelope import Envelope
 from .handlers import Handler
 
 __all__ = ["InvalidBody", "attempt", "describe", "last_traceback", "shortened"]
+
+logger = logging.getLogger("gemstone_sync.event")
 
 #: Bytes of a dead letter's texts: they travel in a header, and all headers of a message must fit
 #: into one AMQP frame (131,072 bytes with RabbitMQ).
@@ -49,8 +53,25 @@ def attempt(
     handler that computes without ever blocking cannot be interrupted at its time-out; when it ends
     well, late, that counts.
     """
+    process = os.getpid()
     # A context of its own: variables that one handler sets do not reach the next one.
-    return contextvars.copy_context().run(_attempt, envelope, handler, run, key)
+    error = contextvars.copy_context().run(_attempt, envelope, handler, run, key)
+    if os.getpid() != process:
+        _end_child(handler, error)
+    return error
+
+
+def _end_child(handler: Handler, error: BaseException | None) -> None:
+    """What a handler has forked came back out of it: the event is the parent's to settle."""
+    if isinstance(error, SystemExit):
+        code = error.code
+        os._exit(code if isinstance(code, int) else int(code is not None))
+    logger.error(
+        "%s: a process that it has forked came out of it, and is ended: end it by os._exit",
+        handler.name,
+        exc_info=error,
+    )
+    os._exit(1)
 
 
 def _attempt(

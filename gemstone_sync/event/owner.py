@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import encodings.idna  # noqa: F401  # which the first look-up of a host imports, in its thread
 import logging
 import os
 import random
@@ -134,6 +135,10 @@ class Owner(abc.ABC):
         # An executor's thread has no hub that turns once the call is through.
         self._threaded = self._threaded or thread_id() != MAIN_THREAD_IDENT
         if self._threaded:
+            # It imports here what it needs, where forks wait for it: what a thread imports while
+            # another one forks the child waits for without end.
+            with contextlib.suppress(Exception):  # told when it connects
+                self._make_link()
             _start_native_thread(self._run_thread, ())
         else:
             self._spawn()
@@ -333,12 +338,19 @@ def _watch_forks() -> None:
     global _watching
     if not _watching:
         _watching = True
-        os.register_at_fork(after_in_child=_in_child)
+        os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+
+
+def _before() -> None:
+    _starting.acquire()
+
+
+def _in_parent() -> None:
+    _starting.release()
 
 
 def _in_child() -> None:
     global _starting
-    # Another thread may have held it at the fork: here it would never be released.
     _starting = _native_lock()
     for owner in list(_owners):
         owner.leave_to_parent()

@@ -36,8 +36,6 @@ class Publisher:
     :param make_link: makes a link that is not open yet.
     :param topology: is declared on each new connection.
     :param name: what the log and errors call it.
-    :param limit: how many messages count as a full queue. Whoever comes then waits for room, as it
-        waits for the confirm, within its time-out.
     :param threaded: True for a native thread of its own, False for the main thread's hub, if that
         is where it is started; None to do what fits the process.
     """
@@ -48,12 +46,10 @@ class Publisher:
         topology: Topology,
         *,
         name: str,
-        limit: int = 10_000,
         threaded: bool | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
         self._name = name
-        self._limit = limit
         self._make_owner = functools.partial(
             PublishingOwner, make_link, topology, name=name, threaded=threaded, logger=logger
         )
@@ -79,7 +75,8 @@ class Publisher:
         if owner is None:
             return
         owner.stop(timeout)
-        owner.give_up()
+        if not owner.inherited:  # or its lock may be one that nobody here lets go
+            owner.give_up()
         if self._owner is owner:
             self._owner = None
 
@@ -188,8 +185,8 @@ class Publisher:
         if owner.stopping or owner.ended:
             return "the publisher was stopped"
         why = owner.why_not_ready()
-        if why is None and call.ahead >= self._limit:
-            why = f"the queue is full, {call.ahead} events were waiting before it"
+        if why is None and call.ahead:
+            why = f"{call.ahead} events were waiting before it"
         return f"not confirmed within {timeout:g} s" + (f": {why}" if why else "")
 
 

@@ -28,6 +28,10 @@ _native_lock = monkey.get_original("_thread", "RLock")
 
 #: How many messages go to the link in one go: 64 take py-amqp 2 ms.
 _BATCH = 64
+#: Bytes of bodies that the broker may have to confirm at once. Each caller waits for what it emits,
+#: so that nothing else waits here behind anybody's back; but what was sent stays until it is
+#: confirmed, also when its caller waits no longer.
+_UNCONFIRMED_SIZE = 32_000_000
 #: Seconds without the oldest message's confirm, while the broker is not blocked, after which the
 #: connection counts as broken: a broker that answers heartbeats but confirms nothing.
 _CONFIRM_LIMIT = 60.0
@@ -78,6 +82,7 @@ class Message(Outgoing):
             return
         self.settled = True
         self.owner.unconfirmed -= 1
+        self.owner.unconfirmed_size -= len(self.envelope.body)
         call = self.call
         if error is not None:
             call.refused.append((self.envelope, error))
@@ -123,8 +128,8 @@ class PublishingOwner(Owner):
         self._withdrawn = 0
         #: What went to the link, in order, the unsettled and some of the settled.
         self._sent: deque[Message] = deque()
-        #: How many of them are not settled.
-        self.unconfirmed = 0
+        #: How many of them are not settled, and the bytes of their bodies.
+        self.unconfirmed = self.unconfirmed_size = 0
         #: What a lost link has left unsettled: goes out before all else.
         self._again: deque[Message] = deque()
         self._questions: deque[Question] = deque()
@@ -196,7 +201,7 @@ class PublishingOwner(Owner):
             self._waiting.clear()
             self._again.clear()
             self._sent.clear()
-            self._queued = self.unconfirmed = 0
+            self._queued = self.unconfirmed = self.unconfirmed_size = 0
         for call in calls:
             if call.left:
                 call.wake()
@@ -253,11 +258,13 @@ class PublishingOwner(Owner):
     def _take(self, most: int) -> list[Message]:
         batch: list[Message] = []
         with self._lock:
+            size = self.unconfirmed_size
             while self._again and len(batch) < most:
                 message = self._again.popleft()
                 if not message.call.gone:
                     batch.append(message)
-            while self._waiting and len(batch) < most:
+                    size += len(message.envelope.body)
+            while self._waiting and len(batch) < most and size < _UNCONFIRMED_SIZE:
                 call = self._waiting[0]
                 messages, first = call.messages, call.taken
                 if call.gone:
@@ -266,12 +273,18 @@ class PublishingOwner(Owner):
                     continue
                 if first or len(messages) > most - len(batch):
                     messages = messages[first : first + most - len(batch)]
+                taken = 0
                 for envelope, address, delay in messages:
                     batch.append(Message(envelope, address, delay, call, self))
-                call.taken = first + len(messages)
-                self._queued -= len(messages)
+                    taken += 1
+                    size += len(envelope.body)
+                    if size >= _UNCONFIRMED_SIZE:
+                        break
+                call.taken = first + taken
+                self._queued -= taken
                 if call.taken == len(call.messages):
                     self._waiting.popleft()
+            self.unconfirmed_size = size
         return batch
 
     def _forget_settled(self) -> None:
@@ -292,7 +305,7 @@ class PublishingOwner(Owner):
             again = [message.again() for message in left]
             self._again = deque(message for message in again if not message.call.gone)
             self._sent.clear()
-            self.unconfirmed = 0
+            self.unconfirmed = self.unconfirmed_size = 0
         self._oldest = None
 
     def _check_confirms(self, link: Link) -> None:

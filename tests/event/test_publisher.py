@@ -17,7 +17,7 @@ from gemstone_sync.event import publishing
 from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.link import LinkLost
 from gemstone_sync.event.publisher import Publisher
-from gemstone_sync.event.topology import Topology
+from gemstone_sync.event.topology import Address, Topology
 from tests.event.scripted_link import Broker, in_child
 from tests.support.waiting import LIMIT, wait_until
 
@@ -204,15 +204,33 @@ def test_what_is_confirmed_too_late_is_not_sent_again(broker: Broker, unconfirme
 
 def test_a_window_that_is_full(broker: Broker, make: Make):
     broker.window, broker.confirms = 10, False
-    publisher = make(limit=10)
+    publisher = make()
     others = [publish(publisher, *(message(number=n) for n in range(15))) for _ in range(2)]
     wait_until(lambda: len(broker.published) == 10, "a full window")
-    with pytest.raises(EventNotDelivered, match="the queue is full, 20 events were waiting"):
+    with pytest.raises(EventNotDelivered, match="s: 20 events were waiting before it"):
         publisher.publish([message("late")], 0.05)
     assert len(broker.published) == 10
     broker.switch(confirms=True)
     results(others)
     assert numbers(broker) == [*range(15)] * 2
+
+
+def test_a_slow_broker_has_so_many_bytes_to_confirm_at_once_and_not_more(
+    broker: Broker, make: Make
+):
+    broker.confirms = False
+    publisher, body = make(), b"x" * 1_000_000
+    large = Envelope(name="a", body=body), Address("events", "a"), 0.0
+    calls = [publish(publisher, large, large) for _ in range(40)]
+    wait_until(lambda: len(broker.published) == 32, "as many as may wait for confirms")
+    with pytest.raises(EventNotDelivered, match="48 events were waiting before it; not sent"):
+        publisher.publish([message("late")], 0.2)
+    assert len(broker.published) == 32
+    broker.switch(confirms=True)
+    results(calls)
+    assert len(broker.published) == 80
+    assert publisher._owner is not None
+    assert publisher._owner.unconfirmed_size == 0
 
 
 def test_a_blocked_broker(broker: Broker, ready: Publisher):

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import amqp
 import gevent
-import kombu
 from amqp.exceptions import NotFound
+from kombu.connection import Connection
 
 from ...concurrency import let_others_run
 from ..link import Delivery, Link, LinkLost, LinkRefused, Outgoing
@@ -156,7 +156,7 @@ class AmqpLink(Link):
             **options.pop("transport_options", {}),
         }
         try:
-            description = kombu.Connection(
+            description = Connection(
                 url,
                 transport=AmqpTransport,
                 heartbeat=self._heartbeat,

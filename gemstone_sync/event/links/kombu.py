@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gevent
-import kombu
+from kombu.connection import Connection
 
 from ...broker_urls import without_passwords
 from ...concurrency import let_others_run
@@ -81,7 +81,7 @@ class KombuLink(Link):
         try:
             cls = transport_of(self._url)
             # Not connection.connect(): it tries again, and waits two seconds before it does.
-            self._connection = kombu.Connection(
+            self._connection = Connection(
                 self._url,
                 transport_options=options_for(cls, self._options, self._connect_timeout),
                 connect_timeout=self._connect_timeout,

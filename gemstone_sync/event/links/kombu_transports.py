@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import gevent
-import kombu
+from kombu.connection import Connection
 from kombu.transport import virtual
 
 from ..link import LinkRefused
@@ -39,7 +39,7 @@ def transport_of(url: str) -> Any:
     :raises LinkRefused: when kombu has none, its library is not installed, or it is of no use here.
     """
     try:
-        transport = kombu.Connection(url.partition("?")[0]).get_transport_cls()
+        transport = Connection(url.partition("?")[0]).get_transport_cls()
     except (KeyError, ImportError, ValueError) as error:
         # What urlsplit says of a port may be a piece of the password.
         why = "its port is no number" if "Port could not" in str(error) else error.args[0]

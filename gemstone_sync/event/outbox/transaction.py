@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -40,6 +41,7 @@ class Transaction:
         self.open = True
         self.stored = 0
         self._connection = connection
+        self._process = os.getpid()
 
     def store(self, envelopes: Sequence[Envelope], timeout: float | None = None) -> None:
         """Insert events into the user's database, in the user's current transaction.
@@ -52,6 +54,11 @@ class Transaction:
         """
         if not envelopes:
             return
+        if os.getpid() != self._process:
+            raise ServiceConfigurationError(
+                "this transaction was begun before the process was forked: begin one in the child, "
+                "over a connection of its own"
+            )
         events = [envelope.to_json() for envelope in envelopes]
         if isinstance(self._connection, sqlite3.Connection):
             with _hasty(self._connection, timeout):

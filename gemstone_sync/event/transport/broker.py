@@ -8,8 +8,10 @@ from __future__ import annotations
 import abc
 import contextlib
 import math
+import os
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -46,7 +48,6 @@ class BrokerEventTransport(BaseEventTransport):
         each service takes as many in advance.
     :param service: the name for what is registered by `register_event_handler`, for programs that
         are no `MicroService`.
-    :param queue_limit: how many events wait in this process for the broker before emitting blocks.
     """
 
     #: Whether the broker can deliver later.
@@ -62,10 +63,9 @@ class BrokerEventTransport(BaseEventTransport):
         application: str = "gemstone",
         pool_size: int = 100,
         service: str = "gemstone",
-        queue_limit: int = 10_000,
         shards: int = 1,
     ) -> None:
-        check_whole(pool_size=pool_size, queue_limit=queue_limit, shards=shards)
+        check_whole(pool_size=pool_size, shards=shards)
         try:
             self.topology = Topology(application, shards=shards)
         except ValueError as error:
@@ -74,11 +74,16 @@ class BrokerEventTransport(BaseEventTransport):
         self._places = Places(pool_size)
         self._service = service
         self._handlers: list[Handler] = []
+        self._start_over()
+        _all.add(self)
+        self._publisher = Publisher(
+            lambda: self.make_link("publisher"), self.topology, name=str(self)
+        )
+
+    def _start_over(self) -> None:
+        """What a forked child has of its parent it does not use, and cannot end."""
         self._users = 0
         self._receptions: list[BrokerReception] = []
-        self._publisher = Publisher(
-            lambda: self.make_link("publisher"), self.topology, name=str(self), limit=queue_limit
-        )
         self._accepting: Receipt | None = None
 
     # For subclasses
@@ -291,6 +296,17 @@ class BrokerEventTransport(BaseEventTransport):
     def _forget(self, reception: BrokerReception) -> None:
         if reception in self._receptions:
             self._receptions.remove(reception)
+
+
+_all: weakref.WeakSet[BrokerEventTransport] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for transport in list(_all):
+        transport._start_over()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 def check_whole(**options: Any) -> None:

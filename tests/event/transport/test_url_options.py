@@ -26,7 +26,6 @@ VALUES = {
     "application": ("shop", "shop"),
     "pool_size": ("7", 7),
     "service": ("mine", "mine"),
-    "queue_limit": ("9", 9),
     "shards": ("8", 8),
     "lease": ("2m", 120.0),
     "delivery_limit": ("4", 4),
@@ -54,8 +53,7 @@ def state(transport):
     held = dict(vars(transport))
     for made in ("_publisher", "_store", "_handlers", "_receptions", "_places", "_known"):
         held.pop(made, None)
-    limits = (transport._publisher._limit, transport._places.limit)
-    return {**held, "topology": vars(transport.topology), "limits": limits}
+    return {**held, "topology": vars(transport.topology), "pool": transport._places.limit}
 
 
 @pytest.mark.parametrize(("cls", "name"), OPTIONS, ids=lambda one: getattr(one, "__name__", one))
