@@ -9,14 +9,14 @@ import datetime
 import math
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..concurrency import current_call, current_trace
 from ..protocol import encode_json
 from .envelope import Envelope
 from .names import check_event_name
 
-__all__ = ["MAX_SIZE", "make_envelope", "make_envelopes"]
+__all__ = ["MAX_SIZE", "check_emitter", "make_envelope", "make_envelopes"]
 
 #: Bytes of a body, unless said otherwise: brokers are slow with more.
 MAX_SIZE = 1_000_000
@@ -55,10 +55,14 @@ def make_envelope(
     outlives the call.
     """
     check_event_name(event_name)
-    if key is not None and (not isinstance(key, str) or not key or len(key) > 255):
-        raise ValueError(f"key is a text of 1 to 255 characters, not {key!r}")
+    if key is not None and (not _is_text(key) or len(key) > 255):
+        raise ValueError(f"the key of {event_name!r} is a text of 1 to 255 characters, not {key!r}")
     try:
         body = encode_json(event_body)
+    except UnicodeEncodeError as error:  # which is made of five arguments
+        raise ValueError(
+            f"the body of {event_name!r} holds text that is no UTF-8: {error}"
+        ) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise type(error)(f"the body of {event_name!r}: {error}") from error
     if len(body) > max_size:
@@ -125,6 +129,19 @@ def _seconds(name: str, value: object) -> float:
     if not _is_number(value) or not 0 <= value < _LONGEST:  # type: ignore[operator]
         raise ValueError(f"{name} is a number of seconds from 0 to ten years, not {value!r}")
     return float(value)  # type: ignore[arg-type]
+
+
+def check_emitter(name: object) -> None:
+    """:raises ValueError: for what is no name of an emitter; AMQP carries 255 bytes."""
+    if name is not None and (not _is_text(name) or len(name.encode()) > 255):
+        raise ValueError(f"the name of an emitter is a text of 1 to 255 bytes, not {name!r}")
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether it is a text, not empty, that UTF-8 can write: names of files may hold other."""
+    if not isinstance(value, str) or not value:
+        return False
+    return value.encode(errors="replace").decode() == value
 
 
 def _is_number(value: object) -> bool:

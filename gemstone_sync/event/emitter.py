@@ -9,7 +9,7 @@ from typing import Any
 
 from ..concurrency import current_call
 from ..errors import ServiceConfigurationError
-from .emission import make_envelope, make_envelopes
+from .emission import check_emitter, make_envelope, make_envelopes
 from .transport import BaseEventTransport, transport_from_url
 
 __all__ = ["EventEmitter"]
@@ -27,7 +27,7 @@ class EventEmitter:
     what it still holds is sent when the program ends.
 
     :param url: as for `transport_from_url`, or a transport.
-    :param name: what receivers see as the emitter.
+    :param name: what receivers see as the emitter; at most 255 bytes.
     :param timeout: seconds that one emit may take.
     :param options: those of the transport, such as ``application``.
     """
@@ -46,6 +46,7 @@ class EventEmitter:
             self.transport = url
         else:
             self.transport = transport_from_url(url, **options)
+        check_emitter(name)
         self._name = name
         self._timeout = timeout
         #: The process in which the transport was started.

@@ -32,7 +32,11 @@ def check_pattern(pattern: object) -> str:
         raise ValueError(
             f"invalid event name {pattern!r}: a text without spaces, of words joined by dots"
         )
-    if len(pattern.encode("utf-8", "surrogatepass")) > _LONGEST:
+    try:
+        length = len(pattern.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"invalid event name {pattern!r}: it is no UTF-8") from None
+    if length > _LONGEST:
         raise ValueError(f"invalid event name {pattern[:40]!r}...: at most {_LONGEST} bytes")
     for word in pattern.split("."):
         if word not in ("*", "#") and ("*" in word or "#" in word):

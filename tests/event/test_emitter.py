@@ -4,7 +4,12 @@ import contextlib
 
 import pytest
 
-from gemstone_sync import EventEmitter, EventNotDelivered, ServiceConfigurationError
+from gemstone_sync import (
+    EventEmitter,
+    EventNotDelivered,
+    ServiceConfigurationError,
+    transport_from_url,
+)
 from gemstone_sync.event.transport import SqliteEventTransport
 from tests.event.suite.services import Network, handler
 from tests.support.machine import free_port
@@ -94,3 +99,24 @@ def test_a_transport_has_its_options_already(tmp_path):
         for body in (object(), {1, object()}):
             with pytest.raises(TypeError, match="the body of 'x'"):
                 emitter.emit_event("x", body)
+
+
+@pytest.mark.parametrize("name", ["", "n" * 256, "ü" * 128, "caf\udce9", 5])
+def test_a_name_that_no_broker_carries_is_refused_at_once(name):
+    with pytest.raises(ValueError, match="the name of an emitter is a text of 1 to 255 bytes"):
+        EventEmitter("memory://", name=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "options", "error"),
+    [
+        ("file.found", "caf\udce9.txt", {}, "the body of 'file.found' holds text that is no UTF-8"),
+        ("file.found", [{"caf\udce9": 1}], {}, "the body of 'file.found' holds text that is no UT"),
+        ("caf\udce9", 1, {}, r"invalid event name 'caf\\udce9': it is no UTF-8"),
+        ("x", 1, {"key": "caf\udce9"}, "the key of 'x' is a text"),
+    ],
+)
+@pytest.mark.parametrize("make", [EventEmitter, transport_from_url])
+def test_text_that_is_no_utf_8_is_told_with_the_event_that_has_it(make, name, body, options, error):
+    with pytest.raises(ValueError, match=error):
+        make("memory://").emit_event(name, body, **options)

@@ -86,10 +86,18 @@ class KombuLink(Link):
                 transport_options=options_for(cls, self._options, self._connect_timeout),
                 connect_timeout=self._connect_timeout,
             )
-            with gevent.Timeout(self._connect_timeout, late):
+            # One after the other of the URLs between semicolons.
+            for others in range(max(1, len(self._connection.alt)) - 1, -1, -1):
                 transport = self._connection.transport
                 self._faults = (OSError, *transport.connection_errors)
-                self._channel = establish(transport, self._url)
+                try:
+                    with gevent.Timeout(self._connect_timeout, late):
+                        self._channel = establish(transport, self._url)
+                    break
+                except Exception:
+                    if not others:
+                        raise
+                    self._connection.maybe_switch_next()
         except LinkLost:
             raise
         except Exception as error:  # kombu's transports raise what their libraries raise

@@ -32,6 +32,7 @@ from ..signals import Receipt
 from ..topology import Queue, Topology
 from .base import BaseEventTransport, Reception
 from .ending import ended_by_signals
+from .urls import no_option, options_of
 
 __all__ = ["BrokerEventTransport", "check_seconds", "check_whole"]
 
@@ -64,7 +65,10 @@ class BrokerEventTransport(BaseEventTransport):
         pool_size: int = 100,
         service: str = "gemstone",
         shards: int = 1,
+        **unknown: Any,
     ) -> None:
+        for name in unknown:
+            raise no_option(type(self), name, options_of(type(self)))
         check_whole(pool_size=pool_size, shards=shards)
         try:
             self.topology = Topology(application, shards=shards)

@@ -11,7 +11,7 @@ from ...errors import ServiceConfigurationError
 from .broker import BrokerEventTransport
 from .rabbitmq import RabbitMqEventTransport
 from .stores import MemoryEventTransport, RedisEventTransport, SqliteEventTransport
-from .urls import take_options
+from .urls import MEMORY, take_options
 
 __all__ = ["transport_from_url"]
 
@@ -33,8 +33,8 @@ def transport_from_url(url: str, **options: Any) -> BrokerEventTransport:
 
     :param url: ``amqp://`` and ``amqps://`` for RabbitMQ, ``redis://`` and ``rediss://``,
         ``sqlite:///file`` or the path of a file with a slash in it or the ending .db, .sqlite or
-        .sqlite3, ``memory://``, or any other of kombu's URLs. Every option may be in it:
-        ``amqp://host?application=shop&heartbeat=3``.
+        .sqlite3, ``memory://`` or ``:memory:``, or any other of kombu's URLs. Every option may be
+        in it: ``amqp://host?application=shop&heartbeat=3``.
     :param options: those of the transport; they count more than those in the URL.
     :raises ServiceConfigurationError: when it is none of these.
     """
@@ -43,7 +43,7 @@ def transport_from_url(url: str, **options: Any) -> BrokerEventTransport:
         return RabbitMqEventTransport.from_url(url, **options)
     if scheme in REDIS_SCHEMES:
         return RedisEventTransport(url, **options)
-    if scheme == "memory":
+    if scheme == "memory" or url.partition("?")[0] in (MEMORY, f"sqlite:///{MEMORY}"):
         given = take_options(url, MemoryEventTransport)[1]
         return MemoryEventTransport(**{**given, **options})
     if scheme == "":

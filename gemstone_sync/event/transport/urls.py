@@ -13,8 +13,10 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from ...broker_urls import NEXT_URL, is_misread, scheme_of, wrong_url
 from ...errors import ServiceConfigurationError
 
-__all__ = ["amqp_url", "no_option", "options_of", "sqlite_path", "take_options"]
+__all__ = ["MEMORY", "amqp_url", "no_option", "options_of", "sqlite_path", "take_options"]
 
+#: SQLite's name of a database in memory.
+MEMORY = ":memory:"
 #: What begins like a URL and is none. A drive has one letter.
 _NEARLY_URL = re.compile(r":|[A-Za-z][\w+.-]+:")
 
@@ -49,7 +51,7 @@ def take_options(
     for one in NEXT_URL.split(url):
         place, mark, query = one.partition("?")
         left = []
-        for part in query.split("&") if mark else []:
+        for part in query.split("&") if mark and query else []:
             ((name, value),) = parse_qsl(part, keep_blank_values=True) or [("", "")]
             known = options_of(cls)
             if name not in known:
@@ -123,7 +125,7 @@ def sqlite_path(location: Any) -> str:
         path = path[len("sqlite:///") :]
     elif _NEARLY_URL.match(path) or "://" in path:
         path = ""
-    if not path:
+    if not path or path == MEMORY:
         # What was given is not shown: it may be the URL of something that wants a password.
         raise ServiceConfigurationError(
             "the place of the events is like 'events.db' or 'sqlite:///events.db', or a URL like "

@@ -15,6 +15,7 @@ from gemstone_sync.event.link import LinkLost, LinkRefused
 from gemstone_sync.event.links.kombu import KombuLink
 from gemstone_sync.event.topology import Topology
 from tests.support import kombu
+from tests.support.machine import free_port
 from tests.support.redis import private_redis
 from tests.support.waiting import LIMIT
 
@@ -167,6 +168,15 @@ def test_what_a_broker_that_was_away_has_not_got_back_it_gets_by_the_next_link(t
         with opened(make(), topology) as nobody:
             assert nobody.link.size(shop.queue("paid")) == 0
             assert nobody.link._channel.client.hlen("unacked") == 0
+
+
+def test_several_urls_are_tried_in_turn(tmp_path):
+    with private_redis(tmp_path) as server:
+        nowhere = f"redis://127.0.0.1:{free_port()}/0"
+        with opened(KombuLink(f"{nowhere};{server.url}"), Topology("test")) as till:
+            assert till.publish(till.outgoing("paid")) == [None]
+        with pytest.raises(LinkLost):
+            KombuLink(f"{nowhere};{nowhere}").open()
 
 
 @pytest.mark.parametrize("kind", ["filesystem"], indirect=True)

@@ -72,6 +72,13 @@ def test_every_option_counts_in_the_url_as_in_code(cls, name):
     assert state(in_url) != state(transport_from_url(PLACES[cls]))
 
 
+@pytest.mark.parametrize("cls", PLACES, ids=lambda cls: cls.__name__)
+def test_an_option_that_there_is_not_is_told_in_code_too(cls):
+    places = [] if cls in (RabbitMqEventTransport, MemoryEventTransport) else [PLACES[cls]]
+    with pytest.raises(ServiceConfigurationError, match=r"no option pol_size; did you mean pool_s"):
+        cls(*places, pol_size=3)
+
+
 def test_what_is_said_in_code_counts_more():
     transport = transport_from_url("amqp://h/v?application=a&virtual_host=w&shards=2", shards=3)
     assert (transport.topology.application, transport.topology.shards) == ("a", 3)
@@ -115,7 +122,7 @@ def test_what_is_said_in_code_counts_more():
         ("amqp://a,b", ["is like"]),
         ("amqp://a;b", ["is like"]),
         ("redis://a;redis://b", ["is like"]),
-        (":memory:", ["memory://"]),
+        ("memory", ["did you mean"]),
         ("file:events.db", ["sqlite:///"]),
         ("amqp:/u:cr3t@h", ["amqp://host"]),
     ],
@@ -153,6 +160,18 @@ def test_the_commands_take_the_application_of_the_url():
     assert transport_of(url, None).topology.application == "shop"
     assert transport_of(url, "other", 3).topology.shards == 3
     assert transport_of("amqp://h", None).topology.application == "gemstone"
+
+
+def test_a_database_in_memory_is_memory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for url in (":memory:", "sqlite:///:memory:", ":memory:?lease=5", "memory://?"):
+        transport = transport_from_url(url, shards=2)
+        assert type(transport) is MemoryEventTransport
+        assert transport._lease == (5 if "?l" in url else 60)
+    for place in (":memory:", "sqlite:///:memory:"):
+        with pytest.raises(ServiceConfigurationError, match="memory://"):
+            SqliteEventTransport(place)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_options_of_tls_reach_py_amqp():
