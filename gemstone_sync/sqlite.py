@@ -99,6 +99,7 @@ class SqliteFile:
         self._busy = busy
         self._reopens = reopens
         self._forget()
+        _files.add(self)
 
     def _forget(self) -> None:
         self._process = os.getpid()
@@ -315,6 +316,24 @@ class SqliteFile:
             if sign in text:
                 return f"{self.name} {meaning} ({text})"
         return f"{self.name}: {text}"
+
+
+_files: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
+#: Those that no thread is using while a child is forked: it would never get SQLite's own locks.
+_held: list[SqliteFile] = []
+
+
+def _before_fork() -> None:
+    """Wait for the threads that are in a file, for a moment each."""
+    _held.extend(each for each in list(_files) if each._lock.acquire(True, 1.0))
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop()._lock.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def identity_of(path: str) -> tuple[int, int] | None:

@@ -9,15 +9,14 @@ from tests.event.suite.services import Network, handler
 from tests.support.redis import REDIS_URL, shared_redis
 
 
-@pytest.fixture(params=["rabbitmq", "redis"])
-def url(request):
-    """Of a broker, with an application of the test's own.
-
-    Not SQLite: a child that was forked in the middle of a call of it may wait for its C mutexes.
-    """
+@pytest.fixture(params=["rabbitmq", "redis", "sqlite"])
+def url(request, tmp_path):
+    """Of a broker, with an application of the test's own."""
     if request.param == "rabbitmq":
         broker = request.getfixturevalue("shared_broker")
         yield f"{broker.url}?application={broker.new_application()}&shards=1"
+    elif request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/events.db"
     else:
         with shared_redis() as prefix:
             yield f"{REDIS_URL}?application={prefix.rstrip(':')}"
