@@ -14,6 +14,7 @@ from typing import Any
 import httptools
 
 from ..broker_urls import without_passwords
+from ..concurrency import is_patched, let_others_run
 from ..errors import BadResponse, Timeout
 from . import faults
 
@@ -23,6 +24,10 @@ __all__ = ["HttpResponse", "exchange"]
 #: (trailers, extensions of chunks); servers send a few hundred.
 MAX_HEAD = 64 * 1024
 _PIECE = 64 * 1024
+
+#: Seconds for which reading one answer may keep everybody else waiting, and one piece more: a
+#: socket that has bytes never waits, and 64 KB may hold 11,000 chunks.
+_SLICE = 0.005
 
 #: RFC 9110, section 8.4.1; 47 lets zlib tell gzip and zlib by their headers.
 _CODINGS = {"gzip", "x-gzip", "deflate"}
@@ -71,7 +76,8 @@ class HttpResponse:
 
         :raises BadResponse: when it is no HTTP, or too much.
         """
-        size_before = self._size
+        size_before, pieces = self._size, self._pieces
+        kept = len(pieces)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -83,6 +89,8 @@ class HttpResponse:
                 self.keep_alive = False  # nonsense after the response is the next one's trouble
             else:
                 raise self._bad(f"the answer is not HTTP/1.1: {error or 'an upgrade'}") from None
+        if len(pieces) > kept + 1:  # of chunks of two bytes each takes 50 of memory
+            pieces[kept:] = [b"".join(pieces[kept:])]
         self._aside = self._aside + len(data) if self._size == size_before else 0
         if self._aside > MAX_HEAD and not self.complete:
             where = "beside the body" if self._in_body else "in the head"
@@ -199,7 +207,12 @@ def _exchange(
 ) -> HttpResponse:
     broken = _send(sock, message, seconds, deadline, url)
     response = HttpResponse(max_size, url)
+    until = time.monotonic() + _SLICE
     while not response.complete:
+        if time.monotonic() > until:
+            if is_patched():
+                let_others_run()
+            until = time.monotonic() + _SLICE
         try:
             _set_timeout(sock, seconds, deadline)
             data = sock.recv(_PIECE)

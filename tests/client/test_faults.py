@@ -10,8 +10,10 @@ import functools
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 
 from gemstone_sync import MethodCall, RemoteService, errors
@@ -32,10 +34,12 @@ from tests.support.faulty_server import (
     raw,
 )
 from tests.support.http import chunk, chunked
+from tests.support.programs import program
 from tests.support.waiting import LIMIT, gather
 
 from .faults import (
     BAD,
+    CHUNKED,
     LATE,
     LOST,
     RESULT,
@@ -239,6 +243,56 @@ def memory_of(function: Callable[[], Any]) -> int:
     finally:
         if not tracing:
             tracemalloc.stop()
+
+
+def test_an_answer_in_tiny_chunks_takes_no_more_memory_than_its_size() -> None:
+    tiny = chunk(b"  ") * 500_000
+    with (
+        FaultyServer(raw(whole("", CHUNKED).encode() + tiny, close)) as server,
+        client_of(server) as client,
+    ):
+        peak = memory_of(lambda: fault_of(client.methods.ping))
+
+        assert peak < 10_000_000  # beside what the server has: 50 bytes for each chunk
+
+
+#: A server of another process: it sends while this one reads.
+FLOOD = """
+import socket
+
+listener = socket.create_server(("127.0.0.1", 0))
+print(f"http://127.0.0.1:{listener.getsockname()[1]}/api")
+connection, _ = listener.accept()
+connection.recv(65536)
+connection.sendall(b"HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n")
+tiny = b"1\\r\\n \\r\\n" * 10_000
+try:
+    while True:
+        connection.sendall(tiny)
+except OSError:
+    pass
+"""
+
+
+def test_others_have_their_turn_while_an_answer_in_tiny_chunks_comes(tmp_path: Path) -> None:
+    turns = 0
+
+    def count() -> None:
+        nonlocal turns
+        while True:
+            gevent.sleep(0.001)
+            turns += 1
+
+    with program(FLOOD, tmp_path) as server:
+        [port] = server.wait_for_ports()
+        url = f"http://127.0.0.1:{port}/api"
+        with client_of(url, max_response_size=1_000_000) as client:
+            counting = gevent.spawn(count)
+            error = fault_of(client.methods.ping)
+            counting.kill()
+
+    assert isinstance(error, errors.BadResponse)
+    assert turns > 20  # of some 100 pieces of 64 KB
 
 
 @pytest.mark.parametrize("limit", [1_000, 20_000_000])
