@@ -23,8 +23,10 @@ __all__ = ["environment_of_the_start", "is_repeatable", "leads_to"]
 #: And uWSGI, whose sockets are bound by now, calls nothing of Python's to import a program.
 _OBSERVERS = {"pytest", "_pytest", "pydevd", "debugpy", "ipykernel", "uwsgi"}
 
-#: What is not the same a second time: input is gone, and `execve` keeps what these have changed.
+#: What is not the same a second time: input is gone, `execve` keeps what these have changed, and
+#: what was written, to stderr, a descriptor or a file, would be there twice.
 _NOT_TWICE = {"input", "getpass", "stdin", "chdir", "nice", "setsid"}
+_NOT_TWICE |= {"write", "writelines", "write_text", "write_bytes", "flush"}
 
 #: The ids that a process began with, in its auxiliary vector (linux/auxvec.h), and those of now.
 _IDS = {11: os.getuid, 12: os.geteuid, 13: os.getgid, 14: os.getegid}
@@ -106,13 +108,13 @@ def _is_function(code: types.CodeType) -> bool:
 
 
 def _names_of_what_happens_once() -> set[str]:
-    """Return `_NOT_TWICE`, and the names and keywords of what writes to somebody who reads it.
+    """Return `_NOT_TWICE`, and the name or keyword by which `print` writes to who reads it.
 
     What is in the buffer of stdout, as it is for a pipe or file, is not out: it is written again.
     """
     out = sys.stdout
     buffered = type(out) is io.TextIOWrapper and not (out.line_buffering or out.write_through)
-    return _NOT_TWICE | ({"flush", "file"} if buffered else {"flush", "print", "write"})
+    return _NOT_TWICE | {"file" if buffered else "print"}
 
 
 def _has_used(frame: types.FrameType, names: set[str]) -> bool:

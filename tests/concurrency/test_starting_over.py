@@ -173,8 +173,11 @@ print(has_started_over())
         ("", ["after", "True"]),
         ("print('before')", ["before", "after", "True"]),
         ("print('before', flush=True)", ["before", "after", "False"]),
+        ("import os; os.write(1, b'before\\n')", ["before", "after", "False"]),
+        ("import sys; sys.stderr.write('')", ["after", "False"]),
+        ("with open('log.txt', 'a') as log: log.writelines(['begun'])", ["after", "False"]),
     ],
-    ids=["nothing", "buffered", "flushed"],
+    ids=["nothing", "buffered", "flushed", "past the buffer", "to stderr", "to a file"],
 )
 def test_what_a_program_prints_it_prints_once(run_python, tmp_path, above, printed):
     """A program that imports weight is started over where it imports gemstone_sync already."""
