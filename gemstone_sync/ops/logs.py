@@ -26,6 +26,29 @@ def show_logs() -> None:
     """Send logs from INFO up to stderr, unless the program has set up logging itself."""
     if logging.getLogger(_NAME).hasHandlers():
         return
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _Formatter(logging.Formatter):
+    """Begins one line for each record; what else a record has, as a traceback's lines, is indented.
+
+    What a caller sent may stand in the text of any exception, and in what Flask says of a path: it
+    must neither look like a record nor control a terminal.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).translate(_ESCAPES).replace("\n", "\n  ")
+
+
+class _Escapes(dict[int, str]):
+    """Writes as escapes, by code point, what has no look of its own."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        shown = character.isprintable() or character in "\n\t"
+        return character if shown else ascii(character)[1:-1]
+
+
+_ESCAPES = _Escapes()

@@ -3,13 +3,14 @@
 import contextlib
 import logging
 import sys
+from urllib.parse import quote
 
 import pytest
 
 from gemstone_sync.ops import restore_loggers
 from tests.cli.support import GEMSTONE
 from tests.integration.processes import OURS
-from tests.support.http import call, result_of
+from tests.support.http import call, exchange, message, result_of
 from tests.support.programs import Program, gunicorn
 
 SETTINGS = """
@@ -123,6 +124,43 @@ def test_failures_of_handlers_and_requests_are_logged(tmp_path, way, program):
         assert result_of(call(started.port, "sell")) == 1
         for text in ("own gemstone_sync.access INFO", "out of stock"):
             started.wait_until(lambda text=text: text in started.stderr, text)
+
+
+FRAGILE = """
+import gemstone_sync
+
+class Shop(gemstone_sync.MicroService):
+    name = "shop"
+
+    @gemstone_sync.exposed_method()
+    def sell(self, what):
+        raise ValueError("no " + what)
+
+    @gemstone_sync.exposed_method()
+    def order(self, what):
+        raise gemstone_sync.RemoteError("no " + what, code=7)
+
+    @gemstone_sync.route("/page/<what>")
+    def page(self, what):
+        raise LookupError(what)
+"""
+
+
+def test_no_text_of_a_caller_looks_like_a_record_or_steers_the_terminal(tmp_path):
+    """Exceptions and paths hold them: in a traceback's last line, and in what Flask says."""
+    (tmp_path / "shop.py").write_text(FRAGILE)
+    forged = "tea\n2026-01-01 00:00:00,000 ERROR FORGED \x1b[31m \x9b31m \x85 \u2028 \r"
+    with run("run", tmp_path) as started:
+        for method in ("sell", "order"):
+            assert call(started.port, method, forged).json["error"]["code"] == -32603
+        path = "/page/" + quote(forged)
+        assert exchange(started.port, message("GET", path)).status == 500
+        started.terminate()
+
+    lines = [line for line in started.stderr.split("\n") if "FORGED" in line]
+    assert len(lines) >= 4
+    assert all(line.startswith("  2026") or "\\n2026" in line for line in lines)
+    assert started.stderr.replace("\n", "").isprintable()
 
 
 def test_a_level_that_was_given_counts(tmp_path):
