@@ -312,7 +312,7 @@ DATES = ("2020-01-01", "2019-12-31")
         (POSITIVE, 1, "1", ""),
         (POSITIVE | None, None, 0, ""),
         (list[POSITIVE], [1], [1, 0], " - at `$[1]`"),
-        (dict[str, POSITIVE], {"a": 1}, {"a": 0}, " - at `$.a`"),
+        (dict[str, POSITIVE], {"a": 1}, {"a": 0}, " - at `$[...]`"),
         (Annotated[str, annotated_types.MinLen(2)], "ab", "a", ""),
         (Annotated[list[int], annotated_types.Len(1, 2)], [1], [], ""),
         (Annotated[int, pydantic.AfterValidator(even)], 2, 3, ""),
@@ -354,6 +354,40 @@ class Registration(pydantic.BaseModel):
     kind: Literal["a", "b"] = "a"
 
 
+class Checked(pydantic.BaseModel):
+    password: str
+
+    @pydantic.field_validator("password")
+    @classmethod
+    def check(cls, value: str) -> str:
+        raise ValueError(f"{value} is too weak")
+
+
+class Agreed(pydantic.BaseModel):
+    password: str
+
+    @pydantic.model_validator(mode="after")
+    def check(self) -> "Agreed":
+        raise AssertionError(f"not {self.password!r}, {self.model_dump()}")
+
+
+class Cat(pydantic.BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(pydantic.BaseModel):
+    kind: Literal["dog"]
+
+
+class Owner(pydantic.BaseModel):
+    pet: Cat | Dog = pydantic.Field(discriminator="kind")
+    limits: dict[str, int] = {}
+
+
+def long_or_fail(value: list[str]) -> list[str]:
+    raise ValueError(f"no {value}")
+
+
 SECRET = "hunter2-secret"
 
 
@@ -372,11 +406,26 @@ SECRET = "hunter2-secret"
         (decimal.Decimal, SECRET),
         (datetime.datetime, SECRET),
         (Annotated[str, msgspec.Meta(pattern="^a$")], SECRET),
+        (Checked, {"password": SECRET}),
+        (Agreed, {"password": SECRET}),
+        (Owner, {"pet": {"kind": SECRET}}),
+        (Owner, {"pet": {"kind": "cat"}, "limits": {SECRET: "many"}}),
+        (dict[str, POSITIVE], {SECRET: 0}),
+        (Annotated[list[str], pydantic.AfterValidator(long_or_fail)], [SECRET] * 1000),
     ],
     ids=lambda value: repr(value)[:40],
 )
 def test_no_reason_repeats_a_value(hint, value):
     assert SECRET not in reason(hint, value)
+
+
+def test_what_a_validator_says_is_told_without_the_value():
+    assert reason(Checked, {"password": SECRET}) == "Value error, ... is too weak - at `$.password`"
+    assert reason(Owner, {"pet": {"kind": SECRET}}).endswith(
+        "does not match any of the expected tags: 'cat', 'dog' - at `$.pet`"
+    )
+    limits = {"pet": {"kind": "cat"}, "limits": {"a": "many"}}
+    assert reason(Owner, limits).endswith(" - at `$.limits[...]`")
 
 
 def test_each_field_at_fault_is_told_with_its_place():
