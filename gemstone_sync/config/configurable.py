@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UNSET, ServiceConfigurationError
 from .kinds import Kind, as_text, brief
-from .masks import MASK, SECRET_REFUSED, without_passwords
+from .masks import MASK, SECRET_REFUSED, is_secret_name, with_masks, without_passwords
 from .texts import text_of
 
 __all__ = ["Configurable"]
@@ -23,7 +23,8 @@ class Configurable:
     :param template: called with the value found (from a command line: text); its result is set, and
         whatever it raises refuses the value. Without one the value is read by the attribute's type
         hint, or by the type of its default.
-    :param secret: it is masked wherever it is shown.
+    :param secret: it is masked wherever it is shown; left out, when the last word of its name is
+        password, token, secret, api_key or the like.
     :param help: what it is for, in a help text; left out, the ``#:`` comment above the attribute.
 
     >>> numbers = Configurable("numbers", template=lambda x: [int(y) for y in x.split(",")])
@@ -44,12 +45,12 @@ class Configurable:
         name: str,
         *,
         template: Callable[[Any], Any] | None = None,
-        secret: bool = False,
+        secret: bool | None = None,
         help: str | Callable[[], str] = "",
     ) -> None:
         self.name = name
         self.template = template
-        self.secret = secret
+        self.secret = is_secret_name(name) if secret is None else secret
         self._help = help
         self._value: Any = UNSET
 
@@ -107,7 +108,7 @@ class Configurable:
         """A value as text, in the way one would give it; a secret is masked."""
         if value is None or value is UNSET:
             return "none"
-        return MASK if self.secret else without_passwords(as_text(value))
+        return MASK if self.secret else without_passwords(as_text(with_masks(value)))
 
     def __repr__(self) -> str:
         return f"<Configurable name={self.name}>"

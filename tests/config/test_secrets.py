@@ -42,6 +42,28 @@ def test_a_secret_is_masked_wherever_settings_are_shown():
     assert settings["service_registry_token"] == "none"
 
 
+class Careless(MicroService):
+    name = "careless"
+    db_password = "sesame-1"
+    API_KEY = "sesame-2"
+    stripe = {"url": "http://x", "secret": "sesame-3", "others": [{"access_token": "sesame-4"}]}
+    shown_token = "open"
+    configurables = [
+        Configurable("db_password"),
+        Configurable("API_KEY"),
+        Configurable("stripe"),
+        Configurable("shown_token", secret=False),
+    ]
+
+
+def test_what_a_name_calls_a_secret_is_one():
+    text = shown(Careless())
+
+    assert "sesame" not in text
+    assert "http://x" in text
+    assert "open" in text
+
+
 @pytest.mark.parametrize("words", ["--pin 12e4", "--checked 12e4", "--pin=12e4", "--pni=12e4"])
 def test_a_wrong_secret_is_not_shown(words, refusal):
     err = refusal(Vault(), *words.split())
