@@ -183,6 +183,8 @@ def _stop(
             for worker in workers:
                 if worker.pid:
                     os.kill(worker.pid, signal.SIGKILL)
+                    if number != second:
+                        logger.error("worker %d did not end and was killed", worker.number)
             deadline = time.monotonic() + 5.0
         _reap(workers)
     return second

@@ -348,4 +348,6 @@ def test_workers_that_do_not_end_are_killed(tmp_path, how):
                 assert service.program.insist() == 128 + signal.SIGTERM
             else:
                 assert service.program.terminate() == 0
+                # Its calls are lost, and its stop hooks did not run: nobody else says so.
+                assert service.program.stderr.count("did not end and was killed") == 1
         assert not any(map(is_alive, workers))
