@@ -231,11 +231,11 @@ class Channel:
 
     # The end
 
-    def tell(self, message: str, kind: Hashable, request_id: str = "-") -> None:
+    def tell(self, message: str, kind: Hashable, request_id: str | None = None) -> None:
         """Log that the client was refused, or cut off: seldom, and how many more there were."""
         source = self.address[0] if self.address and isinstance(self.address, tuple) else "-"
-        text = f"refused {source}: {message} [request_id={request_id}]"
-        self.server.refusals.tell(logging.WARNING, kind, text, request_id.strip("-"))
+        text = f"refused {source}: {message} [request_id={request_id or '-'}]"
+        self.server.refusals.tell(logging.WARNING, kind, text, request_id or "")
 
     def expire(self) -> None:
         """Called by the server's sweep: the time for what goes on is over."""

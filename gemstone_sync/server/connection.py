@@ -11,6 +11,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Hashable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -303,7 +304,7 @@ class HttpConnection(Channel):
         """Get past what the application left of the body, or give the connection up."""
         if stream.fault is not None and TOLD not in environ:
             # The application has made an answer of its own of it.
-            self.tell(stream.fault.message, "body", environ.get("HTTP_X_REQUEST_ID", "-"))
+            self.tell(stream.fault.message, "body")
         if not stream.finished and response.keep_alive:
             self._body_deadline = time.monotonic() + DRAIN_SECONDS
             try:
@@ -393,6 +394,11 @@ class HttpConnection(Channel):
             let_others_run()
 
     # The end
+
+    def tell(self, message: str, kind: Hashable, request_id: str | None = None) -> None:
+        """As `Channel.tell`; with the id of the request that is being answered, if it has one."""
+        sent = travelling_id(self._last_environ.get("HTTP_X_REQUEST_ID"))
+        super().tell(message, kind, request_id or sent)
 
     def _refuse_running(
         self, fault: HttpFault, environ: dict[str, Any], response: Response

@@ -159,6 +159,15 @@ def test_what_a_route_makes_of_a_broken_body_is_in_the_log(
     assert said in line
 
 
+def test_an_id_that_cannot_travel_is_not_in_the_log(running_service, caplog):
+    service = running_service(Uploads)
+    with Connection(service.port) as connection:
+        head = {"Content-Length": "100", "X-Request-Id": "r\x85-17"}
+        connection.send(message("POST", "/size", head, b"x"))
+        assert connection.read_reply().status == 400
+    assert "did not come in time [request_id=-]" in caplog.text
+
+
 def test_a_route_takes_an_upload_that_takes_longer_than_the_time_out(running_service):
     service = running_service(Uploads, body_timeout=1.5)
     with Connection(service.port) as connection:

@@ -192,11 +192,11 @@ def test_the_body_time_out_does_not_run_while_the_application_works(serve, conne
 def test_a_client_that_takes_nothing_is_given_up(serve, connect, application, monkeypatch, caplog):
     monkeypatch.setattr(channel_module, "SEND_SECONDS", STRIKES)
     server = serve()
-    connect(server).send(ask("/large-in-pieces?1000"))
+    connect(server).send(ask("/large-in-pieces?1000", b"X-Request-Id: r-17"))
     wait_until(lambda: application.closed, "the application's result is closed")
     wait_until_forgotten(server)
     assert server.clients_gone == 1
-    assert "took nothing of its answer for 0.1 s" in caplog.text
+    assert "took nothing of its answer for 0.1 s [request_id=r-17]" in caplog.text
 
 
 def test_a_slow_client_that_goes_on_taking_is_served(serve, connect, monkeypatch):
