@@ -107,6 +107,10 @@ def _keep_executors_to_their_threads() -> None:
                 has["_max_workers"] = len(threads) or has["_max_workers"]
 
 
+#: By identity, as a metaclass may compare as it likes. `functools.lru_cache` keeps a dict.
+_DICTS = {id(dict), id(collections.defaultdict), id(collections.OrderedDict)}
+
+
 class _Held:
     """Native objects, and who holds them.
 
@@ -190,15 +194,13 @@ class _Held:
                 for index, value in enumerate(holder)
                 if value is one
             ]
-        if cls is not dict:
+        if id(cls) not in _DICTS:
             found = attributes(holder)
             return _slots(holder, one) + ([] if found is None else self._places(found, one))
         waiters = holder.get("_waiters")
         if type(waiters) is collections.deque and waiters:
             return []  # a condition that threads wait for
-        # Keys of other types may run something of the program's when they are looked up.
-        plain = {id(str), id(int)}
-        keys = [key for key, value in holder.items() if value is one and id(type(key)) in plain]
+        keys = [key for key, value in dict.items(holder) if value is one and _is_plain(key)]
         owner = self._classes.get(id(holder))
         if owner is None:
             return [functools.partial(holder.__setitem__, key) for key in keys]
@@ -239,6 +241,12 @@ def _native_on_purpose(every: list[Any], classes: list[type]) -> set[int]:
     ]
     dicts = [held for one in owners for held in gc.get_referents(one) if type(held) is dict]
     return {id(one) for one in (*owners, *namespaces, *dicts)}
+
+
+def _is_plain(key: Any) -> bool:
+    """Tell whether a key runs nothing of the program's when it is looked up."""
+    cls = type(key)
+    return cls is str or cls is int or (cls is tuple and all(map(_is_plain, key)))
 
 
 def _slots(holder: Any, one: Any) -> list[_Put]:

@@ -10,6 +10,8 @@ import _queue
 import _socket
 import _thread
 import collections
+import contextvars
+import functools
 import gc
 import os
 import select
@@ -103,6 +105,10 @@ _CONTAINERS = {
         set,
         frozenset,
         types.MappingProxyType,
+        functools.partial,
+        type(functools.lru_cache(len)),
+        contextvars.ContextVar,
+        types.CellType,
     )
 }
 
@@ -113,7 +119,6 @@ _LEAVES = {
         str,
         bytes,
         types.ModuleType,
-        types.FunctionType,
         types.BuiltinFunctionType,
         types.MethodType,
         types.CodeType,
@@ -222,15 +227,23 @@ def _kind_below(value: Any, modules: dict[str, types.ModuleType], seen: set[int]
                     return _SOCKET_BELOW
                 left += [(held, 1, True, True) for held in list(namespace(one).values())]
             continue
-        package = home(cls)
+        package = one.__module__ if cls is types.FunctionType else home(cls)
+        package = package if type(package) is str else ""
         own = is_own and (
             id(cls) in _CONTAINERS
             or package in modules
             or package.partition(".")[0] in _HOLD_LOCKS_LONG
         )
         polls = may_poll and package.partition(".")[0] not in _KEEP_SOCKETS
-        left += [(held, depth + 1, own, polls) for held in gc.get_referents(one)[:_MOST]]
+        left += [(held, depth + 1, own, polls) for held in _held_by(one)[:_MOST]]
     return None
+
+
+def _held_by(one: Any) -> list[Any]:
+    """List what an object holds; of a function its defaults, and not the module that it is in."""
+    if type(one) is types.FunctionType:
+        return [one.__defaults__, one.__kwdefaults__, *(one.__closure__ or ())]
+    return gc.get_referents(one)
 
 
 def _kind_of(one: Any) -> str | None:

@@ -137,6 +137,14 @@ def enclosing(make=threading.Lock):
 
 ENCLOSED = enclosing()
 BY_NAME = collections.defaultdict(threading.Lock)
+BY_NAME["made"], BY_NAME["shop", 7]
+ORDERED = collections.OrderedDict(one=threading.Lock())
+
+@functools.cache
+def lock_of(*key):
+    return threading.Lock()
+
+lock_of(), lock_of("shop")
 """
 
 USED_BY_GREENLETS = """
@@ -163,6 +171,7 @@ for lock in (
     Class.lock, HELD.lock, SLOTTED.lock, vars_of(HOSTILE)["lock"],
     type.__dict__["__dict__"].__get__(Hostile)["lock"],
     Record().lock, Makes.lock(), *default(), ENCLOSED(), BY_NAME["any"],
+    BY_NAME["made"], BY_NAME["shop", 7], ORDERED["one"], lock_of(), lock_of("shop"),
 ):
     log = []
     together(*[lambda: overlap(lock, log)] * 3)
@@ -208,7 +217,7 @@ def test_what_was_made_first_is_cooperative_afterwards(run_python, tmp_path):
 
 
 IN_USE = """
-import queue, threading
+import contextvars, functools, queue, threading
 from concurrent.futures import ThreadPoolExecutor
 
 TAKEN = threading.Lock()
@@ -216,6 +225,16 @@ TAKEN.acquire()
 REENTRANT = threading.RLock()
 REENTRANT.acquire()
 UNCHANGEABLE = {"users": (threading.Lock(),)}
+PARTIAL = functools.partial(print, threading.Lock())
+VARIABLE = contextvars.ContextVar("VARIABLE", default=threading.Lock())
+
+def default(lock=threading.Lock()):
+    pass
+
+def enclosing(locks=(threading.Lock(),)):
+    return lambda: locks
+
+enclosed = enclosing()
 EXECUTOR = ThreadPoolExecutor(2)
 EXECUTOR.submit(int).result()
 SIMPLE = queue.SimpleQueue()
@@ -270,6 +289,7 @@ print("ok")
     )
     assert told == {
         **dict.fromkeys(["TAKEN", "REENTRANT", "UNCHANGEABLE", "QUEUE"], "a native lock"),
+        **dict.fromkeys(["PARTIAL", "VARIABLE", "default", "enclosing"], "a native lock"),
         **dict.fromkeys(["Local", "CLIENT", "SHARED"], "a thread-local"),
         "SIMPLE": "a native queue",
         "EXECUTOR": "an executor",
