@@ -58,6 +58,12 @@ def is_patched() -> bool:
     return monkey is not None and bool(monkey.is_module_patched("socket"))
 
 
+def is_patched_in_part() -> bool:
+    """Tell whether somebody has patched sockets and left threads native, as grequests does."""
+    monkey = sys.modules.get("gevent.monkey")
+    return is_patched() and not monkey.is_object_patched("_thread", "allocate_lock")  # type: ignore[union-attr]
+
+
 def may_block() -> bool:
     """Tell whether native locks or queues, or threads, are older than the patch."""
     return _may_block
@@ -78,7 +84,8 @@ def patch() -> None:
         return
     # gunicorn's own gevent worker has patched, after what gunicorn and its configuration imported.
     by_gunicorn = is_patched() and "gunicorn.arbiter" in sys.modules
-    if _is_mended or (is_patched() and not by_gunicorn):
+    in_part = is_patched_in_part()
+    if _is_mended or (is_patched() and not by_gunicorn and not in_part):
         libraries.watch_imports()
         return
     from gevent import monkey
@@ -127,9 +134,8 @@ def _patch_all(monkey: Any) -> None:
             monkey.patch_all(os=False, signal=False)
         else:
             monkey.patch_all()
-    if "gunicorn.arbiter" in sys.modules:
-        # Each worker patches again, whole; gevent warns of the second time.
-        warnings.filterwarnings("ignore", "Patching more than once", monkey.MonkeyPatchWarning)
+    # gunicorn's workers patch again, and so may programs: gevent warns of the second time.
+    warnings.filterwarnings("ignore", "Patching more than once", monkey.MonkeyPatchWarning)
     _keep_import_locks(native_id)
     _replace_lock_of_executors()
 

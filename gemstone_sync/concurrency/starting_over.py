@@ -70,7 +70,7 @@ def start_over_if_due(importer: types.CodeType | None = None) -> None:
         _was_in_vain = True
     if (
         _was_in_vain
-        or patching.is_patched()
+        or (patching.is_patched() and not patching.is_patched_in_part())
         or os.environ.get("GEMSTONE_MONKEY_PATCH", "1") in ("0", "late")
         or not (older_objects.imported_before(_imported_by(importer)) or _made_before())
         or not os.path.isdir(_FOLDER)

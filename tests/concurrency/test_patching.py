@@ -493,6 +493,38 @@ app = Service()
         assert result_of(call(served.port, "is_mine")) is False, served.stderr
 
 
+PATCHED_IN_PART = """
+import partly, threading
+LOCAL, LOCK = threading.local(), threading.Lock()
+import gemstone_sync
+
+class Service(gemstone_sync.MicroService):
+    name = "s"
+
+import gevent
+LOCAL.value = "the main program's"
+
+def work():
+    with LOCK:
+        gevent.sleep(0.001)
+    return hasattr(LOCAL, "value")
+
+tasks = [gevent.spawn(work) for _ in range(3)]
+gevent.joinall(tasks, timeout=10, raise_error=True)
+print([task.get(block=False) for task in tasks])
+"""
+
+
+@pytest.mark.parametrize("wanted", ["1", "late"])
+@pytest.mark.parametrize("part", ["all(thread=False, select=False)", "socket()"])
+def test_what_somebody_has_patched_in_part_is_patched_whole(run_python, tmp_path, part, wanted):
+    """grequests leaves out threads: calls would share thread-locals, and wait natively."""
+    (tmp_path / "partly.py").write_text(f"from gevent import monkey\nmonkey.patch_{part}\n")
+    done = run_python(PATCHED_IN_PART, GEMSTONE_MONKEY_PATCH=wanted)
+
+    assert (done.stdout, done.stderr) == ("[False, False, False]\n", "")
+
+
 def test_the_first_line_of_a_program_may_patch(run_python):
     done = run_python("""
 import gemstone_sync.patch
