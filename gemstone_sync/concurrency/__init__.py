@@ -4,9 +4,9 @@ Reading order: `patching` (the one function that monkey patches), `older_objects
 late for), `mending` (what can be done about it), `blocked` (telling when that was not enough),
 `starting_over` and `repeating` (so that it does not come late), `hosts` (what it would stop),
 `libraries` (what waits in C, mended in ``cooperative_…``), `across_threads` (what greenlets and
-native threads wait for together), `signal_handlers` (which may wait), `native` (threads for what
-blocks), `calls` (what is known of the running call, and spawning that keeps it), `slots` (how many
-calls run at once), `deadlines`.
+native threads wait for together), `shared_sockets` (which both use), `signal_handlers` (which may
+wait), `native` (threads for what blocks), `calls` (what is known of the running call, and spawning
+that keeps it), `slots` (how many calls run at once), `deadlines`.
 """
 
 from .blocked import watch_this_hub

@@ -23,6 +23,8 @@ from gevent._hub_local import get_hub_if_exists
 from gevent._threading import EmptyTimeout, Queue
 from gevent.hub import Hub, Waiter
 
+from . import shared_sockets
+
 __all__ = ["leave_cleanly"]
 
 #: Seconds that the end of the interpreter may be held up for.
@@ -88,6 +90,7 @@ class _TaskQueue(Queue):  # type: ignore[misc]  # gevent has no types here
 
 def _start(begin: Callable[[], None], args: tuple[()]) -> None:
     """Begin the thread of a pool's worker, and know when it has ended."""
+    shared_sockets.share()
     worker = begin.__self__  # type: ignore[attr-defined]
     _begun[:] = [(of, has_ended) for of, has_ended in _begun if not has_ended(0)]
     if sys.version_info >= (3, 13):
