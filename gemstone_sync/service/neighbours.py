@@ -12,7 +12,12 @@ from ..client import RemoteService
 from ..client.hosts import host_of, is_every_address
 from ..client.urls import checked_url
 from ..config import Seconds
-from ..discovery import Announcer, HttpDiscoveryStrategy, Locator
+from ..discovery import (
+    Announcer,
+    HttpDiscoveryStrategy,
+    Locator,
+    StaticDiscoveryStrategy,
+)
 from ..errors import ServiceConfigurationError
 
 __all__ = ["Neighbours"]
@@ -80,8 +85,10 @@ class Neighbours:
         ]
         return [*self.discovery_strategies, *registries]
 
-    def _has_strategies(self) -> bool:
-        return bool(self.discovery_strategies or self.service_registry_urls)
+    def _announces(self) -> bool:
+        deaf = StaticDiscoveryStrategy.ping
+        told = (getattr(type(each), "ping", None) is not deaf for each in self.discovery_strategies)
+        return bool(self.service_registry_urls) or any(told)
 
     def _announcer(self) -> Announcer | None:
         """What tells others of this service; None when it does not know where it is."""

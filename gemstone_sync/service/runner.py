@@ -211,7 +211,7 @@ class Runner:
             periodic.start()
         elif periodic:
             work.append(periodic.start)
-        if announce and service._has_strategies():
+        if announce and service._announces():
             work.append(self._announce)
         if shared_address is None:
             _call_all(work)

@@ -15,7 +15,7 @@ from werkzeug.test import Client
 
 import gemstone_sync
 from gemstone_sync import MicroService, RemoteService, ServiceConfigurationError, ServiceNotFound
-from gemstone_sync.discovery import MemoryDiscoveryStrategy
+from gemstone_sync.discovery import MemoryDiscoveryStrategy, StaticDiscoveryStrategy
 from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.testing import ServiceClient, running_service
 from tests.support.faulty_server import FaultyServer, hang
@@ -204,6 +204,21 @@ def test_under_another_server_it_registers_with_its_first_request(make, strategy
     assert strategy.what == ([] if given is None else ["ping", "goodbye"])
     assert {one[2] for one in strategy.told} <= {given}
     assert warnings_in(caplog, "is not registered") == ([told] if given is None else [])
+
+
+class Heard(StaticDiscoveryStrategy):
+    def ping(self, name: str, location: str, **kwargs: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", [StaticDiscoveryStrategy, Heard])
+def test_where_nothing_is_told_no_url_is_missed(make, caplog, kind):
+    """Under another server, where the URL is not known."""
+    service = make(kind({"users": "http://10.0.0.5:8000/api"}))
+    reply = Client(service).post("/api", data=call_body("double", 2), headers=JSON)
+    assert reply.json["result"] == 4
+    service.stop()
+    assert len(warnings_in(caplog, "is not registered")) == (kind is Heard)
 
 
 # Finding others
