@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+import gevent
 from gevent.event import Event
 
 from ..errors import EventNotDelivered
@@ -17,6 +18,7 @@ from ..protocol import decode_json
 
 if TYPE_CHECKING:
     from ..event.envelope import Envelope
+    from ..event.outbox import Outbox
     from ..event.transport import BaseEventTransport
     from ..service import MicroService
 
@@ -30,6 +32,10 @@ __all__ = [
     "event_waiter",
     "record_events",
 ]
+
+
+#: Seconds in which an outbox has sent what is stored in it, in a test.
+_LIMIT = 10.0
 
 
 class RecordedEvent(NamedTuple):
@@ -49,17 +55,20 @@ class RecordedEvent(NamedTuple):
 
 
 class EventRecorder:
-    """Records events that are emitted within its with block: see `record_events`.
-
-    :ivar events: them, each once, in order.
-    """
+    """Records events that are emitted within its with block: see `record_events`."""
 
     def __init__(self, emitter: Emitter, *, send: bool = True) -> None:
-        self.events: list[RecordedEvent] = []
+        self._events: list[RecordedEvent] = []
         self._emitter = emitter
         self._send = send
         self._undo: list[Callable[[], None]] = []
         self._ids: set[str] = set()
+
+    @property
+    def events(self) -> list[RecordedEvent]:
+        """Them, each once, in order, once an outbox has sent what was stored in it."""
+        self._settle()
+        return self._events
 
     def named(self, pattern: str) -> list[RecordedEvent]:
         """Those of that name, or of a pattern with ``*`` and ``#``."""
@@ -75,9 +84,19 @@ class EventRecorder:
             self._watch(transport)
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._settle()
+        self.stop()
+
+    def stop(self) -> None:
+        """Record no more."""
         while self._undo:
             self._undo.pop()()
+
+    def _settle(self) -> None:
+        if self._undo:
+            _send_stored(self._emitter, time.monotonic() + _LIMIT)
 
     def _watch(self, transport: BaseEventTransport) -> None:
         publish = transport.publish
@@ -122,7 +141,7 @@ class EventRecorder:
             self._add(event)
 
     def _add(self, event: RecordedEvent) -> None:
-        self.events.append(event)
+        self._events.append(event)
 
 
 class EventWaiter(EventRecorder):
@@ -141,11 +160,11 @@ class EventWaiter(EventRecorder):
         :raises AssertionError: when none comes in time.
         """
         if not self._came.wait(timeout):
-            others = ", ".join(self.names) or "none at all"
+            others = ", ".join(event.name for event in self._events) or "none at all"
             raise AssertionError(
                 f"no event {self._wanted!r} was emitted within {timeout:g} s; emitted: {others}"
             )
-        return self.named(self._wanted)[0].body
+        return next(each.body for each in self._events if _matches(self._wanted, each.name))
 
     def __enter__(self) -> EventWaiter:
         super().__enter__()
@@ -166,7 +185,7 @@ def record_events(emitter: Emitter, *, send: bool = True) -> EventRecorder:
             client.call("pay", 17)
         assert recorded.named("orders.paid")[0].body == {"order": 17}
 
-    An event is recorded when its transport has it; with an outbox, when it was sent from there.
+    An event is recorded when its transport has it. What an outbox has yet to send is waited for.
 
     :param send: False to keep what is emitted from the transport: for work, which is not delivered
         while nobody handles it.
@@ -191,16 +210,40 @@ def event_waiter(emitter: Emitter, event_name: str) -> EventWaiter:
 def drain(emitter: Emitter, timeout: float = 10.0) -> None:
     """Wait until everything emitted was handled by the services of this process.
 
-    Retries count, and events with a delay. Handlers of other processes do not.
+    Retries count, events with a delay, and those in the service's outbox. Handlers of other
+    processes do not.
 
     :param timeout: seconds.
     :raises AssertionError: when it takes longer.
     """
     end = time.monotonic() + timeout
-    for transport in _transports_of(emitter):
-        left = max(0.0, end - time.monotonic())
-        if not transport.drain(left):
-            raise AssertionError(f"{transport}: not everything was handled within {timeout:g} s")
+    handled = False
+    while not handled:  # handlers may store events too
+        if not _send_stored(emitter, end):
+            raise AssertionError(f"the outbox: not everything was sent within {timeout:g} s")
+        for transport in _transports_of(emitter):
+            if not transport.drain(max(0.0, end - time.monotonic())):
+                raise AssertionError(
+                    f"{transport}: not everything was handled within {timeout:g} s"
+                )
+        outbox = _outbox_of(emitter)
+        handled = outbox is None or outbox.pending() == 0
+
+
+def _send_stored(emitter: Emitter, end: float) -> bool:
+    """Wait until an outbox holds nothing but what a transport refuses; whether it holds nothing."""
+    outbox = _outbox_of(emitter)
+    while outbox is not None and (waiting := outbox.pending()):
+        if time.monotonic() >= end or waiting == len(outbox.refused()):
+            return False
+        outbox.drain(0)
+        gevent.sleep(0.01)
+    return True
+
+
+def _outbox_of(emitter: Emitter) -> Outbox | None:
+    outbox = getattr(emitter, "outbox", None)
+    return outbox if hasattr(outbox, "drain") else None  # a path, until the service starts
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -79,7 +79,9 @@ def recorded_events() -> Iterator[RecordedEventsFixture]:
     with contextlib.ExitStack() as stack:
 
         def make(emitter: Emitter, *, send: bool = True) -> EventRecorder:
-            return stack.enter_context(record_events(emitter, send=send))
+            recorder = record_events(emitter, send=send).__enter__()
+            stack.callback(recorder.stop)
+            return recorder
 
         yield make
 

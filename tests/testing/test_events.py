@@ -11,6 +11,7 @@ from gemstone_sync import (
     EventNotDelivered,
     MemoryEventTransport,
     MicroService,
+    Outbox,
     event_handler,
     exposed_method,
 )
@@ -192,3 +193,47 @@ def test_the_fixtures_record_and_wait_until_the_test_ends(greeter, recorded_even
     greeter.emit_event("b", 2)
     assert waiter.wait() == 2
     assert recorded.names == ["a", "b"]
+
+
+# With an outbox
+
+
+@pytest.fixture
+def stored(greeter: Greeter, tmp_path: Any) -> Greeter:
+    greeter.outbox = Outbox(str(tmp_path / "outbox.db"))
+    return greeter
+
+
+def test_what_an_outbox_has_yet_to_send_is_recorded(stored, running_service, recorded_events):
+    service = running_service(stored)
+    of_all = recorded_events(service)
+    for number in range(3):
+        with record_events(service) as recorded:
+            service.emit_event("said_hello", number)
+        assert [event.body for event in recorded.events] == [number]
+        assert of_all.named("said_hello")[-1].body == number
+        assert len(of_all.names) == number + 1
+
+
+def test_what_a_transport_refuses_is_not_waited_for(stored, running_service, recorded_events):
+    service = running_service(stored)
+    recorded = recorded_events(service)
+    service.emit_events([("work", 1, {"broadcast": False}), ("said_hello", 2)])
+    with gevent.Timeout(8):
+        assert recorded.names == ["said_hello"]
+        with pytest.raises(AssertionError, match="the outbox: not everything was sent"):
+            drain(service)
+
+
+def test_draining_waits_for_what_is_stored(stored, transport, running_service, tmp_path):
+    listener = Listener()
+    listener.event_transports = [transport]
+    running_service(stored)
+    running_service(listener, outbox=Outbox(str(tmp_path / "other.db")))
+    for name in ("abc", "abcd"):
+        stored.emit_event("said_hello", {"name": name})
+        drain(stored)
+        assert listener.heard[-1] == name
+    listener.emit_event("said_hello", {"name": "a"})
+    drain(listener)
+    assert listener.heard[2:] == ["a", "a!", "a!!"]
