@@ -27,12 +27,12 @@ class ServiceClientFixture(Protocol):
         self,
         service: MicroService | type[MicroService],
         headers: Mapping[str, str] | None = None,
-        **more_headers: str,
+        **attributes: Any,
     ) -> ServiceClient:
         """Make one.
 
-        :param headers: sent with every request; those whose names are Python's may be given as
-            keywords too.
+        :param headers: sent with every request.
+        :param attributes: of the service, as for `running_service`.
         """
 
 

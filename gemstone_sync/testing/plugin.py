@@ -44,16 +44,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def service_client() -> Iterator[ServiceClientFixture]:
     """``service_client(MyService)`` gives an in-process client, stopped after the test."""
     from .client import ServiceClient
+    from .running import prepared
 
     with contextlib.ExitStack() as stack:
 
         def make(
             service: MicroService | type[MicroService],
             headers: Mapping[str, str] | None = None,
-            **more_headers: str,
+            **attributes: Any,
         ) -> ServiceClient:
-            instance = service() if isinstance(service, type) else service
-            return stack.enter_context(ServiceClient(instance, {**(headers or {}), **more_headers}))
+            return stack.enter_context(ServiceClient(prepared(service, attributes), headers))
 
         yield make
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .fixtures import S
 
-__all__ = ["running_service"]
+__all__ = ["prepared", "running_service"]
 
 
 @contextlib.contextmanager
@@ -27,15 +27,20 @@ def running_service(service: S | type[S], **attributes: Any) -> Iterator[S]:
         with running_service(MyService) as service:
             requests.post(service.url, json={...})
     """
-    instance = service() if isinstance(service, type) else service
-    # First, so that a port in the environment or in a .env file does not count more than these.
-    instance._configure_once([])
-    for name, value in {"port": 0, **attributes}.items():
-        if not hasattr(instance, name):
-            raise AttributeError(f"{type(instance).__qualname__} has no attribute {name!r}")
-        setattr(instance, name, value)
+    instance = prepared(service, {"port": 0, **attributes})
     instance.start(block=False)
     try:
         yield instance
     finally:
         instance.stop()
+
+
+def prepared(service: S | type[S], attributes: Mapping[str, Any]) -> S:
+    """A service with attributes that count more than what its environment and files say."""
+    instance = service() if isinstance(service, type) else service
+    instance._configure_once([])
+    for name, value in attributes.items():
+        if not hasattr(instance, name):
+            raise AttributeError(f"{type(instance).__qualname__} has no attribute {name!r}")
+        setattr(instance, name, value)
+    return instance

@@ -179,7 +179,7 @@ def test_patching():
     assert patched_at_import is PATCHED
 
 def test_client(service_client):
-    client = service_client(Service, User="ada")
+    client = service_client(Service, {{"User": "ada"}})
     assert client.call("add", 1, 2) == 3
     assert client.call("user") == "ada"
     assert service_client(Service()).call("user") is None
@@ -222,7 +222,7 @@ def test_the_plugin_patches_only_when_asked(run_python, tmp_path, options, envir
 
 
 def test_the_client_of_the_fixture_sends_headers(service_client):
-    """As `ServiceClient` does; those with Python's names may be keywords."""
+    """As `ServiceClient` does."""
 
     class Seen(gemstone_sync.MicroService):
         name = "seen"
@@ -231,13 +231,16 @@ def test_the_client_of_the_fixture_sends_headers(service_client):
         def seen(self, handler):
             return [handler.headers.get(name) for name in ("X-Api-Token", "User", "headers")]
 
-    client = service_client(Seen, headers={"X-Api-Token": "t"}, User="ada")
-    assert client.call("seen") == ["t", "ada", None]
+    client = service_client(Seen, headers={"X-Api-Token": "t"})
+    assert client.call("seen") == ["t", None, None]
     assert service_client(Seen, {"User": "bob"}).call("seen") == [None, "bob", None]
 
 
 def test_both_are_fixtures(service_client, running_service):
     assert service_client(Service).call("greet", "a") == "hello a"
+    assert service_client(Service, greeting="hi").call("greet", "a") == "hi a"
+    with pytest.raises(AttributeError, match="Service has no attribute 'greting'"):
+        service_client(Service, greting="hi")
     assert post(running_service(Service, greeting="hi"), "greet", "a") == "hi a"
 
 

@@ -26,7 +26,7 @@ class Adder(gemstone.MicroService):
 
 
 def test_add(service_client: ServiceClientFixture) -> None:
-    client = service_client(Adder, headers={"Authorization": "Bearer t"}, User="ada")
+    client = service_client(Adder, headers={"Authorization": "Bearer t"}, added=1)
     assert client.call("add", 1, 2) == 3
     assert service_client(Adder()).request("GET", "/").status == 404
     service_client(Adder, headers="Bearer t")  # error: no mapping
