@@ -10,15 +10,18 @@ from typing import Any
 
 import gevent
 
+from ..callables import name_of
 from ..concurrency import USER_FAULTS, Call, current_call
+from ..dispatch.refusals import Refusals
 
 __all__ = ["PeriodicTasks"]
 
-logger = logging.getLogger("gemstone_sync.service")
+_logger = logging.getLogger("gemstone_sync.service")
 
 
 class _Task:
-    def __init__(self, function: Callable[[], Any], seconds: float) -> None:
+    def __init__(self, function: Callable[[], Any], seconds: float, failures: Refusals) -> None:
+        self._failures = failures
         self.function = function
         self.seconds = seconds
         self.running = False
@@ -35,8 +38,11 @@ class _Task:
             self.running = True
             try:
                 contextvars.copy_context().run(self._run)
-            except USER_FAULTS:
-                logger.exception("periodic task %r failed", self.function)
+            except USER_FAULTS as error:
+                name = name_of(self.function)
+                self._failures.tell(
+                    logging.ERROR, name, f"periodic task {name} failed", error=error
+                )
             finally:
                 self.running = False
 
@@ -53,7 +59,8 @@ class PeriodicTasks:
     """
 
     def __init__(self, tasks: Iterable[tuple[Callable[[], Any], float]]) -> None:
-        self._tasks = [_Task(function, seconds) for function, seconds in tasks]
+        failures = Refusals(_logger)
+        self._tasks = [_Task(function, seconds, failures) for function, seconds in tasks]
 
     def __bool__(self) -> bool:
         return bool(self._tasks)
