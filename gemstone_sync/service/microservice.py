@@ -151,7 +151,7 @@ class MicroService(Container, Neighbours, Events, Configuration):
     header_timeout: Seconds = 5.0
     #: Seconds that a connection may be idle between two requests.
     keep_alive_timeout: Seconds = 5.0
-    #: Seconds that a request's body may take to arrive.
+    #: Seconds without a byte of a request's body; on the whole it must come at 1 kB/s.
     body_timeout: Seconds = 10.0
     #: Seconds that calls in flight, and all else that the service does, have to finish at its stop.
     stop_timeout: Seconds = 30.0
