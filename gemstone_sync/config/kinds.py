@@ -30,7 +30,16 @@ from ..errors import UNSET
 from .hints import bare, hint_of_value
 from .masks import without_passwords
 
-__all__ = ["Kind", "Seconds", "as_text", "brief", "kind_of", "read_list", "read_seconds"]
+__all__ = [
+    "Kind",
+    "Seconds",
+    "as_text",
+    "brief",
+    "kind_of",
+    "read_list",
+    "read_seconds",
+    "wants_text",
+]
 
 #: Seconds, as a number or as text with a unit: ``90``, ``"1.5s"``, ``"500ms"``, ``"2m"``, ``"1h"``.
 Seconds = Annotated[float, "seconds"]
@@ -112,6 +121,19 @@ def kind_of(hint: Any, default: Any = UNSET) -> Kind:
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return _kind_of_choices(hint)
     return Kind("a value that fits", _OTHER, _reader_of(hint))
+
+
+def wants_text(hint: Any, text: str) -> bool:
+    """Whether a text is what a type hint describes, rather than what stands for it.
+
+    >>> wants_text(int | str, "3"), wants_text(int, "3"), wants_text(Seconds, "3m")
+    (True, False, False)
+    """
+    hint = bare(hint)
+    try:
+        return hint is UNSET or type(msgspec.convert(text, hint)) is str
+    except (msgspec.ValidationError, TypeError):  # TypeError: a hint that msgspec has not
+        return kind_of(hint).metavar == _OTHER  # nor could it be read
 
 
 def as_text(value: Any) -> str:

@@ -11,13 +11,14 @@ import flask
 
 from ..broker_urls import without_passwords
 from ..config import Configurable
+from ..config.kinds import wants_text
 from ..errors import ServiceConfigurationError
 from ..event.deduplication import ProcessedEvents
 from ..event.outbox import Outbox
 from ..event.transport import BaseEventTransport
 from ..protocol import WIRE_FORMATS
 from .auth import ValidationStrategy
-from .settings import NOT_SETTINGS, settings_of
+from .settings import NOT_SETTINGS, hint_of, settings_of
 
 __all__ = ["check_attributes"]
 
@@ -233,6 +234,8 @@ def check_attributes(service: Any, only: Iterable[str] | None = None) -> None:
                 )
     if only is not None:
         return
+    for setting in service.configurables:
+        _read_own(service, setting)
     paths = (service.endpoint, service.health_live_path, service.health_ready_path)
     taken = [path for path in paths if path is not None]
     if len(set(taken)) != len(taken):
@@ -240,6 +243,15 @@ def check_attributes(service: Any, only: Iterable[str] | None = None) -> None:
             f"{type(service).__qualname__}: endpoint, health_live_path and health_ready_path must "
             "differ"
         )
+
+
+def _read_own(service: Any, setting: Configurable) -> None:
+    """``basket_timeout: Seconds = "15m"``; what a text may stand for is said by the type hint."""
+    name, value = setting.name, getattr(service, setting.name, None)
+    if type(value) is not str or setting.template is not None:
+        return
+    if not wants_text(hint_of(type(service), name), value):
+        setattr(service, name, _read(service, name, value))
 
 
 def _read(service: Any, name: str, text: str) -> Any:

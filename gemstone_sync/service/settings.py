@@ -16,6 +16,7 @@ from ..event.transport import BaseEventTransport, transport_from_url
 __all__ = [
     "NOT_SETTINGS",
     "Setting",
+    "hint_of",
     "is_ours",
     "names_of_settings",
     "port_of",
@@ -124,10 +125,10 @@ def _described(cls: type, configurable: Configurable) -> Configurable:
 
 
 def _kind(cls: type, name: str, default: Any) -> Kind:
-    return kind_of(_hint(cls, name), default)
+    return kind_of(hint_of(cls, name), default)
 
 
-def _hint(cls: type, name: str) -> Any:
+def hint_of(cls: type, name: str) -> Any:
     """The attribute's type hint; `UNSET` when there is none that can be resolved."""
     for owner in cls.__mro__:
         if (hint := vars(owner).get("__annotations__", {}).get(name, UNSET)) is UNSET:

@@ -1,11 +1,14 @@
 """The attributes of a service: defaults, clear refusals, and no two services that share one."""
 
-from typing import Any
+import enum
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import pytest
 
 import gemstone_sync
-from gemstone_sync import MicroService, ServiceConfigurationError
+from gemstone_sync import Configurable, MicroService, ServiceConfigurationError
+from gemstone_sync.config import Seconds
 from gemstone_sync.testing import ServiceClient
 
 #: The attributes that the documentation of gemstone 0.10.1 names, and their defaults there.
@@ -340,3 +343,62 @@ def test_a_port_may_be_a_text(running_service, given):
     client = ServiceClient(Text())
     client.call("owner")
     assert client.service.port == 0
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Money(str):
+    """What no setting is read as."""
+
+
+class Priced(MicroService):
+    """Settings of one's own, as texts."""
+
+    name = "priced"
+    patience: Seconds = "15m"
+    sizes: list[int] = "1, 2"
+    colour: Colour = "red"
+    place: Path = "/srv"
+    currency: Literal["EUR", "USD"] = "EUR"
+    number: int | str = "3"
+    note: ClassVar[str | None] = "none"
+    price: Money = "3"
+    loud: int = "quiet"
+    configurables = [
+        *(Configurable(name) for name in __annotations__ if name != "loud"),
+        Configurable("loud", template=str.upper),
+    ]
+
+
+def test_a_setting_of_ones_own_may_be_a_text_too():
+    """What its type hint wants is left alone, and so is what has a template."""
+    service = Priced()
+    _ = service.app
+    assert [getattr(service, setting.name) for setting in Priced.configurables] == [
+        900,
+        [1, 2],
+        Colour.RED,
+        Path("/srv"),
+        "EUR",
+        "3",
+        "none",
+        "3",
+        "quiet",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wanted"),
+    [
+        ("patience", "soon", "a number of seconds"),
+        ("sizes", "1,x", "a list"),
+        ("colour", "blue", "'red'"),
+        ("currency", "GBP", "'EUR' or 'USD'"),
+    ],
+)
+def test_a_wrong_text_of_ones_own_is_refused_by_name(name, text, wanted):
+    service = type("Shop", (Priced,), {name: text})()
+    with pytest.raises(ServiceConfigurationError, match=rf"Shop\.{name}: must be {wanted}"):
+        _ = service.app
