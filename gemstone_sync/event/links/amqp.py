@@ -14,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
+import re
 import socket
 import ssl
 import time
@@ -31,9 +33,10 @@ from ..link import Delivery, Link, LinkLost, LinkRefused, Outgoing
 from ..suspects import SUSPICIOUS
 from ..topology import Queue, Topology
 from .amqp_consuming import AmqpConsuming
-from .amqp_faults import FAULTS, fault, largest_message
+from .amqp_faults import FAULTS, consumer_timeout, fault, largest_message
+from .amqp_known import Known
 from .amqp_publishing import AmqpPublishing
-from .amqp_queues import declare, declare_delay
+from .amqp_queues import HOLDING, LONGEST_HELD, declare, declare_delay, held_too_long
 from .amqp_wire import AmqpConnection, AmqpTransport
 
 if TYPE_CHECKING:
@@ -53,6 +56,9 @@ _GOODBYE = 2.0
 _STALL = 30.0
 #: Bytes that wait for the socket; further messages are not encoded before it took them.
 _HIGH = 1 << 18
+#: The first RabbitMQ whose queues can say for how long a message may be held, and seconds between
+#: two looks at what was held for long.
+_SAYS_HOLDING, _RENEWAL = (3, 12), 60.0
 #: How much one `pump` reads at most, in pieces of 64 kB: then its caller gets its turn.
 _PIECES = 16
 #: Py-amqp's second is too short: with a broker that stops reading, what was written is lost.
@@ -69,6 +75,9 @@ class AmqpLink(Link):
         dead letters.
     :param heartbeat: seconds; a broker that is silent for two of them is lost. 0 for none.
     :param connect_timeout: seconds.
+    :param consumer_timeout: seconds for which the broker lets a message be held; None for what it
+        does by itself.
+    :param known: what earlier links have learnt.
     :param tls: py-amqp's ``ssl`` options, for ``amqps``: ``ca_certs``, ``certfile``, ``keyfile``.
         The host's name is checked.
     :param options: further arguments for `kombu.Connection`.
@@ -86,6 +95,8 @@ class AmqpLink(Link):
         delivery_limit: int = 1000,
         heartbeat: float = 10.0,
         connect_timeout: float = 5.0,
+        consumer_timeout: float | None = None,
+        known: Known | None = None,
         tls: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -94,16 +105,20 @@ class AmqpLink(Link):
         self._delivery_limit = delivery_limit
         self._heartbeat = heartbeat
         self._connect_timeout = connect_timeout
+        self._consumer_timeout = consumer_timeout
+        self._known = Known() if known is None else known
         self._tls = tls
         self._options = dict(options or {})
         self._places = [_place_of(self._describe(one)) for one in self._urls]
         self._place = self._places[0]
         self._connection: AmqpConnection | None = None
         self._topology: Topology | None = None
-        self._next_tick = 0.0
+        self._next_tick = self._next_renewal = 0.0
         self._asking: Any = None
         self._publishing: AmqpPublishing | None = None
         self._consuming: AmqpConsuming | None = None
+        #: Queues from which nobody else gets anything meanwhile.
+        self._sole: frozenset[str] = frozenset()
         #: What is not encoded yet, since the socket or the broker takes nothing.
         self._backlog: deque[Outgoing] = deque()
 
@@ -229,6 +244,10 @@ class AmqpLink(Link):
         if connection.heartbeat and now >= self._next_tick:
             connection.heartbeat_tick()
             self._next_tick = now + connection.heartbeat / 4
+        if self._consuming is not None and now >= self._next_renewal:
+            held = min(self._held_for(connection), self._known.consumer_timeout or math.inf)
+            self._next_renewal = now + min(_RENEWAL, held / 8)
+            self._consuming.renew(now - held / 2)
         if connection.waiting_bytes and not self.blocked and now > connection.last_sent + _STALL:
             raise TimeoutError(f"it has read nothing for {_STALL:g} s")
 
@@ -245,6 +264,9 @@ class AmqpLink(Link):
             raise
         except FAULTS as error:
             self._drop(connection)
+            seconds = consumer_timeout(error)
+            if seconds is not None:
+                self._known.consumer_timeout = seconds
             largest = largest_message(error)
             if largest is not None and self._publishing is not None:
                 self._publishing.refuse_larger_than(largest)
@@ -277,7 +299,21 @@ class AmqpLink(Link):
     def declare(self, topology: Topology, queues: Sequence[Queue] = ()) -> None:
         with self._talking() as connection:
             self._topology = topology
-            declare(self._question(connection), topology, queues, self._delivery_limit)
+            self._sole = frozenset(queue.name for queue in queues if queue.keyed)
+            held = self._held_for(connection)
+            for queue in queues:
+                if (why := held_too_long(queue, held)) is not None:
+                    raise LinkRefused(why)
+            says = held if _version(connection) >= _SAYS_HOLDING else None
+            declare(self._question(connection), topology, queues, self._delivery_limit, says)
+
+    def _held_for(self, connection: AmqpConnection) -> float:
+        """For how many seconds the broker lets a message be held."""
+        if self._consumer_timeout is not None:
+            return self._consumer_timeout
+        if _version(connection) >= _SAYS_HOLDING:
+            return LONGEST_HELD
+        return HOLDING
 
     def _question(self, connection: AmqpConnection) -> Any:
         """The channel for questions."""
@@ -327,7 +363,7 @@ class AmqpLink(Link):
 
     def _consumer(self, connection: AmqpConnection) -> AmqpConsuming:
         if self._consuming is None:
-            self._consuming = AmqpConsuming(self, connection, self._topology)
+            self._consuming = AmqpConsuming(self, connection, self._topology, self._sole)
         return self._consuming
 
     def cancel(self, queue: str) -> None:
@@ -347,7 +383,7 @@ class AmqpLink(Link):
     def renew(self, deliveries: Sequence[Delivery]) -> None:
         """Nothing: to RabbitMQ a message is being handled as long as its connection stands.
 
-        (Up to its ``consumer_timeout``, half an hour unless configured, which nothing renews.)
+        (Up to its ``consumer_timeout``; see `AmqpConsuming.renew`.)
         """
 
     def keep(self) -> None:
@@ -423,6 +459,11 @@ def _absent_is_empty() -> Iterator[None]:
         # again, which the broker closed.)
         if "no queue" not in str(error.reply_text):
             raise
+
+
+def _version(connection: AmqpConnection) -> tuple[int, ...]:
+    found = re.match(r"(\d+)\.(\d+)", str(connection.server_properties.get("version", "")))
+    return (0, 0) if found is None else (int(found[1]), int(found[2]))
 
 
 def _tls_options(given: Mapping[str, Any], host: str | None) -> dict[str, Any]:

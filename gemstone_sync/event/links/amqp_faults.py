@@ -15,7 +15,7 @@ from amqp import exceptions
 
 from ..link import LinkLost, LinkRefused
 
-__all__ = ["FAULTS", "fault", "largest_message"]
+__all__ = ["FAULTS", "consumer_timeout", "fault", "largest_message"]
 
 #: What may come out of a connection that breaks, is cut in the middle of a frame, or is none at
 #: all. (AttributeError and TypeError, which py-amqp raises once it has closed, are not among them:
@@ -36,6 +36,7 @@ _OTHER_ARGUMENT = re.compile(
     r"[^:]*: (?P<values>.*)"
 )
 _TOO_LARGE = re.compile(r"message size \d+ is larger than configured max size (\d+)")
+_TOO_LATE = re.compile(r"delivery acknowledgement on channel .* timed out\D*(\d+) ms")
 
 
 def fault(error: Exception, place: str) -> LinkLost:
@@ -43,7 +44,8 @@ def fault(error: Exception, place: str) -> LinkLost:
 
     :param place: where the broker is.
     """
-    kind = LinkRefused if isinstance(error, _REFUSED) else LinkLost
+    refused = isinstance(error, _REFUSED) and consumer_timeout(error) is None
+    kind = LinkRefused if refused else LinkLost
     return kind(f"RabbitMQ at {place}: {_text(error)}")
 
 
@@ -51,6 +53,12 @@ def largest_message(error: Exception) -> int | None:
     """How many bytes a message may have, when the broker refused one for its size."""
     found = _TOO_LARGE.search(str(error))
     return None if found is None else int(found[1])
+
+
+def consumer_timeout(error: Exception) -> float | None:
+    """For how many seconds a message may be held, when the broker closed a channel for one."""
+    found = _TOO_LATE.search(str(error))
+    return None if found is None else int(found[1]) / 1000
 
 
 def _text(error: Exception) -> str:
@@ -73,6 +81,12 @@ def _text(error: Exception) -> str:
 
 def _reply(error: exceptions.AMQPError) -> str:
     text = str(error.reply_text or error)
+    if (seconds := consumer_timeout(error)) is not None:
+        return (
+            f"an event was held for longer than its consumer_timeout of {seconds:g} s, so it "
+            "delivers again what this connection had (what runs goes on, and is not run again "
+            "here): set it to more than handlers take"
+        )
     found = _OTHER_ARGUMENT.search(text)
     if found is not None:
         kind, name = found["kind"], found["name"]

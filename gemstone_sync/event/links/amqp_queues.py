@@ -12,20 +12,31 @@ from typing import Any
 
 from ..topology import Queue, Topology
 
-__all__ = ["declare", "declare_delay"]
+__all__ = ["HOLDING", "LONGEST_HELD", "declare", "declare_delay", "held_too_long"]
 
 #: Deliveries after which RabbitMQ drops a message that lies in a queue for good. It has to be set:
 #: from version 4.0 on the default is 20, and looking through the dead letters counts.
 _NO_LIMIT = 2**31 - 1
+#: Seconds: RabbitMQ's default for `consumer_timeout`, and what queues are declared with where they
+#: can say it: a week.
+HOLDING, LONGEST_HELD = 1800.0, 604_800.0
 
 
-def declare(channel: Any, topology: Topology, queues: Sequence[Queue], delivery_limit: int) -> None:
+def declare(
+    channel: Any,
+    topology: Topology,
+    queues: Sequence[Queue],
+    delivery_limit: int,
+    consumer_timeout: float | None = None,
+) -> None:
     """Declare all of it, and bind it.
 
     A binding that a queue had under an earlier version of its service stays: AMQP does not tell
     which there are. Its events reach a service that has no handler for them.
 
     :param channel: py-amqp's.
+    :param consumer_timeout: seconds for which a message of a queue may be held; None where queues
+        cannot say that.
     """
     exact, patterns, anything = topology.work
     for exchange, alternate in (
@@ -42,7 +53,8 @@ def declare(channel: Any, topology: Topology, queues: Sequence[Queue], delivery_
     for name in (topology.dead, topology.due):
         _declare_queue(channel, name, _quorum(_NO_LIMIT))
     for queue in queues:
-        _declare_queue(channel, queue.name, _arguments(queue, topology, delivery_limit))
+        arguments = _arguments(queue, topology, delivery_limit, consumer_timeout)
+        _declare_queue(channel, queue.name, arguments)
         for binding in queue.bindings:
             channel.queue_bind(queue.name, binding.exchange, binding.pattern)
 
@@ -57,7 +69,26 @@ def declare_delay(channel: Any, topology: Topology, milliseconds: int) -> None:
     _declare_queue(channel, topology.delay_queue(milliseconds), arguments)
 
 
-def _arguments(queue: Queue, topology: Topology, delivery_limit: int) -> dict[str, Any]:
+def held_too_long(queue: Queue, consumer_timeout: float) -> str | None:
+    """Why a queue's handlers may take longer than the broker lets them; None when they do not.
+
+    What comes from a keyed queue is renewed, however long it takes.
+    """
+    bounded = [handler for handler in queue.handlers if handler.timeout is not None]
+    seconds = sum(handler.timeout or 0.0 for handler in bounded)
+    if queue.keyed or seconds < consumer_timeout:
+        return None
+    names = ", ".join(handler.name for handler in bounded)
+    return (
+        f"{names}: a timeout of {seconds:g} s, and RabbitMQ takes events back that are held for "
+        f"{consumer_timeout:g} s (its consumer_timeout): use a shorter timeout, or set a longer "
+        "one there and as the transport's consumer_timeout"
+    )
+
+
+def _arguments(
+    queue: Queue, topology: Topology, delivery_limit: int, consumer_timeout: float | None
+) -> dict[str, Any]:
     if queue.expires is not None:
         # Gone with its instance: it need not outlive the broker's disk, and classic queues alone
         # come and go cheaply.
@@ -65,6 +96,9 @@ def _arguments(queue: Queue, topology: Topology, delivery_limit: int) -> dict[st
     arguments = {**_quorum(delivery_limit), **_dead_lettered_to(topology.dead)}
     if queue.keyed:
         arguments["x-single-active-consumer"] = True
+    if consumer_timeout is not None:
+        # Quorum queues only: later versions refuse it for classic ones.
+        arguments["x-consumer-timeout"] = round(consumer_timeout * 1000)
     return arguments
 
 

@@ -9,7 +9,11 @@ from urllib.parse import SplitResult, parse_qsl, unquote
 
 from ...broker_urls import NEXT_URL, RABBITMQ_SCHEMES, shown, split, wrong_url
 from ...errors import ServiceConfigurationError
+from ..handlers import Subscriber
 from ..link import Link
+from ..links.amqp_known import Known
+from ..links.amqp_queues import held_too_long
+from .base import Reception
 from .broker import BrokerEventTransport, check_seconds, check_whole
 from .urls import amqp_url, no_option, options_of, take_options
 
@@ -47,6 +51,9 @@ class RabbitMqEventTransport(BrokerEventTransport):
     :param virtual_host: "/" unless given.
     :param heartbeat: seconds; a broker that is silent for two of them is given up. 0 for none.
     :param connect_timeout: seconds.
+    :param consumer_timeout: seconds for which the broker lets an event be held, if that is not the
+        half hour which RabbitMQ before 3.12 allows unless configured; later ones are told it, by
+        the arguments of queues, and otherwise a week.
     :param delivery_limit: an event that came back so often because its process died goes to the
         dead letters.
     :param ssl: True, or a dict of py-amqp's ssl options.
@@ -67,6 +74,7 @@ class RabbitMqEventTransport(BrokerEventTransport):
         virtual_host: str = "/",
         heartbeat: float = 10.0,
         connect_timeout: float = 5.0,
+        consumer_timeout: float | None = None,
         delivery_limit: int = 10,
         ssl: bool | dict[str, Any] = False,
         login_method: str | None = None,
@@ -78,6 +86,8 @@ class RabbitMqEventTransport(BrokerEventTransport):
         check_whole(delivery_limit=delivery_limit)
         check_seconds(0, heartbeat=heartbeat)
         check_seconds(0.001, connect_timeout=connect_timeout)
+        if consumer_timeout is not None:
+            check_seconds(1, consumer_timeout=consumer_timeout)
         who = (username or "guest", password or "guest")
         first = amqp_url(host, port, *who, virtual_host, "amqps" if ssl else "amqp")
         others = [_url_of(split(url, RABBITMQ_SCHEMES, _EXAMPLE), bool(ssl)) for url in alternates]
@@ -85,7 +95,10 @@ class RabbitMqEventTransport(BrokerEventTransport):
         self._link_options: dict[str, Any] = {
             "heartbeat": heartbeat,
             "connect_timeout": connect_timeout,
+            "consumer_timeout": consumer_timeout,
+            "known": Known(),
         }
+        self._consumer_timeout = consumer_timeout
         if isinstance(ssl, dict):
             self._link_options["tls"] = ssl
         if login_method is not None:
@@ -138,6 +151,13 @@ class RabbitMqEventTransport(BrokerEventTransport):
         while steps[-1] < LONGEST:
             steps.append(steps[-1] * 2)
         return [self.topology.due, *map(self.topology.delay_queue, steps)]
+
+    def receive(self, subscriber: Subscriber, *arguments: Any, **options: Any) -> Reception:
+        if self._consumer_timeout is not None:
+            for queue in self.topology.queues_of(subscriber):
+                if (why := held_too_long(queue, self._consumer_timeout)) is not None:
+                    raise ServiceConfigurationError(why)
+        return super().receive(subscriber, *arguments, **options)
 
     def make_link(self, role: str) -> Link:
         from ..links.amqp import AmqpLink

@@ -82,7 +82,7 @@ def _read(name: str, value: str, hint: Any) -> Any:
     from ...config.kinds import Seconds, kind_of  # of no use to whoever has no options in URLs
 
     try:
-        return kind_of(Seconds if hint is float else hint).convert(value)
+        return kind_of(Seconds if hint in (float, float | None) else hint).convert(value)
     except ValueError as error:
         raise ServiceConfigurationError(f"{name} {error}") from None
 

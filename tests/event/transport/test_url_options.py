@@ -31,6 +31,7 @@ VALUES = {
     "delivery_limit": ("4", 4),
     "virtual_host": ("a%2Fb", "a/b"),
     "heartbeat": ("3", 3.0),
+    "consumer_timeout": ("1h", 3600.0),
     "connect_timeout": ("500ms", 0.5),
     "ssl": ("true", True),
     "login_method": ("AMQPLAIN", "AMQPLAIN"),
