@@ -134,6 +134,11 @@ class Link(abc.ABC):
     #: Seconds after which the broker takes back what is not renewed; None where it never does.
     lease: float | None = None
 
+    @property
+    def without_queue(self) -> str:
+        """Of published events that are tried again for want of a queue, why; empty for none."""
+        return ""
+
     # Life
 
     @abc.abstractmethod

@@ -214,7 +214,7 @@ class PublishingOwner(Owner):
         link = self.link
         if why is None and link is not None and link.blocked:
             return f"blocked by the broker: {link.blocked_reason or 'no reason given'}"
-        return why
+        return why or (link.without_queue if link is not None else "") or None
 
     # The owner's greenlet
 

@@ -36,7 +36,15 @@ from .amqp_consuming import AmqpConsuming
 from .amqp_faults import FAULTS, consumer_timeout, fault, largest_message
 from .amqp_known import Known
 from .amqp_publishing import AmqpPublishing
-from .amqp_queues import HOLDING, LONGEST_HELD, declare, declare_delay, held_too_long
+from .amqp_queues import (
+    HOLDING,
+    LONGEST_HELD,
+    bind,
+    declare,
+    declare_delay,
+    held_too_long,
+    note_deleted,
+)
 from .amqp_wire import AmqpConnection, AmqpTransport
 
 if TYPE_CHECKING:
@@ -59,6 +67,9 @@ _HIGH = 1 << 18
 #: The first RabbitMQ whose queues can say for how long a message may be held, and seconds between
 #: two looks at what was held for long.
 _SAYS_HOLDING, _RENEWAL = (3, 12), 60.0
+#: Seconds between two times that a consumer binds its queues again, as AMQP has no word for a
+#: binding that is gone.
+_BINDING = 3.0
 #: How much one `pump` reads at most, in pieces of 64 kB: then its caller gets its turn.
 _PIECES = 16
 #: Py-amqp's second is too short: with a broker that stops reading, what was written is lost.
@@ -113,12 +124,11 @@ class AmqpLink(Link):
         self._place = self._places[0]
         self._connection: AmqpConnection | None = None
         self._topology: Topology | None = None
-        self._next_tick = self._next_renewal = 0.0
+        self._next_tick = self._next_renewal = self._next_binding = 0.0
         self._asking: Any = None
         self._publishing: AmqpPublishing | None = None
         self._consuming: AmqpConsuming | None = None
-        #: Queues from which nobody else gets anything meanwhile.
-        self._sole: frozenset[str] = frozenset()
+        self._queues: Sequence[Queue] = ()
         #: What is not encoded yet, since the socket or the broker takes nothing.
         self._backlog: deque[Outgoing] = deque()
 
@@ -244,6 +254,9 @@ class AmqpLink(Link):
         if connection.heartbeat and now >= self._next_tick:
             connection.heartbeat_tick()
             self._next_tick = now + connection.heartbeat / 4
+        if self._queues and self._topology is not None and now >= self._next_binding:
+            self._next_binding = now + _BINDING
+            bind(self._question(connection), self._topology, self._queues)
         if self._consuming is not None and now >= self._next_renewal:
             held = min(self._held_for(connection), self._known.consumer_timeout or math.inf)
             self._next_renewal = now + min(_RENEWAL, held / 8)
@@ -298,14 +311,21 @@ class AmqpLink(Link):
 
     def declare(self, topology: Topology, queues: Sequence[Queue] = ()) -> None:
         with self._talking() as connection:
-            self._topology = topology
-            self._sole = frozenset(queue.name for queue in queues if queue.keyed)
+            self._topology, self._queues = topology, queues
+            self._next_binding = time.monotonic() + _BINDING
+            note_deleted(self._question(connection), topology, self._known)
             held = self._held_for(connection)
             for queue in queues:
                 if (why := held_too_long(queue, held)) is not None:
                     raise LinkRefused(why)
-            says = held if _version(connection) >= _SAYS_HOLDING else None
-            declare(self._question(connection), topology, queues, self._delivery_limit, says)
+            self._declare(connection, topology, queues)
+
+    def _declare(
+        self, connection: AmqpConnection, topology: Topology, queues: Sequence[Queue]
+    ) -> None:
+        says = _version(connection) >= _SAYS_HOLDING
+        held = self._held_for(connection) if says else None
+        declare(self._question(connection), topology, queues, self._delivery_limit, held)
 
     def _held_for(self, connection: AmqpConnection) -> float:
         """For how many seconds the broker lets a message be held."""
@@ -332,11 +352,19 @@ class AmqpLink(Link):
     def _fill(self, connection: AmqpConnection) -> None:
         """Encode what is to be published, as far as the socket takes it."""
         backlog = self._backlog
+        if self._publishing is not None:
+            backlog.extend(self._publishing.due())
         if not backlog or self.blocked:
             return
         if self._publishing is None:
+            if self._topology is None:
+                raise ValueError("declare a topology before publishing")
             self._publishing = AmqpPublishing(
-                connection, functools.partial(self._declare_step, connection)
+                connection,
+                self._topology,
+                self._known,
+                functools.partial(self._declare_step, connection, self._topology),
+                functools.partial(self._declare, connection, self._topology, ()),
             )
         send = self._publishing.send
         pause = time.monotonic() + _SLICE
@@ -349,11 +377,13 @@ class AmqpLink(Link):
             if time.monotonic() >= pause:
                 pause = self._pause(connection)
 
-    def _declare_step(self, connection: AmqpConnection, step: int) -> str:
-        if self._topology is None:
-            raise ValueError("declare a topology before publishing with a delay")
-        declare_delay(self._question(connection), self._topology, step)
-        return self._topology.delay_queue(step)
+    def _declare_step(self, connection: AmqpConnection, topology: Topology, step: int) -> str:
+        declare_delay(self._question(connection), topology, step)
+        return topology.delay_queue(step)
+
+    @property
+    def without_queue(self) -> str:
+        return "" if self._publishing is None else self._publishing.without_queue
 
     # Consuming
 
@@ -363,7 +393,8 @@ class AmqpLink(Link):
 
     def _consumer(self, connection: AmqpConnection) -> AmqpConsuming:
         if self._consuming is None:
-            self._consuming = AmqpConsuming(self, connection, self._topology, self._sole)
+            sole = frozenset(queue.name for queue in self._queues if queue.keyed)
+            self._consuming = AmqpConsuming(self, connection, self._topology, sole)
         return self._consuming
 
     def cancel(self, queue: str) -> None:

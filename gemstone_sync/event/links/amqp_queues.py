@@ -10,9 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..topology import Queue, Topology
+from amqp.exceptions import NotFound
 
-__all__ = ["HOLDING", "LONGEST_HELD", "declare", "declare_delay", "held_too_long"]
+from ..topology import Queue, Topology
+from .amqp_known import Known
+
+__all__ = [
+    "HOLDING",
+    "LONGEST_HELD",
+    "bind",
+    "declare",
+    "declare_delay",
+    "held_too_long",
+    "note_deleted",
+]
 
 #: Deliveries after which RabbitMQ drops a message that lies in a queue for good. It has to be set:
 #: from version 4.0 on the default is 20, and looking through the dead letters counts.
@@ -38,25 +49,40 @@ def declare(
     :param consumer_timeout: seconds for which a message of a queue may be held; None where queues
         cannot say that.
     """
-    exact, patterns, anything = topology.work
-    for exchange, alternate in (
-        (topology.events, None),
-        (topology.keyed, None),
-        (anything, None),
-        (patterns, anything),
-        (exact, patterns),
-    ):
-        arguments = {"alternate-exchange": alternate} if alternate is not None else {}
-        channel.exchange_declare(
-            exchange, "topic", durable=True, auto_delete=False, arguments=arguments
-        )
     for name in (topology.dead, topology.due):
         _declare_queue(channel, name, _quorum(_NO_LIMIT))
     for queue in queues:
         arguments = _arguments(queue, topology, delivery_limit, consumer_timeout)
         _declare_queue(channel, queue.name, arguments)
+    # Last, and all at once: what is published meanwhile finds no queue.
+    bind(channel, topology, queues, nowait=False)
+
+
+def bind(
+    channel: Any, topology: Topology, queues: Sequence[Queue] = (), *, nowait: bool = True
+) -> None:
+    """Declare the exchanges, and bind the queues; without waiting it mends what was deleted."""
+    exact, patterns, anything = topology.work
+    alternates = {patterns: anything, exact: patterns}
+    for exchange in (topology.events, topology.keyed, anything, patterns, exact):
+        arguments = {"alternate-exchange": alternates[exchange]} if exchange in alternates else {}
+        channel.exchange_declare(
+            exchange, "topic", durable=True, auto_delete=False, arguments=arguments, nowait=nowait
+        )
+    for queue in queues:
         for binding in queue.bindings:
-            channel.queue_bind(queue.name, binding.exchange, binding.pattern)
+            channel.queue_bind(queue.name, binding.exchange, binding.pattern, nowait=nowait)
+
+
+def note_deleted(channel: Any, topology: Topology, known: Known) -> None:
+    """Find out which exchanges are gone that were there once, and their bindings with them."""
+    exchanges = {topology.events, topology.keyed, *topology.work}
+    for exchange in exchanges & known.exchanges:
+        try:
+            channel.exchange_declare(exchange, "topic", passive=True)
+        except NotFound:
+            known.doubtful.add(exchange)
+    known.exchanges |= exchanges
 
 
 def declare_delay(channel: Any, topology: Topology, milliseconds: int) -> None:

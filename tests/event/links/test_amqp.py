@@ -232,7 +232,7 @@ def test_a_confirm_of_several_walks_over_what_waits_only():
             return super().pop(tag)
 
     publishing = AmqpPublishing.__new__(AmqpPublishing)
-    publishing._unsettled, publishing._returned = Unsettled(), []
+    publishing._unsettled, publishing._returned, publishing._until = Unsettled(), [], {}
     settled = []
 
     def publish(tag):
