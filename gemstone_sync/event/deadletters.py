@@ -12,8 +12,8 @@ An `Outbox` may stand for the transport: then these are the events in it that a 
 and that are tried again by themselves meanwhile, or that can never be sent.
 
 What is looked at is held for that moment and given back afterwards; whoever looks at the same time
-sees fewer, and nothing is lost. Events have one dead letter for each handler that failed, so
-several may have one id.
+sees fewer, or waits (with RabbitMQ), and nothing is lost. Events have one dead letter for each
+handler that failed, so several may have one id.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ T = TypeVar("T")
 _PATIENCE = 30.0
 #: Seconds for the confirm of what is put back.
 _CONFIRM = 10.0
+#: Seconds after which other greenlets get their turn.
+_SLICE = 0.005
 #: How many are put back or removed in one go.
-_BATCH = 100
+_BATCH = 1000
 #: Seconds between two renewals of what is held, where the lease is not shorter.
 _RENEWAL = 5.0
 
@@ -90,8 +92,7 @@ def list(
 
     :param transport: one with a broker, such as ``RabbitMqEventTransport(...)``, or an `Outbox`.
     :param event: the name of an event; None for all.
-    :param limit: how many at most: those that the broker gives first. RabbitMQ's quorum queues
-        do not keep the places of what was looked at before.
+    :param limit: how many at most: those that the broker gives first.
     :raises BrokerUnavailable: when the broker is not there.
     """
     if isinstance(transport, Outbox):
@@ -243,19 +244,18 @@ class _DeadLetters:
         self._held: dict[Delivery, None] = {}
         self._renewal = _RENEWAL if link.lease is None else min(_RENEWAL, link.lease / 3)
         self._renew_at = time.monotonic() + self._renewal
+        self._yield_at = 0.0
 
     def matching(self, wanted: Callable[[Envelope], bool]) -> Iterator[Delivery]:
         """Those that are wanted, one by one; they are held, and so are the others before them."""
-        # What comes meanwhile is not looked at: what is put back may fail again at once.
-        for _ in range(_bounded(self._link.size, self._topology.dead)):
-            delivery = _bounded(self._link.take, self._topology.dead)
-            if delivery is None:
-                return
+        # Not what comes meanwhile: what is put back may fail again at once.
+        reading = self._link.read(self._topology.dead)
+        while (delivery := _bounded(next, reading, None)) is not None:
             self._held[delivery] = None
             if wanted(delivery.envelope):
                 yield delivery
             else:
-                _forget_body(delivery)
+                _forget_contents(delivery)
             self._keep()
 
     def purge(self) -> int:
@@ -286,7 +286,7 @@ class _DeadLetters:
                     problems[f"not confirmed within {_CONFIRM:g} s"] = len(batch) - len(outcomes)
                     break
                 for delivery in batch:
-                    _forget_body(delivery)
+                    _forget_contents(delivery)
         except LinkLost as error:
             problems[f"the connection broke: {error}"] += 1
         if problems:
@@ -341,14 +341,15 @@ class _DeadLetters:
         if now >= self._renew_at:
             self._renew_at = now + self._renewal
             _bounded(self._link.renew, [*self._held])
+        if now >= self._yield_at:
             let_others_run()
+            self._yield_at = time.monotonic() + _SLICE
 
     def give_back(self) -> None:
         """Let go of what is held. With the connection gone, the broker has it back already."""
-        if self._held:
-            with contextlib.suppress(LinkLost):
-                _bounded(self._link.requeue, [*self._held])
-            self._held.clear()
+        with contextlib.suppress(LinkLost):
+            _bounded(self._link.end_reading, [*self._held], times=20)  # there may be many
+        self._held.clear()
 
 
 def _batches(deliveries: Iterator[Delivery], size: int) -> Iterator[builtins.list[Delivery]]:
@@ -356,12 +357,13 @@ def _batches(deliveries: Iterator[Delivery], size: int) -> Iterator[builtins.lis
         yield batch
 
 
-def _forget_body(delivery: Delivery) -> None:
+def _forget_contents(delivery: Delivery) -> None:
     """It is held and not needed any more: there may be many."""
-    delivery.envelope = delivery.envelope.with_changes(body=b"")
+    delivery.envelope = delivery.envelope.with_changes(body=b"", dead=None)
 
 
-def _bounded(function: Callable[..., T], *args: Any) -> T:
+def _bounded(function: Callable[..., T], *args: Any, times: int = 1) -> T:
     """Call a link, which bounds each wait of its own; this is for what it has forgotten."""
-    with gevent.Timeout(_PATIENCE, LinkLost(f"the broker has not answered for {_PATIENCE:g} s")):
+    seconds = _PATIENCE * times
+    with gevent.Timeout(seconds, LinkLost(f"the broker has not answered for {seconds:g} s")):
         return function(*args)

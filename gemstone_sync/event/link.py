@@ -8,7 +8,7 @@ the link is closed and a new one made: links do not reconnect.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .envelope import Envelope
@@ -265,3 +265,17 @@ class Link(abc.ABC):
     @abc.abstractmethod
     def take(self, queue: str) -> Delivery | None:
         """One message, to be acknowledged or requeued; None when there is none."""
+
+    def read(self, queue: str) -> Iterator[Delivery]:
+        """The messages that are in a queue now, in its order; one that comes meanwhile is not.
+
+        Each is held until it is acknowledged, or `end_reading` puts it back where it was.
+        """
+        for _ in range(self.size(queue)):
+            if (delivery := self.take(queue)) is None:
+                return
+            yield delivery
+
+    def end_reading(self, held: Sequence[Delivery]) -> None:
+        """Give back what was read, as far as it was not acknowledged."""
+        self.requeue(held)

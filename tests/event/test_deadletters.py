@@ -6,17 +6,19 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+import amqp
 import gevent
 import pytest
 
 from gemstone_sync.errors import EventNotDelivered, ServiceConfigurationError
 from gemstone_sync.event import deadletters
-from gemstone_sync.event.envelope import DeadLetter, Envelope
+from gemstone_sync.event.envelope import DeadLetter, Envelope, to_message
 from gemstone_sync.event.link import LinkLost
 from gemstone_sync.event.topology import Binding, Topology
-from gemstone_sync.event.transport import BaseEventTransport
+from gemstone_sync.event.transport import BaseEventTransport, RabbitMqEventTransport
 from tests.event.scripted_link import Broker, ScriptedLink
-from tests.support.waiting import LIMIT
+from tests.support.rabbitmq import connect
+from tests.support.waiting import LIMIT, wait_until
 
 TOPOLOGY = Topology("test")
 
@@ -272,3 +274,61 @@ def test_a_transport_of_ones_own_has_no_dead_letters():
     for call in (deadletters.list, deadletters.replay, deadletters.purge):
         with pytest.raises(ServiceConfigurationError, match="Own has no dead letters: they need"):
             call(Own())
+
+
+@pytest.fixture
+def rabbitmq(shared_broker: Any) -> RabbitMqEventTransport:
+    """One with 600 dead letters, every tenth of "y", of a queue that nobody consumes."""
+    transport = RabbitMqEventTransport.from_url(
+        shared_broker.url, application=shared_broker.new_application()
+    )
+    queue = f"{transport.topology.application}:1:q"
+    with transport.link() as link, connect(shared_broker.url) as connection:
+        connection.channel().queue_declare(queue, durable=True, auto_delete=False)
+        for number in range(600):
+            letter = DeadLetter(reason="failed", queue=queue, time=1000.0 + number % 7)
+            envelope = Envelope(
+                name="x" if number % 10 else "y", id=f"id{number}", body=b"1", dead=letter
+            )
+            properties, headers = to_message(envelope)
+            connection.channel(2).basic_publish(
+                amqp.Message(b"1", application_headers=headers, **properties),
+                "",
+                transport.topology.dead,
+            )
+        wait_until(lambda: link.size(transport.topology.dead) == 600, "all of them")
+    return transport
+
+
+def lying(transport: RabbitMqEventTransport) -> list[int]:
+    """The numbers of the dead letters, as they lie."""
+    with transport.link() as link:
+        found = [int(each.envelope.id[2:]) for each in link.read(transport.topology.dead)]
+        link.end_reading([])
+    return found
+
+
+def test_many_are_found_replayed_and_purged_and_keep_their_order(rabbitmq: RabbitMqEventTransport):
+    everything = [*range(600)]
+    assert deadletters.show(rabbitmq, "id599").id == "id599"
+    assert ids(deadletters.list(rabbitmq, limit=3)) == ["id0", "id1", "id2"]
+    assert len(deadletters.list(rabbitmq, limit=5000)) == 600
+    with pytest.raises(ValueError, match="no dead letter has the id 'id600'"):
+        deadletters.show(rabbitmq, "id600")
+    assert lying(rabbitmq) == everything
+    assert deadletters.replay(rabbitmq, "id300") == 1
+    assert deadletters.purge(rabbitmq, "id400") == 1
+    assert deadletters.purge(rabbitmq, event="y") == 58
+    left = [n for n in everything if n % 10]
+    assert lying(rabbitmq) == left
+    assert ids(deadletters.list(rabbitmq, "y")) == []
+    assert deadletters.replay(rabbitmq, event="x") == len(left)
+    assert lying(rabbitmq) == []
+    with rabbitmq.link() as link:
+        assert link.size(f"{rabbitmq.topology.application}:1:q") == len(left) + 1
+
+
+def test_those_who_look_at_once_all_see_all(rabbitmq: RabbitMqEventTransport):
+    looking = [gevent.spawn(deadletters.list, rabbitmq, limit=5000) for _ in range(3)]
+    assert {len(each.get(timeout=LIMIT)) for each in looking} == {600}
+    assert lying(rabbitmq) == [*range(600)]

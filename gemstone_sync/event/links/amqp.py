@@ -45,6 +45,7 @@ from .amqp_queues import (
     held_too_long,
     note_deleted,
 )
+from .amqp_reading import AmqpReading
 from .amqp_wire import AmqpConnection, AmqpTransport
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class AmqpLink(Link):
         self._publishing: AmqpPublishing | None = None
         self._consuming: AmqpConsuming | None = None
         self._queues: Sequence[Queue] = ()
+        self._reading: AmqpReading | None = None
         #: What is not encoded yet, since the socket or the broker takes nothing.
         self._backlog: deque[Outgoing] = deque()
 
@@ -404,6 +406,8 @@ class AmqpLink(Link):
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         with self._talking() as connection:
             self._consumer(connection).acknowledge(deliveries)
+            if self._reading is not None:
+                self._reading.acknowledge(deliveries)
             connection.flush()
 
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
@@ -464,7 +468,11 @@ class AmqpLink(Link):
     # Looking into a queue
 
     def size(self, queue: str) -> int:
-        with self._talking() as connection, _absent_is_empty():
+        with self._talking() as connection:
+            return self._size(connection, queue)
+
+    def _size(self, connection: AmqpConnection, queue: str) -> int:
+        with _absent_is_empty():
             return int(self._question(connection).queue_declare(queue, passive=True).message_count)
         return 0  # of an absent one
 
@@ -479,6 +487,25 @@ class AmqpLink(Link):
             return None
         with self._talking() as connection:
             return self._consumer(connection).get(queue)
+
+    def read(self, queue: str) -> Iterator[Delivery]:
+        with self._talking() as connection:
+            size = functools.partial(self._size, connection)
+            self._reading = reading = AmqpReading(
+                self, connection, self._question(connection), queue, self._topology, size
+            )
+        while self._reading is reading:
+            with self._talking():
+                delivery = reading.take()
+            if delivery is None:
+                return
+            yield delivery
+
+    def end_reading(self, held: Sequence[Delivery]) -> None:
+        with self._talking():
+            reading, self._reading = self._reading, None
+            if reading is not None:
+                reading.end()
 
 
 @contextlib.contextmanager

@@ -223,6 +223,28 @@ def test_a_queue_that_is_deleted_under_its_consumer_ends_the_link(shop):
         shop.receive(1)
 
 
+def test_who_reads_a_queue_waits_for_another_who_does(shop):
+    queue = shop.fill(200)
+    with amqp(URL, shop.topology) as other:
+        first = [next(reading := shop.link.read(queue)), next(reading)]
+        waiting = gevent.spawn(lambda: [int(d.envelope.body) for d in other.link.read(queue)])
+        gevent.sleep(0.3)
+        assert not waiting.ready()
+        shop.link.acknowledge(first[:1])
+        shop.link.end_reading(first[1:])
+        assert waiting.get(timeout=LIMIT) == [*range(1, 200)]
+
+
+def test_a_queue_that_is_deleted_while_it_is_read_is_told(shop):
+    queue = shop.fill(200)
+    reading = shop.link.read(queue)
+    next(reading)
+    with connect(URL) as connection:
+        connection.channel().queue_delete(queue)
+    with pytest.raises(LinkLost, match=r"was deleted|no queue"):
+        list(reading)
+
+
 def test_a_confirm_of_several_walks_over_what_waits_only():
     """Not over all that a connection has ever published: here these would be years of it."""
 

@@ -3,6 +3,8 @@
 What is special about one is in test_amqp*.py and test_store.py.
 """
 
+import itertools
+
 import pytest
 
 from gemstone_sync.event.envelope import Envelope
@@ -190,3 +192,25 @@ def test_a_dead_letter_stays_however_often_it_is_looked_at(connect):
     for _ in range(30):
         alone.link.requeue([alone.take(dead)])
     alone.until(lambda: alone.link.size(dead) == 1, "the dead letter")
+
+
+def test_what_is_read_and_not_acknowledged_keeps_its_place(connect):
+    shop = connect("paid")
+    queue = shop.fill(200)
+
+    def read(count, *done):
+        found = [*itertools.islice(shop.link.read(queue), count)]
+        shop.link.acknowledge([d for d in found if int(d.envelope.body) in done])
+        shop.link.end_reading([d for d in found if int(d.envelope.body) not in done])
+        return [int(d.envelope.body) for d in found]
+
+    assert read(1) == [0]
+    assert read(1000) == [*range(200)]
+    assert read(100, 3, 70) == [*range(100)]
+    left = [number for number in range(200) if number not in (3, 70)]
+    assert read(1000, 199) == left
+    assert read(5) == left[:5]
+    assert read(1000) == left[:-1]
+    other = connect()
+    other.consume(queue, prefetch=1000)
+    assert sorted(int(d.envelope.body) for d in other.receive(197)) == left[:-1]
