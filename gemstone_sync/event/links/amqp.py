@@ -1,7 +1,8 @@
 """`AmqpLink`: one connection to RabbitMQ, its life and what it is asked.
 
-How bytes come and go is in `amqp_wire`, what queues are in `amqp_queues`, what is published in
-`amqp_publishing`, what is received in `amqp_consuming`, and what errors mean in `amqp_faults`.
+How it is opened is in `amqp_opening`, how bytes come and go in `amqp_wire`, what queues are in
+`amqp_queues`, what is published in `amqp_publishing`, what is received in `amqp_consuming`, how a
+queue is read through in `amqp_reading`, and what errors mean in `amqp_faults`.
 
 Three channels, each opened when it is needed: one asks (RabbitMQ closes a channel whose question it
 refuses), one publishes (the confirms count its messages), one consumes.
@@ -15,26 +16,22 @@ import contextlib
 import functools
 import logging
 import math
-import re
-import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import amqp
 import gevent
-from amqp.exceptions import NotFound
-from kombu.connection import Connection
 
 from ...concurrency import let_others_run
 from ..link import Delivery, Link, LinkLost, LinkRefused, Outgoing
 from ..suspects import SUSPICIOUS
 from ..topology import Queue, Topology
 from .amqp_consuming import AmqpConsuming
-from .amqp_faults import FAULTS, consumer_timeout, fault, largest_message
+from .amqp_faults import FAULTS, absent_is_empty, consumer_timeout, fault, largest_message
 from .amqp_known import Known
+from .amqp_notes import mark, unmark
+from .amqp_opening import describe, place_of, version_of
 from .amqp_publishing import AmqpPublishing
 from .amqp_queues import (
     HOLDING,
@@ -46,7 +43,7 @@ from .amqp_queues import (
     note_deleted,
 )
 from .amqp_reading import AmqpReading
-from .amqp_wire import AmqpConnection, AmqpTransport
+from .amqp_wire import AmqpConnection
 
 if TYPE_CHECKING:
     from ..signals import Signal
@@ -55,8 +52,6 @@ __all__ = ["AmqpLink"]
 
 logger = logging.getLogger("gemstone_sync.event")
 
-#: Milliseconds after which a note about an event goes that nobody has handled since: a day.
-_NOTES = 86_400_000
 #: Seconds after which other greenlets get their turn.
 _SLICE = 0.005
 #: Seconds that an orderly goodbye may take.
@@ -73,8 +68,6 @@ _SAYS_HOLDING, _RENEWAL = (3, 12), 60.0
 _BINDING = 3.0
 #: How much one `pump` reads at most, in pieces of 64 kB: then its caller gets its turn.
 _PIECES = 16
-#: Py-amqp's second is too short: with a broker that stops reading, what was written is lost.
-_SOCKET = {socket.TCP_USER_TIMEOUT: 30_000} if hasattr(socket, "TCP_USER_TIMEOUT") else {}
 
 
 class AmqpLink(Link):
@@ -113,15 +106,21 @@ class AmqpLink(Link):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self._urls = url.split(";")
-        self._name = name
         self._delivery_limit = delivery_limit
-        self._heartbeat = heartbeat
         self._connect_timeout = connect_timeout
         self._consumer_timeout = consumer_timeout
         self._known = Known() if known is None else known
-        self._tls = tls
-        self._options = dict(options or {})
-        self._places = [_place_of(self._describe(one)) for one in self._urls]
+        self._describe = functools.partial(
+            describe,
+            name=name,
+            heartbeat=heartbeat,
+            connect_timeout=connect_timeout,
+            tls=tls,
+            options=options,
+            on_blocked=self._on_blocked,
+            on_unblocked=self._on_unblocked,
+        )
+        self._places = [place_of(self._describe(one)) for one in self._urls]
         self._place = self._places[0]
         self._connection: AmqpConnection | None = None
         self._topology: Topology | None = None
@@ -168,40 +167,6 @@ class AmqpLink(Link):
             raise fault(error, self._place) from error
         connection.deadline = None
         return connection
-
-    def _describe(self, url: str) -> Any:
-        """A `kombu.Connection`, which connects to nothing by itself."""
-        scheme = url.partition("://")[0]
-        if scheme not in ("amqp", "amqps"):
-            raise ValueError("a URL of RabbitMQ starts with amqp:// or amqps://")
-        options = {**self._options}
-        transport_options = {
-            "client_properties": {"connection_name": self._name, "product": "gemstone_sync"},
-            "on_blocked": self._on_blocked,
-            "on_unblocked": self._on_unblocked,
-            "socket_settings": _SOCKET,
-            **options.pop("transport_options", {}),
-        }
-        try:
-            description = Connection(
-                url,
-                transport=AmqpTransport,
-                heartbeat=self._heartbeat,
-                connect_timeout=self._connect_timeout,
-                transport_options=transport_options,
-                **options,
-            )
-        except (ValueError, TypeError):
-            # Its text may quote a part of the password.
-            raise ValueError(
-                "not a URL of RabbitMQ: amqp://user:password@host:port/virtual-host, where "
-                "special characters in the password are percent-encoded"
-            ) from None
-        if scheme == "amqps":
-            description.ssl = _tls_options(self._tls or {}, description.hostname)
-            description.port = description.port or 5671
-        description.port = description.port or 5672
-        return description
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -325,7 +290,7 @@ class AmqpLink(Link):
     def _declare(
         self, connection: AmqpConnection, topology: Topology, queues: Sequence[Queue]
     ) -> None:
-        says = _version(connection) >= _SAYS_HOLDING
+        says = version_of(connection) >= _SAYS_HOLDING
         held = self._held_for(connection) if says else None
         declare(self._question(connection), topology, queues, self._delivery_limit, held)
 
@@ -333,7 +298,7 @@ class AmqpLink(Link):
         """For how many seconds the broker lets a message be held."""
         if self._consumer_timeout is not None:
             return self._consumer_timeout
-        if _version(connection) >= _SAYS_HOLDING:
+        if version_of(connection) >= _SAYS_HOLDING:
             return LONGEST_HELD
         return HOLDING
 
@@ -428,41 +393,23 @@ class AmqpLink(Link):
     # Which events end their processes
 
     def mark(self, delivery: Delivery) -> None:
-        """Lay a note beside an event that came back more than once.
-
-        What RabbitMQ counts are connections that were lost, restarts of its own and events that
-        were given back as well. A process that dies leaves its note; any other takes it away.
-        """
-        if (delivery.deliveries or 0) < SUSPICIOUS:
-            return
-        with self._talking() as connection:
-            channel, name = self._question(connection), self._note_of(delivery)
-            arguments = {"x-expires": _NOTES}
-            found = channel.queue_declare(
-                name, durable=True, auto_delete=False, exclusive=False, arguments=arguments
-            )
-            channel.basic_publish(amqp.Message(b"", delivery_mode=2), "", name)
-            connection.flush()
-        # Before the second one nobody made a note.
-        delivery.crashes = found.message_count + SUSPICIOUS if found.message_count else 0
+        if (delivery.deliveries or 0) >= SUSPICIOUS:
+            with self._talking() as connection:
+                mark(self._question(connection), self._note_of(delivery), delivery)
+                connection.flush()
 
     def unmark(self, deliveries: Sequence[Delivery], *, done: bool) -> None:
         for delivery in deliveries:
-            if (delivery.deliveries or 0) < SUSPICIOUS:
-                continue
-            name = self._note_of(delivery)
-            with self._talking() as connection, _absent_is_empty():
-                if done:
-                    self._question(connection).queue_delete(name)
-                else:
-                    self._question(connection).basic_get(name, no_ack=True)
+            if (delivery.deliveries or 0) >= SUSPICIOUS:
+                with self._talking() as connection:
+                    unmark(self._question(connection), self._note_of(delivery), done=done)
 
     def _note_of(self, delivery: Delivery) -> str:
         assert self._topology is not None
         return self._topology.notes_of(delivery.identity)
 
     def remove(self, queue: str) -> None:
-        with self._talking() as connection, _absent_is_empty():
+        with self._talking() as connection, absent_is_empty():
             self._question(connection).queue_delete(queue)
 
     # Looking into a queue
@@ -472,12 +419,12 @@ class AmqpLink(Link):
             return self._size(connection, queue)
 
     def _size(self, connection: AmqpConnection, queue: str) -> int:
-        with _absent_is_empty():
+        with absent_is_empty():
             return int(self._question(connection).queue_declare(queue, passive=True).message_count)
         return 0  # of an absent one
 
     def purge(self, queue: str) -> int:
-        with self._talking() as connection, _absent_is_empty():
+        with self._talking() as connection, absent_is_empty():
             return int(self._question(connection).queue_purge(queue))
         return 0
 
@@ -506,33 +453,3 @@ class AmqpLink(Link):
             reading, self._reading = self._reading, None
             if reading is not None:
                 reading.end()
-
-
-@contextlib.contextmanager
-def _absent_is_empty() -> Iterator[None]:
-    try:
-        yield
-    except NotFound as error:
-        # The same code tells of a queue on a node that is away. (Py-amqp has opened the channel
-        # again, which the broker closed.)
-        if "no queue" not in str(error.reply_text):
-            raise
-
-
-def _version(connection: AmqpConnection) -> tuple[int, ...]:
-    found = re.match(r"(\d+)\.(\d+)", str(connection.server_properties.get("version", "")))
-    return (0, 0) if found is None else (int(found[1]), int(found[2]))
-
-
-def _tls_options(given: Mapping[str, Any], host: str | None) -> dict[str, Any]:
-    options = dict(given)
-    if options.get("cert_reqs", ssl.CERT_REQUIRED) != ssl.CERT_NONE:
-        # Without a name py-amqp takes any host's certificate.
-        options.setdefault("server_hostname", host or "localhost")
-        options.setdefault("cert_reqs", ssl.CERT_REQUIRED)
-    return options
-
-
-def _place_of(description: Any) -> str:
-    place = f"{description.hostname or 'localhost'}:{description.port}"
-    return place if description.virtual_host == "/" else f"{place}/{description.virtual_host}"

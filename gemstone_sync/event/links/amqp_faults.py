@@ -6,16 +6,18 @@ and neither py-amqp nor RabbitMQ repeats what one logs in with.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
 import struct
+from collections.abc import Iterator
 
 from amqp import exceptions
 
 from ..link import LinkLost, LinkRefused
 
-__all__ = ["FAULTS", "consumer_timeout", "fault", "largest_message"]
+__all__ = ["FAULTS", "absent_is_empty", "consumer_timeout", "fault", "largest_message"]
 
 #: What may come out of a connection that breaks, is cut in the middle of a frame, or is none at
 #: all. (AttributeError and TypeError, which py-amqp raises once it has closed, are not among them:
@@ -59,6 +61,18 @@ def consumer_timeout(error: Exception) -> float | None:
     """For how many seconds a message may be held, when the broker closed a channel for one."""
     found = _TOO_LATE.search(str(error))
     return None if found is None else int(found[1]) / 1000
+
+
+@contextlib.contextmanager
+def absent_is_empty() -> Iterator[None]:
+    """Have a queue that is not there be no fault."""
+    try:
+        yield
+    except exceptions.NotFound as error:
+        # The same code tells of a queue on a node that is away. (Py-amqp has opened the channel
+        # again, which the broker closed.)
+        if "no queue" not in str(error.reply_text):
+            raise
 
 
 def _text(error: Exception) -> str:

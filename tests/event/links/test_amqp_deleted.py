@@ -47,7 +47,11 @@ def queue_of(node, part):
 
 
 @pytest.mark.parametrize("how", ["exchange", "binding", "queue"])
-@pytest.mark.parametrize("key", [None, "k"], ids=["plain", "keyed"])
+@pytest.mark.parametrize(
+    "key",
+    # Each waits for the consumer to bind again.
+    [pytest.param(None, id="plain"), pytest.param("k", id="keyed", marks=pytest.mark.slow)],
+)
 def test_what_is_emitted_after_it_was_deleted_is_delivered(network, channel, how, key):
     node = network.start("shop", handler("paid"))
     network.emit("paid", 0, key=key)
