@@ -62,8 +62,9 @@ class AmqpPublishing:
         #: The queues of the steps that were declared on this connection.
         self._steps: dict[int, str] = {}
         self._last_tag = 0
-        #: By tag, in their order: the message, its routing key, and its step when it is delayed.
-        self._unsettled: dict[int, tuple[Outgoing, str, int]] = {}
+        #: By tag, in their order: the message, its routing key, its step when it is delayed, and
+        #: whether the broker tells when it finds no queue.
+        self._unsettled: dict[int, tuple[Outgoing, str, int, bool]] = {}
         self._returned: list[tuple[Any, str]] = []
         channel = connection.channel()
         channel.confirm_select()
@@ -101,7 +102,7 @@ class AmqpPublishing:
             outgoing.settle(f"AMQP cannot carry it: {error}")
             return
         self._last_tag += 1
-        self._unsettled[self._last_tag] = (outgoing, routing_key, step)
+        self._unsettled[self._last_tag] = (outgoing, routing_key, step, mandatory)
 
     def _asks(self, exchange: str, routing_key: str) -> bool:
         """Whether the broker is to tell of a broadcast event that it finds no queue."""
@@ -136,7 +137,7 @@ class AmqpPublishing:
 
     def refuse_larger_than(self, largest: int) -> None:
         """Settle what the broker closed the channel for; or it would do so again and again."""
-        for tag, (outgoing, _key, _step) in list(self._unsettled.items()):
+        for tag, (outgoing, *_) in list(self._unsettled.items()):
             size = len(outgoing.envelope.body)
             if size > largest:
                 del self._unsettled[tag]
@@ -160,20 +161,20 @@ class AmqpPublishing:
             entry = self._unsettled.pop(each, None)
             if entry is None:
                 continue
-            outgoing, routing_key, step = entry
+            outgoing, routing_key, step, mandatory = entry
             if self._returned and (outgoing.envelope.id, routing_key) in self._returned:
                 self._returned.remove((outgoing.envelope.id, routing_key))
                 self._steps.pop(step, None)
                 self._found_no_queue(outgoing, routing_key)
             else:
-                if error is None and outgoing.address.exchange:
+                if error is None and mandatory and outgoing.address.exchange:
                     self._found_queue(outgoing.address.exchange, routing_key)
                 self._until.pop(outgoing, None)
                 outgoing.settle(error)
 
     def _found_queue(self, exchange: str, routing_key: str) -> None:
         known = self._known
-        if routing_key not in known.routed and routing_key not in known.unrouted:
+        if routing_key not in known.routed:
             if len(known.routed) >= _KEYS:
                 known.routed.clear()
             known.routed.add(routing_key)

@@ -261,7 +261,7 @@ def test_a_confirm_of_several_walks_over_what_waits_only():
         outgoing = Outgoing(
             make_envelope("a", tag), Address("", "q"), lambda _: settled.append(tag)
         )
-        publishing._unsettled[tag] = (outgoing, "q", 0)
+        publishing._unsettled[tag] = (outgoing, "q", 0, True)
 
     for tag in (10**15 - 1, 10**15, 10**15 + 1, 10**15 + 2):
         publish(tag)

@@ -179,3 +179,19 @@ def test_policies_and_permissions_come_and_go(own_broker, what):
     finally:
         control("set_permissions", "guest", ".*", ".*", ".*")
         network.close()
+
+
+def test_what_nobody_ever_handled_holds_up_no_emitter_when_it_is_asked_about_anew(network):
+    """Confirms of those that were sent before, without asking, say nothing."""
+    known = network.emitter.event_transports[0]._link_options["known"]
+
+    def emit(number):
+        if number % 5 == 0:
+            known.unrouted.update(dict.fromkeys(known.unrouted, 0.0))
+        network.emit("unheard", number)
+
+    began = time.monotonic()
+    for first in range(0, 200, 20):
+        gevent.joinall([gevent.spawn(emit, first + n) for n in range(20)], raise_error=True)
+    assert time.monotonic() - began < 4
+    assert known.routed == set()
