@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ssl as _ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote
 
 from ...broker_urls import NEXT_URL, RABBITMQ_SCHEMES, shown, split, wrong_url
 from ...errors import ServiceConfigurationError
-from ..handlers import Subscriber
+from ..deduplication import ProcessedEvents
+from ..handlers import Handler, Subscriber
 from ..link import Link
 from ..links.amqp_known import Known
 from ..links.amqp_queues import held_too_long
@@ -152,12 +153,19 @@ class RabbitMqEventTransport(BrokerEventTransport):
             steps.append(steps[-1] * 2)
         return [self.topology.due, *map(self.topology.delay_queue, steps)]
 
-    def receive(self, subscriber: Subscriber, *arguments: Any, **options: Any) -> Reception:
+    def receive(
+        self,
+        subscriber: Subscriber,
+        run: Callable[[Handler, Any], Any],
+        *,
+        processed: ProcessedEvents | None = None,
+        recent: ProcessedEvents | None = None,
+    ) -> Reception:
         if self._consumer_timeout is not None:
             for queue in self.topology.queues_of(subscriber):
                 if (why := held_too_long(queue, self._consumer_timeout)) is not None:
                     raise ServiceConfigurationError(why)
-        return super().receive(subscriber, *arguments, **options)
+        return super().receive(subscriber, run, processed=processed, recent=recent)
 
     def make_link(self, role: str) -> Link:
         from ..links.amqp import AmqpLink

@@ -6,7 +6,7 @@ import time
 import gevent
 import pytest
 
-from gemstone_sync import RetryLater, ServiceConfigurationError
+from gemstone_sync import MicroService, RetryLater, ServiceConfigurationError, event_handler
 from gemstone_sync.event import deadletters
 from gemstone_sync.event.handlers import Handler, Subscriber
 from gemstone_sync.event.link import LinkRefused
@@ -118,3 +118,21 @@ def test_queues_say_it_where_they_can(topology):
     assert {each["x-consumer-timeout"] for each in said.values()} == {604_800_000}
     for queue in queues_of(topology, "film"):
         assert "x-consumer-timeout" not in _arguments(queue, topology, 10, None)
+
+
+def test_the_memory_of_handled_events_is_handed_on(shared_broker):
+    """A service looks at the signature before it gives one."""
+
+    class Service(MicroService):
+        skip_configuration, port, name = True, 0, "films"
+        event_deduplication = "memory://"
+
+        @event_handler("film", idempotent=False)
+        def on_film(self, body):
+            pass
+
+    url, application = shared_broker.url, shared_broker.new_application()
+    service = Service()
+    service.event_transports = [RabbitMqEventTransport.from_url(url, application=application)]
+    service.start(block=False)
+    service.stop()
