@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 
 from .consuming import LAST_WORDS, ConsumingOwner
 from .link import Delivery, Link
+from .outcomes import Refused
 from .owner import starting
 from .places import Places
+from .publisher import Publisher
 from .topology import Queue, Topology
 
 __all__ = ["Consumer"]
@@ -35,6 +37,8 @@ class Consumer:
         taken in advance, over all queues.
     :param relay: called with what comes to the queue `due`, where the link knows one. It has as
         many places of its own: what is delayed must not wait for long handlers.
+    :param publisher: publishes what `handle` and `relay` leave as `Delivery.outgoing`.
+    :param refused: see `Outcomes`.
     """
 
     def __init__(
@@ -46,7 +50,9 @@ class Consumer:
         *,
         name: str,
         pool: Places | None = None,
-        relay: Callable[[Delivery], bool] | None = None,
+        relay: Callable[[Delivery], bool | float] | None = None,
+        publisher: Publisher | None = None,
+        refused: Refused | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
         self._name = name
@@ -58,6 +64,8 @@ class Consumer:
             handle,
             Places(_POOL) if pool is None else pool,
             relay,
+            publisher,
+            refused,
             name=name,
             logger=logger,
         )

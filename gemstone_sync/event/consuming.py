@@ -1,8 +1,9 @@
 """The owner of a consumer's connection: who runs when, and what the broker is told afterwards.
 
 What came from one queue is in `lines`, how much of it is taken in advance in `prefetch`, what comes
-again in `redeliveries`, what may end the process in `suspects`. All of it happens in the hub of the
-owner, so nothing here is locked but the places, which consumers share.
+again in `redeliveries`, what is left to publish in `outcomes`, what may end the process in
+`suspects`. All of it happens in the hub of the owner, so nothing here is locked but the places,
+which consumers share.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import gevent
 from ..concurrency import USER_FAULTS, DeadlineReached
 from .lines import Lane, Line
 from .link import Delivery, Link
+from .outcomes import Outcomes, Refused
 from .owner import Owner
 from .places import Places
 from .prefetch import Prefetch
+from .publisher import Publisher
 from .redeliveries import Redeliveries
 from .signals import seconds_until
 from .suspects import SUSPICIOUS, Suspects
@@ -50,10 +53,13 @@ class ConsumingOwner(Owner):
         queues: Sequence[Queue],
         handle: Callable[[Delivery, Queue], bool | float],
         pool: Places,
-        relay: Callable[[Delivery], bool] | None,
+        relay: Callable[[Delivery], bool | float] | None,
+        publisher: Publisher | None,
+        refused: Refused | None,
         **options: Any,
     ) -> None:
         super().__init__(make_link, **options)
+        self._outcomes = Outcomes(publisher, refused, self.wake, name=self.name, logger=self.logger)
         self._topology = topology
         self._queues = queues
         self._pool = pool
@@ -109,11 +115,14 @@ class ConsumingOwner(Owner):
             for line in lines:
                 link.cancel(line.name)
             self._return_waiting(link)
-            while self._is_running() and time.monotonic() < self.cut_off_at:
+            while time.monotonic() < self.cut_off_at and (
+                self._is_running() or self._outcomes.is_moving()
+            ):
                 self._return_unstarted(link)
                 self._turn(link, min(1.0, seconds_until(self.cut_off_at)))
                 self._return_waiting(link)
             self._cut_off()
+            self._outcomes.forget()
             self._acknowledge(link)
             self._return(link, [delivery for delivery in self.held if delivery.link is link])
         finally:
@@ -129,6 +138,8 @@ class ConsumingOwner(Owner):
         assert self.signal is not None
         self.signal.clear()
         link.pump()
+        for line, delivery in self._outcomes.take():
+            self._published(line, delivery)
         self._acknowledge(link)
         self._mark_doubtful(link)
         self._next_suspect()
@@ -138,10 +149,9 @@ class ConsumingOwner(Owner):
         if not self.stopping:
             self._subscribe(link)
         self._breathe()
-        for moments in (self._kept, self._waiting):
-            if moments:
-                longest = min(longest, seconds_until(moments[0][0]))
-        link.wait(self.signal, longest)
+        moments = [each[0][0] for each in (self._kept, self._waiting) if each]
+        moment = min([self._outcomes.next_moment(), *moments])
+        link.wait(self.signal, min(longest, seconds_until(moment)))
 
     def _acknowledge(self, link: Link) -> None:
         while self._done:
@@ -216,7 +226,7 @@ class ConsumingOwner(Owner):
         held, self.held = self.held, {}
         for delivery, line in held.items():
             delivery.gone = True
-            if delivery in line.running or delivery in line.waiting:
+            if delivery in line.running or delivery in line.waiting or delivery in line.publishing:
                 self.held[delivery] = line
             else:
                 self._suspects.finished(delivery)
@@ -251,6 +261,7 @@ class ConsumingOwner(Owner):
         heirs = self._redeliveries.heirs_of(delivery, self.link)
         if not heirs:
             return None
+        self._outcomes.inherit(delivery, heirs[-1])
         self._done += heirs[:-1]
         if delivery in self._marked:
             self._marked.discard(delivery)
@@ -331,13 +342,19 @@ class ConsumingOwner(Owner):
         while self._waiting and self._waiting[0][0] <= now and not self.stopping:
             _, _, line, delivery = heapq.heappop(self._waiting)
             line.waiting.discard(delivery)
-            current = self._current(delivery)
-            if current is not None:
+            if delivery in line.publishing:
+                self._published(line, delivery)
+            elif (current := self._current(delivery)) is not None:
                 self._offer(line.offer(current, first=True))
-            elif self._ready_since is not None and now - self._ready_since < _GRACE:
+            elif self._may_come_again():
                 self._wait(line, delivery, 0.1)
             else:
                 self._drop(line, delivery)
+
+    def _may_come_again(self) -> bool:
+        """Whether what a lost link had may still be delivered by this one."""
+        since = self._ready_since
+        return since is None or time.monotonic() - since < _GRACE
 
     def _wait(self, line: Line, delivery: Delivery, seconds: float) -> None:
         line.waiting.add(delivery)
@@ -378,6 +395,8 @@ class ConsumingOwner(Owner):
         self._suspects.finished(delivery)
         if line.running.pop(delivery, None) is None:
             return  # cut off
+        if delivery.outgoing is not None:
+            self._outcomes.add(line, delivery)
         current = self._current(delivery)
         if not isinstance(outcome, bool):
             current = current or delivery
@@ -385,22 +404,43 @@ class ConsumingOwner(Owner):
                 self._offer(line.offer(current, first=True))
             else:
                 self._wait(line, current, outcome)
+        elif outcome and delivery.unpublished:
+            line.publishing.add(current or delivery)
+        elif outcome:
+            self._settle(line, delivery, current)
         elif current is None:
-            if outcome:
-                self._redeliveries.handled(delivery, unheard=True)
-                self._lost.append(delivery)
+            self._drop(line, delivery)
+        else:
+            moment = time.monotonic() + _PAUSE
+            self._kept += ((moment, line, each) for each in self._redeliveries.end(current))
+        self._start_some()
+        self.wake()
+
+    def _published(self, line: Line, delivery: Delivery) -> None:
+        """The broker has taken all that one has left: it is done with, if its handlers are."""
+        if delivery not in line.publishing:
+            return
+        current = self._current(delivery)
+        if current is None and self._may_come_again():
+            self._wait(line, delivery, 0.1)
+        else:
+            line.publishing.discard(delivery)
+            self._settle(line, delivery, current)
+
+    def _settle(self, line: Line, delivery: Delivery, current: Delivery | None) -> None:
+        if current is None:
+            self._redeliveries.handled(delivery, unheard=True)
+            self._lost.append(delivery)
             self._drop(line, delivery)
         else:
             settled = self._redeliveries.end(current)
-            if outcome:
-                self._redeliveries.handled(current, unheard=False)
-                self._done += settled
-                self._offer(line.pass_on(current))
-            else:
-                moment = time.monotonic() + _PAUSE
-                self._kept += ((moment, line, each) for each in settled)
-        self._start_some()
-        self.wake()
+            self._redeliveries.handled(current, unheard=False)
+            self._done += settled
+            self._offer(line.pass_on(current))
+
+    def why_not_ready(self) -> str | None:
+        """None while events come and what becomes of them goes; otherwise why not."""
+        return super().why_not_ready() or self._outcomes.why_not_ready()
 
     def _is_running(self) -> bool:
         """Whether something has begun that has not come to an end."""
@@ -437,6 +477,7 @@ class ConsumingOwner(Owner):
                 self.signal.clear()
                 self.signal.wait(seconds_until(self.cut_off_at))
             self._cut_off()
+        self._outcomes.forget()
         self.held.clear()
 
 

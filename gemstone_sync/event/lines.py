@@ -76,8 +76,10 @@ class Line:
         self.held = 0
         #: Those that are being handled, and by which greenlet; of links that are gone too.
         self.running: dict[Delivery, Any] = {}
-        #: Those that wait until they are tried again.
+        #: Those that wait until they are tried again, or for long until the broker takes something.
         self.waiting: set[Delivery] = set()
+        #: Those that are done with once the broker has taken what has become of them.
+        self.publishing: set[Delivery] = set()
         self.lanes: dict[Places | None, Lane] = {}
         self._pool = pool
         #: By key, while one of it is ready, running or waiting: those behind it; how many they are.
@@ -138,7 +140,7 @@ class Line:
         for lane in self.lanes.values():
             lane.ready.clear()
         self.held = self.prefetch = self._blocked = 0
-        begun = (*self.running, *self.waiting) if self.keyed else ()
+        begun = (*self.running, *self.waiting, *self.publishing) if self.keyed else ()
         keys = {delivery.envelope.key for delivery in begun}
         self._behind = {key: deque() for key in keys if key is not None}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .envelope import Envelope
 from .handlers import Handler
-from .topology import Address, Queue, Topology
+from .topology import Address, Publication, Queue, Topology
 
 if TYPE_CHECKING:
     from .signals import Signal
@@ -66,6 +66,8 @@ class Delivery:
     :ivar handlers: those that are still to handle it, in this order.
     :ivar unclear: whether it may come again as what it is: a repetition must not be dropped then.
     :ivar tried: the event as the first of them has left it, when it is to try again.
+    :ivar outgoing: what is to be published before it is settled: a retry, a dead letter.
+    :ivar unpublished: how many of those the broker has not taken yet.
     """
 
     __slots__ = (
@@ -77,10 +79,12 @@ class Delivery:
         "handlers",
         "identity",
         "link",
+        "outgoing",
         "queue",
         "tag",
         "tried",
         "unclear",
+        "unpublished",
     )
 
     def __init__(
@@ -97,6 +101,8 @@ class Delivery:
         self.begun = self.unclear = False
         self.handlers: list[Handler] = []
         self.tried: Envelope | None = None
+        self.outgoing: Publication | None = None
+        self.unpublished = 0
 
 
 class Link(abc.ABC):

@@ -1,8 +1,9 @@
 """What is done with one delivery: handled, tried again later, or laid with the dead letters.
 
 It is acknowledged only when one of the three is certain: the handler has returned, or the broker
-has confirmed the message that tries it again, or the dead letter. Otherwise it goes back. So an
-event may be handled twice, and is never lost.
+has confirmed the message that tries it again, or the dead letter (`outcomes` publishes those, and
+waits for as long as the broker takes nothing). Otherwise it goes back. So an event may be handled
+twice, and is never lost.
 
 ======================================  =======================================================
 what happens                            what becomes of the event
@@ -21,8 +22,7 @@ the processes that handled it died      a dead letter, "crashed"
 too often
 a worker elsewhere is at it, or the     again in a moment; this counts as no attempt
 memory of handled events is away
-the service stops, or the broker does   given back to its queue
-not take what is published
+the service stops                       given back to its queue
 ======================================  =======================================================
 
 Of several handlers each has its own fate: what is tried again is for the one that failed.
@@ -33,13 +33,13 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gevent
 import msgspec
 
-from ..errors import EventNotDelivered, Reject, RetryLater
+from ..errors import Reject, RetryLater
 from .attempts import InvalidBody, attempt, describe, last_traceback, shortened
 from .claims import LEASE, EventClaim, Renewals, claim_key
 from .deduplication import Claim, ProcessedEvents
@@ -47,7 +47,7 @@ from .envelope import DeadLetter, Envelope
 from .handlers import Handler, Subscriber, delay_before
 from .link import Delivery
 from .suspects import SUSPICIOUS
-from .topology import Address, Queue, Topology
+from .topology import Address, Publication, Queue, Topology
 
 __all__ = ["Processor"]
 
@@ -60,7 +60,7 @@ _SOON = (1.0, 2.0)
 _LOOK = 0.2
 #: Seconds of a delay that are waited for here: about the smallest step of the ladder of delays.
 _SHORT = 0.15
-#: How often an event whose delay is over is given back before its address counts as gone.
+#: How often the broker refuses an event whose delay is over before its address counts as gone.
 _RELAYS = 3
 #: Event names that the log was told of; names from elsewhere must not fill the memory.
 _KNOWN = 1000
@@ -81,8 +81,8 @@ class _Next(NamedTuple):
 class Processor:
     """Treats deliveries, each in the greenlet that calls it.
 
-    :param publish: publishes (envelope, address, delay) triples and waits for the confirm.
-        Raises EventNotDelivered.
+    What it wants published before a delivery is settled, it leaves as `Delivery.outgoing`.
+
     :param run: calls a handler with a value, in the service's way.
     :param processed: the memory that workers share, for handlers with ``idempotent=False``.
     :param recent: this process's own, for all handlers: drops what came over another transport.
@@ -99,7 +99,6 @@ class Processor:
         topology: Topology,
         subscriber: Subscriber,
         *,
-        publish: Callable[[Sequence[tuple[Envelope, Address, float]]], None],
         run: Callable[[Handler, Any], Any] | None = None,
         processed: ProcessedEvents | None = None,
         recent: ProcessedEvents | None = None,
@@ -111,7 +110,6 @@ class Processor:
     ) -> None:
         self._topology = topology
         self._subscriber = subscriber
-        self._publish = publish
         self._run = _call if run is None else run
         self._recent = recent
         self._delays = delays
@@ -132,8 +130,7 @@ class Processor:
             if not delivery.begun:
                 delivery.begun = True
                 if (letter := self._refusal(delivery, queue)) is not None:
-                    delivery.unclear = True
-                    self._bury(delivery.envelope, letter, queue.name)
+                    self._bury(delivery, delivery.envelope, letter, queue.name)
                     return True
             seconds = self._attempt(delivery, delivery.handlers[0], queue)
             if seconds is not None:
@@ -141,37 +138,34 @@ class Processor:
             del delivery.handlers[0]
             delivery.tried = None
             return 0.0 if delivery.handlers else True
-        except EventNotDelivered as error:
-            self._logger.warning(
-                "%s goes back to %s: %s", _shown(delivery.envelope), queue.name, error
-            )
-            return False
         except gevent.GreenletExit:
             return False
 
-    def relay(self, delivery: Delivery) -> bool:
+    def relay(self, delivery: Delivery) -> bool | float:
         """Publish a delayed event when it is due, or again with what is left of its delay."""
         envelope = delivery.envelope
         left = 0.0 if envelope.due is None else envelope.due - time.time()
-        try:
-            if left <= _SHORT:
-                gevent.sleep(max(0.0, left))
-                envelope, left = envelope.with_changes(due=None), 0.0
-            try:
-                self._publish([(envelope, self._topology.address_of(envelope), left)])
-            except EventNotDelivered as error:
-                # Is the broker away, or the queue gone? If it takes a dead letter, the queue.
-                if (delivery.deliveries or 0) < _RELAYS:
-                    raise
-                letter = DeadLetter(reason="unhandled", error=describe(error))
-                self._bury(envelope, letter, envelope.queue or "")
-                self._logger.error("%s, delayed, to the dead letters: %s", _shown(envelope), error)
-        except EventNotDelivered as error:
-            self._logger.warning("%s, delayed, is tried again: %s", _shown(envelope), error)
-            return False
-        except gevent.GreenletExit:
-            return False
+        if 0 < left <= _SHORT:
+            return left
+        if left <= 0:
+            envelope, left = envelope.with_changes(due=None), 0.0
+        delivery.outgoing = (envelope, self._topology.address_of(envelope), left)
         return True
+
+    def refused(
+        self, delivery: Delivery, message: Publication, why: str, times: int
+    ) -> Publication:
+        """What to publish now that the broker has refused a message so many times.
+
+        What was delayed goes to the dead letters when nobody takes it any more.
+        """
+        envelope = message[0]
+        relayed = delivery.queue == self._topology.due and envelope.dead is None
+        if not relayed or times < _RELAYS:
+            return message
+        self._logger.error("%s, delayed, to the dead letters: %s", _shown(envelope), why)
+        letter = DeadLetter(reason="unhandled", error=shortened(why))
+        return self._dead(envelope, letter, envelope.queue or "")
 
     # Before a handler is called
 
@@ -222,25 +216,24 @@ class Processor:
         if delivery.tried is not None:
             envelope = delivery.tried
             if (letter := _expired(envelope)) is not None:
-                delivery.unclear = True
-                self._bury(envelope, letter, queue.name)
+                self._bury(delivery, envelope, letter, queue.name)
                 return None
         step = self._try(envelope, handler, queue)
         if step is None:
             return None
         envelope = step.envelope.with_changes(handler=handler.name)
-        # One that is put off without an attempt, or replayed, is no other than it was.
-        delivery.unclear |= (
-            step.letter is not None or envelope.attempts == delivery.envelope.attempts
-        )
+        # One that is put off without an attempt is no other than it was.
+        delivery.unclear |= envelope.attempts == delivery.envelope.attempts
         if step.letter is not None:
-            self._bury(envelope, step.letter, queue.name)
+            self._bury(delivery, envelope, step.letter, queue.name)
         elif step.here or queue.keyed or not self._delays:
             # It stays unacknowledged, so that those behind it with the same key wait.
             delivery.tried = envelope
             return step.delay
         else:
-            self._postpone(envelope, queue, step.delay)
+            due = time.time() + step.delay if step.delay > 0 else None
+            again = envelope.with_changes(queue=queue.name, due=due)
+            delivery.outgoing = (again, Address("", queue.name, mandatory=True), step.delay)
         return None
 
     def _try(self, envelope: Envelope, handler: Handler, queue: Queue) -> _Next | None:
@@ -354,15 +347,14 @@ class Processor:
 
     # What is published
 
-    def _postpone(self, envelope: Envelope, queue: Queue, delay: float) -> None:
-        due = time.time() + delay if delay > 0 else None
-        again = envelope.with_changes(queue=queue.name, due=due)
-        self._publish([(again, Address("", queue.name, mandatory=True), delay)])
+    def _bury(self, delivery: Delivery, envelope: Envelope, letter: DeadLetter, queue: str) -> None:
+        delivery.unclear = True  # a replay is no other than it was
+        delivery.outgoing = self._dead(envelope, letter, queue)
 
-    def _bury(self, envelope: Envelope, letter: DeadLetter, queue: str) -> None:
+    def _dead(self, envelope: Envelope, letter: DeadLetter, queue: str) -> Publication:
         letter = msgspec.structs.replace(letter, queue=queue, time=time.time())
         dead = envelope.with_changes(dead=letter, queue=None, due=None)
-        self._publish([(dead, Address("", self._topology.dead, mandatory=True), 0.0)])
+        return dead, Address("", self._topology.dead, mandatory=True), 0.0
 
 
 def _call(handler: Handler, value: Any) -> Any:

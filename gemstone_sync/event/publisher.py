@@ -15,11 +15,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..errors import EventNotDelivered
-from .envelope import Envelope
 from .link import Link, LinkLost
 from .owner import starting
-from .publishing import Call, PublishingOwner, Question
-from .topology import Address, Topology
+from .publishing import Call, Handover, PublishingOwner, Question
+from .topology import Publication, Topology
 
 __all__ = ["Publisher"]
 
@@ -95,7 +94,7 @@ class Publisher:
 
     # Work
 
-    def publish(self, messages: Sequence[tuple[Envelope, Address, float]], timeout: float) -> None:
+    def publish(self, messages: Sequence[Publication], timeout: float) -> None:
         """Publish (envelope, address, delay) triples; return when the broker has all of them.
 
         :param timeout: seconds. What was not sent by then is not sent any more.
@@ -124,6 +123,23 @@ class Publisher:
                 refused=refused,
                 unconfirmed=[each.id for each, _, _ in messages if each.id not in known],
             )
+
+    def hand_over(
+        self, message: Publication, told: Callable[[str | None], None]
+    ) -> Handover | None:
+        """Publish a message as soon as the broker takes it; do not wait for it.
+
+        :param told: called once, in whatever thread: with None when the broker has it, else with
+            the reason why it has not.
+        :returns: what can be withdrawn; None when this publisher is not running.
+        """
+        owner = self._owner_for_use("hand_over")
+        if owner is not None:
+            handover = Handover(message, told, owner)
+            if owner.add(handover):
+                return handover
+        told(f"{self._name}: {self._not_running()}")
+        return None
 
     def ask(self, function: Callable[[Link], T], timeout: float) -> T:
         """Run a function with the open link, in the owner's greenlet; return what it returns.
@@ -190,7 +206,7 @@ class Publisher:
         return f"not confirmed within {timeout:g} s" + (f": {why}" if why else "")
 
 
-def _names(messages: Sequence[tuple[Envelope, Address, float]]) -> str:
+def _names(messages: Sequence[Publication]) -> str:
     return _listed(envelope.name for envelope, _, _ in messages)
 
 

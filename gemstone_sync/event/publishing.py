@@ -20,9 +20,9 @@ from .envelope import Envelope
 from .link import Link, LinkLost, Outgoing
 from .owner import Owner
 from .signals import Receipt, seconds_until
-from .topology import Address, Topology
+from .topology import Address, Publication, Topology
 
-__all__ = ["Call", "PublishingOwner", "Question"]
+__all__ = ["Call", "Handover", "PublishingOwner", "Question"]
 
 _native_lock = monkey.get_original("_thread", "RLock")
 
@@ -42,7 +42,7 @@ class Call(Receipt):
 
     __slots__ = ("ahead", "confirmed", "gone", "messages", "refused", "taken")
 
-    def __init__(self, messages: Sequence[tuple[Envelope, Address, float]]) -> None:
+    def __init__(self, messages: Sequence[Publication]) -> None:
         Receipt.__init__(self, len(messages))
         self.messages = messages
         #: How many were handed to a link.
@@ -54,6 +54,36 @@ class Call(Receipt):
         self.gone = False
         #: How many waited when it came.
         self.ahead = 0
+
+
+class Handover(Call):
+    """A message that nobody waits for: what becomes of it is told, whenever that is.
+
+    :param told: called once, in the owner's thread: with None when the broker has it, else with the
+        reason why it has not.
+    """
+
+    __slots__ = ("_owner", "_told")
+
+    def __init__(
+        self,
+        message: Publication,
+        told: Callable[[str | None], None],
+        owner: PublishingOwner,
+    ) -> None:
+        Call.__init__(self, [message])
+        self._told = told
+        self._owner = owner
+
+    def wake(self) -> None:
+        if self.refused:
+            self._told(self.refused[0][1])
+        else:
+            self._told("the publisher was stopped" if self.left else None)
+
+    def withdraw(self) -> None:
+        """Do not send it, if it is not sent yet."""
+        self._owner.withdraw(self)
 
 
 class Message(Outgoing):
@@ -275,6 +305,8 @@ class PublishingOwner(Owner):
                     messages = messages[first : first + most - len(batch)]
                 taken = 0
                 for envelope, address, delay in messages:
+                    if delay and envelope.due is not None:  # it may have waited here for long
+                        delay = max(0.0, envelope.due - time.time())
                     batch.append(Message(envelope, address, delay, call, self))
                     taken += 1
                     size += len(envelope.body)

@@ -35,13 +35,14 @@ import hashlib
 import re
 import zlib
 from dataclasses import dataclass, field
+from typing import TypeAlias
 from urllib.parse import quote
 
 from .envelope import Envelope
 from .handlers import Handler, Subscriber
 from .names import matches, specificity
 
-__all__ = ["Address", "Binding", "Queue", "Topology"]
+__all__ = ["Address", "Binding", "Publication", "Queue", "Topology"]
 
 #: Bytes: AMQP's limit for a name.
 _LONGEST = 255
@@ -59,6 +60,10 @@ class Address:
     exchange: str
     routing_key: str
     mandatory: bool = False
+
+
+#: What is published, where to, and in how many seconds it is to be delivered.
+Publication: TypeAlias = tuple[Envelope, Address, float]
 
 
 @dataclass(frozen=True)

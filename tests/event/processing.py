@@ -1,18 +1,16 @@
 """A processor with what stands around it, without a broker: it publishes into a list."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import gevent
 
-from gemstone_sync.errors import EventNotDelivered
 from gemstone_sync.event.deduplication import MemoryProcessedEvents
 from gemstone_sync.event.envelope import DeadLetter, Envelope
 from gemstone_sync.event.handlers import Handler, Subscriber
 from gemstone_sync.event.link import Delivery
 from gemstone_sync.event.processor import Processor
-from gemstone_sync.event.topology import Address, Queue, Topology
+from gemstone_sync.event.topology import Address, Publication, Queue, Topology
 
 TOPOLOGY = Topology("test")
 
@@ -41,21 +39,19 @@ def event(name: str = "x", body: bytes = b"1", **values: Any) -> Envelope:
 class Desk:
     """One service's processor.
 
-    :ivar published: (envelope, address, delay) of what the broker has confirmed, in order.
-    :ivar away: why the broker confirms nothing now, or None.
+    :ivar published: (envelope, address, delay) of what was left to publish, in order.
     """
 
     def __init__(self, *handlers: Handler, instance: str = "i1", **options: Any) -> None:
-        self.published: list[tuple[Envelope, Address, float]] = []
-        self.away: str | None = None
+        self.published: list[Publication] = []
         self.subscriber = Subscriber(service="shop", instance=instance, handlers=handlers)
         self.queues = TOPOLOGY.queues_of(self.subscriber)
-        self.processor = Processor(TOPOLOGY, self.subscriber, publish=self._publish, **options)
+        self.processor = Processor(TOPOLOGY, self.subscriber, **options)
 
-    def _publish(self, messages: Sequence[tuple[Envelope, Address, float]]) -> None:
-        if self.away is not None:
-            raise EventNotDelivered(self.away)
-        self.published += messages
+    def _publish(self, delivery: Delivery) -> None:
+        if delivery.outgoing is not None:
+            self.published.append(delivery.outgoing)
+            delivery.outgoing = None
 
     def queue(self, kind: str = "service") -> Queue:
         return next(queue for queue in self.queues if queue.name.split(":")[2] == kind)
@@ -69,15 +65,19 @@ class Desk:
         delivery.crashes = deliveries or 0
         delivery.handlers = queue.handlers_for(envelope)
         while not isinstance(outcome := self.processor(delivery, queue), bool):
+            self._publish(delivery)
             try:
                 gevent.sleep(outcome)
             except gevent.GreenletExit:
                 return False
+        self._publish(delivery)
         return outcome
 
-    def relay(self, envelope: Envelope, deliveries: int | None = None) -> bool:
-        delivery = Delivery(None, TOPOLOGY.due, 1, envelope, deliveries)  # type: ignore[arg-type]
-        return self.processor.relay(delivery)
+    def relay(self, envelope: Envelope) -> bool | float:
+        delivery = Delivery(None, TOPOLOGY.due, 1, envelope)  # type: ignore[arg-type]
+        outcome = self.processor.relay(delivery)
+        self._publish(delivery)
+        return outcome
 
     def deliver_again(self) -> float:
         """Deliver what was published last as if its delay were over; how long that was."""

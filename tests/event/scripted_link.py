@@ -209,7 +209,7 @@ class ScriptedLink(Link):
                     self._check()
             reason = self.broker.refused.get(message.envelope.name)
             self.broker.published.append(message.envelope)
-            reason = self._route(message) or reason
+            reason = reason or self._route(message)
             self._unconfirmed.append((message, reason))
             assert len(self._unconfirmed) <= self.window, "more than the window"
         if self.broker.confirms:

@@ -234,8 +234,6 @@ def test_while_the_memory_is_away_nothing_runs_and_the_log_says_it_once(
     assert (got, desk.published) == ([1], [])
     assert desk.deliver(event())
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-    memory.away, desk.away = {"claim"}, "no connection"
-    assert desk.deliver(event()) is False
 
 
 def test_a_mark_that_cannot_be_written_at_first_is_written_later(

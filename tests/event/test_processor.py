@@ -14,7 +14,8 @@ from gemstone_sync.concurrency import current_call
 from gemstone_sync.errors import EventNotDelivered, Reject, RetryLater
 from gemstone_sync.event.current import current_event, deduplication_key
 from gemstone_sync.event.emission import make_envelope
-from gemstone_sync.event.envelope import Envelope, from_message, to_message
+from gemstone_sync.event.envelope import from_message, to_message
+from gemstone_sync.event.link import Delivery
 from gemstone_sync.event.topology import Address
 from tests.support.waiting import LIMIT
 
@@ -336,26 +337,10 @@ def test_an_event_of_a_broker_that_counts_no_deliveries_is_not_suspected():
 
 
 @pytest.mark.parametrize(
-    "sent",
-    [event(), event(body=b"{"), event(deadline=1.0), event(handler="gone")],
-    ids=["retry", "invalid", "expired", "unhandled"],
-)
-def test_what_the_broker_does_not_take_is_given_back(
-    sent: Envelope, caplog: pytest.LogCaptureFixture
-):
-    desk = Desk(handler(Got(NOT_TODAY)))
-    desk.away = "not confirmed within 10 s"
-    assert desk.deliver(sent) is False
-    assert "not confirmed within 10 s" in caplog.text
-    for deliveries in (None, 0, 2, 3, 50):
-        assert desk.relay(sent.with_changes(due=1.0), deliveries) is False
-
-
-@pytest.mark.parametrize(
     ("values", "left", "address"),
     [
         ({}, -1, Address(TOPOLOGY.events, "a.b")),
-        ({"queue": "q", "handler": "h"}, 0.04, Address("", "q", mandatory=True)),
+        ({"queue": "q", "handler": "h"}, -0.1, Address("", "q", mandatory=True)),
     ],
     ids=["event", "retry"],
 )
@@ -364,50 +349,39 @@ def test_a_delayed_event_goes_to_where_it_belongs_when_it_is_due(
 ):
     desk = Desk(handler(print))
     sent = event("a.b", due=time.time() + left, **values)
-    assert desk.relay(sent)
+    assert desk.relay(sent) is True
     assert desk.published == [(sent.with_changes(due=None), address, 0.0)]
-    assert time.time() >= (sent.due or 0) - 0.01
 
 
 def test_a_delayed_event_waits_here_for_a_moment_and_elsewhere_for_longer(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    desk, slept = Desk(handler(print)), Got()
+    desk = Desk(handler(print))
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    monkeypatch.setattr(gevent, "sleep", slept)
-    for due in (None, -5.0, 0.15, 0.2, 100.0):
-        assert desk.relay(event(due=due))
-    assert slept == [0.0, 0.0, 0.15]
+    outcomes = [desk.relay(event(due=due)) for due in (None, -5.0, 0.15, 0.2, 100.0)]
+    assert outcomes == [True, True, 0.15, True, True]
     left = [(sent.due, delay) for sent, _, delay in desk.published]
-    assert left == [(None, 0.0)] * 3 + [(0.2, 0.2), (100.0, 100.0)]
-
-
-def test_a_service_that_stops_gives_back_what_it_was_about_to_relay():
-    relaying = Event()
-
-    class Slow(Desk):
-        def _publish(self, messages: Any) -> None:
-            relaying.set()
-            gevent.sleep(LIMIT)
-
-    running = gevent.spawn(Slow(handler(print)).relay, event(due=1.0))
-    assert relaying.wait(LIMIT)
-    running.kill(timeout=LIMIT)
-    assert running.value is False
+    assert left == [(None, 0.0)] * 2 + [(0.2, 0.2), (100.0, 100.0)]
 
 
 def test_a_delayed_event_whose_queue_is_gone_dies_instead_of_going_round():
-    class Gone(Desk):
-        def _publish(self, messages: Any) -> None:
-            if messages[0][1].routing_key != TOPOLOGY.dead:
-                raise EventNotDelivered("nobody handles it")
-            super()._publish(messages)
-
-    desk = Gone(handler(print))
-    assert desk.relay(event(due=1.0, queue="gone"), 2) is False
-    assert desk.published == []
-    for deliveries in (3, 4):
-        desk.published.clear()
-        assert desk.relay(event(due=1.0, queue="gone"), deliveries)
-        assert desk.reason == ("unhandled", "EventNotDelivered: nobody handles it")
+    desk = Desk(handler(print))
+    sent = event(due=1.0, queue="gone")
+    delivery = Delivery(None, TOPOLOGY.due, 1, sent)  # type: ignore[arg-type]
+    desk.processor.relay(delivery)
+    message = delivery.outgoing
+    assert message is not None
+    for times in (1, 2):
+        assert desk.processor.refused(delivery, message, "no such queue", times) is message
+    letter = desk.processor.refused(delivery, message, "no such queue", 3)
+    desk.published.append(letter)
+    assert desk.reason == ("unhandled", "no such queue")
     assert desk.death.queue == "gone"
+    assert desk.processor.refused(delivery, letter, "it is full", 4) is letter
+
+
+def test_what_is_no_delayed_event_stays_what_it_is_however_often_it_is_refused():
+    desk = delivered(event(), handler(Got(NOT_TODAY)))
+    delivery = Delivery(None, desk.queue().name, 1, event())  # type: ignore[arg-type]
+    [message] = desk.published
+    assert desk.processor.refused(delivery, message, "it is full", 100) is message

@@ -36,7 +36,7 @@ from .urls import no_option, options_of
 
 __all__ = ["BrokerEventTransport", "check_seconds", "check_whole"]
 
-#: Seconds for which a retry or a dead letter waits to be published before its event is given back.
+#: Seconds that `start_accepting_events` has for its end.
 _PATIENCE = 10.0
 
 
@@ -345,11 +345,9 @@ class BrokerReception(Reception):
         self._transport = transport
         self._owned = owned
         self.queues: list[Queue] = transport.topology.queues_of(subscriber)
-        publisher = transport._publisher
         processor = Processor(
             transport.topology,
             subscriber,
-            publish=lambda messages: publisher.publish(messages, _PATIENCE),
             run=run,
             processed=processed,
             recent=recent,
@@ -364,6 +362,8 @@ class BrokerReception(Reception):
             name=f"{transport} ({subscriber.service})",
             pool=transport._places,
             relay=processor.relay,
+            publisher=transport._publisher,
+            refused=processor.refused,
         )
 
     @property
