@@ -38,8 +38,9 @@ _native_lock = monkey.get_original("_thread", "RLock")
 
 #: Seconds after which an owner lets the others of its hub run.
 _SLICE = 0.005
-#: Seconds before the first new attempt to connect, and the most it doubles to.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
+#: Seconds before the first new attempt to connect, and the most it doubles to: two seconds after
+#: the broker is back all are. An attempt that fails takes 0.6 ms of CPU over AMQP.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.5
 #: Seconds for which a connection must have held for the pauses to start anew.
 _HELD = 5.0
 #: Seconds beyond its time that `stop` gives a greenlet that is killed: `Link.close` may take two.

@@ -22,7 +22,7 @@ Send: TypeAlias = Callable[[Sequence[Envelope]], None]
 _NEVER = (ServiceConfigurationError, ValueError, TypeError)
 
 #: Seconds between two attempts while the broker is away: at first, and at most.
-_AWAY = (0.1, 5.0)
+_AWAY = (0.1, 1.5)
 #: The same for an event that is refused; so late at most it goes once somebody takes it.
 _REFUSED = (1.0, 15.0)
 
