@@ -30,6 +30,7 @@ from .redeliveries import Redeliveries
 from .signals import seconds_until
 from .suspects import SUSPICIOUS, Suspects
 from .topology import Queue, Topology
+from .workers import Workers
 
 __all__ = ["LAST_WORDS", "ConsumingOwner"]
 
@@ -39,6 +40,8 @@ _PAUSE = 1.0
 _GRACE = 5.0
 #: How many are acknowledged in one go.
 _BATCH = 100
+#: How many greenlets are kept for the next events.
+_WORKERS = 100
 #: Seconds that handlers have to end once they are killed.
 LAST_WORDS = 1.0
 
@@ -72,6 +75,7 @@ class ConsumingOwner(Owner):
         if relay is not None:
             own, places = Places(pool.limit), pool.limit
             self._due = Line(topology.due, relay, None, own, prefetch=places, most=places)
+        self._workers = Workers(_WORKERS)
         #: The moment when handlers that still run are cut off, and whether some were.
         self.cut_off_at = float("inf")
         self.cut = False
@@ -299,8 +303,7 @@ class ConsumingOwner(Owner):
             stuck = 0
             delivery = lane.ready.popleft()
             self._redeliveries.begin(delivery)
-            # A new greenlet has a new, empty context: nothing of the owner's or another event's.
-            lane.line.running[delivery] = gevent.spawn(self._work, lane, delivery)
+            lane.line.running[delivery] = self._workers.start(self._work, lane, delivery)
             self._offer(lane)
         if refused or self._in_line:
             self._leave_lines(but=refused)
@@ -384,6 +387,8 @@ class ConsumingOwner(Owner):
                     delivery.envelope.id,
                     error or type(error).__name__,
                 )
+            if isinstance(error, gevent.GreenletExit):
+                raise
         finally:
             if not self.inherited:
                 # Also of one that was cut off and ends only now.
@@ -455,6 +460,7 @@ class ConsumingOwner(Owner):
         if not greenlets:
             return
         self.cut = True
+        self._workers.end()
         self.logger.warning(
             "%s: %d handlers were still running and are cut off; their events are delivered again",
             self.name,
@@ -478,6 +484,7 @@ class ConsumingOwner(Owner):
                 self.signal.wait(seconds_until(self.cut_off_at))
             self._cut_off()
         self._outcomes.forget()
+        self._workers.end()
         self.held.clear()
 
 

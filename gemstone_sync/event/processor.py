@@ -36,7 +36,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import gevent
 import msgspec
 
 from ..errors import Reject, RetryLater
@@ -123,23 +122,19 @@ class Processor:
     def __call__(self, delivery: Delivery, queue: Queue) -> bool | float:
         """Have the next of a delivery's handlers take it: one attempt.
 
-        :returns: True when the delivery is done with, False when it is to be given back; else in
-            how many seconds to call this again with it.
+        :returns: True when the delivery is done with; else in how many seconds to call this again.
         """
-        try:
-            if not delivery.begun:
-                delivery.begun = True
-                if (letter := self._refusal(delivery, queue)) is not None:
-                    self._bury(delivery, delivery.envelope, letter, queue.name)
-                    return True
-            seconds = self._attempt(delivery, delivery.handlers[0], queue)
-            if seconds is not None:
-                return seconds
-            del delivery.handlers[0]
-            delivery.tried = None
-            return 0.0 if delivery.handlers else True
-        except gevent.GreenletExit:
-            return False
+        if not delivery.begun:
+            delivery.begun = True
+            if (letter := self._refusal(delivery, queue)) is not None:
+                self._bury(delivery, delivery.envelope, letter, queue.name)
+                return True
+        seconds = self._attempt(delivery, delivery.handlers[0], queue)
+        if seconds is not None:
+            return seconds
+        del delivery.handlers[0]
+        delivery.tried = None
+        return 0.0 if delivery.handlers else True
 
     def relay(self, delivery: Delivery) -> bool | float:
         """Publish a delayed event when it is due, or again with what is left of its delay."""

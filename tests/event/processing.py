@@ -64,12 +64,12 @@ class Desk:
         delivery = Delivery(None, queue.name, 1, envelope, deliveries)  # type: ignore[arg-type]
         delivery.crashes = deliveries or 0
         delivery.handlers = queue.handlers_for(envelope)
-        while not isinstance(outcome := self.processor(delivery, queue), bool):
-            self._publish(delivery)
-            try:
+        try:
+            while not isinstance(outcome := self.processor(delivery, queue), bool):
+                self._publish(delivery)
                 gevent.sleep(outcome)
-            except gevent.GreenletExit:
-                return False
+        except gevent.GreenletExit:
+            return False
         self._publish(delivery)
         return outcome
 
