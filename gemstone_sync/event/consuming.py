@@ -142,6 +142,7 @@ class ConsumingOwner(Owner):
         assert self.signal is not None
         self.signal.clear()
         link.pump()
+        self._start_some()
         for line, delivery in self._outcomes.take():
             self._published(line, delivery)
         self._acknowledge(link)
@@ -221,7 +222,7 @@ class ConsumingOwner(Owner):
         self._leave_lines()
         self._suspects.forget()
         for delivery in self._done:
-            self._redeliveries.handled(delivery, unheard=True)
+            self._redeliveries.end(delivery, handled=True, unheard=True)
         self._done.clear()
         self._kept.clear()
         self._doubtful.clear()
@@ -256,7 +257,6 @@ class ConsumingOwner(Owner):
                     return
             delivery.handlers = line.queue.handlers_for(delivery.envelope)
         self._offer(line.add(delivery))
-        self._start_some()
 
     def _current(self, delivery: Delivery) -> Delivery | None:
         """What stands for it on this link: itself, or its redelivery; None while none has come."""
@@ -304,7 +304,8 @@ class ConsumingOwner(Owner):
             delivery = lane.ready.popleft()
             self._redeliveries.begin(delivery)
             lane.line.running[delivery] = self._workers.start(self._work, lane, delivery)
-            self._offer(lane)
+            if lane.ready:
+                self._hungry.append(lane)
         if refused or self._in_line:
             self._leave_lines(but=refused)
 
@@ -364,9 +365,9 @@ class ConsumingOwner(Owner):
         moment = time.monotonic() + seconds
         heapq.heappush(self._waiting, (moment, next(self._numbers), line, delivery))
 
-    def _drop(self, line: Line, delivery: Delivery) -> None:
+    def _drop(self, line: Line, delivery: Delivery, *, handled: bool = False) -> None:
         """Its link is gone, and it was delivered elsewhere, or comes later."""
-        self._redeliveries.end(delivery)
+        self._redeliveries.end(delivery, handled=handled, unheard=True)
         self._marked.discard(delivery)
         self.held.pop(delivery, None)
         self._offer(line.pass_on(delivery))
@@ -397,12 +398,13 @@ class ConsumingOwner(Owner):
                 self._finished(line, delivery, outcome)
 
     def _finished(self, line: Line, delivery: Delivery, outcome: bool | float) -> None:
-        self._suspects.finished(delivery)
+        if delivery.deliveries:
+            self._suspects.finished(delivery)
         if line.running.pop(delivery, None) is None:
             return  # cut off
         if delivery.outgoing is not None:
             self._outcomes.add(line, delivery)
-        current = self._current(delivery)
+        current = self._current(delivery) if delivery.gone else delivery
         if not isinstance(outcome, bool):
             current = current or delivery
             if outcome <= 0 and not current.gone and (delivery.tried is None or not self.stopping):
@@ -434,13 +436,11 @@ class ConsumingOwner(Owner):
 
     def _settle(self, line: Line, delivery: Delivery, current: Delivery | None) -> None:
         if current is None:
-            self._redeliveries.handled(delivery, unheard=True)
             self._lost.append(delivery)
-            self._drop(line, delivery)
-        else:
-            settled = self._redeliveries.end(current)
-            self._redeliveries.handled(current, unheard=False)
-            self._done += settled
+            self._drop(line, delivery, handled=True)
+            return
+        self._done += self._redeliveries.end(current, handled=True)
+        if line.keyed:
             self._offer(line.pass_on(current))
 
     def why_not_ready(self) -> str | None:

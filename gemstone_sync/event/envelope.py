@@ -7,9 +7,11 @@ too: the body is plain JSON, the AMQP 0-9-1 properties ``message_id``, ``type``,
 
 from __future__ import annotations
 
+import operator
 import re
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -149,29 +151,21 @@ def from_message(
 
     Nothing in it is trusted: a header of the wrong type counts as absent.
     """
-    milliseconds = _number(headers.get(_TIME))
-    seconds = _number(properties.get("timestamp"))
-    time_ = milliseconds / 1000 if milliseconds is not None else seconds
-    traceparent = _text(headers.get("traceparent"))
-    if traceparent is not None and not _TRACEPARENT.fullmatch(traceparent):
-        traceparent = None
-    attempts = _number(headers.get("x-gemstone-attempts"))
+    values: dict[str, Any] = {}
+    for name, value in headers.items():
+        if name in _HEADERS:
+            field, read = _HEADERS[name]
+            values[field] = read(value)
+    if values.get("time") is None:
+        seconds = _number(properties.get("timestamp"))
+        values["time"] = time.time() if seconds is None else seconds
     return Envelope(
         name=_text(properties.get("type")) or routing_key,
         body=body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body),
         id=_text(properties.get("message_id")) or uuid.uuid4().hex,
-        time=time.time() if time_ is None else time_,
-        broadcast=not headers.get(_WORK),
-        key=_text(headers.get("x-gemstone-key")),
         emitter=_text(properties.get("app_id")),
         request_id=travelling_id(_text(properties.get("correlation_id"))),
-        traceparent=traceparent,
-        deadline=_moment(headers.get("x-gemstone-deadline")),
-        attempts=max(0, int(attempts or 0)),
-        handler=_text(headers.get("x-gemstone-handler")),
-        queue=_text(headers.get("x-gemstone-queue")),
-        due=_moment(headers.get("x-gemstone-due")),
-        dead=_dead(headers.get(_DEAD)),
+        **values,
     )
 
 
@@ -201,3 +195,23 @@ def _dead(value: object) -> DeadLetter | None:
         return msgspec.json.decode(value, type=DeadLetter)
     except ValueError:
         return None
+
+
+def _traceparent(value: object) -> str | None:
+    text = _text(value)
+    return text if text is not None and _TRACEPARENT.fullmatch(text) else None
+
+
+#: What is read of a message's headers: into which attribute, and how.
+_HEADERS: dict[str, tuple[str, Callable[[object], Any]]] = {
+    _TIME: ("time", _moment),
+    _WORK: ("broadcast", operator.not_),
+    _DEAD: ("dead", _dead),
+    "traceparent": ("traceparent", _traceparent),
+    "x-gemstone-attempts": ("attempts", lambda value: int(_number(value) or 0)),
+    "x-gemstone-deadline": ("deadline", _moment),
+    "x-gemstone-due": ("due", _moment),
+    "x-gemstone-handler": ("handler", _text),
+    "x-gemstone-key": ("key", _text),
+    "x-gemstone-queue": ("queue", _text),
+}

@@ -47,7 +47,7 @@ class Places:
         following = None
         with self._lock:
             waiting = self._waiting
-            taken = self._free > 0 and next(iter(waiting), waiter) is waiter
+            taken = self._free > 0 and (not waiting or next(iter(waiting)) is waiter)
             if taken:
                 self._free -= 1
                 if waiting:
@@ -63,7 +63,7 @@ class Places:
         """Give one back."""
         with self._lock:
             self._free += 1
-            following = self._next()
+            following = self._next() if self._waiting else None
         if following is not None:
             following.wake()
 

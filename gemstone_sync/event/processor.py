@@ -235,7 +235,8 @@ class Processor:
         """One attempt, if it is ours to make; None when the event is done with."""
         renewals = None if handler.idempotent else self._renewals
         if renewals is None and self._recent is None:
-            return self._next(envelope, handler, attempt(envelope, handler, self._run))
+            error = attempt(envelope, handler, self._run)
+            return None if error is None else self._next(envelope, handler, error)
         key = claim_key(envelope, self._subscriber, handler, queue.work)
         claim = EventClaim(key, self._recent, renewals, self._logger)
         answer = self._answer(claim)
@@ -282,12 +283,8 @@ class Processor:
         self._memory_is_away = False
         return answer
 
-    def _next(
-        self, envelope: Envelope, handler: Handler, error: BaseException | None
-    ) -> _Next | None:
-        """What follows from an attempt; None when nothing does."""
-        if error is None:
-            return None
+    def _next(self, envelope: Envelope, handler: Handler, error: BaseException) -> _Next:
+        """What follows from an attempt that failed."""
         what = f"{handler.name}: {_shown(envelope)}"
         if isinstance(error, InvalidBody):
             self._logger.warning("%s to the dead letters: %s", what, error)

@@ -29,25 +29,25 @@ class Redeliveries:
 
     def begin(self, delivery: Delivery) -> None:
         """It is about to run."""
-        self._begun[_key(delivery)] = delivery
+        self._begun[delivery.queue, delivery.envelope.id] = delivery
 
-    def end(self, delivery: Delivery) -> list[Delivery]:
-        """It does not run any more. All that are to be settled now: it, and its redeliveries."""
-        key = _key(delivery)
-        if self._begun.get(key) is delivery:
-            del self._begun[key]
-        return [delivery, *self._again.pop(delivery, ())] if self._again else [delivery]
+    def end(
+        self, delivery: Delivery, *, handled: bool = False, unheard: bool = False
+    ) -> list[Delivery]:
+        """It does not run any more. All that are to be settled now: it, and its redeliveries.
 
-    def handled(self, delivery: Delivery, *, unheard: bool) -> None:
-        """It was handled, so that a redelivery is only to be acknowledged.
-
+        :param handled: later redeliveries are only to be acknowledged.
         :param unheard: the broker will not hear of it.
         """
-        if delivery.unclear:
-            return
-        self._ended[_key(delivery)] = (hash(delivery.envelope), unheard)
-        if len(self._ended) > _ENDED:
-            del self._ended[next(iter(self._ended))]
+        key = delivery.queue, delivery.envelope.id
+        if self._begun.get(key) is delivery:
+            del self._begun[key]
+        if handled and not delivery.unclear:
+            ended = self._ended
+            ended[key] = (hash(delivery.envelope), unheard)
+            if len(ended) > _ENDED:
+                del ended[next(iter(ended))]
+        return [delivery, *self._again.pop(delivery, ())] if self._again else [delivery]
 
     def begun(self) -> list[Delivery]:
         """What runs or waits."""
@@ -55,7 +55,7 @@ class Redeliveries:
 
     def is_running(self, delivery: Delivery) -> bool:
         """Whether one that has arrived is the redelivery of what has begun, which settles it."""
-        first = self._begun.get(_key(delivery))
+        first = self._begun.get((delivery.queue, delivery.envelope.id))
         if first is None or not (first.gone or delivery.deliveries):
             return False
         # Other programs may use an id twice.
@@ -66,7 +66,7 @@ class Redeliveries:
 
     def was_handled(self, delivery: Delivery) -> bool:
         """Whether one that has arrived is the redelivery of what was handled."""
-        found = self._ended.get(_key(delivery))
+        found = self._ended.get((delivery.queue, delivery.envelope.id))
         if found is None or not (found[1] or delivery.deliveries):
             return False
         return found[0] == hash(delivery.envelope)
@@ -78,7 +78,7 @@ class Redeliveries:
             heir = heirs[-1]
             heir.begun, heir.handlers, heir.tried = True, delivery.handlers, delivery.tried
             heir.unclear, heir.crashes = delivery.unclear, delivery.crashes
-            self._begun[_key(heir)] = heir
+            self._begun[heir.queue, heir.envelope.id] = heir
         return heirs
 
     def forget_link(self) -> None:
@@ -89,7 +89,3 @@ class Redeliveries:
         """What ran was cut off."""
         self._begun.clear()
         self._again.clear()
-
-
-def _key(delivery: Delivery) -> tuple[str, str]:
-    return delivery.queue, delivery.envelope.id

@@ -6,7 +6,6 @@ with one that waits takes 0.7. That is a fifth of what an event costs altogether
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -51,8 +50,10 @@ class Workers:
             if self._ended or len(self._idle) >= self._most or has_thread_locals():
                 return
             self._idle.append(this)
-            with contextlib.suppress(gevent.Timeout):  # one that a handler has left running
+            try:
                 job = hub.switch()
-            if this in self._idle:  # not by `start`
+            except gevent.Timeout:  # one that a handler has left running
+                job = ()
+            if not (isinstance(job, tuple) and job and job[0] is self):
                 self._idle.remove(this)
                 return
