@@ -2,15 +2,13 @@
 
 What came from one queue is in `lines`, how much of it is taken in advance in `prefetch`, what comes
 again in `redeliveries`, what is left to publish in `outcomes`, what may end the process in
-`suspects`. All of it happens in the hub of the owner, so nothing here is locked but the places,
+`doubts`. All of it happens in the hub of the owner, so nothing here is locked but the places,
 which consumers share.
 """
 
 from __future__ import annotations
 
 import functools
-import heapq
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,6 +17,8 @@ from typing import Any
 import gevent
 
 from ..concurrency import USER_FAULTS, DeadlineReached
+from .agenda import Agenda
+from .doubts import Doubts
 from .lines import Lane, Line
 from .link import Delivery, Link
 from .outcomes import Outcomes, Refused
@@ -28,7 +28,6 @@ from .prefetch import Prefetch
 from .publisher import Publisher
 from .redeliveries import Redeliveries
 from .signals import seconds_until
-from .suspects import SUSPICIOUS, Suspects
 from .topology import Queue, Topology
 from .workers import Workers
 
@@ -88,15 +87,11 @@ class ConsumingOwner(Owner):
         self._in_line: set[Places] = set()
         #: What was handled, to be acknowledged.
         self._done: deque[Delivery] = deque()
-        #: What could not be handled, and when it is given back.
-        self._kept: deque[tuple[float, Line, Delivery]] = deque()
-        #: What is to be tried again here, and when: a heap, with a number for those of one moment.
-        self._waiting: list[tuple[float, int, Line, Delivery]] = []
-        self._numbers = itertools.count()
-        self._suspects: Suspects[Line] = Suspects()
-        #: Those that were delivered before: what has become of them is asked before they begin.
-        self._doubtful: deque[tuple[Line, Delivery]] = deque()
-        self._marked: set[Delivery] = set()
+        #: What could not be handled, and is given back soon.
+        self._kept: Agenda[tuple[Line, Delivery]] = Agenda()
+        #: What is to be tried again here.
+        self._waiting: Agenda[tuple[Line, Delivery]] = Agenda()
+        self._doubts = Doubts()
         self._redeliveries = Redeliveries()
         #: Whether a link was lost: before that nothing comes again but what the broker says does.
         self._has_lost = False
@@ -146,31 +141,30 @@ class ConsumingOwner(Owner):
         for line, delivery in self._outcomes.take():
             self._published(line, delivery)
         self._acknowledge(link)
-        self._mark_doubtful(link)
-        self._next_suspect()
+        if not self.stopping:
+            for line, delivery in self._doubts.cleared(link):
+                self._offer(line.offer(delivery, first=True))
         self._return_kept(link)
-        self._wake_up()
+        if not self.stopping:
+            self._wake_up()
         self._start_some()
         if not self.stopping:
             self._subscribe(link)
         self._breathe()
-        moments = [each[0][0] for each in (self._kept, self._waiting) if each]
-        moment = min([self._outcomes.next_moment(), *moments])
+        moment = min(self._kept.moment, self._waiting.moment, self._outcomes.moment)
         link.wait(self.signal, min(longest, seconds_until(moment)))
 
     def _acknowledge(self, link: Link) -> None:
         while self._done:
             batch = [self._done.popleft() for _ in range(min(_BATCH, len(self._done)))]
-            self._unmark(link, batch, done=True)
+            self._doubts.settle(link, batch, done=True)
             link.acknowledge(batch)
             self._let_go(batch)
             self._breathe()
 
     def _return_kept(self, link: Link) -> None:
-        now = time.monotonic()
         back: list[Delivery] = []
-        while self._kept and self._kept[0][0] <= now:
-            _, line, delivery = self._kept.popleft()
+        for line, delivery in self._kept.due():
             back += line.take_back(delivery)
         self._return(link, back)
 
@@ -180,9 +174,8 @@ class ConsumingOwner(Owner):
 
     def _return_waiting(self, link: Link) -> None:
         """Give back what would be tried again later, with those behind it."""
-        waiting, self._waiting = sorted(self._waiting), []
         back: list[Delivery] = []
-        for _, _, line, delivery in waiting:
+        for line, delivery in self._waiting.clear():
             line.waiting.discard(delivery)
             current = self._current(delivery)
             if current is not None:
@@ -192,7 +185,7 @@ class ConsumingOwner(Owner):
 
     def _return(self, link: Link, deliveries: list[Delivery]) -> None:
         if deliveries:
-            self._unmark(link, deliveries, done=False)
+            self._doubts.settle(link, deliveries, done=False)
             link.requeue(deliveries)
             self._let_go(deliveries)
 
@@ -206,7 +199,7 @@ class ConsumingOwner(Owner):
         """Go on with what has begun, and give back the rest of what the last link had."""
         begun = [delivery for delivery in self._redeliveries.begun() if delivery.gone]
         link.adopt(begun, self._lost)
-        self._unmark(link, self._lost, done=False)
+        self._doubts.settle(link, self._lost, done=False)
         self._lost.clear()
         for delivery in begun:
             if not delivery.gone:
@@ -220,12 +213,11 @@ class ConsumingOwner(Owner):
             line.forget()
         self._hungry.clear()
         self._leave_lines()
-        self._suspects.forget()
+        self._doubts.forget_link()
         for delivery in self._done:
             self._redeliveries.end(delivery, handled=True, unheard=True)
         self._done.clear()
         self._kept.clear()
-        self._doubtful.clear()
         self._redeliveries.forget_link()
         self._has_lost = True
         held, self.held = self.held, {}
@@ -234,7 +226,7 @@ class ConsumingOwner(Owner):
             if delivery in line.running or delivery in line.waiting or delivery in line.publishing:
                 self.held[delivery] = line
             else:
-                self._suspects.finished(delivery)
+                self._doubts.finished(delivery)
                 self._lost.append(delivery)
 
     def _lines_of(self, link: Link) -> list[Line]:
@@ -267,9 +259,7 @@ class ConsumingOwner(Owner):
             return None
         self._outcomes.inherit(delivery, heirs[-1])
         self._done += heirs[:-1]
-        if delivery in self._marked:
-            self._marked.discard(delivery)
-            self._marked.add(heirs[-1])
+        self._doubts.inherit(delivery, heirs[-1])
         self.held.pop(delivery, None)
         return heirs[-1]
 
@@ -287,8 +277,9 @@ class ConsumingOwner(Owner):
             lane = self._hungry.popleft()
             if not lane.ready or (self.stopping and not lane.ready[0].begun):
                 continue
-            if self._is_doubtful(lane.line, lane.ready[0]):
-                self._doubtful.append((lane.line, lane.ready.popleft()))
+            first = lane.ready[0]
+            if first.deliveries and self._doubts.hold_back(lane.line, first):
+                lane.ready.popleft()
                 self._offer(lane)
                 self.wake()
                 continue
@@ -315,36 +306,9 @@ class ConsumingOwner(Owner):
         for places in in_line - self._in_line:
             places.leave(self)
 
-    def _next_suspect(self) -> None:
-        """Only after what was handled has been acknowledged: this one may end the process."""
-        if not self.stopping and (suspect := self._suspects.next()):
-            line, delivery = suspect
-            self._offer(line.offer(delivery, first=True))
-
-    def _is_doubtful(self, line: Line, delivery: Delivery) -> bool:
-        return bool(delivery.deliveries) and line.queue is not None and delivery not in self._marked
-
-    def _mark_doubtful(self, link: Link) -> None:
-        while self._doubtful and not self.stopping:
-            line, delivery = self._doubtful.popleft()
-            link.mark(delivery)
-            self._marked.add(delivery)
-            # With keys the order holds, and only one of each is handled anyway.
-            if delivery.crashes >= SUSPICIOUS and not line.keyed:
-                self._suspects.add(line, delivery)
-            else:
-                self._offer(line.offer(delivery, first=True))
-
-    def _unmark(self, link: Link, deliveries: list[Delivery], *, done: bool) -> None:
-        if self._marked and (marked := self._marked.intersection(deliveries)):
-            link.unmark(list(marked), done=done)
-            self._marked -= marked
-
     def _wake_up(self) -> None:
         """Those that have waited for long enough have their turn."""
-        now = time.monotonic()
-        while self._waiting and self._waiting[0][0] <= now and not self.stopping:
-            _, _, line, delivery = heapq.heappop(self._waiting)
+        for line, delivery in self._waiting.due():
             line.waiting.discard(delivery)
             if delivery in line.publishing:
                 self._published(line, delivery)
@@ -362,13 +326,12 @@ class ConsumingOwner(Owner):
 
     def _wait(self, line: Line, delivery: Delivery, seconds: float) -> None:
         line.waiting.add(delivery)
-        moment = time.monotonic() + seconds
-        heapq.heappush(self._waiting, (moment, next(self._numbers), line, delivery))
+        self._waiting.add(seconds, (line, delivery))
 
     def _drop(self, line: Line, delivery: Delivery, *, handled: bool = False) -> None:
         """Its link is gone, and it was delivered elsewhere, or comes later."""
         self._redeliveries.end(delivery, handled=handled, unheard=True)
-        self._marked.discard(delivery)
+        self._doubts.drop(delivery)
         self.held.pop(delivery, None)
         self._offer(line.pass_on(delivery))
 
@@ -399,7 +362,7 @@ class ConsumingOwner(Owner):
 
     def _finished(self, line: Line, delivery: Delivery, outcome: bool | float) -> None:
         if delivery.deliveries:
-            self._suspects.finished(delivery)
+            self._doubts.finished(delivery)
         if line.running.pop(delivery, None) is None:
             return  # cut off
         if delivery.outgoing is not None:
@@ -418,8 +381,8 @@ class ConsumingOwner(Owner):
         elif current is None:
             self._drop(line, delivery)
         else:
-            moment = time.monotonic() + _PAUSE
-            self._kept += ((moment, line, each) for each in self._redeliveries.end(current))
+            for each in self._redeliveries.end(current):
+                self._kept.add(_PAUSE, (line, each))
         self._start_some()
         self.wake()
 

@@ -7,13 +7,12 @@ unacknowledged: its handler is not called again, its key keeps its order, and it
 from __future__ import annotations
 
 import functools
-import heapq
-import itertools
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from .agenda import Agenda
 from .lines import Line
 from .link import Delivery
 from .publisher import Publisher
@@ -74,9 +73,8 @@ class Outcomes:
         self._told: deque[tuple[_Outcome, str | None]] = deque()
         #: Those that may turn out to be slow, the oldest first.
         self._recent: deque[_Outcome] = deque()
-        #: Those that were refused, and when they are published again: a heap.
-        self._again: list[tuple[float, int, _Outcome]] = []
-        self._numbers = itertools.count()
+        #: Those that were refused.
+        self._again: Agenda[_Outcome] = Agenda()
 
     def add(self, line: Line, delivery: Delivery) -> None:
         """Publish what a delivery has left."""
@@ -103,17 +101,17 @@ class Outcomes:
             if not delivery.unpublished:
                 outcome.line.waiting.discard(delivery)
                 yield outcome.line, delivery
-        now = time.monotonic()
-        while self._again and self._again[0][0] <= now:
-            self._hand_over(heapq.heappop(self._again)[-1])
-        while self._recent and self._recent[0].since <= now - _SLOW:
+        for outcome in self._again.due():
+            self._hand_over(outcome)
+        while self._recent and self._recent[0].since <= time.monotonic() - _SLOW:
             outcome = self._recent.popleft()
             if outcome in self._open:
                 outcome.line.waiting.add(outcome.delivery)
 
-    def next_moment(self) -> float:
+    @property
+    def moment(self) -> float:
         """When to call `take`, at the latest."""
-        return self._again[0][0] if self._again else float("inf")
+        return self._again.moment
 
     def is_moving(self) -> bool:
         """Whether the broker is about to take something."""
@@ -123,11 +121,11 @@ class Outcomes:
 
     def why_not_ready(self) -> str | None:
         """None while the broker takes what it is given; otherwise why not."""
-        again = list(self._again)
-        if not again:
+        first = self._again.first()
+        if first is None:
             return None
-        why = again[0][-1].why
-        return f"{len(again)} events wait until the broker takes what became of them: {why}"
+        count = len(self._again)
+        return f"{count} events wait until the broker takes what became of them: {first.why}"
 
     def inherit(self, delivery: Delivery, heir: Delivery) -> None:
         """The redelivery of one whose link is gone goes on in its stead."""
@@ -169,4 +167,4 @@ class Outcomes:
                 outcome.delivery, outcome.message, why, outcome.refusals
             )
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(outcome.refusals - 1, 20))
-        heapq.heappush(self._again, (time.monotonic() + pause, next(self._numbers), outcome))
+        self._again.add(pause, outcome)
