@@ -23,7 +23,7 @@ Queues (the version in the name stands for their arguments, which a broker does 
 ``<app>:1:keyed-work:<name>``          work with a key
 ``<app>:1:due``                        what a delay has ended for (RabbitMQ only)
 ``<app>:1:delay:<milliseconds>``       the ladder of delays (RabbitMQ only)
-``<app>:1:notes:<event>``              which processes have died of an event (RabbitMQ only)
+``<app>:1:notes:<event>:<number>``     that a process has died of an event (RabbitMQ only)
 ``<app>:1:dead``                       dead letters
 ``<app>:1:dead:reader``                held by whoever looks through them (RabbitMQ only)
 =====================================  =====================================================

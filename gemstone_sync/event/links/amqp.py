@@ -396,13 +396,12 @@ class AmqpLink(Link):
         if (delivery.deliveries or 0) >= SUSPICIOUS:
             with self._talking() as connection:
                 mark(self._question(connection), self._note_of(delivery), delivery)
-                connection.flush()
 
     def unmark(self, deliveries: Sequence[Delivery], *, done: bool) -> None:
         for delivery in deliveries:
             if (delivery.deliveries or 0) >= SUSPICIOUS:
                 with self._talking() as connection:
-                    unmark(self._question(connection), self._note_of(delivery), done=done)
+                    unmark(self._question(connection), self._note_of(delivery), delivery, done=done)
 
     def _note_of(self, delivery: Delivery) -> str:
         assert self._topology is not None

@@ -87,3 +87,27 @@ def test_what_fails_is_held_and_its_retries_and_order_are_kept(
         wait_until(lambda: "behind" in runs, "the one behind it")
         wait_until(lambda: node.lifecycle.why_not_ready() is None, "it is ready")
         assert sorted(runs) == ["behind", "first", "first", "one", "one"]
+
+
+@pytest.mark.slow  # a RabbitMQ of its own, and several stops
+def test_stops_during_an_alarm_take_their_time_and_are_no_crashes(
+    rabbitmq: Case, caplog: pytest.LogCaptureFixture
+):
+    make, alarm = rabbitmq
+    runs: list[str] = []
+
+    def act(body: str) -> None:
+        runs.append(body)
+        raise OSError("not today")
+
+    shop = handler("fails", act, backoff=60)
+    with contextlib.closing(Network(make)) as network:
+        network.start("shop", shop).stop()
+        network.emit("fails", "one")
+        with alarm():
+            for count in range(1, 5):
+                node = network.start("shop", shop)
+                wait_until(lambda: len(runs) == count, "a run")  # noqa: B023
+                with gevent.Timeout(8):
+                    node.stop()
+        assert "without an answer" not in caplog.text
