@@ -1,9 +1,9 @@
-"""The owner of a consumer's connection: who runs when, and what the broker is told afterwards.
+"""The owner of a consumer's connection: what runs, and what the broker is told afterwards.
 
-What came from one queue is in `lines`, how much of it is taken in advance in `prefetch`, what comes
-again in `redeliveries`, what is left to publish in `outcomes`, what may end the process in
-`doubts`. All of it happens in the hub of the owner, so nothing here is locked but the places,
-which consumers share.
+What came from one queue is in `lines`, whose turn it is in `turns`, how much is taken in advance
+in `prefetch`, what came before in `doubts`, what comes again in `redeliveries`, what is left to
+publish in `outcomes`. All of it happens in the hub of the owner, so nothing here is locked but the
+places, which consumers share.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .publisher import Publisher
 from .redeliveries import Redeliveries
 from .signals import seconds_until
 from .topology import Queue, Topology
+from .turns import Turns
 from .workers import Workers
 
 __all__ = ["LAST_WORDS", "ConsumingOwner"]
@@ -64,7 +65,6 @@ class ConsumingOwner(Owner):
         self._outcomes = Outcomes(publisher, refused, self.wake, name=self.name, logger=self.logger)
         self._topology = topology
         self._queues = queues
-        self._pool = pool
         self._prefetch = Prefetch(pool.limit)
         self._lines = [
             Line(queue.name, _with_queue(handle, queue), queue, pool, prefetch=first, most=most)
@@ -81,10 +81,6 @@ class ConsumingOwner(Owner):
         #: What was received and is not settled, in the order of arrival; of links that are gone
         #: only what still runs.
         self.held: dict[Delivery, Line] = {}
-        #: Lanes in which something is ready; the first has its turn.
-        self._hungry: deque[Lane] = deque()
-        #: Where this owner stands in line.
-        self._in_line: set[Places] = set()
         #: What was handled, to be acknowledged.
         self._done: deque[Delivery] = deque()
         #: What could not be handled, and is given back soon.
@@ -92,6 +88,7 @@ class ConsumingOwner(Owner):
         #: What is to be tried again here.
         self._waiting: Agenda[tuple[Line, Delivery]] = Agenda()
         self._doubts = Doubts()
+        self._turns = Turns(self, pool, self._doubts.hold_back)
         self._redeliveries = Redeliveries()
         #: Whether a link was lost: before that nothing comes again but what the broker says does.
         self._has_lost = False
@@ -143,7 +140,7 @@ class ConsumingOwner(Owner):
         self._acknowledge(link)
         if not self.stopping:
             for line, delivery in self._doubts.cleared(link):
-                self._offer(line.offer(delivery, first=True))
+                self._turns.offer(line.offer(delivery, first=True))
         self._return_kept(link)
         if not self.stopping:
             self._wake_up()
@@ -211,8 +208,7 @@ class ConsumingOwner(Owner):
             link.leave(self._redeliveries.begun())
         for line in self._all_lines():
             line.forget()
-        self._hungry.clear()
-        self._leave_lines()
+        self._turns.forget()
         self._doubts.forget_link()
         for delivery in self._done:
             self._redeliveries.end(delivery, handled=True, unheard=True)
@@ -248,7 +244,7 @@ class ConsumingOwner(Owner):
                     self._done.append(delivery)
                     return
             delivery.handlers = line.queue.handlers_for(delivery.envelope)
-        self._offer(line.add(delivery))
+        self._turns.offer(line.add(delivery))
 
     def _current(self, delivery: Delivery) -> Delivery | None:
         """What stands for it on this link: itself, or its redelivery; None while none has come."""
@@ -263,48 +259,10 @@ class ConsumingOwner(Owner):
         self.held.pop(delivery, None)
         return heirs[-1]
 
-    def _offer(self, lane: Lane | None) -> None:
-        if lane is not None and lane.ready and lane not in self._hungry:
-            self._hungry.append(lane)
-
     def _start_some(self) -> None:
-        """Start what can be started: one of each lane in turn."""
-        if not self._hungry and not self._in_line:
-            return
-        stuck = 0
-        refused: set[Places] = set()
-        while self._hungry and stuck < len(self._hungry):
-            lane = self._hungry.popleft()
-            if not lane.ready or (self.stopping and not lane.ready[0].begun):
-                continue
-            first = lane.ready[0]
-            if first.deliveries and self._doubts.hold_back(lane.line, first):
-                lane.ready.popleft()
-                self._offer(lane)
-                self.wake()
-                continue
-            full = lane.take_places(self)
-            if full is not None:
-                refused.add(full)
-                stuck += 1
-                self._hungry.append(lane)
-                if full is self._pool:
-                    break
-                continue
-            stuck = 0
-            delivery = lane.ready.popleft()
+        for lane, delivery in self._turns.take(only_begun=self.stopping):
             self._redeliveries.begin(delivery)
             lane.line.running[delivery] = self._workers.start(self._work, lane, delivery)
-            if lane.ready:
-                self._hungry.append(lane)
-        if refused or self._in_line:
-            self._leave_lines(but=refused)
-
-    def _leave_lines(self, but: set[Places] | None = None) -> None:
-        """Stand in line for nothing else: others would wait for this one to take its place."""
-        in_line, self._in_line = self._in_line, but or set()
-        for places in in_line - self._in_line:
-            places.leave(self)
 
     def _wake_up(self) -> None:
         """Those that have waited for long enough have their turn."""
@@ -313,7 +271,7 @@ class ConsumingOwner(Owner):
             if delivery in line.publishing:
                 self._published(line, delivery)
             elif (current := self._current(delivery)) is not None:
-                self._offer(line.offer(current, first=True))
+                self._turns.offer(line.offer(current, first=True))
             elif self._may_come_again():
                 self._wait(line, delivery, 0.1)
             else:
@@ -333,7 +291,7 @@ class ConsumingOwner(Owner):
         self._redeliveries.end(delivery, handled=handled, unheard=True)
         self._doubts.drop(delivery)
         self.held.pop(delivery, None)
-        self._offer(line.pass_on(delivery))
+        self._turns.offer(line.pass_on(delivery))
 
     def _work(self, lane: Lane, delivery: Delivery) -> None:
         line = lane.line
@@ -371,7 +329,7 @@ class ConsumingOwner(Owner):
         if not isinstance(outcome, bool):
             current = current or delivery
             if outcome <= 0 and not current.gone and (delivery.tried is None or not self.stopping):
-                self._offer(line.offer(current, first=True))
+                self._turns.offer(line.offer(current, first=True))
             else:
                 self._wait(line, current, outcome)
         elif outcome and delivery.unpublished:
@@ -404,7 +362,7 @@ class ConsumingOwner(Owner):
             return
         self._done += self._redeliveries.end(current, handled=True)
         if line.keyed:
-            self._offer(line.pass_on(current))
+            self._turns.offer(line.pass_on(current))
 
     def why_not_ready(self) -> str | None:
         """None while events come and what becomes of them goes; otherwise why not."""
