@@ -134,7 +134,6 @@ class ConsumingOwner(Owner):
         assert self.signal is not None
         self.signal.clear()
         link.pump()
-        self._start_some()
         for line, delivery in self._outcomes.take():
             self._published(line, delivery)
         self._acknowledge(link)
@@ -245,6 +244,7 @@ class ConsumingOwner(Owner):
                     return
             delivery.handlers = line.queue.handlers_for(delivery.envelope)
         self._turns.offer(line.add(delivery))
+        self._start_some()
 
     def _current(self, delivery: Delivery) -> Delivery | None:
         """What stands for it on this link: itself, or its redelivery; None while none has come."""
