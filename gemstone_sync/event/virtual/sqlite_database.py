@@ -12,7 +12,7 @@ import gevent
 
 from ...sqlite import MEMORY, SqliteFile, identity_of
 from ..signals import readable
-from .inotify import unwatch, watch
+from .inotify import tell, unwatch, watch
 
 __all__ = ["Database"]
 
@@ -74,9 +74,7 @@ class Database(SqliteFile):
             for wake in tuple(self._waiting):
                 wake()
         else:
-            # Not what SQLite itself writes wakes them: that is before others can see it.
-            with contextlib.suppress(OSError):
-                os.utime(self.path)
+            tell(self.path)
 
     @contextlib.contextmanager
     def waking(self, wake: Callable[[], object]) -> Iterator[None]:

@@ -46,11 +46,12 @@ _LATEST = 1 << 47
 _AT_LEAST = 1.0
 
 _INSERT = f"""
-INSERT INTO gemstone_messages (queue, key, state, moment, payload) SELECT id, ?,
+INSERT INTO gemstone_messages (queue, key, state, moment, payload) VALUES (?, ?,
     CASE WHEN ? IS NOT NULL AND EXISTS
         (SELECT 1 FROM gemstone_messages WHERE queue = ? AND key = ?)
-    THEN {BEHIND} ELSE ? END, ?, ? FROM gemstone_queues WHERE id = ?
+    THEN {BEHIND} ELSE ? END, ?, ?)
 """
+_QUEUE = "SELECT 1 FROM gemstone_queues WHERE id = ?"
 _READY_ONES = f"""
 SELECT id, takes, payload, deliveries FROM gemstone_messages
 WHERE queue = ? AND state = {READY} ORDER BY id LIMIT ?
@@ -266,9 +267,11 @@ class SqliteStore(QueueStore):
                 state = DUE if moment > now else READY
                 lane = None if key is None else key.encode("utf-8", "surrogatepass")
                 # Some twice: Python 3.12 warns of numbered parameters in a tuple.
-                rows += [(lane, lane, q, lane, state, moment, payload, q) for q in queues]
-            if connection.executemany(_INSERT, rows).rowcount != len(rows) > 0:
-                raise StoreFault(f"{self._database.path}: another program has deleted queues")
+                rows += [(q, lane, lane, q, lane, state, moment, payload) for q in queues]
+            for queue in {row[0] for row in rows}:
+                if not connection.execute(_QUEUE, (queue,)).fetchall():
+                    raise StoreFault(f"{self._database.path}: another program has deleted queues")
+            connection.executemany(_INSERT, rows)
         self._database.tell()
         return counts
 
