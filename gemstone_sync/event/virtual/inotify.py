@@ -24,7 +24,10 @@ _ATTRIBUTES, _READER_HAS_CLOSED, _REMOVED, _MOVED = 0x4, 0x10, 0x400, 0x800
 
 
 def tell(path: str) -> None:
-    """Wake those who watch the database at a path. Never raises."""
+    """Wake those who watch the database at a path. Never raises.
+
+    Closing a file ends all locks of this process on it (POSIX); SQLite has none on its log.
+    """
     with contextlib.suppress(OSError):  # removed: whoever watches was told
         unwatch(os.open(f"{path}-wal", os.O_RDONLY))
 
