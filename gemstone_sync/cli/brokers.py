@@ -152,12 +152,17 @@ def wait_until_ready(part: _Part, log: BrokerLog, timeout: float) -> None:
     :param timeout: seconds.
     :raises BrokerUnavailable: when connecting failed, or took longer.
     """
+    from ..event.owner import NOT_YET
+
     end = time.monotonic() + timeout
     while part.why_not_ready() is not None:
         if log.faulty.wait(_INTERVAL) or time.monotonic() >= end:
             why = part.why_not_ready()
             if why is None:
                 return
+            if why.endswith(NOT_YET) and time.monotonic() < end:
+                log.faulty.clear()  # it was another one's in this process
+                continue
             raise BrokerUnavailable(why)
 
 

@@ -30,7 +30,7 @@ from ..concurrency import is_patched, let_others_run
 from .link import Link, LinkLost, LinkRefused
 from .signals import Receipt, Signal, seconds_until, thread_id
 
-__all__ = ["Owner", "starting"]
+__all__ = ["NOT_YET", "Owner", "starting"]
 
 _logger = logging.getLogger("gemstone_sync.event")
 _start_native_thread = monkey.get_original("_thread", "start_new_thread")
@@ -45,6 +45,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.5
 _HELD = 5.0
 #: Seconds beyond its time that `stop` gives a greenlet that is killed: `Link.close` may take two.
 _GRACE = 2.5
+
+
+#: Why it is not ready, as long as nothing has failed.
+NOT_YET = "not connected yet"
 
 
 class Owner(abc.ABC):
@@ -82,7 +86,7 @@ class Owner(abc.ABC):
         self._greenlet: Any = None
         self._ready_since: float | None = None
         self._away_since = time.monotonic()
-        self._why = "not connected yet"
+        self._why = NOT_YET
         self._reported = False
         self._refusals: set[str] = set()
         self._interruptible = False

@@ -127,7 +127,7 @@ def test_a_moment_is_an_alternative_to_a_delay(line):
         (("a", 1), {"delay": -1}, "delay is a number of seconds"),
         (("a", 1), {"delay": 1, "at": 1}, "not both"),
         (("a", 1), {"at": datetime.datetime(2030, 1, 1)}, "aware datetime"),
-        (("a", 1), {"key": ""}, "key is a text"),
+        (("a", 1), {"key": ""}, "is a text of 1 to 255"),
         (("a", 1), {"timeout": 0}, "a timeout is a number of seconds above 0"),
         (("a", 1), {"timeout": "1"}, "a timeout is a number of seconds above 0"),
     ],
