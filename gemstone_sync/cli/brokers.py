@@ -152,7 +152,7 @@ def wait_until_ready(part: _Part, log: BrokerLog, timeout: float) -> None:
     :param timeout: seconds.
     :raises BrokerUnavailable: when connecting failed, or took longer.
     """
-    from ..event.owner import NOT_YET
+    from ..event.runtime.connection_loop import NOT_YET
 
     end = time.monotonic() + timeout
     while part.why_not_ready() is not None:

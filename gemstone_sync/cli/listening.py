@@ -40,11 +40,11 @@ from .parameters import TEXT, Duration, json_option
 
 if TYPE_CHECKING:
     from ..event import Envelope
-    from ..event.consumer import Consumer
     from ..event.link import Delivery
-    from ..event.signals import Receipt
+    from ..event.runtime.consumer import Consumer
     from ..event.topology import Queue
     from ..event.transport import BrokerEventTransport
+    from ..event.wakeups import Receipt
 
 __all__ = ["listen"]
 
@@ -153,7 +153,7 @@ def _nothing(body: object) -> None:
 
 
 def _consumer_of(broker: BrokerEventTransport, own_queue: Queue, inbox: _Inbox) -> Consumer:
-    from ..event.consumer import Consumer
+    from ..event.runtime.consumer import Consumer
 
     # Not transport.receive(): what it cannot handle it lays with the dead letters.
     return Consumer(
@@ -183,7 +183,7 @@ class _Inbox:
 
     def receive(self, delivery: Delivery, own_queue: Queue) -> bool:
         """Called by the consumer: wait until an event is printed. Then it is acknowledged."""
-        from ..event.signals import Receipt
+        from ..event.wakeups import Receipt
 
         arrival = _Arrival(delivery, Receipt())
         self._arrivals.put(arrival)

@@ -1,21 +1,20 @@
 """Events: broadcast to every service that subscribes, or work for exactly one worker.
 
 Reading order: `names`, `envelope` (what travels), `emission` (made from what callers say),
-`handlers` (what is promised to a handler), `topology` (exchanges and queues), `link` (the contract
-with a broker), `signals`, `owner` (who owns a connection),
-`publisher`, `consumer`, `suspects`, `processor` (what is done with one event), `transport` (what
-users make), `links` and `virtual` (the brokers, through kombu), `deduplication`, `outbox`,
-`deadletters`, `emitter`.
+`handlers` (what is promised to a handler), `places`, `topology` (exchanges and queues), `link` (the
+contract with a broker), `wakeups`, `runtime` (publishing and handling, whatever the broker),
+`transport` (what users make, and the brokers, each in a folder), `deduplication`, `outbox`,
+`deadletters`, `emitter`. None imports what comes after it, but for `deduplication`.
 
 Importing it patches nothing, and loads no broker's library.
 """
 
 from . import deadletters
-from .current import current_event, deduplication_key
 from .deduplication import RedisProcessedEvents, SqliteProcessedEvents
 from .emitter import EventEmitter
 from .envelope import DeadLetter, Envelope
 from .outbox import Outbox
+from .runtime.current import current_event, deduplication_key
 from .transport import (
     BaseEventTransport,
     KombuEventTransport,

@@ -35,8 +35,8 @@ from ..protocol import decode_json
 from .envelope import DeadLetter, Envelope
 from .link import Delivery, Link, LinkLost, Outgoing
 from .outbox import Outbox, Refused
-from .signals import Signal
 from .topology import Address, Topology
+from .wakeups import Signal
 
 __all__ = ["DeadLetterEntry", "list", "purge", "replay", "show"]
 

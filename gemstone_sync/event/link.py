@@ -16,7 +16,7 @@ from .handlers import Handler
 from .topology import Address, Publication, Queue, Topology
 
 if TYPE_CHECKING:
-    from .signals import Signal
+    from .wakeups import Signal
 
 __all__ = ["Delivery", "Link", "LinkLost", "LinkRefused", "Outgoing"]
 

@@ -12,7 +12,7 @@ import gevent
 from gevent import monkey
 
 from ..concurrency import is_patched
-from ..event.signals import Receipt, Signal, thread_id
+from ..event.wakeups import Receipt, Signal, thread_id
 
 __all__ = ["OwnThread"]
 

@@ -16,7 +16,7 @@ from gevent.event import Event
 
 from ..concurrency import USER_FAULTS, current_call, host, is_patched, watch_this_hub
 from ..errors import ServiceConfigurationError, ServiceStartError
-from ..event.signals import seconds_until
+from ..event.wakeups import seconds_until
 from ..ops import Lifecycle, restore_loggers
 from ..ops.health import State
 from ..server import Balance, GeventServer, ServerSettings, bind, is_in_process, tls_context

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gemstone_sync.event import owner
+from gemstone_sync.event.runtime import connection_loop as owner
 
 from .scripted_link import Broker
 

@@ -9,7 +9,7 @@ from gemstone_sync.event.deduplication import MemoryProcessedEvents
 from gemstone_sync.event.envelope import DeadLetter, Envelope
 from gemstone_sync.event.handlers import Handler, Subscriber
 from gemstone_sync.event.link import Delivery
-from gemstone_sync.event.processor import Processor
+from gemstone_sync.event.runtime.processing import Processor
 from gemstone_sync.event.topology import Address, Publication, Queue, Topology
 
 TOPOLOGY = Topology("test")

@@ -18,8 +18,8 @@ from gemstone_sync.concurrency import let_others_run
 from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.link import Delivery, Link, LinkLost, LinkRefused, Outgoing
 from gemstone_sync.event.names import matches
-from gemstone_sync.event.signals import Signal
 from gemstone_sync.event.topology import Binding, Queue, Topology
+from gemstone_sync.event.wakeups import Signal
 from tests.support.programs import fork
 from tests.support.waiting import LIMIT
 

@@ -55,7 +55,7 @@ import gemstone_sync.patch
 import os, subprocess, sys
 import gevent
 from gemstone_sync import EventEmitter
-from gemstone_sync.event import owner
+from gemstone_sync.event.runtime import connection_loop as owner
 
 owner._SLICE = 0  # those that publish give way all the time, and wait for their turns
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ...errors import StoreFault
-from ..virtual.redis_client import Argument, RedisClient, Script
+from ...redis import Argument, RedisClient, Script
 from .base import Claim, ProcessedEvents
 from .window import DAY, check_window
 

@@ -18,7 +18,7 @@ from ...concurrency.native import NativeThreads
 from ...errors import EventNotDelivered, ServiceConfigurationError, StoreFault
 from ...sqlite import GroupCommit
 from ..envelope import Envelope
-from ..signals import seconds_until
+from ..wakeups import seconds_until
 from .asking import LIMIT, ask
 from .box import Box, Waiting
 from .databases import Listed, database_of, file_of, listed, location_of

@@ -14,7 +14,7 @@ from ...concurrency import USER_FAULTS, is_patched
 from ...concurrency.native import NativeThreads
 from ...errors import StoreFault
 from ..envelope import Envelope
-from ..signals import Signal
+from ..wakeups import Signal
 from .asking import ask
 from .box import Box, Row, Waiting
 from .lane import Complaints, Event, Lane, Refusal, Send, back_off

@@ -11,7 +11,7 @@ import gevent
 
 from ...concurrency import is_patched
 from ...concurrency.native import NativeThreads
-from ..signals import Signal, seconds_until
+from ..wakeups import Signal, seconds_until
 from .box import Box
 from .lane import Send
 from .relay import Relay

@@ -19,17 +19,17 @@ import gevent
 
 from ...callables import name_of
 from ...errors import BrokerUnavailable, EventNotDelivered, ServiceConfigurationError
-from ..consumer import Consumer
 from ..deduplication import ProcessedEvents
 from ..emission import make_envelope, make_envelopes
 from ..envelope import Envelope
 from ..handlers import Handler, Subscriber
 from ..link import Link, LinkLost
 from ..places import Places
-from ..processor import Processor
-from ..publisher import Publisher
-from ..signals import Receipt
+from ..runtime.consumer import Consumer
+from ..runtime.processing import Processor
+from ..runtime.publisher import Publisher
 from ..topology import Queue, Topology
+from ..wakeups import Receipt
 from .base import BaseEventTransport, Reception
 from .ending import ended_by_signals
 from .urls import no_option, options_of

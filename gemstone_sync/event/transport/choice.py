@@ -9,8 +9,8 @@ from typing import Any
 from ...broker_urls import RABBITMQ_SCHEMES, REDIS_SCHEMES, SQLITE_FILES, scheme_of
 from ...errors import ServiceConfigurationError
 from .broker import BrokerEventTransport
-from .rabbitmq import RabbitMqEventTransport
-from .stores import MemoryEventTransport, RedisEventTransport, SqliteEventTransport
+from .rabbitmq.transport import RabbitMqEventTransport
+from .stores.transport import MemoryEventTransport, RedisEventTransport, SqliteEventTransport
 from .urls import MEMORY, take_options
 
 __all__ = ["transport_from_url"]
@@ -50,7 +50,7 @@ def transport_from_url(url: str, **options: Any) -> BrokerEventTransport:
         _check_file(url.partition("?")[0])
     if scheme in ("", "sqlite"):
         return SqliteEventTransport(url, **options)
-    from .kombu import KombuEventTransport
+    from .kombu.transport import KombuEventTransport
 
     _check_scheme(scheme)
     return KombuEventTransport(url, **options)

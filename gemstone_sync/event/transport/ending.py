@@ -10,7 +10,7 @@ from typing import Any
 from gevent.hub import MAIN_THREAD_IDENT
 from greenlet import getcurrent
 
-from ..signals import thread_id
+from ..wakeups import thread_id
 
 __all__ = ["ended_by_signals"]
 

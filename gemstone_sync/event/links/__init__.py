@@ -1,1 +1,0 @@
-"""The links: one connection to a broker each, through kombu. See `gemstone_sync.event.link`."""

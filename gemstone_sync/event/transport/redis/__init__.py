@@ -1,0 +1,1 @@
+"""Queues in a Redis: `scripts`, `subscription`, `store`."""

@@ -1,0 +1,1 @@
+"""Queues in a SQLite file, or in memory: `schema`, `database`, `routing`, `store`, `inotify`."""

@@ -1,0 +1,8 @@
+"""Queues of our own: `store` is their contract, `session` and `link` use one.
+
+In SQLite and memory they are in `..sqlite`, in Redis in `..redis`.
+"""
+
+from .transport import MemoryEventTransport, RedisEventTransport, SqliteEventTransport
+
+__all__ = ["MemoryEventTransport", "RedisEventTransport", "SqliteEventTransport"]

@@ -1,0 +1,246 @@
+"""The contract of the stores of events in SQLite, Redis and memory: `QueueStore`.
+
+A store keeps exchanges, bindings, queues and messages where several processes reach them, and it
+knows leases (a message that was taken and not acknowledged comes back), how often a message was
+taken, when it is due, and order by key: what kombu's own virtual transports do not know.
+
+Functions may block the thread that calls them: whoever must not be blocked calls them in another.
+A store object may be called from several threads; it locks what must be locked.
+"""
+
+from __future__ import annotations
+
+import abc
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, TypeAlias
+
+from ...names import best_match, matches
+
+__all__ = ["Binding", "Entry", "KnownBindings", "QueueStore", "Stored", "route"]
+
+#: Seconds for which a binding that is gone is missed: whoever consumes notices within one, and may
+#: have to connect again.
+_MISSED = 30.0
+
+#: Exchange, pattern and queue.
+Binding: TypeAlias = "tuple[str, str, str]"
+
+
+class Entry(NamedTuple):
+    """A message to store.
+
+    :ivar exchange: empty for the queue that `routing_key` names.
+    :ivar payload: any bytes.
+    :ivar key: messages of one queue with the same key are taken one at a time, in order.
+    :ivar due: seconds since 1970 before which it is not taken; 0 for at once. A message with a key
+        that is not due yet holds back those behind it with the same key.
+    """
+
+    exchange: str
+    routing_key: str
+    payload: bytes
+    key: str | None = None
+    due: float = 0.0
+
+
+class Stored(NamedTuple):
+    """A message that was taken.
+
+    :ivar id: what the store knows it by, with the lease: the id of a message that came back
+        and was taken by another does not acknowledge it.
+    :ivar deliveries: how often it was taken before.
+    """
+
+    id: str
+    queue: str
+    payload: bytes
+    deliveries: int
+
+
+class QueueStore(abc.ABC):
+    """Where messages lie. Every function raises `StoreFault` when the store is out of reach."""
+
+    @abc.abstractmethod
+    def open(self) -> None:
+        """Connect, and make the tables where they are missing. May be repeated."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Disconnect. Never raises. What is used again opens it again."""
+
+    def leave_thread(self) -> None:  # noqa: B027  # nothing to do where threads share a connection
+        """This thread ends: close what only it can. Never raises."""
+
+    # Declaring
+
+    @abc.abstractmethod
+    def declare_exchange(self, exchange: str, kind: str) -> None:
+        """:param kind: ``"topic"``, ``"direct"``, or ``"work"``: see `route`."""
+
+    @abc.abstractmethod
+    def declare_queue(
+        self,
+        queue: str,
+        *,
+        expires: float | None = None,
+        delivery_limit: int | None = None,
+        dead_letter_queue: str | None = None,
+    ) -> None:
+        """Make a queue, or change what is known of it.
+
+        :param expires: seconds without `touch` after which it goes, with its bindings and messages.
+        :param delivery_limit: a message that was taken so often, and comes back once more, is moved
+            to `dead_letter_queue` by the store (its payload unchanged).
+        """
+
+    @abc.abstractmethod
+    def delete_queue(self, queue: str) -> None:
+        """Remove a queue, its bindings and its messages."""
+
+    @abc.abstractmethod
+    def bind(self, exchange: str, pattern: str, queue: str) -> None:
+        """From now on every message that matches goes there too. May be repeated.
+
+        :raises StoreFault: when there is no such queue.
+        """
+
+    @abc.abstractmethod
+    def unbind(self, exchange: str, pattern: str, queue: str) -> None:
+        """Undo `bind`."""
+
+    @abc.abstractmethod
+    def bindings(self, exchange: str) -> list[tuple[str, str]]:
+        """(pattern, queue) pairs of an exchange."""
+
+    @abc.abstractmethod
+    def touch(self, queues: Sequence[str], bindings: Sequence[Binding] = ()) -> None:
+        """Keep expiring queues for at least three quarters of their time from now.
+
+        :raises StoreFault: when a queue or a binding is gone: it must be declared again.
+        """
+
+    # Messages
+
+    @abc.abstractmethod
+    def publish(self, entries: Sequence[Entry]) -> list[int]:
+        """Store messages, all or none, in this order; durable when it returns.
+
+        :returns: for each, into how many queues it went. An entry for a queue that does not exist
+            goes nowhere (0). One that its `KnownBindings` miss a queue for is not stored (-1).
+        """
+
+    @abc.abstractmethod
+    def take(self, wanted: Sequence[tuple[str, int]], lease: float) -> list[Stored]:
+        """Take messages that are due, oldest first: of each (queue, number) at most so many.
+
+        Those of a key of which one is taken and not yet acknowledged stay where they are. A queue
+        that does not exist has none.
+
+        :param lease: seconds after which a message that is not acknowledged comes back.
+        """
+
+    @abc.abstractmethod
+    def acknowledge(self, ids: Sequence[str]) -> int:
+        """Remove messages that were taken; how many of them were still ours."""
+
+    @abc.abstractmethod
+    def release(self, ids: Sequence[str]) -> None:
+        """Give messages back, to be taken again at once, in their old place.
+
+        It does not count as a delivery: only a lease that ended does. One that has ended meanwhile
+        is not counted any more: whoever had it lives.
+        """
+
+    @abc.abstractmethod
+    def renew(self, ids: Sequence[str], lease: float) -> None:
+        """Keep messages that were taken for so many seconds from now."""
+
+    @abc.abstractmethod
+    def size(self, queue: str) -> int:
+        """How many messages lie in a queue and are not taken, due or not."""
+
+    @abc.abstractmethod
+    def purge(self, queue: str) -> int:
+        """Remove those that `size` counts; how many there were."""
+
+    # Waiting
+
+    @abc.abstractmethod
+    def changed(self) -> bool:
+        """Cheaply: may something be there to take since this was asked last?
+
+        True as well when a message has become due or a lease has ended. May say True for nothing;
+        never False when there is something new.
+        """
+
+    @abc.abstractmethod
+    def waking(self, wake: Callable[[], object]) -> AbstractContextManager[None]:
+        """While in here, have `wake` called when others may have changed something.
+
+        In this thread's hub, or from any thread. What had changed before is `changed`'s to say.
+        """
+
+    @abc.abstractmethod
+    def seconds_left(self) -> float:
+        """How long `changed` need not be asked while nobody wakes.
+
+        Then something becomes due, a lease ends, or it is to be seen whether all is well.
+        """
+
+    #: True when its functions block the whole thread, so that a hub must call them in another one;
+    #: False when they return at once or wait as greenlets do.
+    blocks: bool = True
+
+
+class KnownBindings:
+    """What the publishers of one process have seen bound, over all their connections.
+
+    A store that was emptied, or a queue that was deleted, would have events go nowhere until
+    whoever consumes has declared it again. Those of queues that expire are not kept here: they go
+    when nobody is there to receive.
+    """
+
+    def __init__(self) -> None:
+        self._known: frozenset[Binding] = frozenset()
+        self._missed: dict[Binding, float] = {}
+
+    def learn(self, bindings: Iterable[Binding]) -> None:
+        """Those that are there now."""
+        known = frozenset(bindings)
+        gone = dict.fromkeys(self._known - known, time.monotonic() + _MISSED)
+        missed = {**self._missed, **gone}
+        self._missed = {each: moment for each, moment in missed.items() if each not in known}
+        self._known = known
+
+    def misses(self, exchange: str, routing_key: str) -> bool:
+        """Tell whether a queue that such a message went to is gone, and not for long."""
+        if not self._missed:
+            return False
+        now = time.monotonic()
+        self._missed = {each: moment for each, moment in self._missed.items() if moment > now}
+        return any(
+            where == exchange and matches(pattern, routing_key)
+            for where, pattern, _ in self._missed
+        )
+
+
+def route(kind: str, bindings: Sequence[tuple[str, str]], routing_key: str) -> list[str]:
+    """The queues that a message goes to, each once.
+
+    ``"work"`` sends it to the queues of one pattern only, the best match, and there to one queue.
+
+    >>> route("topic", [("a.*", "q1"), ("#", "q2"), ("a.b", "q1")], "a.b")
+    ['q1', 'q2']
+    >>> route("work", [("once.a.*", "q1"), ("once.a.b", "q2")], "once.a.b")
+    ['q2']
+    """
+    if kind == "direct":
+        fitting = [queue for pattern, queue in bindings if pattern == routing_key]
+    elif kind == "work":
+        best = best_match({pattern for pattern, _ in bindings}, routing_key)
+        fitting = sorted(queue for pattern, queue in bindings if pattern == best)[:1]
+    else:
+        fitting = [queue for pattern, queue in bindings if matches(pattern, routing_key)]
+    return list(dict.fromkeys(fitting))

@@ -1,0 +1,163 @@
+"""Events over SQLite, Redis, and in memory."""
+
+from __future__ import annotations
+
+import abc
+import os
+from typing import Any
+
+from ....broker_urls import check_redis_url, shown
+from ....errors import ServiceConfigurationError
+from ...deduplication import ProcessedEvents
+from ...link import Link
+from ..broker import BrokerEventTransport, check_seconds, check_whole
+from ..urls import sqlite_path, take_options
+from .store import KnownBindings, QueueStore
+
+__all__ = ["MemoryEventTransport", "RedisEventTransport", "SqliteEventTransport"]
+
+_OF_REDIS = (
+    ", and redis-py's: db, client_name, socket_timeout, socket_connect_timeout, …; with rediss:// "
+    "ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs, …"
+)
+
+
+class StoreEventTransport(BrokerEventTransport):
+    """What the transports over a `QueueStore` share.
+
+    :param lease: seconds after which the events of a worker that has died are handled by another.
+        It is renewed while a handler runs.
+    :param delivery_limit: an event that came back so often because its process died goes to the
+        dead letters.
+    """
+
+    has_own_store = True
+
+    def __init__(self, *, lease: float = 60.0, delivery_limit: int = 10, **options: Any) -> None:
+        check_seconds(1, lease=lease)
+        check_whole(delivery_limit=delivery_limit)
+        self._lease = float(lease)
+        self._delivery_limit = delivery_limit
+        #: One below the store's: here it is known which handler it was.
+        self.handled_limit = max(1, delivery_limit - 1)
+        self._known = KnownBindings()
+        super().__init__(**options)
+
+    @abc.abstractmethod
+    def _make_store(self) -> QueueStore:
+        """A store that is not open yet."""
+
+    @abc.abstractmethod
+    def _own_store(self) -> ProcessedEvents: ...
+
+    def make_link(self, role: str) -> Link:
+        from .link import StoreLink
+
+        return StoreLink(self._make_store(), lease=self._lease, delivery_limit=self._delivery_limit)
+
+
+class SqliteEventTransport(StoreEventTransport):
+    """Events between the processes of one machine, in a SQLite file: nothing to install.
+
+    ::
+
+        event_transports = [SqliteEventTransport("events.db")]
+
+    What is published is on the disk (``synchronous=FULL``) when emitting returns. The file is in
+    WAL mode, so it must be on a local disk.
+
+    :param location: the path of the file; relative to the working directory. Options may follow a
+        question mark, as in a URL.
+    :param lease: seconds after which the events of a worker that has died are handled by another.
+    """
+
+    def __init__(self, location: str | os.PathLike[str] = "events.db", **options: Any) -> None:
+        if isinstance(location, str):
+            location, given = take_options(location, type(self))
+            options = {**given, **options}
+        self._path = os.path.abspath(sqlite_path(location))
+        super().__init__(**options)
+
+    def _make_store(self) -> QueueStore:
+        from ..sqlite.store import SqliteStore
+
+        return SqliteStore(self._path, known=self._known)
+
+    def _own_store(self) -> ProcessedEvents:
+        from ...deduplication.sqlite import SqliteProcessedEvents
+
+        return SqliteProcessedEvents(self._path)
+
+    def __str__(self) -> str:
+        return f"SqliteEventTransport({self._path})"
+
+
+class RedisEventTransport(StoreEventTransport):
+    """Events over Redis 6 or later. Needs ``pip install 'gemstone_sync[redis]'``.
+
+    Events are as safe as Redis keeps them: with ``appendonly yes`` and ``appendfsync always`` they
+    survive its end, with the default settings the last second may be lost.
+
+    :param url: like ``"redis://user:password@127.0.0.1:6379/0"``; ``rediss`` for TLS. Options of
+        the transport, and those of redis-py's connections, may be its query.
+    :param lease: seconds after which the events of a worker that has died are handled by another.
+    """
+
+    def __init__(self, url: str = "redis://127.0.0.1:6379/0", **options: Any) -> None:
+        check_redis_url(url)
+        try:
+            import redis  # noqa: F401
+        except ImportError as error:
+            raise ServiceConfigurationError(
+                "RedisEventTransport needs redis-py: pip install 'gemstone_sync[redis]'"
+            ) from error
+        from ....redis import understands
+
+        self._url, given = take_options(
+            url, type(self), lambda name: understands(url, name), _OF_REDIS
+        )
+        super().__init__(**{**given, **options})
+        self._make_store()  # which sees what redis-py has against its options
+
+    def _make_store(self) -> QueueStore:
+        from ..redis.store import RedisStore
+
+        prefix = f"{{{self.topology.application}-events}}:"
+        return RedisStore(self._url, prefix=prefix, known=self._known)
+
+    def _own_store(self) -> ProcessedEvents:
+        from ...deduplication.redis import RedisProcessedEvents
+
+        return RedisProcessedEvents(self._url)
+
+    def __str__(self) -> str:
+        return f"RedisEventTransport({shown(self._url)})"
+
+
+class MemoryEventTransport(StoreEventTransport):
+    """Events within one process, for tests: services that share the object hear each other.
+
+    Everything else is as with a broker: bodies go through JSON, failures are retried, what cannot
+    be handled becomes a dead letter. Nothing outlives the process.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._store: Any = None
+        super().__init__(**options)
+
+    def _make_store(self) -> QueueStore:
+        from ..sqlite.store import SqliteStore
+
+        if self._store is None:
+            self._store = SqliteStore(":memory:")
+        # Each link has its own `changed`, over the same messages.
+        return self._store.another()  # type: ignore[no-any-return]
+
+    def _own_store(self) -> ProcessedEvents:
+        from ...deduplication.memory import MemoryProcessedEvents
+
+        if self._processed is None:
+            self._processed = MemoryProcessedEvents()
+        return self._processed
+
+    _processed: ProcessedEvents | None = None

@@ -1,1 +1,0 @@
-"""Queues of our own, behind one contract: in SQLite, in Redis, and in memory."""
