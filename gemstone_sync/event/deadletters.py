@@ -50,8 +50,6 @@ _CONFIRM = 10.0
 _SLICE = 0.005
 #: How many are put back or removed in one go.
 _BATCH = 1000
-#: Seconds between two renewals of what is held, where the lease is not shorter.
-_RENEWAL = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +225,7 @@ def _opened(transport: Any) -> Iterator[_DeadLetters]:
             "RabbitMqEventTransport, RedisEventTransport or SqliteEventTransport"
         )
     with transport.link() as link:
+        link.keep()
         dead = _DeadLetters(link, topology)
         try:
             yield dead
@@ -242,8 +241,6 @@ class _DeadLetters:
         self._topology = topology
         #: In the order of the queue.
         self._held: dict[Delivery, None] = {}
-        self._renewal = _RENEWAL if link.lease is None else min(_RENEWAL, link.lease / 3)
-        self._renew_at = time.monotonic() + self._renewal
         self._yield_at = 0.0
 
     def matching(self, wanted: Callable[[Envelope], bool]) -> Iterator[Delivery]:
@@ -256,7 +253,7 @@ class _DeadLetters:
                 yield delivery
             else:
                 _forget_contents(delivery)
-            self._keep()
+            self._breathe()
 
     def purge(self) -> int:
         """Remove all that nobody holds."""
@@ -320,7 +317,7 @@ class _DeadLetters:
             if condition() or time.monotonic() >= end:
                 return
             self._link.wait(signal, min(0.5, max(0.0, end - time.monotonic())))
-            self._keep()
+            self._breathe()
 
     def _again(self, delivery: Delivery, outcomes: dict[Delivery, str | None]) -> Outgoing:
         def settle(reason: str | None) -> None:
@@ -335,13 +332,9 @@ class _DeadLetters:
         # Only the broker knew its queue: the way it came, which others may take with it.
         return Outgoing(envelope, self._topology.address_of(envelope), settle)
 
-    def _keep(self) -> None:
-        """Renew what is held, when it is time, and let others run."""
-        now = time.monotonic()
-        if now >= self._renew_at:
-            self._renew_at = now + self._renewal
-            _bounded(self._link.renew, [*self._held])
-        if now >= self._yield_at:
+    def _breathe(self) -> None:
+        """Let others run, when it is time."""
+        if time.monotonic() >= self._yield_at:
             let_others_run()
             self._yield_at = time.monotonic() + _SLICE
 

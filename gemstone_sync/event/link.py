@@ -222,10 +222,6 @@ class Link(abc.ABC):
         """Give them back, to be delivered again."""
 
     @abc.abstractmethod
-    def renew(self, deliveries: Sequence[Delivery]) -> None:
-        """Tell the broker that they are still being handled. Called every few seconds."""
-
-    @abc.abstractmethod
     def remove(self, queue: str) -> None:
         """Remove a queue and what is in it; nothing happens when there is none."""
 

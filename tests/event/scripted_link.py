@@ -250,10 +250,6 @@ class ScriptedLink(Link):
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
         self._give_back(self._tags_of(deliveries), more=0)
 
-    def renew(self, deliveries: Sequence[Delivery]) -> None:
-        assert set(self._tags_of(deliveries)) <= set(self._held)
-        self.broker.log.append(f"renew {len(deliveries)}")
-
     def size(self, queue: str) -> int:
         self._check()
         return len(self.broker.queues.get(queue, ()))

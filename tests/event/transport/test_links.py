@@ -113,7 +113,6 @@ def test_what_was_not_acknowledged_comes_again(connect):
     other.consume(queue)
     other.link.acknowledge([second])
     other.link.requeue([second])
-    other.link.renew([second])
     shop.link.close()
     shop.link.close()
     with pytest.raises(LinkLost, match="not connected"):

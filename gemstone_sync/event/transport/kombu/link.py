@@ -312,9 +312,6 @@ class KombuLink(Link):
             self._let_go(key)
             self.owes.discard(key)
 
-    def renew(self, deliveries: Sequence[Delivery]) -> None:
-        """Kombu has nothing for it."""
-
     def leave(self, deliveries: Sequence[Delivery]) -> None:
         self._left.update(self._keys_of(deliveries))
 

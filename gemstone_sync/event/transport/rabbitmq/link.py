@@ -380,12 +380,6 @@ class AmqpLink(Link):
             self._consumer(connection).give_back(deliveries)
             connection.flush()
 
-    def renew(self, deliveries: Sequence[Delivery]) -> None:
-        """Nothing: to RabbitMQ a message is being handled as long as its connection stands.
-
-        (Up to its ``consumer_timeout``; see `AmqpConsuming.renew`.)
-        """
-
     def keep(self) -> None:
         with self._talking() as connection:
             connection.keep_alive()

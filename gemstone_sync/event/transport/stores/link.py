@@ -197,10 +197,6 @@ class StoreLink(Link):
         with _mapped():
             self._session.release(ids)
 
-    def renew(self, deliveries: Sequence[Delivery]) -> None:
-        with _mapped():
-            self._session.renew([each.tag for each in deliveries if each.link is self])
-
     def keep(self) -> None:
         self._session.keep()
 

@@ -118,10 +118,6 @@ class StoreSession:
         self.call(self.store.release, ids)
         self._held.difference_update(ids)
 
-    def renew(self, ids: Sequence[str]) -> None:
-        """They are still being handled."""
-        self.call(self.store.renew, ids, self.lease)
-
     def leave(self, ids: Sequence[str]) -> None:
         """Do not give them back when this is closed: this process goes on with them."""
         self._held.difference_update(ids)
