@@ -8,7 +8,6 @@ every 5 ms, whatever the last one took. Memory is the most that the service's pr
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import subprocess
 import sys
@@ -81,6 +80,8 @@ def readers(connection: socket.socket, port: int) -> None:
         left = ANSWER
         while left > 0:
             received = len(connection.recv(READ // 10))
+            if not received and left == ANSWER:
+                return  # idle for too long: what the system had still to give took seconds
             if not received:
                 raise ConnectionError
             left -= received
@@ -92,6 +93,7 @@ def deaf(connection: socket.socket, port: int) -> None:
     connection.sendall(http_request(port, call_of("get")))
     while connection.recv(1, socket.MSG_PEEK):
         time.sleep(0.1)
+    raise ConnectionError
 
 
 KINDS: dict[str, tuple[str, Callable[[socket.socket, int], None]]] = {
@@ -112,14 +114,13 @@ def attack(kind: str, port: int, clients: int, seconds: float) -> None:
 
     def run() -> None:
         while time.monotonic() < until:
-            with (
-                contextlib.suppress(OSError),
-                socket.create_connection(("127.0.0.1", port)) as connection,
-            ):
-                connection.settimeout(max(1.0, seconds))
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-                KINDS[kind][1](connection, port)
-            ended.append(None)
+            try:
+                with socket.create_connection(("127.0.0.1", port)) as connection:
+                    connection.settimeout(max(1.0, seconds))
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+                    KINDS[kind][1](connection, port)
+            except OSError:
+                ended.append(None)
 
     for _ in range(clients):
         threading.Thread(target=run, daemon=True).start()
