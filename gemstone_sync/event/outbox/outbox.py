@@ -251,14 +251,6 @@ class Outbox:
                 after = (rows[-1].id, rows[-1].transport)
         return found[:limit]
 
-    def failed(self) -> list[Waiting]:
-        """Those of `refused` that can never be sent."""
-        return [row for _, row in self.refused() if row.due is None]
-
-    def retry_failed(self) -> int:
-        """Try to send those of `failed`; how many there are."""
-        return self.replay([refused for refused in self.refused() if refused.row.due is None])
-
     def replay(self, refused: Sequence[Refused]) -> int:
         """Send these now, as if for the first time; how many there still were.
 

@@ -81,7 +81,7 @@ def test_what_can_never_be_sent_does_not_hold_back_the_others(outbox, broker, tm
     with sending(outbox, broker):
         assert outbox.drain(LIMIT)
         assert broker.ids == ids_of(sent)
-        failed, *no_events = outbox.failed()
+        failed, *no_events = [each.row for each in outbox.refused()]
         assert len(no_events) == 2
         assert bad[0].id.encode() in failed.event
         assert failed.reason == "ServiceConfigurationError: bad.one cannot be sent"
@@ -89,9 +89,9 @@ def test_what_can_never_be_sent_does_not_hold_back_the_others(outbox, broker, tm
         assert "set aside" in caplog.text
         # and when what it lacked is there, it can be tried again
         broker.refused.clear()
-        assert outbox.retry_failed() == 3
+        assert outbox.replay(outbox.refused()) == 3
         assert outbox.drain(LIMIT)
-        assert len(outbox.failed()) == 2
+        assert len(outbox.refused()) == 2
     assert broker.ids == ids_of(sent + bad)
 
 

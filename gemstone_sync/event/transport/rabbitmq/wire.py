@@ -174,11 +174,6 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
                 return True
         return False
 
-    @property
-    def has_frames(self) -> bool:
-        """Tell whether something received waits to be treated."""
-        return bool(self._frames)
-
     def drain_events(self, timeout: float | None = None) -> None:
         """Wait for one method and treat it; py-amqp calls this for every answer it needs.
 

@@ -77,7 +77,7 @@ class QueueStore(abc.ABC):
 
     @abc.abstractmethod
     def declare_exchange(self, exchange: str, kind: str) -> None:
-        """:param kind: ``"topic"``, ``"direct"``, or ``"work"``: see `route`."""
+        """:param kind: ``"topic"`` or ``"work"``: see `route`."""
 
     @abc.abstractmethod
     def declare_queue(
@@ -236,9 +236,7 @@ def route(kind: str, bindings: Sequence[tuple[str, str]], routing_key: str) -> l
     >>> route("work", [("once.a.*", "q1"), ("once.a.b", "q2")], "once.a.b")
     ['q2']
     """
-    if kind == "direct":
-        fitting = [queue for pattern, queue in bindings if pattern == routing_key]
-    elif kind == "work":
+    if kind == "work":
         best = best_match({pattern for pattern, _ in bindings}, routing_key)
         fitting = sorted(queue for pattern, queue in bindings if pattern == best)[:1]
     else:

@@ -65,11 +65,6 @@ def test_a_topic_exchange_gives_each_matching_queue_one_copy(store):
     entries = [Entry("x", "orders.paid", b"1"), Entry("x", "none.at.all", b"2")]
     assert store.publish(entries) == [2, 1]
     assert [take(store, queue=queue) for queue in ("a", "b", "c")] == [["1"], ["1", "2"], []]
-    # A direct one knows no patterns.
-    store.declare_exchange("direct", "direct")
-    store.bind("direct", "a.*", "q")
-    store.bind("direct", "a.b", "q")
-    assert store.publish([Entry("direct", "a.b", b"1"), Entry("direct", "a.c", b"2")]) == [1, 0]
 
 
 def test_work_goes_to_one_queue_of_the_best_pattern(store):
