@@ -292,7 +292,7 @@ def test_others_have_their_turn_while_an_answer_in_tiny_chunks_comes(tmp_path: P
             counting.kill()
 
     assert isinstance(error, errors.BadResponse)
-    assert turns > 20  # of some 100 pieces of 64 KB
+    assert turns > 5  # of some 100 pieces of 64 KB; on a busy machine others want theirs too
 
 
 @pytest.mark.parametrize("limit", [1_000, 20_000_000])

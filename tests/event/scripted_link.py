@@ -250,6 +250,9 @@ class ScriptedLink(Link):
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
         self._give_back(self._tags_of(deliveries), more=0)
 
+    def keep(self) -> None:
+        self.broker.log.append("keep")
+
     def size(self, queue: str) -> int:
         self._check()
         return len(self.broker.queues.get(queue, ()))

@@ -121,14 +121,11 @@ def test_what_the_broker_has_laid_there_itself_has_crashed_whatever_its_body(bro
     assert letter.body == b"\xff{"
 
 
-def test_what_is_looked_at_for_long_is_kept_by_renewing_it(broker: Transport):
-    broker.lease = 0.03
-    broker.on_request = lambda: gevent.sleep(0.004)
-    broker.die(*range(10))
-    assert len(deadletters.list(broker)) == 10
-    renewals = [int(line.split()[1]) for line in broker.log]
-    assert len(renewals) >= 2
-    assert renewals == sorted(renewals)
+def test_what_is_looked_at_is_kept(broker: Transport):
+    """However long that takes: what `Link.keep` does is shown with each link."""
+    broker.die(1)
+    assert len(deadletters.list(broker)) == 1
+    assert broker.log == ["keep"]
 
 
 @pytest.mark.parametrize("call", [deadletters.show, deadletters.replay, deadletters.purge])

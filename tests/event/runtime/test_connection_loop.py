@@ -189,7 +189,7 @@ from gemstone_sync import EventNotDelivered
 from gemstone_sync.concurrency import is_patched
 from gemstone_sync.event.runtime.consumer import Consumer
 from gemstone_sync.event.runtime.publisher import Publisher
-from tests.event.test_consumer import TOPOLOGY, events, queue
+from tests.event.runtime.test_consumer import TOPOLOGY, events, queue
 from tests.event.scripted_link import Broker
 from gemstone_sync.event.topology import Address
 import gevent
