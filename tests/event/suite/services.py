@@ -53,8 +53,10 @@ class Network:
         self.emit = self.emitter.emit_event
         self.emit_all = self.emitter.emit_events
 
-    def start(self, service: str, *handlers: dict[str, Any], **options: Any) -> MicroService:
-        """Start one instance of a service."""
+    def start(
+        self, service: str, *handlers: dict[str, Any], ready: bool = True, **options: Any
+    ) -> MicroService:
+        """Start one instance of a service; `ready` waits for it."""
         members: dict[str, Any] = {"name": service, "told": self.told}
         for members_of_one in handlers:
             members.update(members_of_one)
@@ -62,7 +64,8 @@ class Network:
         node.event_transports = [self.make_transport(**options)]
         node.start(block=False)
         self.nodes.append(node)
-        wait_until(lambda: node.lifecycle.why_not_ready() is None, f"{service} is ready")
+        if ready:
+            wait_until(lambda: node.lifecycle.why_not_ready() is None, f"{service} is ready")
         return node
 
     def wait_for(self, count: int) -> list[tuple[str, str, Any]]:

@@ -106,7 +106,8 @@ def test_stops_during_an_alarm_take_their_time_and_are_no_crashes(
         network.emit("fails", "one")
         with alarm():
             for count in range(1, 5):
-                node = network.start("shop", shop)
+                # Ready until the broker blocks what has become of the event, which is soon.
+                node = network.start("shop", shop, ready=False)
                 wait_until(lambda: len(runs) == count, "a run")  # noqa: B023
                 with gevent.Timeout(8):
                     node.stop()
