@@ -24,7 +24,7 @@ class _Task:
         self._failures = failures
         self.function = function
         self.seconds = seconds
-        self.running = False
+        self.running = self.stopping = False
         self.greenlet: gevent.Greenlet[..., None] | None = None
 
     def loop(self) -> None:
@@ -35,6 +35,8 @@ class _Task:
             elapsed = time.monotonic() - started
             due = (elapsed // self.seconds + 1) * self.seconds
             gevent.sleep(due - elapsed)
+            if self.stopping:
+                return  # it would be killed as soon as it waits
             self.running = True
             try:
                 contextvars.copy_context().run(self._run)
@@ -68,12 +70,14 @@ class PeriodicTasks:
     def start(self) -> None:
         """Begin; the first run of each comes after one period."""
         for task in self._tasks:
+            task.stopping = False
             task.greenlet = gevent.spawn(task.loop)
 
     def stop(self, timeout: float) -> None:
         """End those that wait at once; give those that run `timeout` seconds."""
         deadline = time.monotonic() + timeout
         for task in self._tasks:
+            task.stopping = True
             if task.greenlet is not None and not task.running:
                 task.greenlet.kill(block=False)
         while any(task.running for task in self._tasks) and time.monotonic() < deadline:
