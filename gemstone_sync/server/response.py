@@ -269,8 +269,10 @@ class Response:
             text += b"Transfer-Encoding: chunked\r\n"
         if self._connection.is_ending:  # perhaps since the request began
             self.keep_alive = False
-        if self._stream is not None and not self._stream.can_be_skipped():
-            self.keep_alive = False
+        if self._stream is not None:
+            if not self._stream.can_be_skipped():
+                self.keep_alive = False
+            self._stream.end_expecting()
         if not self.keep_alive:
             text += b"Connection: close\r\n"
         elif head.is_1_0:

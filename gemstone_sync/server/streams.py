@@ -64,6 +64,10 @@ class BodyStream(io.RawIOBase):
         """Whether what the application leaves unread is little, and on its way."""
         return self.finished or (not self._expects_continue and self._is_nearly_read())
 
+    def end_expecting(self) -> None:
+        """Send no 100 any more: the answer begins, and it would stand in the middle of it."""
+        self._expects_continue = False
+
     def _is_nearly_read(self) -> bool:
         raise NotImplementedError
 
