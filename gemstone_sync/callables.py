@@ -1,4 +1,4 @@
-"""What is called like a function and is none: a partial, an object with ``__call__``, a mock."""
+"""Describe callables that are no functions: partials, objects with ``__call__``, mocks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import functools
 import inspect
 from typing import Any
 
-__all__ = ["doc_of", "function_behind", "name_of"]
+__all__ = ["class_of", "doc_of", "function_behind", "name_of"]
 
 _PARTIALS = (functools.partial, functools.partialmethod, functools.singledispatchmethod)
 
 
 def function_behind(target: Any) -> Any:
-    """The function whose code runs when `target` is called.
+    """Find the function whose code runs when `target` is called.
 
     >>> function_behind(functools.partial(functools.partial(print))) is print
     True
@@ -26,12 +26,18 @@ def function_behind(target: Any) -> Any:
 
 
 def name_of(target: Any) -> str:
-    """The qualified name, of its function where it has none; the same in every process."""
+    """Return the qualified name, or its function's; the same in every process."""
     return str(getattr(target, "__qualname__", None) or function_behind(target).__qualname__)
 
 
+def class_of(method: Any) -> type:
+    """Return the class of a bound method's object, or the class that a classmethod is bound to."""
+    owner = getattr(method, "__self__", None)
+    return owner if isinstance(owner, type) else type(owner)
+
+
 def doc_of(target: Any) -> str | None:
-    """The docstring, and not that of the class `functools.partial`."""
+    """Return the docstring, and not that of the class `functools.partial`."""
     found = function_behind(target) if isinstance(target, functools.partial) else target
     doc: str | None = found.__doc__
     return doc

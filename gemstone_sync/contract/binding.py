@@ -9,14 +9,16 @@ from __future__ import annotations
 import difflib
 import inspect
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+from ..annotations import evaluator
 from ..callables import name_of
 from ..errors import UNSET, InvalidParams, ServiceConfigurationError, Unset
-from .hints import Converter, Fault, UncheckedHint, converter_for, resolve
+from .hints import ANYTHING, CannotEvaluate, Check, Converter, Fault, UncheckedHint, check_for
+from .signatures import parameters_of
 
-__all__ = ["Arguments", "ParameterBinder"]
+__all__ = ["Arguments", "BoundParameter", "ParameterBinder"]
 
 logger = logging.getLogger("gemstone_sync.contract")
 
@@ -27,12 +29,36 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 _NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
+class BoundParameter(NamedTuple):
+    """A parameter that callers give.
+
+    :ivar kind: by position only, by either, by name only, any more by position (``*args``), any
+        more by name (``**kwargs``).
+    :ivar default: UNSET when there is none.
+    :ivar hint: evaluated; UNSET when there is none that can be.
+    :ivar check: None when values are not checked, of which there was a warning.
+    """
+
+    name: str
+    kind: Literal["positional", "either", "named", "rest", "named_rest"]
+    required: bool = False
+    default: Any = UNSET
+    hint: Any = UNSET
+    check: Check | None = None
+
+
 class ParameterBinder:
     """Binds params to one function's parameters, and validates those that have type hints.
 
     :param function: the plain function, as it stands in the class.
     :param skip: how many leading parameters the framework fills in (``self``, the handler).
+    :param cls: the class that has the function, whose nested classes its hints may name.
+    :param strict: False lets a text stand for a number or a bool.
+    :param warn: tell of parameters that are not checked.
+    :ivar parameters: what callers give, in order.
     :raises TypeError: when the function takes fewer.
+    :raises ServiceConfigurationError: for a constraint that cannot be checked, and for what has no
+        signature.
 
     >>> def add(self, a: int, b: int = 0): ...
     >>> ParameterBinder(add, skip=1).bind({"a": 1})
@@ -42,8 +68,16 @@ class ParameterBinder:
     gemstone_sync.errors.InvalidParams: Invalid params
     """
 
-    def __init__(self, function: Callable[..., Any], *, skip: int = 0) -> None:
-        parameters = list(inspect.signature(function).parameters.values())
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        skip: int = 0,
+        cls: type | None = None,
+        strict: bool = True,
+        warn: bool = True,
+    ) -> None:
+        parameters = parameters_of(function, cls)
         kinds = {p.kind: p for p in parameters}
         self._rest = kinds.get(inspect.Parameter.VAR_POSITIONAL)
         self._named_rest = kinds.get(inspect.Parameter.VAR_KEYWORD)
@@ -69,32 +103,13 @@ class ParameterBinder:
             if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name in self._required_by_name
         ]
         self._needed_positionally = len([n for n in self._required if n in self._positional])
-        self._converters = self._make_converters(function, own)
+        self.parameters = tuple(_bound(function, own, cls, strict, warn))
+        self._converters: dict[str, Converter] = {
+            p.name: p.check.convert
+            for p in self.parameters
+            if p.check is not None and p.check.convert is not None
+        }
         self._by_position = [self._converters.get(name) for name in self._positional]
-
-    @staticmethod
-    def _make_converters(
-        function: Callable[..., Any], parameters: list[inspect.Parameter]
-    ) -> dict[str, Converter]:
-        converters: dict[str, Converter] = {}
-        for parameter in parameters:
-            try:
-                converter = converter_for(resolve(parameter.annotation, function))
-            except ServiceConfigurationError as error:
-                raise ServiceConfigurationError(
-                    f"{name_of(function)}: parameter {parameter.name!r} has {error}"
-                ) from None
-            except UncheckedHint as error:
-                logger.warning(
-                    "%s: parameter %r is not validated: %s",
-                    name_of(function),
-                    parameter.name,
-                    error,
-                )
-                continue
-            if converter is not None:
-                converters[parameter.name] = converter
-        return converters
 
     def bind(self, params: list[Any] | dict[str, Any] | Unset) -> Arguments:
         """Bind and validate.
@@ -223,6 +238,50 @@ class ParameterBinder:
             return "unexpected by name: it can only be given by position"
         close = difflib.get_close_matches(name[:100], known, n=1)
         return f"unexpected; did you mean {close[0]!r}?" if close else "unexpected"
+
+
+_KINDS: dict[Any, Any] = {
+    inspect.Parameter.POSITIONAL_ONLY: "positional",
+    inspect.Parameter.POSITIONAL_OR_KEYWORD: "either",
+    inspect.Parameter.KEYWORD_ONLY: "named",
+    inspect.Parameter.VAR_POSITIONAL: "rest",
+    inspect.Parameter.VAR_KEYWORD: "named_rest",
+}
+
+
+def _bound(
+    function: Callable[..., Any],
+    parameters: list[inspect.Parameter],
+    cls: type | None,
+    strict: bool,
+    warn: bool,
+) -> Iterator[BoundParameter]:
+    empty = inspect.Parameter.empty
+    evaluated = evaluator(function, cls)
+    for parameter in parameters:
+        default = UNSET if parameter.default is empty else parameter.default
+        hint: Any = UNSET
+        check: Check | None = ANYTHING
+        try:
+            if parameter.annotation is not empty:
+                hint = evaluated(parameter.annotation)
+                check = check_for(hint, strict=strict)
+        except ServiceConfigurationError as error:
+            raise ServiceConfigurationError(
+                f"{name_of(function)}: parameter {parameter.name!r} has {error}"
+            ) from None
+        except (CannotEvaluate, UncheckedHint) as error:
+            check = None
+            if warn:
+                logger.warning(
+                    "%s: parameter %r is not validated: %s",
+                    name_of(function),
+                    parameter.name,
+                    error,
+                )
+        kind = _KINDS[parameter.kind]
+        required = parameter.default is empty and kind not in ("rest", "named_rest")
+        yield BoundParameter(parameter.name, kind, required, default, hint, check)
 
 
 class _Faults:

@@ -1,12 +1,16 @@
 """Type hints are checks: what fits is converted, what cannot be checked is said at the start."""
 
+import collections
 import dataclasses
 import datetime
 import decimal
 import enum
 import functools
+import ipaddress
 import logging
+import os
 import pathlib
+import sys
 import types
 import typing
 import uuid
@@ -20,6 +24,7 @@ import pytest
 import typing_extensions
 
 from gemstone_sync.contract import ParameterBinder
+from gemstone_sync.contract.hints import check_for
 from gemstone_sync.errors import InvalidParams, ServiceConfigurationError
 
 from . import future_hints
@@ -154,7 +159,7 @@ def test_a_value_that_fits_is_converted_and_the_hint_not_warned_of(hint, value, 
         (Address, {"street": "s"}, "missing required field `number`"),
         (User, {"name": "a", "age": -1}, "greater than or equal to 0"),
         (User, {"name": "a"}, "Field required"),
-        (User, 5, "valid dictionary"),
+        (User, 5, "should be an object"),
         (list[User], [{"name": "a"}], "Field required"),
         (datetime.date, "yesterday", "Invalid RFC3339"),
         (uuid.UUID, "x", "Invalid UUID"),
@@ -234,6 +239,34 @@ class Anything:
     pass
 
 
+class NeedsOne(pydantic.BaseModel):
+    model_config = {"arbitrary_types_allowed": True}
+    one: Anything
+
+
+class NeedsMany(pydantic.BaseModel):
+    model_config = {"arbitrary_types_allowed": True}
+    first: tuple[int, dict[str, list[Anything]]]
+    others: "list[NeedsMany]" = []
+
+
+class NeedsCallable(pydantic.BaseModel):
+    inner: typing.Callable[[], int] | type[Anything]
+
+
+class MayHaveOne(pydantic.BaseModel):
+    model_config = {"arbitrary_types_allowed": True}
+    one: Anything | None
+    two: Anything = pydantic.Field(default_factory=Anything)
+    three: Anything | int
+    four: Annotated[Anything, pydantic.BeforeValidator(lambda value: Anything())]
+    five: list["MayHaveOne"] = []
+
+
+class Beyond(enum.IntEnum):
+    BITS = 1 << 64
+
+
 NO_VALUE = "no JSON value is a Anything"
 
 
@@ -254,6 +287,15 @@ NO_VALUE = "no JSON value is a Anything"
         (5, "'5' is not supported"),
         ([int], "is not supported"),
         (typing.TypeVar("T", bound=Anything), NO_VALUE),
+        (NeedsOne, NO_VALUE),
+        (list[NeedsOne], NO_VALUE),
+        (NeedsMany, "no JSON value is a Anything, which NeedsMany needs"),
+        (NeedsCallable, "no JSON value is a Callable"),
+        (pydantic.InstanceOf[Anything], NO_VALUE),
+        (msgspec.Raw, "msgspec.Raw is made of bytes"),
+        (msgspec.Raw | None, "msgspec.Raw is made of bytes"),
+        (Beyond, "integers beyond 64 bits"),
+        (dict[typing.Literal[1 << 64], int], "integers beyond 64 bits"),
     ],
     ids=repr,
 )
@@ -267,6 +309,29 @@ def test_a_hint_that_cannot_be_checked_is_warned_of_and_left_unchecked(hint, why
     assert why in record.getMessage()
     for value in (1, "a", None, [], {}):
         assert list(binder.bind([value])[0]) == [value]
+
+
+class Folder(msgspec.Struct):
+    folders: list["Folder"]
+
+
+def test_a_name_in_quotes_inside_a_hint_of_a_field_is_read_or_told(caplog):
+    binder = ParameterBinder(method_with(Folder))
+
+    if sys.version_info < (3, 11):
+        (record,) = caplog.records
+        assert "write the whole hint in quotes, not 'Folder' in it" in record.getMessage()
+    else:
+        assert list(faults(binder, [{"folders": [{}]}])) == ["value"]
+
+
+def test_a_model_that_can_do_without_an_object_of_python_is_checked(caplog):
+    binder = ParameterBinder(method_with(MayHaveOne))
+
+    assert not caplog.records
+    ((made,), _) = binder.bind([{"one": None, "three": 3, "four": "x"}])
+    assert isinstance(made.four, Anything)
+    assert list(faults(binder, [{"one": 1, "three": 3, "four": "x"}])) == ["value"]
 
 
 def test_no_hint_no_check(caplog):
@@ -444,10 +509,396 @@ def test_each_field_at_fault_is_told_with_its_place():
 
 @dataclasses.dataclass
 class Job:
-    source: pathlib.Path
+    source: Anything
 
 
 @pytest.mark.parametrize("hint", [Job, list[Job], dict[str, Job | None], Annotated[Job, "doc"]])
 def test_a_class_that_json_cannot_give_is_found_wherever_it_stands(hint, caplog):
     assert convert(hint, 5) == 5
-    assert "'value' is not validated: no JSON value is a Path" in caplog.text
+    assert "'value' is not validated: no JSON value is a Anything" in caplog.text
+
+
+# What neither msgspec nor JSON has a word for
+
+
+class Word(str):
+    pass
+
+
+class Age(int):
+    def __new__(cls, value):
+        if value > 150:
+            raise KeyError(value)
+        return super().__new__(cls, value)
+
+
+T = typing.TypeVar("T")
+Either = typing.TypeVar("Either", int, str)
+Bound = typing.TypeVar("Bound", bound="Order")
+ISSUED = {datetime.date: ["2020-01-02", datetime.date(2020, 1, 2)]}
+
+
+@dataclasses.dataclass
+class Pair(typing.Generic[T]):
+    first: T
+    second: T
+
+
+@dataclasses.dataclass
+class Upload:
+    source: pathlib.Path
+    hosts: "collections.deque[ipaddress.IPv4Address]"
+    sizes: typing.Iterable[int] = ()
+    word: Word | None = None
+
+
+class Parcel(msgspec.Struct):
+    to: pathlib.Path | None = None
+    users: list[User] = []
+
+
+class Many(pydantic.BaseModel):
+    numbers: typing.Iterable[int]
+
+
+class Options(typing_extensions.TypedDict, total=False):
+    depth: typing_extensions.Required[int]
+    near: "list[Options]"
+    place: pathlib.Path
+
+
+@dataclasses.dataclass
+class Seeded:
+    total: int = dataclasses.field(init=False, default=0)
+    seed: dataclasses.InitVar[int] = 1
+
+    def __post_init__(self, seed: int) -> None:
+        self.total = seed * 2
+
+
+HOST = ipaddress.IPv4Address("10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "expected"),
+    [
+        (pathlib.Path, "a.txt", pathlib.Path("a.txt")),
+        (os.PathLike, "a.txt", pathlib.Path("a.txt")),
+        (ipaddress.IPv4Address, "10.0.0.1", HOST),
+        (ipaddress.IPv6Network, "::/8", ipaddress.IPv6Network("::/8")),
+        (collections.deque, [1, "a"], collections.deque([1, "a"])),
+        (collections.deque[int], [1], collections.deque([1])),
+        (typing.Iterable, ["a"], ["a"]),
+        (typing.Iterable[datetime.date], *([v] for v in ISSUED[datetime.date])),
+        (dict[str, typing.Iterable[int]], {"a": [1]}, {"a": [1]}),
+        (Word, "x", Word("x")),
+        (Age | None, 5, Age(5)),
+        (dict[int, str], {"1": "a"}, {1: "a"}),
+        (dict[float, str], {"1.5": "a"}, {1.5: "a"}),
+        (dict[Color, int], {"red": 1}, {Color.RED: 1}),
+        (dict[uuid.UUID, int], {str(uuid.UUID(int=1)): 1}, {uuid.UUID(int=1): 1}),
+        (dict[datetime.date, int], {"2020-01-02": 1}, {datetime.date(2020, 1, 2): 1}),
+        (dict[pathlib.Path, int], {"a": 1}, {pathlib.Path("a"): 1}),
+        (collections.OrderedDict[str, int], {"a": 1}, collections.OrderedDict(a=1)),
+        (Either, "a", "a"),
+        (Bound, {"amount": 1}, Order(1)),
+        (T, [1], [1]),
+        (Pair[int], {"first": 1, "second": 2}, Pair(1, 2)),
+        (typing_extensions.LiteralString, "a", "a"),
+        (typing_extensions.Required[int], 1, 1),
+        (typing.Final[int], 1, 1),
+        (datetime.date | int, "2020-01-02", datetime.date(2020, 1, 2)),
+        (pathlib.Path | int, "a", pathlib.Path("a")),
+        (pathlib.Path | int, 1, 1),
+        (Order | User, {"name": "a", "age": 1}, User(name="a", age=1)),
+        (Order | User, {"amount": 1}, Order(1)),
+        (Options, {"depth": 1, "place": "a"}, {"depth": 1, "place": pathlib.Path("a")}),
+        (Parcel, {"to": "a"}, Parcel(pathlib.Path("a"))),
+        (
+            Upload,
+            {"source": "a", "hosts": ["10.0.0.1"], "sizes": [1], "word": "w"},
+            Upload(pathlib.Path("a"), collections.deque([HOST]), [1], Word("w")),
+        ),
+        (list["Order"], [{"amount": 1}], [Order(1)]),
+        (typing.Optional["Order"], {"amount": 1}, Order(1)),
+        (dict["str", "list['Order']"], {"a": [{"amount": 1}]}, {"a": [Order(1)]}),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_what_no_library_knows_alone_is_converted_too(hint, value, expected, caplog):
+    converted = convert(hint, value)
+
+    assert converted == expected
+    assert type(converted) is type(expected)
+    assert not caplog.records
+
+
+def test_fields_of_every_kind_of_class_are_converted():
+    parcel = convert(Parcel, {"users": [{"name": "a", "age": 1}]})
+
+    assert parcel.users == [User(name="a", age=1)]
+    assert convert(Many, {"numbers": [1]}).numbers == [1]
+    assert convert(Seeded, {"seed": 4}).total == 8
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "text"),
+    [
+        (pathlib.Path, 1, "Expected `str`, got `int`"),
+        (ipaddress.IPv4Address, "300.0.0.1", "Invalid IPv4Address"),
+        (ipaddress.IPv4Address, 1, "Expected `str`, got `int`"),
+        (collections.deque[int], ["x"], "Expected `int`, got `str`"),
+        (dict[str, collections.deque[int]], {"a": ["x"]}, "got `str` - at `$[...][0]`"),
+        (Upload, {"source": 5, "hosts": []}, "Expected `str`, got `int` - at `$.source`"),
+        (Upload, {"source": "a", "hosts": ["x"]}, "Invalid IPv4Address - at `$.hosts[0]`"),
+        (Age, 151, "Invalid Age"),
+        (Word, 5, "Expected `str`, got `int`"),
+        (dict[int, str], {"x": "a"}, "Expected `int`, got `str`"),
+        (Many, {"numbers": ["x"]}, "valid integer - at `$.numbers[0]`"),
+        (typing.Iterable[pydantic.PositiveInt], [1, 0], "greater than 0 - at `$[1]`"),
+        (User, {"name": "a", "age": "1"}, "valid integer - at `$.age`"),
+        (Order | User, {}, "at `$"),
+        (Pair[int], {"first": 1, "second": "x"}, "Expected `int`, got `str` - at `$.second`"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_what_they_do_not_fit_is_a_fault(hint, value, text):
+    assert text in reason(hint, value)
+
+
+@dataclasses.dataclass
+class Brittle:
+    word: str
+
+    def __post_init__(self) -> None:
+        if self.word == "key":
+            raise KeyError(self.word)
+        if self.word == "assert":
+            raise AssertionError(self.word)
+        raise ValueError(f"{self.word} is too weak")
+
+
+def break_down(value: int) -> int:
+    return value // 0
+
+
+def test_what_a_class_raises_for_a_value_is_a_fault_without_the_value():
+    assert reason(Brittle, {"word": SECRET}) == "... is too weak"
+    assert reason(Brittle, {"word": "key"}) == "Cannot be made of this value: KeyError"
+    assert reason(Brittle, {"word": "assert"}) == "Cannot be made of this value: AssertionError"
+    divided = Annotated[int, pydantic.AfterValidator(break_down)]
+    assert reason(divided, 1) == "Cannot be made of this value: ZeroDivisionError"
+
+
+class Unfinished(pydantic.BaseModel):
+    one: "NoSuchName"  # noqa: F821
+
+
+class Empty(enum.Enum):
+    pass
+
+
+class Sets(pydantic.BaseModel):
+    sets: set[frozenset[int] | int] = set()
+    never: set[list[int]] = set()
+
+
+P = typing_extensions.ParamSpec("P")
+
+
+@pytest.mark.parametrize(
+    ("hint", "why"),
+    [
+        (Unfinished, "holds a name that is not defined"),
+        (list[Unfinished], "name that is not defined"),
+        (collections.deque[Anything], NO_VALUE),
+        (dict[tuple[int, int], int], "no key of a JSON object is a tuple"),
+        (dict[None, pydantic.PositiveInt], "no key of a JSON object is a none"),
+        (dict[Literal[1], pydantic.PositiveInt], "of the key of a JSON object"),
+        (typing.Iterator[int], "no JSON value is a Iterator"),
+        (typing.Generator[int, None, None], "no JSON value is a Generator"),
+        (Literal[Color.RED], "Literal may only contain"),
+        (Empty, "at least one item"),
+        (
+            Annotated[datetime.datetime, annotated_types.Timezone(None)],
+            "nothing here knows the constraint Timezone(tz=None)",
+        ),
+        (type[int], "no JSON value is a type"),
+        (msgspec.msgpack.Ext, "no JSON value is a msgpack.Ext"),
+        (set[list[int]], "no item of a set is a list"),
+        (frozenset[tuple[int, Address]], "no item of a set is a Address"),
+        (list[set[int | Box]], "no item of a set is a Box"),
+        (typing.AbstractSet[typing.Sequence[int]], "no item of a set is a Sequence"),
+        (Sets, "which have no hash"),
+        (P.args, "functools.wraps would"),
+        (typing_extensions.Self, "Self"),
+        (typing_extensions.Never, "Never"),
+    ],
+    ids=repr,
+)
+def test_a_hint_that_nothing_fits_is_warned_of(hint, why, caplog):
+    assert convert(hint, 5) == 5
+    assert why in caplog.text
+
+
+def test_equal_hints_are_looked_at_once_unless_their_order_differs():
+    checks = [check_for(hint) for hint in (list[int | str], list[int | str], list[str | int])]
+
+    assert checks[0] is checks[1] is not checks[2]
+
+
+# Constraints of both
+
+
+@dataclasses.dataclass
+class Twice:
+    low: Annotated[int, msgspec.Meta(ge=0)]
+    high: pydantic.PositiveInt = 1
+
+
+@pytest.mark.parametrize(
+    ("hint", "good", "bad"),
+    [
+        (Annotated[int, msgspec.Meta(gt=0), annotated_types.Lt(5)], 1, (0, 5)),
+        (Twice, {"low": 0}, ({"low": -1}, {"low": 0, "high": 0})),
+        (list[Twice], [{"low": 0}], ([{"low": -1}], [{"low": 0, "high": 0}])),
+    ],
+    ids=repr,
+)
+def test_constraints_of_msgspec_and_pydantic_hold_beside_each_other(hint, good, bad):
+    convert(hint, good)
+    for value in bad:
+        assert reason(hint, value)
+
+
+# Hints that hold themselves
+
+
+Tree = typing_extensions.TypeAliasType("Tree", "dict[str, Tree] | list[Tree] | int")
+
+
+@dataclasses.dataclass
+class Garden:
+    tree: Tree
+
+
+Old = typing.Union[int, list["Old"]]  # noqa: UP007
+
+
+def test_an_alias_that_holds_itself_is_checked():
+    assert convert(Tree, {"a": [1, {"b": 2}]}) == {"a": [1, {"b": 2}]}
+    assert reason(Tree, {"a": ["x"]})
+    assert convert(Garden, {"tree": [1]}) == Garden([1])
+    assert reason(Garden, {"tree": ["x"]})
+
+
+def test_a_union_that_holds_itself_by_name_is_told_how_to_be_written(caplog):
+    assert convert(Old, "x") == "x"
+    assert "'Old' holds itself: write it as `type Old = ...`" in caplog.text
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="PEP 695")
+def test_the_type_statement_and_type_parameters():
+    scope = {"__name__": __name__, "Order": Order}
+    exec(
+        "type Json = dict[str, Json] | list[Json] | int | str | None\n"
+        "type Row[T] = list[T]\n"
+        "def method[T: int](a: Json, b: Row[int], c: 'T', d: 'Row[Order]'): ...",
+        scope,
+    )
+    binder = ParameterBinder(scope["method"])
+
+    args, _ = binder.bind([{"a": [1]}, [1], 5, [{"amount": 1}]])
+    assert args == [{"a": [1]}, [1], 5, [Order(1)]]
+    assert [*faults(binder, [{"a": 1.5}, ["x"], "x", [1]])] == ["a", "b", "c", "d"]
+
+
+# Whatever may stand in a class
+
+
+class Shop:
+    @dataclasses.dataclass
+    class Item:
+        size: int
+
+    def list(self): ...
+
+    def sell(self, item: "Item", items: "list[Item]"): ...
+
+    def given(self, amount: int, note: str) -> str:
+        return f"{amount} {note}"
+
+    noted = functools.partialmethod(given, note="x")
+
+    @functools.singledispatchmethod
+    def show(self, value: str) -> str:
+        return f"text {value}"
+
+    @show.register
+    def _(self, value: int) -> str:
+        return f"number {value}"
+
+    def configure(self, **options: typing_extensions.Unpack[Options]): ...
+
+
+def test_classes_in_the_body_of_the_class_are_known(caplog):
+    binder = ParameterBinder(Shop.sell, skip=1, cls=Shop)
+
+    assert binder.bind([{"size": 1}, [{"size": 2}]])[0] == [Shop.Item(1), [Shop.Item(2)]]
+    assert not caplog.records
+
+
+def test_partialmethods_and_dispatched_methods_have_their_own_parameters():
+    noted = Shop().noted
+    args, kwargs = ParameterBinder(noted).bind([5])
+    assert noted(*args, **kwargs) == "5 x"
+    assert [*faults(ParameterBinder(noted), ["5"])] == ["amount"]
+
+    show = ParameterBinder(Shop().show)
+    assert show.bind([5])[0] == [5]
+    assert show.bind({"value": "a"})[1] == {"value": "a"}
+    assert [*faults(show, [1.5])] == ["value"]
+
+
+def test_unpacked_options_are_named_parameters():
+    binder = ParameterBinder(Shop.configure, skip=1)
+
+    assert binder.bind({"depth": 1, "place": "a"})[1] == {"depth": 1, "place": pathlib.Path("a")}
+    assert faults(binder, {"dept": "x"}) == {
+        "dept": "unexpected; did you mean 'depth'?",
+        "depth": "missing",
+    }
+    assert [(p.name, p.kind, p.required) for p in binder.parameters] == [
+        ("depth", "named", True),
+        ("near", "named", False),
+        ("place", "named", False),
+    ]
+
+
+def test_a_function_without_a_signature_is_refused():
+    with pytest.raises(ServiceConfigurationError, match="does not say which parameters it takes"):
+        ParameterBinder(dict.pop)
+
+
+# Less strictly
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "expected"),
+    [
+        (int, "3", 3),
+        (float, "1.5", 1.5),
+        (bool, "true", True),
+        (list[int], ["3"], [3]),
+        (Order, {"amount": "3"}, Order(3)),
+        (User, {"name": "a", "age": "3"}, User(name="a", age=3)),
+        (pydantic.PositiveInt, "3", 3),
+    ],
+    ids=repr,
+)
+def test_a_text_may_stand_for_a_number_where_types_are_not_strict(hint, value, expected):
+    binder = ParameterBinder(method_with(hint), strict=False)
+
+    assert binder.bind([value])[0] == [expected]
+    assert reason(hint, value)
+    assert [*faults(binder, ["x"])]

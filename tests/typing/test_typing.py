@@ -37,7 +37,7 @@ from typing import Any
 import gemstone_sync
 import gemstone_sync as gemstone
 from gemstone_sync import RemoteService
-from gemstone_sync.config import Configurable, Seconds
+from gemstone_sync.config import Seconds, setting
 from gemstone_sync.testing import FakeRemoteService, RunningServiceFixture, ServiceClientFixture
 
 """

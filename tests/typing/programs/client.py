@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import requests
+
 import gemstone_sync as gemstone
 from gemstone_sync import RemoteService, errors
 from gemstone_sync.errors import Timeout
@@ -12,6 +14,7 @@ client = RemoteService(
     authentication_method=gemstone.BearerToken("secret"),
     timeout=(1, 5),
     idempotent_methods=["get"],
+    session=requests.Session(),
 )
 client.methods.say_hello("world")
 client.methods.users.login(name="ada")

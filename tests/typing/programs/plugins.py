@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gemstone_sync as gemstone
+from gemstone_sync.ops import ObservedCall, ObservedEvent
 
 
 class Reporter(gemstone.BasePlugin):
@@ -19,6 +20,12 @@ class Reporter(gemstone.BasePlugin):
 
     def on_internal_error(self, error: BaseException) -> None:
         self.microservice.logger.warning("to %s: %r", self.recipient, error)
+
+    def on_call_finished(self, call: ObservedCall) -> None:
+        self.last = (call.name, call.seconds, call.error_code or 0, call.request_id)
+
+    def on_event_finished(self, event: ObservedEvent) -> None:
+        self.last = (event.name, event.seconds, int(event.failed), event.request_id or "")
 
 
 class Annotated(gemstone.BasePlugin):
@@ -73,6 +80,7 @@ class Composed(gemstone.MicroService):
     discovery_strategies = [Own()]
     event_transports = [Transport(), gemstone.transport_from_url("memory://")]
     configurables = [gemstone.Configurable("port", tempalte=int)]  # error: a typo
+    shelves: int = gemstone.setting("three")  # error: no number
 
 
 class OutOfStock(gemstone.RpcError):

@@ -81,6 +81,9 @@ class Shop(gemstone.MicroService):
     template_dir = Path(__file__).parent / "templates"
     periodic_tasks = [(clean, 60), (lambda: None, 0.5)]
     basket: Seconds = 900
+    shelves: int = gemstone.setting(3)
+    country: str = gemstone.setting("NL", template=str.upper)
+    pin: int | None = gemstone.setting(None, secret=True)
     configurables = [
         *gemstone.MicroService.configurables,
         gemstone.Configurable("basket"),
