@@ -1,4 +1,4 @@
-"""What is raised for a name that is missing: with its twin, if gemstone had it (`old_names`)."""
+"""Make the errors for missing names, which tell the name here for one of gemstone (`old_names`)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _PACKAGE = f"{__name__.partition('.')[0]}."
 
 
 def twin_of(name: str) -> str | None:
-    """What takes the place of an old name here; None for one that is not of gemstone."""
+    """Find the name here that replaces one of gemstone's; None for any other."""
     from .old_names import TWINS
 
     return TWINS.get(name.removeprefix(_PACKAGE))
 
 
 def missing_attribute(self: object, name: str) -> Any:
-    """The ``__getattr__`` of a class that lacks what gemstone's had."""
+    """Serve as the ``__getattr__`` of a class that lacks what gemstone's had."""
     if hasattr(type(self), name):  # a property, which raised an AttributeError: again, for its text
         return object.__getattribute__(self, name)
     line = f"{type(self).__qualname__!r} object has no attribute {name!r}"
@@ -46,7 +46,7 @@ class OldName:
 
 
 def missing_name(module: str, name: str) -> Exception:
-    """What a module's ``__getattr__`` raises."""
+    """Make the exception that a module's ``__getattr__`` raises."""
     if (twin := twin_of(f"{module}.{name}")) is None:
         return AttributeError(f"module {module!r} has no attribute {name!r}")
     line = f"{module} has no {name}: {twin}"
