@@ -8,11 +8,15 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from .errors import ServiceConfigurationError
 
 __all__ = [
+    "BROKER_SCHEMES",
+    "BROKER_URLS",
     "MASK",
     "NEXT_URL",
     "RABBITMQ_SCHEMES",
     "REDIS_SCHEMES",
+    "SCHEMES_OF_OTHERS",
     "SQLITE_FILES",
+    "TRANSPORTS",
     "check_redis_url",
     "is_misread",
     "scheme_of",
@@ -28,8 +32,25 @@ MASK = "********"
 #: Where one more URL begins in a list of them.
 NEXT_URL = re.compile(r";(?=[A-Za-z][\w+.-]*://)")
 
-RABBITMQ_SCHEMES = ("amqp", "amqps", "pyamqp")
-REDIS_SCHEMES = ("redis", "rediss", "unix")
+#: The event transports of brokers that several processes reach, by the schemes of their URLs.
+TRANSPORTS = {
+    "amqp": "RabbitMqEventTransport",
+    "amqps": "RabbitMqEventTransport",
+    "pyamqp": "RabbitMqEventTransport",
+    "redis": "RedisEventTransport",
+    "rediss": "RedisEventTransport",
+    "unix": "RedisEventTransport",
+    "sqlite": "SqliteEventTransport",
+}
+#: What other libraries write for them.
+SCHEMES_OF_OTHERS = {"rabbitmq": "amqp", "librabbitmq": "amqp"}
+BROKER_SCHEMES = tuple(TRANSPORTS)
+RABBITMQ_SCHEMES = tuple(s for s in TRANSPORTS if TRANSPORTS[s] == "RabbitMqEventTransport")
+REDIS_SCHEMES = tuple(s for s in TRANSPORTS if TRANSPORTS[s] == "RedisEventTransport")
+#: How errors and helps write these URLs.
+BROKER_URLS = (
+    "amqp://, amqps://, redis://, rediss://, unix://, sqlite:///FILE, or the path of a file"
+)
 
 #: What tells the path of a SQLite file from a host, where no folder is named.
 SQLITE_FILES = (".db", ".sqlite", ".sqlite3")
@@ -38,7 +59,7 @@ _REDIS = "redis://user:password@127.0.0.1:6379/0"
 
 
 def scheme_of(url: str) -> str:
-    """The scheme, in small letters (RFC 3986, section 3.1); empty for a path.
+    """Return the scheme, in small letters (RFC 3986, section 3.1); empty for a path.
 
     >>> scheme_of("AMQP://rabbit"), scheme_of("events.db")
     ('amqp', '')
@@ -69,7 +90,7 @@ def check_redis_url(url: object) -> None:
 
 
 def is_misread(parts: SplitResult) -> bool:
-    """Whether "host" and "port" are a user and the start of a password with a / ? or # in it."""
+    """Tell whether "host" and "port" are a user and the start of a password with a / ? or #."""
     rest = parts.geturl().partition("://")[2]
     before = rest.rpartition("@")[0]
     host = parts.netloc
@@ -85,7 +106,7 @@ def wrong_url(example: str = _REDIS) -> ServiceConfigurationError:
 
 
 def shown(url: str) -> str:
-    """The URL without user, password and query; of several, with semicolons in between, each.
+    """Return a URL, or several with semicolons in between, without user, password and query.
 
     >>> shown("amqp://ada:pw@rabbit:5672/shop?heartbeat=10")
     'amqp://rabbit:5672/shop'
@@ -118,7 +139,7 @@ _EXAMPLE = "user:password@"
 
 
 def without_passwords(text: str) -> str:
-    """A text with nothing secret in its URLs: what stands before an @, keys and tokens among the
+    """Mask what is secret in the URLs of a text: what stands before an @, keys and tokens among the
     options, what is no port.
 
     >>> without_passwords("redis://:sesame@cache:6379/0, http://ada:p#w@host/api?token=t")

@@ -1,8 +1,9 @@
 """Events: broadcast to every service that subscribes, or work for exactly one worker.
 
 Reading order: `names`, `envelope` (what travels), `emission` (made from what callers say),
-`handlers` (what is promised to a handler), `places`, `topology` (exchanges and queues), `link` (the
-contract with a broker), `wakeups`, `runtime` (publishing and handling, whatever the broker),
+`handlers` (what is promised to a handler), `observed` (what is told of an event) and `traced` (its
+spans), `places`, `topology` (exchanges and queues), `link` (the contract with a broker), `wakeups`,
+`runtime` (publishing and handling, whatever the broker),
 `transport` (what users make, and the brokers, each in a folder), `deduplication`, `outbox`,
 `deadletters`, `emitter`. None imports what comes after it, but for `deduplication`.
 
@@ -14,7 +15,7 @@ from .deduplication import RedisProcessedEvents, SqliteProcessedEvents
 from .emitter import EventEmitter
 from .envelope import DeadLetter, Envelope
 from .outbox import Outbox
-from .runtime.current import current_event, deduplication_key
+from .runtime.attempts import current_event, deduplication_key
 from .transport import (
     BaseEventTransport,
     KombuEventTransport,

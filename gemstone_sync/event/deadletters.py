@@ -31,10 +31,12 @@ import gevent
 
 from ..concurrency import let_others_run
 from ..errors import EventNotDelivered, ParseError, ServiceConfigurationError
+from ..number_checks import is_whole
 from ..protocol import decode_json
-from .envelope import DeadLetter, Envelope
+from .envelope import DeadLetter, Envelope, Reason
 from .link import Delivery, Link, LinkLost, Outgoing
-from .outbox import Outbox, Refused
+from .names import check_pattern, is_pattern, matches
+from .outbox import Outbox, RefusedEvent
 from .topology import Address, Topology
 from .wakeups import Signal
 
@@ -59,7 +61,8 @@ class DeadLetterEntry:
     :ivar body: as its handler would get it; bytes when it is no JSON.
     :ivar reason: ``"failed"`` (every attempt), ``"rejected"``, ``"invalid"`` (the body),
         ``"expired"``, ``"unhandled"`` or ``"crashed"`` (the processes that handled it ended);
-        in an outbox ``"refused"`` (it waits and is tried again) or ``"unsendable"``.
+        in an outbox ``"refused"`` (it waits and is tried again) or ``"unsendable"``: see
+        `gemstone_sync.event.envelope.Reason`.
     :ivar error: class and text of the exception.
     :ivar traceback: of the last attempt.
     :ivar attempts: how often its handler has failed.
@@ -84,36 +87,36 @@ class DeadLetterEntry:
 
 
 def list(
-    transport: Any, event: str | None = None, *, limit: int = 1000
+    transport: Any, event: str | None = None, *, limit: int | None = 1000
 ) -> builtins.list[DeadLetterEntry]:
-    """The dead letters, oldest first.
+    """List the dead letters, oldest first.
 
     :param transport: one with a broker, such as ``RabbitMqEventTransport(...)``, or an `Outbox`.
-    :param event: the name of an event; None for all.
-    :param limit: how many at most: those that the broker gives first.
+    :param event: the name of an event, or a pattern such as ``"orders.*"``; None for all.
+    :param limit: how many at most, those that the broker gives first; None for no bound.
+    :raises ValueError: for a limit or a pattern that makes no sense.
     :raises BrokerUnavailable: when the broker is not there.
     """
+    if limit is not None and not is_whole(limit, 0):
+        raise ValueError(f"limit is a whole number, 0 or more, not {limit!r}")
+    wanted = _matcher(None, event)
     if isinstance(transport, Outbox):
-        return [
-            _refused_entry(refused) for refused in transport.refused(_chosen(None, event), limit)
-        ]
-    with _opened(transport) as dead:
-        found = itertools.islice(dead.matching(_chosen(None, event)), limit)
+        return [_refused_entry(refused) for refused in transport.refused(wanted, limit)]
+    with _open_queue(transport) as dead:
+        found = itertools.islice(dead.matching(wanted, None), limit)
         entries = [_entry(delivery.envelope) for delivery in found]
     return sorted(entries, key=lambda entry: entry.died or 0.0)
 
 
 def show(transport: Any, id: str) -> DeadLetterEntry:
-    """One dead letter; of several with the same id any one.
+    """Return one dead letter; of several with the same id any one.
 
     :raises ValueError: when there is none.
     """
     if isinstance(transport, Outbox):
         return _refused_entry(_refused_by(transport, id, None, 1)[0])
-    with _opened(transport) as dead:
-        for delivery in dead.matching(_chosen(id, None)):
-            return _entry(delivery.envelope)
-        raise _unknown(id)
+    with _open_queue(transport) as dead:
+        return _entry(next(dead.matching(_matcher(id, None), id)).envelope)
 
 
 def replay(transport: Any, id: str | None = None, *, event: str | None = None) -> int:
@@ -124,61 +127,65 @@ def replay(transport: Any, id: str | None = None, *, event: str | None = None) -
     the broker gives them.
 
     :param id: one dead letter; those with that id if there are several.
-    :param event: those of one event. Neither: all.
+    :param event: those of one event, or of a pattern. Neither: all.
     :returns: how many.
-    :raises ValueError: when there is none with that id.
-    :raises EventNotDelivered: when some could not be put back: their queue is gone, or the
-        connection. They are still there.
+    :raises ValueError: when there is none with that id, or for a pattern that makes no sense.
+    :raises EventNotDelivered: when some could not be put back: their queue is gone, or is none of
+        this application's, or the connection broke. They are still there.
     """
     if isinstance(transport, Outbox):
         return transport.replay(_refused_by(transport, id, event))
-    with _opened(transport) as dead:
-        count = dead.put_back(dead.matching(_chosen(id, event)))
-    if id is not None and not count:
-        raise _unknown(id)
-    return count
+    wanted = _matcher(id, event)
+    with _open_queue(transport) as dead:
+        return dead.put_back(dead.matching(wanted, id))
 
 
 def purge(transport: Any, id: str | None = None, *, event: str | None = None) -> int:
     """Throw dead letters away.
 
     :param id: one dead letter; those with that id if there are several.
-    :param event: those of one event. Neither: all.
+    :param event: those of one event, or of a pattern. Neither: all.
     :returns: how many.
-    :raises ValueError: when there is none with that id.
+    :raises ValueError: when there is none with that id, or for a pattern that makes no sense.
     """
     if isinstance(transport, Outbox):
         return transport.purge(_refused_by(transport, id, event))
-    with _opened(transport) as dead:
+    wanted = _matcher(id, event)
+    with _open_queue(transport) as dead:
         if id is None and event is None:
             return dead.purge()
-        count = dead.remove(dead.matching(_chosen(id, event)))
-    if id is not None and not count:
-        raise _unknown(id)
-    return count
+        return dead.remove(dead.matching(wanted, id))
 
 
-def _chosen(id: str | None, event: str | None) -> Callable[[Envelope], bool]:
-    return lambda envelope: id in (None, envelope.id) and event in (None, envelope.name)
+def _matcher(id: str | None, event: str | None) -> Callable[[Envelope], bool]:
+    """Return what tells whether an event has an id, and a name or one that matches a pattern."""
+    if event is not None and (not isinstance(event, str) or is_pattern(event)):
+        check_pattern(event)  # other programs' names may be any text
+
+    def chosen(envelope: Envelope) -> bool:
+        is_of_event = event is None or event == envelope.name or matches(event, envelope.name)
+        return is_of_event and id in (None, envelope.id)
+
+    return chosen
 
 
 def _refused_by(
     outbox: Outbox, id: str | None, event: str | None, limit: int | None = None
-) -> builtins.list[Refused]:
-    found = outbox.refused(_chosen(id, event), limit)
+) -> builtins.list[RefusedEvent]:
+    found = outbox.refused(_matcher(id, event), limit)
     if id is not None and not found:
-        raise _unknown(id)
+        raise _not_found(id)
     return found
 
 
-def _refused_entry(refused: Refused) -> DeadLetterEntry:
+def _refused_entry(refused: RefusedEvent) -> DeadLetterEntry:
     row, envelope = refused.row, refused.envelope
-    reason = "unsendable" if row.due is None else "refused"
+    reason = Reason.UNSENDABLE if row.due is None else Reason.REFUSED
     dead = DeadLetter(reason=reason, error=row.reason, time=row.time)
     return replace(_entry(envelope.with_changes(dead=dead)), attempts=row.attempts)
 
 
-def _unknown(id: str) -> ValueError:
+def _not_found(id: str) -> ValueError:
     return ValueError(
         f"no dead letter has the id {id!r}: deadletters.list(transport) tells which there are; "
         "another process may be looking at it just now"
@@ -209,15 +216,15 @@ def _entry(envelope: Envelope) -> DeadLetterEntry:
 
 
 def _letter_of(envelope: Envelope) -> DeadLetter:
-    """What is known of its death; the broker moves a message without saying a word in it."""
+    """Return the reason; the broker moves a message without writing one into it."""
     if envelope.dead is not None:
         return envelope.dead
     error = "it came back too often without an answer: the processes that had it ended"
-    return DeadLetter(reason="crashed", error=error, queue=envelope.queue or "")
+    return DeadLetter(reason=Reason.CRASHED, error=error, queue=envelope.queue or "")
 
 
 @contextlib.contextmanager
-def _opened(transport: Any) -> Iterator[_DeadLetters]:
+def _open_queue(transport: Any) -> Iterator[_DeadLetters]:
     topology = getattr(transport, "topology", None)
     if not isinstance(topology, Topology) or not callable(getattr(transport, "link", None)):
         raise ServiceConfigurationError(
@@ -225,7 +232,7 @@ def _opened(transport: Any) -> Iterator[_DeadLetters]:
             "RabbitMqEventTransport, RedisEventTransport or SqliteEventTransport"
         )
     with transport.link() as link:
-        link.keep()
+        link.keep_alive()
         dead = _DeadLetters(link, topology)
         try:
             yield dead
@@ -234,7 +241,7 @@ def _opened(transport: Any) -> Iterator[_DeadLetters]:
 
 
 class _DeadLetters:
-    """The queue of dead letters over an open link, and what is held of it."""
+    """The queue of dead letters over an open link."""
 
     def __init__(self, link: Link, topology: Topology) -> None:
         self._link = link
@@ -243,24 +250,31 @@ class _DeadLetters:
         self._held: dict[Delivery, None] = {}
         self._yield_at = 0.0
 
-    def matching(self, wanted: Callable[[Envelope], bool]) -> Iterator[Delivery]:
-        """Those that are wanted, one by one; they are held, and so are the others before them."""
+    def matching(self, wanted: Callable[[Envelope], bool], id: str | None) -> Iterator[Delivery]:
+        """Yield the dead letters that are wanted; they are held, as are others before them.
+
+        :raises ValueError: at the end, when an id was given and none has it.
+        """
+        is_unknown = id is not None
         # Not what comes meanwhile: what is put back may fail again at once.
         reading = self._link.read(self._topology.dead)
-        while (delivery := _bounded(next, reading, None)) is not None:
+        while (delivery := _call_bounded(next, reading, None)) is not None:
             self._held[delivery] = None
             if wanted(delivery.envelope):
+                is_unknown = False
                 yield delivery
             else:
                 _forget_contents(delivery)
-            self._breathe()
+            self._let_others_run()
+        if is_unknown:
+            raise _not_found(str(id))
 
     def purge(self) -> int:
-        """Remove all that nobody holds."""
-        return _bounded(self._link.purge, self._topology.dead)
+        """Remove all dead letters that nobody holds; return their count."""
+        return _call_bounded(self._link.purge, self._topology.dead)
 
     def remove(self, deliveries: Iterator[Delivery]) -> int:
-        """They are done with; how many there were."""
+        """Acknowledge deliveries; return their count."""
         count = 0
         for batch in _batches(deliveries, _BATCH):
             self._remove(batch)
@@ -268,7 +282,7 @@ class _DeadLetters:
         return count
 
     def put_back(self, deliveries: Iterator[Delivery]) -> int:
-        """Publish them to where they came from, and remove what was confirmed; how many."""
+        """Publish deliveries to where they came from, remove the confirmed; return their count."""
         count = 0
         problems: Counter[str] = Counter()
         try:
@@ -295,31 +309,37 @@ class _DeadLetters:
 
     def _remove(self, batch: builtins.list[Delivery]) -> None:
         if batch:
-            _bounded(self._link.acknowledge, batch)
+            _call_bounded(self._link.acknowledge, batch)
         for delivery in batch:
             del self._held[delivery]
 
     def _publish(self, batch: builtins.list[Delivery]) -> dict[Delivery, str | None]:
-        """What became of each; of those that were not confirmed in time nothing is said."""
+        """Publish a batch; return what became of those that were confirmed or refused in time."""
         outcomes: dict[Delivery, str | None] = {}
         signal = Signal()
         end = time.monotonic() + _CONFIRM
-        self._wait(lambda: not self._link.blocked, end, signal)
+        self._pump_until(lambda: not self._link.blocked, end, signal)
         if not self._link.blocked:
-            messages = [self._again(delivery, outcomes) for delivery in batch]
-            _bounded(self._link.publish, messages)
-            self._wait(lambda: len(outcomes) == len(batch), end, signal)
+            for delivery in batch:
+                queue = _letter_of(delivery.envelope).queue
+                if queue and not self._topology.has_queue(queue):
+                    outcomes[delivery] = (
+                        f"{queue[:200]!r} is no queue of {self._topology.application!r}"
+                    )
+            messages = [self._to_replay(each, outcomes) for each in batch if each not in outcomes]
+            _call_bounded(self._link.publish, messages)
+            self._pump_until(lambda: len(outcomes) == len(batch), end, signal)
         return dict(outcomes)
 
-    def _wait(self, condition: Callable[[], bool], end: float, signal: Signal) -> None:
+    def _pump_until(self, condition: Callable[[], bool], end: float, signal: Signal) -> None:
         while True:
-            _bounded(self._link.pump)
+            _call_bounded(self._link.pump)
             if condition() or time.monotonic() >= end:
                 return
             self._link.wait(signal, min(0.5, max(0.0, end - time.monotonic())))
-            self._breathe()
+            self._let_others_run()
 
-    def _again(self, delivery: Delivery, outcomes: dict[Delivery, str | None]) -> Outgoing:
+    def _to_replay(self, delivery: Delivery, outcomes: dict[Delivery, str | None]) -> Outgoing:
         def settle(reason: str | None) -> None:
             outcomes[delivery] = reason
 
@@ -332,16 +352,16 @@ class _DeadLetters:
         # Only the broker knew its queue: the way it came, which others may take with it.
         return Outgoing(envelope, self._topology.address_of(envelope), settle)
 
-    def _breathe(self) -> None:
-        """Let others run, when it is time."""
+    def _let_others_run(self) -> None:
+        """Let other greenlets run, when it is time."""
         if time.monotonic() >= self._yield_at:
             let_others_run()
             self._yield_at = time.monotonic() + _SLICE
 
     def give_back(self) -> None:
-        """Let go of what is held. With the connection gone, the broker has it back already."""
+        """Give back what is held. With the connection gone, the broker has it back already."""
         with contextlib.suppress(LinkLost):
-            _bounded(self._link.end_reading, [*self._held], times=20)  # there may be many
+            _call_bounded(self._link.end_reading, [*self._held], times=20)  # there may be many
         self._held.clear()
 
 
@@ -351,12 +371,12 @@ def _batches(deliveries: Iterator[Delivery], size: int) -> Iterator[builtins.lis
 
 
 def _forget_contents(delivery: Delivery) -> None:
-    """It is held and not needed any more: there may be many."""
+    """Free the memory of a delivery that is held and not needed any more: there may be many."""
     delivery.envelope = delivery.envelope.with_changes(body=b"", dead=None)
 
 
-def _bounded(function: Callable[..., T], *args: Any, times: int = 1) -> T:
-    """Call a link, which bounds each wait of its own; this is for what it has forgotten."""
+def _call_bounded(function: Callable[..., T], *args: Any, times: int = 1) -> T:
+    """Call a link, which bounds its own waits; this bounds the whole."""
     seconds = _PATIENCE * times
     with gevent.Timeout(seconds, LinkLost(f"the broker has not answered for {seconds:g} s")):
         return function(*args)

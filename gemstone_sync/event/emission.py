@@ -1,4 +1,4 @@
-"""From what a caller says to an `Envelope`: names, bodies, delays and times checked.
+"""Making an `Envelope` of what a caller says: names, bodies, delays and times checked.
 
 Used by services, by `EventEmitter` and by the transports themselves, so that all refuse the same.
 """
@@ -12,17 +12,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 from ..concurrency import current_call, current_trace
-from ..protocol import encode_json
+from ..number_checks import is_number
+from ..protocol import PLAIN, Encoder
 from .envelope import Envelope
 from .names import check_event_name
 
-__all__ = ["MAX_SIZE", "check_emitter", "make_envelope", "make_envelopes"]
+__all__ = ["LONGEST_DELAY", "MAX_SIZE", "check_emitter", "make_envelope", "make_envelopes"]
 
 #: Bytes of a body, unless said otherwise: brokers are slow with more.
 MAX_SIZE = 1_000_000
 
 #: Seconds: what a number of milliseconds in a header still holds, and nobody waits for.
-_LONGEST = 10 * 366 * 86400.0
+LONGEST_DELAY = 10 * 366 * 86400.0
 
 _OPTIONS = ("broadcast", "key", "delay", "at", "expires_in")
 
@@ -38,8 +39,9 @@ def make_envelope(
     expires_in: float | None = None,
     emitter: str | None = None,
     max_size: int = MAX_SIZE,
+    encoder: Encoder = PLAIN,
 ) -> Envelope:
-    """Make what travels of an event.
+    """Make the envelope of an event.
 
     :param broadcast: False for work, which one worker does.
     :param key: events with the same key are handled in the order in which they were emitted.
@@ -48,6 +50,7 @@ def make_envelope(
     :param expires_in: seconds after which it is not handled any more.
     :param emitter: the name of the service.
     :param max_size: bytes of the body as JSON.
+    :param encoder: writes the body.
     :raises ValueError: for a name, a time or a key that makes no sense, or a body that is too long.
     :raises TypeError: for a body that JSON cannot represent.
 
@@ -58,7 +61,7 @@ def make_envelope(
     if key is not None and (not _is_text(key) or len(key) > 255):
         raise ValueError(f"the key of {event_name!r} is a text of 1 to 255 characters, not {key!r}")
     try:
-        body = encode_json(event_body)
+        body = encoder.encode(event_body)
     except UnicodeEncodeError as error:  # which is made of five arguments
         raise ValueError(
             f"the body of {event_name!r} holds text that is no UTF-8: {error}"
@@ -71,7 +74,7 @@ def make_envelope(
             "emit where it can be found instead of the whole"
         )
     now = time.time()
-    call = current_call.get()
+    call, trace = current_call.get(), current_trace()
     return Envelope(
         name=event_name,
         body=body,
@@ -80,14 +83,20 @@ def make_envelope(
         key=key,
         emitter=emitter,
         request_id=None if call is None else call.request_id,
-        traceparent=current_trace().get("traceparent"),
+        traceparent=trace.get("traceparent"),
+        tracestate=trace.get("tracestate"),
+        baggage=trace.get("baggage"),
         deadline=None if expires_in is None else now + _seconds("expires_in", expires_in),
         due=_due(now, delay, at),
     )
 
 
 def make_envelopes(
-    events: Iterable[tuple[Any, ...]], *, emitter: str | None = None, max_size: int = MAX_SIZE
+    events: Iterable[tuple[Any, ...]],
+    *,
+    emitter: str | None = None,
+    max_size: int = MAX_SIZE,
+    encoder: Encoder = PLAIN,
 ) -> list[Envelope]:
     """Make several: of (name, body) pairs or (name, body, options) triples.
 
@@ -102,7 +111,9 @@ def make_envelopes(
         if not isinstance(options, Mapping) or not set(options) <= set(_OPTIONS):
             raise ValueError(f"the options of an event are {', '.join(_OPTIONS)}, not {options!r}")
         envelopes.append(
-            make_envelope(entry[0], entry[1], emitter=emitter, max_size=max_size, **options)
+            make_envelope(
+                entry[0], entry[1], emitter=emitter, max_size=max_size, encoder=encoder, **options
+            )
         )
     return envelopes
 
@@ -119,30 +130,29 @@ def _due(now: float, delay: float | None, at: datetime.datetime | float | None) 
         if at.tzinfo is None:
             raise ValueError("at wants an aware datetime, such as datetime.now(timezone.utc)")
         at = at.timestamp()
-    if not _is_number(at) or math.isnan(at):
+    if not is_number(at) or math.isnan(at):
         raise ValueError(f"at is a datetime or seconds since 1970, not {at!r}")
     seconds = _seconds("at", max(0.0, at - now))
     return now + seconds if seconds else None
 
 
 def _seconds(name: str, value: object) -> float:
-    if not _is_number(value) or not 0 <= value < _LONGEST:  # type: ignore[operator]
+    if not is_number(value) or not 0 <= value < LONGEST_DELAY:
         raise ValueError(f"{name} is a number of seconds from 0 to ten years, not {value!r}")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
 
 
 def check_emitter(name: object) -> None:
-    """:raises ValueError: for what is no name of an emitter; AMQP carries 255 bytes."""
+    """Check the name of an emitter, of which AMQP carries 255 bytes.
+
+    :raises ValueError: for what is none.
+    """
     if name is not None and (not _is_text(name) or len(name.encode()) > 255):
         raise ValueError(f"the name of an emitter is a text of 1 to 255 bytes, not {name!r}")
 
 
 def _is_text(value: object) -> TypeGuard[str]:
-    """Whether it is a text, not empty, that UTF-8 can write: names of files may hold other."""
+    """Tell whether it can be written as UTF-8, and is not empty: names of files may hold others."""
     if not isinstance(value, str) or not value:
         return False
     return value.encode(errors="replace").decode() == value
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

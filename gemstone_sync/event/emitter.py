@@ -10,6 +10,7 @@ from typing import Any
 from ..concurrency import current_call
 from ..errors import ServiceConfigurationError
 from .emission import check_emitter, make_envelope, make_envelopes
+from .traced import published
 from .transport import BaseEventTransport, transport_from_url
 
 __all__ = ["EventEmitter"]
@@ -69,10 +70,13 @@ class EventEmitter:
         :raises EventNotDelivered: when it is not confirmed in time.
         :raises ValueError, TypeError: for a name, a body or an option that makes no sense.
         """
-        envelope = make_envelope(
-            event_name, event_body, broadcast=broadcast, emitter=self._name, **options
-        )
-        self._publish([envelope], timeout)
+        with published(event_name, 1, self._name, [self.transport]) as observed:
+            envelope = make_envelope(
+                event_name, event_body, broadcast=broadcast, emitter=self._name, **options
+            )
+            if observed is not None:
+                observed.take([envelope])
+            self._publish([envelope], timeout)
         return envelope.id
 
     def emit_events(
@@ -82,8 +86,11 @@ class EventEmitter:
 
         :param events: (name, body) or (name, body, options).
         """
-        envelopes = make_envelopes(events, emitter=self._name)
-        self._publish(envelopes, timeout)
+        with published(None, 0, self._name, [self.transport]) as observed:
+            envelopes = make_envelopes(events, emitter=self._name)
+            if observed is not None:
+                observed.take(envelopes)
+            self._publish(envelopes, timeout)
         return [envelope.id for envelope in envelopes]
 
     def close(self, timeout: float = 10.0) -> None:
@@ -96,7 +103,11 @@ class EventEmitter:
     def _publish(self, envelopes: list[Any], timeout: float | None) -> None:
         if self._started_in != os.getpid():
             self._started_in = os.getpid()
-            self.transport.start()
+            try:
+                self.transport.start()
+            except BaseException:
+                self._started_in = None
+                raise
             atexit.register(self.close)
         seconds = self._timeout if timeout is None else timeout
         call = current_call.get()

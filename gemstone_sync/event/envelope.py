@@ -1,6 +1,6 @@
-"""What travels: an event's body with what is known about it. Pure.
+"""Envelopes: an event's body with what is known about it. Pure.
 
-Kombu's properties and headers carry the envelope, so that other programs can read and write events
+AMQP's properties and headers carry the envelope, so that other programs can read and write events
 too: the body is plain JSON, the AMQP 0-9-1 properties ``message_id``, ``type``, ``app_id``,
 ``correlation_id`` and ``timestamp`` mean what they mean elsewhere, and the rest stands in headers.
 """
@@ -12,20 +12,32 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
-from ..concurrency import travelling_id
+from ..concurrency import carried_headers, travelling_id
+from ..exit_codes import printable
+from ..number_checks import is_number
 
-__all__ = ["DeadLetter", "Envelope", "from_message", "to_message"]
+__all__ = ["DeadLetter", "Envelope", "Reason", "from_message", "to_message"]
 
 #: W3C Trace Context, section 3.2.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
+#: Exact in a double, and fits into every integer of AMQP.
+_LARGEST = 2**53
+
+# What `Envelope.from_json` takes: whoever may write to a broker may write anything.
+_Text = Annotated[str, Meta(min_length=1)]
+#: Goes into headers and log lines.
+_Travelling = Annotated[str, Meta(pattern=r"\A[ -~]+\Z")]
+_Moment = Annotated[float, Meta(ge=0, le=_LARGEST)]
+
 
 class Envelope(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One event on its way.
+    """An event on its way.
 
     :ivar name: the event's name; it is the routing key.
     :ivar body: JSON text in UTF-8.
@@ -34,37 +46,53 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     :ivar broadcast: False for work, which one worker does.
     :ivar key: events with the same key are handled in the order in which they were emitted.
     :ivar emitter: the name of the service that emitted it.
-    :ivar request_id, traceparent: of the call in which it was emitted.
+    :ivar request_id, traceparent, tracestate, baggage: of the call in which it was emitted.
     :ivar deadline: seconds since 1970; it is not handled any more afterwards.
     :ivar attempts: how often a handler has failed.
     :ivar handler: set after a failure: only this handler is still to take it.
-    :ivar queue: set for a delayed event that goes to this one queue.
+    :ivar queue: set when it goes to this one queue only: after a delay, or to be tried again.
     :ivar due: seconds since 1970 when a delayed event is to be delivered.
     """
 
-    name: str
+    name: _Text
     body: bytes
-    id: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
-    time: float = msgspec.field(default_factory=time.time)
+    id: _Text = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
+    time: _Moment = msgspec.field(default_factory=time.time)
     broadcast: bool = True
     key: str | None = None
     emitter: str | None = None
-    request_id: str | None = None
-    traceparent: str | None = None
-    deadline: float | None = None
-    attempts: int = 0
+    request_id: _Travelling | None = None
+    traceparent: _Travelling | None = None
+    deadline: _Moment | None = None
+    attempts: Annotated[int, Meta(ge=0, le=_LARGEST)] = 0
     handler: str | None = None
     queue: str | None = None
-    due: float | None = None
+    due: _Moment | None = None
     #: Set for one that nobody could handle.
     dead: DeadLetter | None = None
+    tracestate: _Travelling | None = None
+    baggage: _Travelling | None = None
+
+    def trace_headers(self) -> dict[str, str]:
+        """Return the W3C context that it carries, as headers."""
+        names = ("traceparent", "tracestate", "baggage")
+        return {name: text for name in names if (text := getattr(self, name)) is not None}
+
+    @property
+    def shown(self) -> str:
+        """Return what the log calls it: its name and id, which may be any text of a stranger's.
+
+        >>> Envelope(name="paid", body=b"1", id="a\\nb").shown
+        "event 'paid' (a\\\\nb)"
+        """
+        return f"event {self.name[:200]!r} ({printable(self.id[:100])})"
 
     def with_changes(self, **changes: Any) -> Envelope:
-        """A copy with other values."""
+        """Return a copy with other values."""
         return msgspec.structs.replace(self, **changes)
 
     def to_json(self) -> bytes:
-        """All of it as JSON text: the stored form, in an outbox, SQLite or Redis."""
+        """Return all of it as JSON text: the stored form, in an outbox, SQLite or Redis."""
         return msgspec.json.encode(self)
 
     @classmethod
@@ -76,12 +104,23 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             raise ValueError("nested too deeply") from error
 
 
-class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Why an event lies with the dead letters.
+class Reason:
+    """Reasons of dead letters, as they travel and are shown."""
 
-    :ivar reason: ``"failed"`` (every attempt), ``"rejected"``, ``"invalid"`` (the body),
-        ``"expired"``, ``"unhandled"`` (no handler of that name) or ``"crashed"`` (the processes
-        that handled it ended).
+    FAILED = "failed"  # every attempt
+    REJECTED = "rejected"  # by its handler, with `Reject`
+    INVALID = "invalid"  # its body
+    EXPIRED = "expired"
+    UNHANDLED = "unhandled"  # nobody has a handler of that name
+    CRASHED = "crashed"  # the processes that handled it ended, too often
+    REFUSED = "refused"  # in an outbox: by a transport; it is tried again
+    UNSENDABLE = "unsendable"  # in an outbox: it can never be sent
+
+
+class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The reason why an event lies with the dead letters.
+
+    :ivar reason: one of `Reason`'s.
     :ivar error: class and text of the exception.
     :ivar traceback: of the last attempt.
     :ivar queue: the queue it came from, where `replay` puts it back.
@@ -92,18 +131,16 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     error: str = ""
     traceback: str = ""
     queue: str = ""
-    time: float = 0.0
+    time: _Moment = 0.0
 
 
 _DEAD = "x-gemstone-dead"
 _TIME = "x-gemstone-time"
 _WORK = "x-gemstone-work"
-#: Exact in a double, and fits into every integer of AMQP.
-_LARGEST = 2**53
 
 
 def to_message(envelope: Envelope) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The properties and the headers of a message that carries the envelope.
+    """Return the properties and the headers of a message that carries the envelope.
 
     Times are in whole milliseconds: AMQP's table has no double that every client reads.
     """
@@ -124,8 +161,7 @@ def to_message(envelope: Envelope) -> tuple[dict[str, Any], dict[str, Any]]:
         headers[_WORK] = 1
     if envelope.key is not None:
         headers["x-gemstone-key"] = envelope.key
-    if envelope.traceparent is not None:
-        headers["traceparent"] = envelope.traceparent
+    headers |= envelope.trace_headers()
     if envelope.attempts:
         headers["x-gemstone-attempts"] = envelope.attempts
     if envelope.handler is not None:
@@ -177,10 +213,8 @@ def _text(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
-    """What is no number, or one that could not be sent on, counts as absent."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if 0 <= value <= _LARGEST else None
+    # What is no number, or one that could not be sent on, counts as absent.
+    return float(value) if is_number(value) and 0 <= value <= _LARGEST else None
 
 
 def _moment(value: object) -> float | None:
@@ -193,8 +227,15 @@ def _dead(value: object) -> DeadLetter | None:
         return None
     try:
         return msgspec.json.decode(value, type=DeadLetter)
-    except ValueError:
+    except (ValueError, RecursionError):  # of what is nested too deeply
         return None
+
+
+def _carried(name: str) -> Callable[[object], str | None]:
+    return lambda value: (carried_headers(**{**_NOTHING, name: value}) or {}).get(name)
+
+
+_NOTHING: dict[str, object] = {"tracestate": None, "baggage": None}
 
 
 def _traceparent(value: object) -> str | None:
@@ -208,6 +249,8 @@ _HEADERS: dict[str, tuple[str, Callable[[object], Any]]] = {
     _WORK: ("broadcast", operator.not_),
     _DEAD: ("dead", _dead),
     "traceparent": ("traceparent", _traceparent),
+    "tracestate": ("tracestate", _carried("tracestate")),
+    "baggage": ("baggage", _carried("baggage")),
     "x-gemstone-attempts": ("attempts", lambda value: int(_number(value) or 0)),
     "x-gemstone-deadline": ("deadline", _moment),
     "x-gemstone-due": ("due", _moment),

@@ -1,4 +1,4 @@
-"""What a handler promises: which events it takes and what is done when it fails. Pure.
+"""Handlers: which events each takes and what is done when it fails. Pure.
 
 A `Handler` is made once, from `event_handler`'s options, and checked then. A `Subscriber` is all
 handlers of one running service.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from ..number_checks import is_number, is_whole
 from .names import check_pattern, matches
 from .places import Places
 
@@ -26,7 +27,7 @@ _LONGEST = 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Handler:
-    """One handler of a service.
+    """A handler of a service.
 
     :param pattern: an event name, or a pattern.
     :param function: takes the event's body.
@@ -41,6 +42,7 @@ class Handler:
         are dropped.
     :param convert: makes the body what the function's type hint says.
         Raises ValueError with the reason when it cannot.
+    :param service: the name of the service, for logs.
     :ivar places: those that `concurrency` grants, whatever queues and brokers feed it; None for no
         bound.
     :raises ValueError: for an option that makes no sense; the text names it.
@@ -56,17 +58,18 @@ class Handler:
     concurrency: int | None = None
     idempotent: bool = True
     convert: Callable[[Any], Any] | None = None
+    service: str = ""
     places: Places | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_pattern(self.pattern)
         if self.scope not in _SCOPES:
             raise ValueError(f"scope is 'service' or 'instance', not {self.scope!r}")
-        if not _is_whole(self.retries, 0):
+        if not is_whole(self.retries, 0):
             raise ValueError(f"retries is a whole number, 0 or more, not {self.retries!r}")
-        if self.concurrency is not None and not _is_whole(self.concurrency, 1):
+        if self.concurrency is not None and not is_whole(self.concurrency, 1):
             raise ValueError(f"concurrency is a whole number above 0, not {self.concurrency!r}")
-        if self.timeout is not None and not (_is_number(self.timeout) and self.timeout > 0):
+        if self.timeout is not None and not (is_number(self.timeout) and self.timeout > 0):
             raise ValueError(f"a timeout is a number of seconds above 0, not {self.timeout!r}")
         if not isinstance(self.idempotent, bool):
             raise ValueError(f"idempotent is True or False, not {self.idempotent!r}")
@@ -92,7 +95,7 @@ class Subscriber:
     handlers: tuple[Handler, ...]
 
     def handlers_for(self, name: str, scope: str | None = None) -> list[Handler]:
-        """Those whose pattern matches an event of that name."""
+        """Return those whose pattern matches an event of that name."""
         return [
             handler
             for handler in self.handlers
@@ -101,7 +104,7 @@ class Subscriber:
 
 
 def delay_before(handler: Handler, failures: int) -> float:
-    """Seconds until the next attempt after so many failed ones (1 at least).
+    """Return the seconds until the next attempt after so many failed ones (1 at least).
 
     >>> handler = Handler(pattern="a", function=print, name="h", backoff=(1, 5))
     >>> [delay_before(handler, n) for n in (1, 2, 3)]
@@ -115,21 +118,13 @@ def delay_before(handler: Handler, failures: int) -> float:
     return float(backoff[min(failures, len(backoff)) - 1])
 
 
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _is_backoff(value: object) -> bool:
     if callable(value):
         return True
-    if _is_number(value):
-        return value >= 0  # type: ignore[operator]
+    if is_number(value):
+        return value >= 0
     return (
         isinstance(value, (list, tuple))
         and len(value) > 0
-        and all(_is_number(seconds) and seconds >= 0 for seconds in value)
+        and all(is_number(seconds) and seconds >= 0 for seconds in value)
     )

@@ -1,14 +1,15 @@
-"""The contract between the owners and a broker: `Link`, one connection.
+"""The contract between connection loops and brokers: `Link`, one connection.
 
-A link is used by one greenlet only, the one that opened it. Implementations are in `links/`; what
-is above knows of no broker. Every function raises `LinkLost` when the connection is gone, and then
-the link is closed and a new one made: links do not reconnect.
+A link is used by one greenlet only, the one that opened it. Implementations are in `transport`;
+connection loops know of no broker. Every function raises `LinkLost` when the connection is gone,
+and then the link is closed and a new one made: links do not reconnect.
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .envelope import Envelope
@@ -29,90 +30,67 @@ class LinkRefused(LinkLost):
     """The broker refuses: a wrong password, a queue with other arguments. The text says what."""
 
 
+@dataclass(slots=True, eq=False)
 class Outgoing:
-    """A message to publish, and who is told what became of it.
+    """A message to publish.
 
     :param settle: called once: with None when the broker has it for good, else with the reason
         (a text) why it has not. It must not block.
     :param delay: seconds until the broker delivers it.
     """
 
-    __slots__ = ("address", "delay", "envelope", "settle")
-
-    def __init__(
-        self,
-        envelope: Envelope,
-        address: Address,
-        settle: Callable[[str | None], None],
-        delay: float = 0.0,
-    ) -> None:
-        self.envelope = envelope
-        self.address = address
-        self.settle = settle
-        self.delay = delay
+    envelope: Envelope
+    address: Address
+    settle: Callable[[str | None], None]
+    delay: float = 0.0
 
 
+@dataclass(slots=True, eq=False)
 class Delivery:
     """A message that was received, and is the broker's until it is acknowledged.
 
-    :ivar queue: the name of the queue that it came from.
-    :ivar tag: what the link knows it by.
-    :ivar deliveries: how often it was delivered before without being acknowledged; None when the
+    :param queue: the name of the queue that it came from.
+    :param tag: what the link knows it by.
+    :param deliveries: how often it was delivered before without being acknowledged; None when the
         broker does not tell.
-    :ivar crashes: how many processes have died while they handled it, as far as `Link.mark` knows.
-    :ivar identity: what `Link.mark` knows its event by.
     :ivar gone: True once its link is lost: the broker delivers it again, here or elsewhere.
+    :ivar crashes: how many processes have died while they handled it, as far as `Link.mark` knows.
     :ivar begun: True once a handler of this process was asked.
+    :ivar may_repeat: True if the same event may come again and be meant: it must not be dropped.
     :ivar handlers: those that are still to handle it, in this order.
-    :ivar unclear: whether it may come again as what it is: a repetition must not be dropped then.
     :ivar tried: the event as the first of them has left it, when it is to try again.
     :ivar outgoing: what is to be published before it is settled: a retry, a dead letter.
     :ivar unpublished: how many of those the broker has not taken yet.
+    :ivar identity: what `Link.mark` knows its event by.
     """
 
-    __slots__ = (
-        "begun",
-        "crashes",
-        "deliveries",
-        "envelope",
-        "gone",
-        "handlers",
-        "identity",
-        "link",
-        "outgoing",
-        "queue",
-        "tag",
-        "tried",
-        "unclear",
-        "unpublished",
-    )
+    link: Link
+    queue: str
+    tag: Any
+    envelope: Envelope
+    deliveries: int | None = None
+    gone: bool = False
+    crashes: int = 0
+    begun: bool = False
+    may_repeat: bool = False
+    handlers: list[Handler] = field(default_factory=list)
+    tried: Envelope | None = None
+    outgoing: Publication | None = None
+    unpublished: int = 0
+    identity: str = field(init=False)
 
-    def __init__(
-        self, link: Link, queue: str, tag: Any, envelope: Envelope, deliveries: int | None = None
-    ) -> None:
-        self.link = link
-        self.queue = queue
-        self.tag = tag
-        self.envelope = envelope
-        self.deliveries = deliveries
-        self.gone = False
-        self.crashes = 0
-        self.identity = envelope.id
-        self.begun = self.unclear = False
-        self.handlers: list[Handler] = []
-        self.tried: Envelope | None = None
-        self.outgoing: Publication | None = None
-        self.unpublished = 0
+    def __post_init__(self) -> None:
+        self.identity = self.envelope.id
 
 
 class Link(abc.ABC):
-    """One connection to a broker.
+    """A connection to a broker.
 
     ::
 
         link = AmqpLink(...)
-        link.open()
         try:
+            link.open()
             link.declare(topology, queues)
             link.consume(queue.name, 100, on_delivery)
             while ...:
@@ -128,21 +106,16 @@ class Link(abc.ABC):
     blocked: bool = False
     #: Why it is blocked, in the broker's words.
     blocked_reason: str = ""
-    #: Can it deliver later, keep an order by key, and give work to one of several patterns?
-    #: What it cannot is refused before anything is published, with this class's name.
-    delays: bool = True
-    keys: bool = True
     #: True when what is delayed comes back through the queue `due`.
-    relays: bool = False
+    uses_due: bool = False
     #: True when a keyed queue belongs to one consumer as long as it consumes: nobody else waits for
-    #: what that one has taken in advance.
+    #: what that one has taken in advance. Once it is cancelled, the next consumer gets it when all
+    #: of it is acknowledged or given back, and what was given back first and in its order.
     claims_keys: bool = False
-    #: Seconds after which the broker takes back what is not renewed; None where it never does.
-    lease: float | None = None
 
     @property
     def without_queue(self) -> str:
-        """Of published events that are tried again for want of a queue, why; empty for none."""
+        """Tell why published events are tried again for want of a queue; empty when none is."""
         return ""
 
     # Life
@@ -163,7 +136,7 @@ class Link(abc.ABC):
         """
 
     def abandon(self) -> None:  # noqa: B027  # nothing to do where a fork shares no connection
-        """Give up, in a forked child, what the parent opened: close the descriptor, say nothing.
+        """Close, in a forked child, the descriptor that the parent opened, and say nothing.
 
         Neither end of the connection may be shut down, and nothing sent: it is the parent's.
         """
@@ -187,7 +160,7 @@ class Link(abc.ABC):
 
     @abc.abstractmethod
     def declare(self, topology: Topology, queues: Sequence[Queue] = ()) -> None:
-        """See to it that the exchanges, the dead-letter queue and `queues` are there and bound."""
+        """Declare the exchanges, the dead-letter queue and `queues`, and bind them."""
 
     # Publishing
 
@@ -203,7 +176,7 @@ class Link(abc.ABC):
 
     @abc.abstractmethod
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
-        """Have `pump` call `on_delivery` with what comes; at most `prefetch` unacknowledged.
+        """Consume: `pump` calls `on_delivery` with what comes, at most `prefetch` unacknowledged.
 
         Called again it changes the prefetch, which is not done where `claims_keys` and the order
         of a keyed queue would be lost.
@@ -215,11 +188,11 @@ class Link(abc.ABC):
 
     @abc.abstractmethod
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Tell the broker that they are done with."""
+        """Acknowledge deliveries; those of another link are passed over."""
 
     @abc.abstractmethod
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
-        """Give them back, to be delivered again."""
+        """Give deliveries back, to be delivered again; those of another link are passed over."""
 
     @abc.abstractmethod
     def remove(self, queue: str) -> None:
@@ -227,49 +200,49 @@ class Link(abc.ABC):
 
     # While a process lives
 
-    def keep(self) -> None:  # noqa: B027  # nothing to do where there is no lease
-        """From now on renew what is received until it is settled, though greenlets compute."""
+    def keep_alive(self) -> None:  # noqa: B027  # nothing to do where there is no lease
+        """Hold the connection, and what it receives, though a greenlet computes for long."""
 
-    def leave(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027
-        """Do not give them back at the end: they are handled, and the next link adopts them."""
+    def detach(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027
+        """Keep these deliveries at `close`: they are handled, and the next link adopts them."""
 
     def adopt(self, begun: Sequence[Delivery], others: Sequence[Delivery]) -> None:  # noqa: B027
         """Take over what an earlier link of this process received, if the broker lets it.
 
-        :param begun: they are being handled, and this link's from now on. Where they are not, they
-            stay `gone`, and are delivered again.
-        :param others: they are given back.
+        :param begun: what is being handled, and this link's from now on. Where it cannot be, it
+            stays `gone`, and is delivered again.
+        :param others: what is given back.
         """
 
     def mark(self, delivery: Delivery) -> None:
-        """Find out how many processes have died of it, for `Delivery.crashes`.
+        """Find out how many processes have died of a delivery, for `Delivery.crashes`.
 
-        And see to it that one is counted if this one dies now, before `unmark`.
+        If this process dies before `unmark`, it counts as one more.
         """
         delivery.crashes = delivery.deliveries or 0
 
     def unmark(self, deliveries: Sequence[Delivery], *, done: bool) -> None:  # noqa: B027
-        """They did not end this process.
+        """Note that deliveries did not end this process.
 
-        :param done: they are done with: nothing is to be remembered of them.
+        :param done: True when they were handled, and nothing is to be remembered of them.
         """
 
     # Looking into a queue
 
     @abc.abstractmethod
     def size(self, queue: str) -> int:
-        """How many messages wait in a queue; 0 when there is no such queue."""
+        """Return how many messages wait in a queue; 0 when there is no such queue."""
 
     @abc.abstractmethod
     def purge(self, queue: str) -> int:
-        """Remove what waits in a queue; how many that were."""
+        """Remove what waits in a queue; return how many messages that were."""
 
     @abc.abstractmethod
     def take(self, queue: str) -> Delivery | None:
-        """One message, to be acknowledged or requeued; None when there is none."""
+        """Take one message, to be acknowledged or requeued; None when there is none."""
 
     def read(self, queue: str) -> Iterator[Delivery]:
-        """The messages that are in a queue now, in its order; one that comes meanwhile is not.
+        """Yield the messages that are in a queue now, in its order; none that comes meanwhile.
 
         Each is held until it is acknowledged, or `end_reading` puts it back where it was.
         """
@@ -279,5 +252,5 @@ class Link(abc.ABC):
             yield delivery
 
     def end_reading(self, held: Sequence[Delivery]) -> None:
-        """Give back what was read, as far as it was not acknowledged."""
+        """Give back those of the messages that were read which are still held."""
         self.requeue(held)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-__all__ = ["best_match", "check_event_name", "check_pattern", "is_pattern", "matches"]
+__all__ = ["best_match", "check_event_name", "check_pattern", "is_pattern", "matches", "route"]
 
 #: Bytes: what is left of AMQP's 255 for a routing key.
 _LONGEST = 200
+#: How special a pattern is.
+EXACT, WORDS, ANY = range(3)
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -80,7 +82,7 @@ def _match(pattern: list[str], words: list[str]) -> bool:
 
 
 def best_match(patterns: Iterable[str], name: str) -> str | None:
-    """Which of the patterns work for `name` goes to: the name itself, else one without ``#``.
+    """Return the pattern that work for `name` goes to: the name itself, else one without ``#``.
 
     Of several alike the first in alphabetical order, so that all emitters choose the same.
 
@@ -94,5 +96,23 @@ def best_match(patterns: Iterable[str], name: str) -> str | None:
 
 
 def specificity(pattern: str) -> int:
-    """0 for a plain name, 1 for a pattern without ``#``, 2 for one with it."""
-    return 2 if "#" in pattern else 1 if "*" in pattern else 0
+    """Return `EXACT`, `WORDS` (it has ``*``) or `ANY` (it has ``#``): the lower goes first."""
+    return ANY if "#" in pattern else WORDS if "*" in pattern else EXACT
+
+
+def route(kind: str, bindings: Sequence[tuple[str, str]], routing_key: str) -> list[str]:
+    """Return the queues that a message goes to, each once.
+
+    ``"work"`` sends it to the queues of one pattern only, the best match, and there to one queue.
+
+    >>> route("topic", [("a.*", "q1"), ("#", "q2"), ("a.b", "q1")], "a.b")
+    ['q1', 'q2']
+    >>> route("work", [("once.a.*", "q1"), ("once.a.b", "q2")], "once.a.b")
+    ['q2']
+    """
+    if kind == "work":
+        best = best_match({pattern for pattern, _ in bindings}, routing_key)
+        fitting = sorted(queue for pattern, queue in bindings if pattern == best)[:1]
+    else:
+        fitting = [queue for pattern, queue in bindings if matches(pattern, routing_key)]
+    return list(dict.fromkeys(fitting))

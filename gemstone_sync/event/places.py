@@ -1,4 +1,4 @@
-"""How many events may be handled at once: of a handler, and of a process.
+"""Places: how many events may be handled at once, by a handler and by a process.
 
 Consumers share them, and may be in several threads. Those that found no place stand in line, so
 that a busy consumer does not take each place again that it has just given back.
@@ -16,14 +16,14 @@ __all__ = ["Places", "Waiter"]
 
 
 class Waiter(Protocol):
-    """Who waits for a place: a consumer's owner."""
+    """Waits for a place: a consumer's loop."""
 
     def wake(self) -> None:
-        """Have it try again; from any thread."""
+        """Try again; called from any thread."""
 
 
 class Places:
-    """So many places.
+    """Gives out places, in the order in which they were asked for.
 
     :param limit: how many.
     """
@@ -40,7 +40,7 @@ class Places:
         self._waiting: dict[Waiter, None] = {}
 
     def take(self, waiter: Waiter) -> bool:
-        """Take one; False when there is none, or others came before: then it is woken in its turn.
+        """Take a place; False when there is none, or others came before: it is woken in its turn.
 
         Who is woken must take a place or `leave`.
         """
@@ -60,7 +60,7 @@ class Places:
         return taken
 
     def give(self) -> None:
-        """Give one back."""
+        """Give a place back."""
         with self._lock:
             self._free += 1
             following = self._next() if self._waiting else None
@@ -68,7 +68,7 @@ class Places:
             following.wake()
 
     def leave(self, waiter: Waiter) -> None:
-        """It wants none any more."""
+        """Take a waiter out of the queue for places."""
         with self._lock:
             self._waiting.pop(waiter, None)
             following = self._next()
@@ -83,7 +83,7 @@ _all: weakref.WeakSet[Places] = weakref.WeakSet()
 
 
 def _in_child() -> None:
-    """What the parent handles takes no places in a forked child."""
+    """Free all places: what the parent handles takes none in a forked child."""
     for places in list(_all):
         places._start_over()
 

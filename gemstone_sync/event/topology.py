@@ -1,4 +1,4 @@
-"""Which exchanges and queues there are, what is bound where, and where an event goes. Pure.
+"""Topology: exchanges and queues, what is bound where, and where an event goes. Pure.
 
 One application has one topic exchange, ``<application>.events``, whose routing key is the event's
 name; other programs bind to it as they like. Beside it:
@@ -51,7 +51,7 @@ _APPLICATION = re.compile(r"[A-Za-z0-9_.-]{1,60}", re.ASCII)
 
 @dataclass(frozen=True)
 class Address:
-    """Where a message is published to.
+    """The place that a message is published to.
 
     :param exchange: empty for the queue that `routing_key` names.
     :param mandatory: it is an error when no queue takes it.
@@ -68,7 +68,7 @@ Publication: TypeAlias = tuple[Envelope, Address, float]
 
 @dataclass(frozen=True)
 class Binding:
-    """What a queue gets from an exchange."""
+    """Has a queue get from an exchange what matches a pattern."""
 
     exchange: str
     pattern: str
@@ -93,13 +93,13 @@ class Queue:
 
     @property
     def concurrency(self) -> int | None:
-        """How many of its events can be handled at once at most; None for no bound."""
+        """Return how many of its events can be handled at once at most; None for no bound."""
         bounds = [handler.concurrency for handler in self.handlers]
         known = [bound for bound in bounds if bound is not None]
         return sum(known) if len(known) == len(bounds) else None
 
     def handlers_for(self, envelope: Envelope) -> list[Handler]:
-        """Those that are to handle an event, in this order; none when nobody here does any more."""
+        """Return those that are to handle an event, in order; none when nobody here does."""
         if envelope.handler is None or self.work:
             # Work that failed may come to another service, whose handler is called differently.
             return [h for h in self.handlers if matches(h.pattern, envelope.name)]
@@ -142,8 +142,7 @@ class Topology:
     # Where events go
 
     def address_of(self, envelope: Envelope) -> Address:
-        """Where an event is published to."""
-        if envelope.queue is not None:
+        if envelope.queue is not None and self.has_queue(envelope.queue):
             return Address("", envelope.queue, mandatory=True)
         if not envelope.broadcast:
             kind = "once" if envelope.key is None else "keyed"
@@ -153,10 +152,17 @@ class Topology:
         shard = zlib.crc32(envelope.key.encode("utf-8", "surrogatepass")) % self.shards
         return Address(self.keyed, f"{shard}.{envelope.name}")
 
+    def has_queue(self, name: str) -> bool:
+        """Tell whether a queue of that name is this application's.
+
+        A message may name any: whoever forges one must not have us publish where they may not.
+        """
+        return name.startswith(self._queue(""))
+
     # What a service consumes
 
     def queues_of(self, subscriber: Subscriber) -> list[Queue]:
-        """The queues of a service, in a fixed order."""
+        """Return the queues of a service, in a fixed order."""
         handlers = subscriber.handlers
         by_pattern: dict[str, list[Handler]] = {}
         for handler in handlers:
@@ -208,16 +214,30 @@ class Topology:
             expires=self.instance_expiry,
         )
 
+    def merged_bindings(self, queue: Queue) -> list[tuple[str, str, str]]:
+        """List (exchange, pattern, queue) with one exchange for all work.
+
+        For brokers where the best match among all patterns is chosen when publishing.
+        """
+        return [
+            (
+                self.work[0] if each.exchange in self.work else each.exchange,
+                each.pattern,
+                queue.name,
+            )
+            for each in queue.bindings
+        ]
+
     def work_queue(self, pattern: str, *, keyed: bool = False) -> str:
-        """The queue of work for one handled name."""
+        """Name the queue of work for one handled name."""
         return self._queue("keyed-work" if keyed else "work", pattern)
 
-    def delay_queue(self, milliseconds: int) -> str:
-        """The step of the ladder that holds messages for so long."""
-        return self._queue("delay", str(milliseconds))
+    def delay_queue(self, milliseconds: int, replaced: int = 0) -> str:
+        """The step of the ladder that holds messages for so long, in place of so many others."""
+        return self._queue("delay", str(milliseconds), *[str(replaced)] * bool(replaced))
 
     def notes_of(self, identity: str) -> str:
-        """Where it is noted which processes have died of an event."""
+        """Name the queues that note which processes have died of an event."""
         return self._queue("notes", identity)
 
     def _queue(self, *parts: str) -> str:

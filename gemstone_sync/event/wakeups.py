@@ -1,6 +1,6 @@
-"""Waking an owner and waiting for one, from greenlets and from real threads alike.
+"""Waking a connection's loop and waiting for it, from greenlets and from real threads alike.
 
-An owner runs in one thread's hub. Whoever hands work to it may be a greenlet of that hub, a
+A loop runs in one thread's hub. Whoever hands work to it may be a greenlet of that hub, a
 greenlet of another thread's hub, or a real thread without one (an executor's, or any of a process
 that is not patched).
 
@@ -34,7 +34,7 @@ _LONGEST = 1e6
 
 
 class Signal:
-    """What one greenlet waits for, and anybody may set. Made in the thread that waits."""
+    """Wakes one greenlet; anybody may set it. Made in the thread that waits."""
 
     def __init__(self) -> None:
         self._hub = gevent.get_hub()
@@ -74,7 +74,7 @@ class Signal:
         return self._asked
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for `set`; False when so many seconds went by without."""
+        """Wait for `set`; return False when so many seconds went by without."""
         return bool(self._event.wait(timeout))
 
     def notify(self, callback: Any) -> None:
@@ -87,7 +87,7 @@ class Signal:
 
 
 class Receipt:
-    """Whether something is done: counted down by an owner, awaited by the one that made it.
+    """Counts down what a loop settles, and wakes the one that made it at zero.
 
     A greenlet waits as greenlets do; a thread that has no hub really stops.
 
@@ -108,14 +108,14 @@ class Receipt:
 
     @classmethod
     def native(cls) -> Receipt:
-        """Make one for which the thread really stops, though it has a hub."""
+        """Make a receipt for which the thread really stops, though it has a hub."""
         receipt = cls.__new__(cls)
         receipt.left, receipt._hub, receipt._lock = 1, None, _native_lock()
         receipt._lock.acquire()
         return receipt
 
     def settle(self) -> None:
-        """One more is done."""
+        """Count one thing more as done."""
         self.left -= 1
         if self.left == 0:
             self.wake()
@@ -132,7 +132,7 @@ class Receipt:
             _call_in(hub, self._waiter.switch, True)
 
     def wait(self, timeout: float) -> bool:
-        """True once it was woken; False when so many seconds went by without. Once only."""
+        """Return True once it is woken, False after so many seconds without. Once only."""
         if self.left == 0:
             return True
         if not 0.0 <= timeout <= _LONGEST:
@@ -150,7 +150,7 @@ class Receipt:
 
 @contextlib.contextmanager
 def readable(descriptor: int, wake: Callable[[], object]) -> Iterator[None]:
-    """While in here, have `wake` called in this thread's hub when there is something to read."""
+    """Within the block, have `wake` called in this thread's hub when there is something to read."""
     watcher = gevent.get_hub().loop.io(descriptor, 1)
     watcher.start(wake)
     try:
@@ -169,5 +169,5 @@ def _call_in(hub: Any, function: Callable[..., Any], *args: Any) -> None:
 
 
 def seconds_until(moment: float) -> float:
-    """Seconds until a moment of ``time.monotonic()``, not below 0."""
+    """Return the seconds until a moment of ``time.monotonic()``, not below 0."""
     return max(0.0, moment - time.monotonic())

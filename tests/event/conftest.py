@@ -2,7 +2,7 @@
 
 import pytest
 
-from gemstone_sync.event.runtime import connection_loop as owner
+from gemstone_sync.event.runtime import connection_loop
 
 from .scripted_link import Broker
 
@@ -14,5 +14,5 @@ def broker() -> Broker:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Owners look for a broker that is away every few milliseconds."""
-    monkeypatch.setattr(owner, "_LONGEST_PAUSE", 0.01)
+    """Have a broker that is away looked for every few milliseconds."""
+    monkeypatch.setattr(connection_loop, "_LONGEST_PAUSE", 0.01)

@@ -65,17 +65,17 @@ class Desk:
         delivery.crashes = deliveries or 0
         delivery.handlers = queue.handlers_for(envelope)
         try:
-            while not isinstance(outcome := self.processor(delivery, queue), bool):
+            while (again := self.processor(delivery, queue)) is not None:
                 self._publish(delivery)
-                gevent.sleep(outcome)
+                gevent.sleep(again)
         except gevent.GreenletExit:
             return False
         self._publish(delivery)
-        return outcome
+        return True
 
-    def relay(self, envelope: Envelope) -> bool | float:
+    def forward(self, envelope: Envelope) -> float | None:
         delivery = Delivery(None, TOPOLOGY.due, 1, envelope)  # type: ignore[arg-type]
-        outcome = self.processor.relay(delivery)
+        outcome = self.processor.forward(delivery)
         self._publish(delivery)
         return outcome
 

@@ -44,9 +44,11 @@ class Broker:
     opened: int = 0
     log: list[str] = field(default_factory=list)  #: what links were told, in order
     window: int = 1000
-    relays: bool = False
+    uses_due: bool = False
+    claims_keys: bool = False
     lease: float | None = None
     deaf: bool = False  #: acknowledgements are lost on their way
+    adopts: bool = False  #: a new link takes over what an earlier one has left
 
     def link(self) -> Any:
         return ScriptedLink(self)
@@ -56,7 +58,7 @@ class Broker:
         return [envelope.name for envelope in self.published]
 
     def put(self, queue: str, *envelopes: Envelope) -> None:
-        """As if they had been published to the queue."""
+        """Deliver these as if they had been published to the queue."""
         self.queues.setdefault(queue, deque()).extend((envelope, 0) for envelope in envelopes)
         self.poke()
 
@@ -88,7 +90,8 @@ class ScriptedLink(Link):
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self.window = broker.window
-        self.relays = broker.relays
+        self.uses_due = broker.uses_due
+        self.claims_keys = broker.claims_keys
         self.lease = broker.lease
         self.pid = os.getpid()
         self.closed = self.abandoned = False
@@ -250,8 +253,19 @@ class ScriptedLink(Link):
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
         self._give_back(self._tags_of(deliveries), more=0)
 
-    def keep(self) -> None:
+    def keep_alive(self) -> None:
         self.broker.log.append("keep")
+
+    def detach(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries if self.broker.adopts else ():
+            if delivery.link is self:
+                self._let_go(delivery.tag)
+
+    def adopt(self, begun: Sequence[Delivery], others: Sequence[Delivery]) -> None:
+        for delivery in begun if self.broker.adopts else ():
+            delivery.link, delivery.gone, delivery.tag = self, False, next(self._tags)
+            self._held[delivery.tag] = (delivery.queue, delivery.envelope, 0)
+            self._held_of[delivery.queue] += 1
 
     def size(self, queue: str) -> int:
         self._check()
@@ -271,7 +285,7 @@ class ScriptedLink(Link):
 
 
 def in_child(check: Callable[[], bool]) -> bool:
-    """Whether a function is true in a forked child; it ends without cleaning up."""
+    """Tell whether a function is true in a forked child, which ends without cleaning up."""
     pid = fork()
     if pid == 0:
         try:

@@ -11,7 +11,7 @@ import gevent
 import pytest
 
 from gemstone_sync.errors import EventNotDelivered, ServiceConfigurationError
-from gemstone_sync.event import deadletters
+from gemstone_sync.event import Outbox, deadletters
 from gemstone_sync.event.envelope import DeadLetter, Envelope, to_message
 from gemstone_sync.event.link import LinkLost
 from gemstone_sync.event.topology import Binding, Topology
@@ -21,6 +21,7 @@ from tests.support.rabbitmq import connect
 from tests.support.waiting import LIMIT, wait_until
 
 TOPOLOGY = Topology("test")
+QUEUE = "test:1:q"
 
 
 class Transport(Broker):
@@ -42,7 +43,7 @@ class Transport(Broker):
         return self.waiting(TOPOLOGY.dead)
 
     def die(
-        self, *numbers: int, name: str = "x", queue: str = "q", **values: Any
+        self, *numbers: int, name: str = "x", queue: str = QUEUE, **values: Any
     ) -> list[Envelope]:
         """Lay something with the dead letters."""
         for number in numbers:
@@ -66,7 +67,7 @@ class Transport(Broker):
 
 @pytest.fixture
 def broker() -> Transport:
-    return Transport(queues={"q": deque(), TOPOLOGY.dead: deque()})
+    return Transport(queues={QUEUE: deque(), TOPOLOGY.dead: deque()})
 
 
 def ids(letters: Any) -> list[str]:
@@ -85,7 +86,7 @@ def test_a_dead_letter_tells_all_that_is_known_of_it(broker: Transport):
         traceback="...",
         attempts=6,
         handler="Shop.on_x",
-        queue="q",
+        queue=QUEUE,
         emitter="web",
         key="k",
         emitted=500.0,
@@ -105,6 +106,39 @@ def test_looking_leaves_everything_as_it_was_and_sorts_by_time(broker: Transport
     assert deadletters.list(broker, limit=0) == []
     assert deadletters.show(broker, "id2").body == 2
     assert list(broker.queues[TOPOLOGY.dead]) == before, "as if nobody had looked"
+
+
+def test_a_pattern_chooses_as_it_does_for_handlers(broker: Transport):
+    for number, name in enumerate(["orders.paid", "orders.paid.late", "users", "no name"]):
+        broker.die(number, name=name)
+    assert ids(deadletters.list(broker, "orders.*")) == ["id0"]
+    assert ids(deadletters.list(broker, "orders.#")) == ["id0", "id1"]
+    assert ids(deadletters.list(broker, "no name")) == ["id3"], "another program's, as it is"
+    assert deadletters.replay(broker, event="orders.*") == 1
+    assert ids(broker.waiting(QUEUE)) == ["id0"]
+    assert deadletters.purge(broker, event="orders.#") == 1
+    assert deadletters.purge(broker, event="#") == 2
+    assert not broker.dead
+
+
+@pytest.mark.parametrize("call", [deadletters.list, deadletters.replay, deadletters.purge])
+@pytest.mark.parametrize("event", ["orders.x*", 5])
+def test_a_pattern_that_matches_nothing_ever_is_refused(broker: Transport, call: Any, event: Any):
+    before = broker.die(1)
+    with pytest.raises(ValueError, match="invalid event name"):
+        call(broker, event=event)
+    assert broker.dead == before
+
+
+@pytest.mark.parametrize("limit", [-1, 1.5, "2", True])
+def test_a_limit_that_is_no_number_of_dead_letters_is_refused(
+    broker: Transport, limit: Any, tmp_path: Any
+):
+    broker.die(1)
+    for place in (broker, Outbox(str(tmp_path / "outbox.db"))):
+        with pytest.raises(ValueError, match=r"limit is a whole number, 0 or more, not"):
+            deadletters.list(place, limit=limit)
+    assert ids(deadletters.list(broker, limit=None)) == ["id1"]
 
 
 def test_where_there_are_none_the_list_is_empty(broker: Transport):
@@ -141,7 +175,7 @@ def test_a_replayed_event_goes_to_its_queue_and_handler_as_if_for_the_first_time
     broker.die(2)
     assert deadletters.replay(broker, "id1") == 1
     assert ids(broker.dead) == ["id2"]
-    (again,) = broker.waiting("q")
+    (again,) = broker.waiting(QUEUE)
     assert again == letter.with_changes(dead=None, attempts=0, deadline=None)
     assert again.handler == "Shop.on_x"
 
@@ -150,7 +184,7 @@ def test_all_dead_letters_of_an_event_are_replayed_in_order(broker: Transport):
     for number in range(250):
         broker.die(number, name="xy"[number % 2])
     assert deadletters.replay(broker, event="y") == 125
-    assert ids(broker.waiting("q")) == [f"id{number}" for number in range(1, 250, 2)]
+    assert ids(broker.waiting(QUEUE)) == [f"id{number}" for number in range(1, 250, 2)]
     assert ids(broker.dead) == [f"id{number}" for number in range(0, 250, 2)]
     assert deadletters.replay(broker) == 125
     assert not broker.dead
@@ -160,8 +194,8 @@ def test_what_fails_again_at_once_is_not_replayed_again_for_ever(broker: Transpo
     number = itertools.count(1000)
 
     def fail_again() -> None:
-        while broker.queues["q"]:
-            broker.queues["q"].popleft()
+        while broker.queues[QUEUE]:
+            broker.queues[QUEUE].popleft()
             broker.die(next(number))
 
     broker.die(*range(150))
@@ -172,16 +206,28 @@ def test_what_fails_again_at_once_is_not_replayed_again_for_ever(broker: Transpo
 
 
 def test_one_id_is_replayed_to_each_queue_and_what_has_none_any_more_stays(broker: Transport):
-    broker.queues["q2"] = deque()
-    gone = broker.die(1, 3, queue="gone")
+    broker.queues["test:1:q2"] = deque()
+    gone = broker.die(1, 3, queue="test:1:gone")
     broker.die(1)
-    broker.die(1, queue="q2")
+    broker.die(1, queue="test:1:q2")
     with pytest.raises(
-        EventNotDelivered, match=r"2 dead letters were put back.*there is no queue gone \(1\)"
+        EventNotDelivered,
+        match=r"2 dead letters were put back.*there is no queue test:1:gone \(1\)",
     ):
         deadletters.replay(broker, "id1")
-    assert ids(broker.waiting("q")) == ids(broker.waiting("q2")) == ["id1"]
+    assert ids(broker.waiting(QUEUE)) == ids(broker.waiting("test:1:q2")) == ["id1"]
     assert broker.dead == gone
+
+
+@pytest.mark.parametrize("queue", ["theirs", "tested:1:q", "test:2:q"])
+def test_what_names_a_queue_of_somebody_elses_stays(broker: Transport, queue: str):
+    broker.queues[queue] = deque()
+    forged = broker.die(1, queue=queue)
+    broker.die(2)
+    with pytest.raises(EventNotDelivered, match=rf"1 dead.*'{queue}' is no queue of 'test' \(1\)"):
+        deadletters.replay(broker)
+    assert not broker.queues[queue]
+    assert broker.dead == forged
 
 
 def test_what_crashed_and_came_from_nobody_knows_where_goes_the_way_it_came(broker: Transport):
@@ -212,7 +258,7 @@ def test_wherever_the_connection_breaks_no_dead_letter_is_lost(
     monkeypatch.setattr(deadletters, "_BATCH", 10)
     everything = [f"id{number}" for number in range(25)]
     for breaks_after in itertools.count():
-        broker.queues["q"].clear()
+        broker.queues[QUEUE].clear()
         broker.queues[TOPOLOGY.dead] = deque()
         broker.die(*range(25))
         left = itertools.count(breaks_after, -1)
@@ -225,8 +271,8 @@ def test_wherever_the_connection_breaks_no_dead_letter_is_lost(
         with contextlib.suppress(LinkLost, EventNotDelivered):
             deadletters.replay(broker)
             break
-        assert set(ids(broker.dead)) | set(ids(broker.waiting("q"))) == set(everything)
-    assert ids(broker.waiting("q")) == everything
+        assert set(ids(broker.dead)) | set(ids(broker.waiting(QUEUE))) == set(everything)
+    assert ids(broker.waiting(QUEUE)) == everything
     assert breaks_after > 25
 
 
@@ -249,7 +295,7 @@ def test_two_who_look_and_replay_at_once_lose_nothing(broker: Transport):
         for call in (deadletters.list, deadletters.replay, deadletters.list, deadletters.replay)
     ]
     gevent.joinall(greenlets, timeout=LIMIT, raise_error=True)
-    everything = ids(broker.dead) + ids(broker.waiting("q"))
+    everything = ids(broker.dead) + ids(broker.waiting(QUEUE))
     assert sorted(everything) == sorted(f"id{number}" for number in range(100))
 
 

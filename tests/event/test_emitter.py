@@ -101,6 +101,23 @@ def test_a_transport_has_its_options_already(tmp_path):
                 emitter.emit_event("x", body)
 
 
+def test_a_transport_that_could_not_be_started_is_started_by_the_next_event(monkeypatch):
+    transport = transport_from_url("memory://")
+    emitter = EventEmitter(transport)
+
+    def fail():
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(transport, "start", fail)
+        with pytest.raises(RuntimeError, match="new thread"):
+            emitter.emit_event("x", 1)
+    emitter.emit_event("x", 1)
+    assert transport._users == 1
+    emitter.close()
+    assert transport._users == 0
+
+
 @pytest.mark.parametrize("name", ["", "n" * 256, "ü" * 128, "caf\udce9", 5])
 def test_a_name_that_no_broker_carries_is_refused_at_once(name):
     with pytest.raises(ValueError, match="the name of an emitter is a text of 1 to 255 bytes"):

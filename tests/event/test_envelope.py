@@ -32,6 +32,8 @@ envelopes = st.builds(
     emitter=st.none() | text,
     request_id=st.none() | ids,
     traceparent=st.none() | hexadecimal.map(lambda part: f"00-{part}{part}-{part}-01"),
+    tracestate=st.none() | ids,
+    baggage=st.none() | ids,
     deadline=st.none() | moments,
     attempts=st.integers(0, 1000),
     handler=st.none() | text,
@@ -67,10 +69,36 @@ def test_what_is_no_envelope_is_refused(text: bytes):
         Envelope.from_json(text)
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"name": ""},
+        {"id": ""},
+        {"attempts": -1},
+        {"attempts": 10**30},
+        {"time": -1},
+        {"time": 1e300},
+        {"due": 1e300},
+        {"deadline": -1},
+        {"request_id": "a\n"},
+        {"traceparent": "a\r\nX-Forged: 1"},
+        {"tracestate": "a\u20ac"},
+        {"baggage": "a\x1b"},
+        {"dead": {"reason": "failed", "time": 1e300}},
+    ],
+    ids=str,
+)
+def test_what_no_emitter_writes_is_refused(forged: dict[str, Any]):
+    text = json.dumps({"name": "paid", "body": "MQ==", **forged})
+    with pytest.raises(ValueError, match=r".+"):
+        Envelope.from_json(text)
+
+
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
 anything = plain | st.lists(plain, max_size=2) | st.dictionaries(st.text(), plain, max_size=2)
 fields = ["time", "work", "key", "attempts", "handler", "queue", "deadline", "due", "dead"]
-known = st.sampled_from(["traceparent", *(f"x-gemstone-{field}" for field in fields)])
+travelling = ["traceparent", "tracestate", "baggage"]
+known = st.sampled_from([*travelling, *(f"x-gemstone-{field}" for field in fields)])
 properties_known = st.sampled_from(["message_id", "type", "app_id", "correlation_id", "timestamp"])
 
 
@@ -100,6 +128,8 @@ def test_a_message_of_another_program_is_an_event_with_an_id_and_a_time():
     assert first.time > 1.6e9
     assert from_message(b"", {}, {"traceparent": "00-x"}, "a").traceparent is None
     assert from_message(b"", {"correlation_id": "a\x85b"}, {}, "a").request_id is None
+    deep = '{"reason": "failed", "more": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    assert from_message(b"", {}, {"x-gemstone-dead": deep}, "a").dead is None
 
 
 def test_standard_properties_mean_what_they_mean_elsewhere():

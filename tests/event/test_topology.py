@@ -104,9 +104,15 @@ def test_keys_of_any_text_are_spread_over_the_shards_the_same_in_every_process()
 
 
 def test_a_retry_goes_to_its_queue_and_a_broadcast_need_not_reach_anybody():
-    retry = event("a", queue="q", key="k", broadcast=False)
-    assert Topology().address_of(retry) == Address("", "q", mandatory=True)
+    queue = "gemstone:1:service:shop:a"
+    retry = event("a", queue=queue, key="k", broadcast=False)
+    assert Topology().address_of(retry) == Address("", queue, mandatory=True)
     assert not Topology().address_of(event("a")).mandatory
+
+
+def test_an_event_that_names_a_queue_of_somebody_elses_goes_the_way_of_all():
+    topology = Topology()
+    assert topology.address_of(event("a", queue="theirs")) == topology.address_of(event("a"))
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """The outbox: events that are stored first and sent afterwards.
 
-Reading order: `box` (the contract of a database with stored events), `sqlite_box`,
-`sqlalchemy_box`, `databases` (from what users give to boxes), `transaction` (rows in the user's own
-transaction), `tenure` (one relay at a time per database), `lane` (one transport), `relay` and
-`relays` (sending), `outbox` (what users make).
+Reading order: `outbox` (what users make), `databases` (the user's own, and events in their
+transactions), `storage` (what every database with stored events can do, and all its statements),
+`sqlite` and `sqlalchemy` (how each kind is reached), `lease` (one relay at a time per database),
+`delivery` (what becomes of events at each transport), `relay` (sending).
 """
 
-from .outbox import Outbox, Refused
-from .transaction import Transaction
+from .databases import Transaction
+from .outbox import Outbox, RefusedEvent
 
-__all__ = ["Outbox", "Refused", "Transaction"]
+__all__ = ["Outbox", "RefusedEvent", "Transaction"]

@@ -1,119 +1,225 @@
-"""From what users give (paths, URLs, engines, connections) to the databases that are meant.
+"""The user's own databases: which one is meant, and events as rows in the user's transaction.
 
-SQLAlchemy is optional: nothing here imports it before something of it is given.
+Nothing here begins, commits or rolls back. SQLAlchemy is optional: it is not imported before
+something of it is given.
 """
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import functools
+import math
 import os
 import re
 import sqlite3
 import sys
 import urllib.parse
-from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ...broker_urls import shown
-from ...errors import ServiceConfigurationError
-from .box import Box, one_line
-from .sqlite_box import SqliteBox, key_of
+from ...errors import EventNotDelivered, ServiceConfigurationError
+from ..envelope import Envelope
+from .sqlite import CREATE_EVENTS, SqliteStorage, key_of
+from .storage import INSERT, Storage, one_line
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-__all__ = ["Listed", "database_of", "engine_of", "file_of", "listed", "location_of"]
+__all__ = ["Transaction", "current_transaction", "database_of", "location_of", "storage_of"]
+
+#: The innermost `Outbox.transaction` around the running code.
+current_transaction: contextvars.ContextVar[Transaction | None] = contextvars.ContextVar(
+    "gemstone_sync_outbox_transaction", default=None
+)
 
 #: Those behind which Python's own sqlite3 reads the file as well.
 _SQLITE_DRIVERS = ("sqlite", "sqlite+pysqlite")
 _SQLITE_URL = re.compile(r"sqlite(?:\+pysqlite)?:///(.*)", re.DOTALL)
 
 
-class Listed(NamedTuple):
-    """A database that the user has named.
+class Transaction:
+    """Takes the events that are emitted inside ``with outbox.transaction(connection)``.
 
-    :ivar make: makes its box, once in each process that uses it.
+    :param outbox: the one that sends them; another service in the process has its own.
+    :param connection: an sqlite3 connection, or a SQLAlchemy connection or session.
+    :ivar stored: how many events were stored.
     """
 
-    key: Hashable
-    make: Callable[[], Box]
+    def __init__(self, outbox: Any, connection: Any) -> None:
+        self.outbox = outbox
+        self.outer = current_transaction.get()
+        #: False after the block: a greenlet that was spawned in it may still run.
+        self.open = True
+        self.stored = 0
+        self._connection = connection
+        self._process = os.getpid()
+
+    def store(self, envelopes: Sequence[Envelope], timeout: float | None = None) -> None:
+        """Insert events into the user's database, in the user's current transaction.
+
+        :param timeout: seconds to wait for a locked SQLite file, if the connection's own time is
+            longer. What a server lets wait belongs to the user's engine.
+        :raises EventNotDelivered: when the database refuses; the user's transaction goes on, as far
+            as the database allows that.
+        :raises ServiceConfigurationError: when there is no transaction that could be rolled back.
+        """
+        if not envelopes:
+            return
+        if os.getpid() != self._process:
+            raise ServiceConfigurationError(
+                "this transaction was begun before the process was forked: begin one in the child, "
+                "over a connection of its own"
+            )
+        rows = [{"event": envelope.to_json()} for envelope in envelopes]
+        if isinstance(self._connection, sqlite3.Connection):
+            _insert_sqlite3(self._connection, rows, timeout)
+        else:
+            _insert_sqlalchemy(self._connection, rows, timeout)
+        self.stored += len(rows)
+
+
+def _insert_sqlite3(
+    connection: sqlite3.Connection, rows: Sequence[dict[str, bytes]], timeout: float | None
+) -> None:
+    _refuse_autocommit(connection)
+    with _waiting_for(timeout, connection):
+        try:
+            cursor = connection.cursor()
+            # In SQLite a table is made inside a transaction like everything else, and since Python
+            # 3.6 the module commits nothing before it. Where it is there, nothing is written.
+            cursor.execute(CREATE_EVENTS)
+            cursor.executemany(INSERT, rows)
+            cursor.close()
+        except sqlite3.Error as error:
+            raise _not_stored(error) from error
+
+
+def _insert_sqlalchemy(
+    target: Any, rows: Sequence[dict[str, bytes]], timeout: float | None
+) -> None:
+    import sqlalchemy as sa
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        connection = target if isinstance(target, sa.Connection) else target.connection()
+        raw = connection.connection.dbapi_connection
+        _refuse_autocommit(raw)
+        with _waiting_for(timeout, raw):
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql(CREATE_EVENTS)
+            connection.execute(sa.text(INSERT), rows)
+    except SQLAlchemyError as error:
+        raise _not_stored(getattr(error, "orig", None) or error) from error
+
+
+@contextlib.contextmanager
+def _waiting_for(timeout: float | None, connection: Any) -> Iterator[None]:
+    """Have SQLite wait so many seconds for a lock at most, and then as long as before."""
+    if timeout is None or not isinstance(connection, sqlite3.Connection):
+        yield
+        return
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    (before,) = cursor.execute("PRAGMA busy_timeout").fetchone()
+    shorter = min(before, math.ceil(timeout * 1000))
+    cursor.execute(f"PRAGMA busy_timeout = {shorter}")
+    try:
+        yield
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout = {before}")
+        cursor.close()
+
+
+def _refuse_autocommit(connection: Any) -> None:
+    """Refuse a connection on which a rollback takes nothing back: each statement commits."""
+    if isinstance(connection, sqlite3.Connection):
+        # From Python 3.12 on `autocommit` may stand in place of isolation_level.
+        by_itself = getattr(connection, "autocommit", -1)
+        commits = connection.isolation_level is None if by_itself == -1 else by_itself is True
+        commits = commits and not connection.in_transaction
+    else:
+        asked = getattr(connection, "get_autocommit", None)
+        commits = (asked() if callable(asked) else getattr(connection, "autocommit", None)) is True
+    if commits:
+        raise ServiceConfigurationError(
+            "the connection is in autocommit mode and no transaction was begun: an event stored "
+            "now could not be rolled back. Begin one first"
+        )
+
+
+def _not_stored(error: BaseException) -> EventNotDelivered:
+    return EventNotDelivered(f"not stored with the transaction: {one_line(error)}")
+
+
+# From paths, URLs, engines and connections to databases
 
 
 def location_of(location: object) -> str:
-    """The path of the outbox's own file.
+    """Find the path of the outbox's own file.
 
     :raises ServiceConfigurationError: for what is no path of a file.
     """
     wanted = "outbox is the path of a file, such as 'events.db'"
     if not isinstance(location, (str, os.PathLike)) or not os.fspath(location):
         raise ServiceConfigurationError(f"{wanted}, not {location!r}")
-    text = os.fsdecode(location)
-    if "://" in text:
-        found = _SQLITE_URL.fullmatch(text)
-        if found is None:
-            raise ServiceConfigurationError(
-                f"{wanted}, not a URL of another database: list that in outbox_databases"
-            )
-        text = found[1].partition("?")[0]
-    return file_path(text, wanted)
+    path = _path_in(os.fsdecode(location))
+    if path is None:
+        raise ServiceConfigurationError(
+            f"{wanted}, not a URL of another database: list that in outbox_databases"
+        )
+    return _file_path(path, wanted)
 
 
-def listed(database: Any) -> Listed:
-    """What is meant by one entry of `databases`.
+def storage_of(database: Any) -> Callable[[], Storage]:
+    """Find what makes the storage of a path, a URL or an engine, in each process that uses it.
 
     :raises ServiceConfigurationError: for what is no database, or one that lives in memory.
     """
     wanted = "databases are paths of SQLite files, SQLAlchemy engines and SQLAlchemy URLs"
     if isinstance(database, (str, os.PathLike)):
-        text = os.fsdecode(database)
-        found = _SQLITE_URL.fullmatch(text)
-        if found is not None:
-            return _sqlite(file_path(found[1].partition("?")[0], wanted))
-        if "://" not in text:
-            return _sqlite(file_path(text, wanted))
-        database = _parsed(text)
-    elif _is_sqlalchemy(database, "URL"):
-        _check_driver(database)
-    elif not _is_sqlalchemy(database, "Engine"):
+        path = _path_in(os.fsdecode(database))
+        if path is not None:
+            return functools.partial(SqliteStorage, _file_path(path, wanted))
+        database = _parsed(os.fsdecode(database))
+    elif not _is_sqlalchemy(database, "URL", "Engine"):
         raise ServiceConfigurationError(f"{wanted}, not {type(database).__name__}")
-    url = database if _is_sqlalchemy(database, "URL") else database.url
+    url = database.url if _is_sqlalchemy(database, "Engine") else database
     if url.drivername in _SQLITE_DRIVERS:
-        return _sqlite(file_path(url.database, wanted))
-    from .sqlalchemy_box import SqlAlchemyBox, key_of_url
+        return functools.partial(SqliteStorage, _file_path(url.database, wanted))
+    if database is url:
+        _check_driver(url)
+    from .sqlalchemy import SqlAlchemyStorage
 
-    return Listed(key_of_url(url), lambda: SqlAlchemyBox(database))
+    return functools.partial(SqlAlchemyStorage, database)
 
 
-def database_of(connection: Any) -> Hashable:
-    """The key of the database behind a connection or session that `transaction` was given.
+def database_of(connection: Any) -> tuple[Hashable, str | None]:
+    """Find the key of the database behind a connection or session; and its path, for sqlite3.
 
     :raises ServiceConfigurationError: for what is neither, or a database in memory.
     """
+    wanted = "transaction() needs a file"
     if isinstance(connection, sqlite3.Connection):
-        return key_of(file_of(connection))
-    engine = engine_of(connection)
-    if engine.url.drivername in _SQLITE_DRIVERS:
-        return key_of(file_path(engine.url.database, "transaction() needs a file"))
-    from .sqlalchemy_box import key_of_url
+        cursor = connection.cursor()
+        # Whatever the user has the connection make of rows and texts.
+        cursor.row_factory = None
+        _, _main, file = cursor.execute("PRAGMA database_list").fetchone()
+        path = _file_path(os.fsdecode(file or ""), wanted)
+        return key_of(path), path
+    url = _engine_of(connection).url
+    if url.drivername in _SQLITE_DRIVERS:
+        return key_of(_file_path(url.database, wanted)), None
+    from .sqlalchemy import key_of_url
 
-    return key_of_url(engine.url)
-
-
-def file_of(connection: sqlite3.Connection) -> str:
-    """The path of the file behind an sqlite3 connection."""
-    cursor = connection.cursor()
-    # Whatever the user has the connection make of rows and texts.
-    cursor.row_factory = None
-    for row in cursor.execute("PRAGMA database_list").fetchall():
-        if os.fsdecode(row[1]) == "main":
-            return file_path(os.fsdecode(row[2] or ""), "transaction() needs a file")
-    raise ServiceConfigurationError("the connection has no main database")
+    return key_of_url(url), None
 
 
-def engine_of(connection: Any) -> sa.Engine:
-    """The engine of a SQLAlchemy connection or session."""
+def _engine_of(connection: Any) -> sa.Engine:
     if _is_sqlalchemy(connection, "Connection"):
         return connection.engine  # type: ignore[no-any-return]
-    if not _is_sqlalchemy(connection, "orm.Session", "orm.scoped_session"):
+    if not _is_sqlalchemy(connection, "Session", "scoped_session", module="sqlalchemy.orm"):
         raise ServiceConfigurationError(
             "transaction() takes a sqlite3 connection, or a SQLAlchemy connection or session, "
             f"not {type(connection).__name__}"
@@ -129,11 +235,16 @@ def engine_of(connection: Any) -> sa.Engine:
         ) from error
 
 
-def file_path(database: str | None, wanted: str) -> str:
-    """The absolute path of an SQLite file.
+def _path_in(text: str) -> str | None:
+    """Take a path, or that in the URL of an SQLite file; None for another URL."""
+    found = _SQLITE_URL.fullmatch(text)
+    if found is not None:
+        return found[1].partition("?")[0]
+    return None if "://" in text else text
 
-    :param database: a path, or SQLite's ``file:`` form.
-    """
+
+def _file_path(database: str | None, wanted: str) -> str:
+    """Make the absolute path of an SQLite file from a path, or SQLite's ``file:`` form."""
     query = ""
     if database is not None and database.startswith("file:"):
         parts = urllib.parse.urlsplit(database)
@@ -141,10 +252,6 @@ def file_path(database: str | None, wanted: str) -> str:
     if not database or database == ":memory:" or "mode=memory" in query:
         raise ServiceConfigurationError(f"{wanted}: a database in memory is seen by nobody else")
     return os.path.abspath(database)
-
-
-def _sqlite(path: str) -> Listed:
-    return Listed(key_of(path), lambda: SqliteBox(path))
 
 
 def _parsed(text: str) -> sa.URL:
@@ -155,12 +262,10 @@ def _parsed(text: str) -> sa.URL:
             "a database is given by a URL, and SQLAlchemy is not installed: pip install sqlalchemy"
         ) from error
     try:
-        url = sa.make_url(text)
+        return sa.make_url(text)
     except sa.exc.ArgumentError as error:
         # Without the text: it may hold a password.
         raise ServiceConfigurationError("the URL of a database cannot be read") from error
-    _check_driver(url)
-    return url
 
 
 def _check_driver(url: sa.URL) -> None:
@@ -174,12 +279,7 @@ def _check_driver(url: sa.URL) -> None:
         raise ServiceConfigurationError(f"the database {where}: {one_line(error)}") from error
 
 
-def _is_sqlalchemy(value: object, *names: str) -> bool:
-    """Is it of one of these classes of SQLAlchemy? Without importing what nobody has imported."""
-    for name in names:
-        module, _, attribute = f"sqlalchemy.{name}".rpartition(".")
-        if module in sys.modules:
-            kind = getattr(sys.modules[module], attribute, None)
-            if isinstance(kind, type) and isinstance(value, kind):
-                return True
-    return False
+def _is_sqlalchemy(value: object, *names: str, module: str = "sqlalchemy") -> bool:
+    """Tell whether it is of one of these classes, without importing what nobody has imported."""
+    kinds = (getattr(sys.modules.get(module), name, None) for name in names)
+    return isinstance(value, tuple(kind for kind in kinds if kind is not None))

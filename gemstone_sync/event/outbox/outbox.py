@@ -1,11 +1,11 @@
-"""`Outbox`: what a service's events are stored in before they are sent."""
+"""`Outbox`: stores events before they are sent."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
-import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -19,15 +19,13 @@ from ...errors import EventNotDelivered, ServiceConfigurationError, StoreFault
 from ...sqlite import GroupCommit
 from ..envelope import Envelope
 from ..wakeups import seconds_until
-from .asking import LIMIT, ask
-from .box import Box, Waiting
-from .databases import Listed, database_of, file_of, listed, location_of
-from .lane import Send
-from .relays import Relays
-from .sqlite_box import SqliteBox
-from .transaction import Transaction, current_transaction
+from .databases import Transaction, current_transaction, database_of, location_of, storage_of
+from .delivery import Send
+from .relay import Relay, Relays
+from .sqlite import SqliteStorage
+from .storage import LIMIT, Storage, Waiting, ask
 
-__all__ = ["Outbox", "Refused"]
+__all__ = ["Outbox", "RefusedEvent"]
 
 T = TypeVar("T")
 
@@ -39,19 +37,19 @@ _PAGE = 200
 _inherited: list[Any] = []
 
 
-class Refused(NamedTuple):
-    """An event that waits by itself, or was set aside, and the database in which it does."""
+class RefusedEvent(NamedTuple):
+    """An event that waits by itself, or was set aside, and where it is stored."""
 
-    box: Box
+    storage: Storage
     row: Waiting
 
     @property
     def envelope(self) -> Envelope:
-        """The event; without a name or an id of its own when what is stored cannot be read."""
+        """Decode the event; without a name or an id of its own when that cannot be done."""
         try:
             return Envelope.from_json(self.row.event)
         except ValueError:
-            id = f"{self.box.name}#{self.row.id}"
+            id = f"{self.storage.name}#{self.row.id}"
             return Envelope(name="", body=self.row.event, id=id, time=self.row.time)
 
 
@@ -87,9 +85,12 @@ class Outbox:
         if isinstance(databases, (str, bytes)):
             raise ServiceConfigurationError(f"databases is a list: [{databases!r}]")
         self._path = location_of(location)
-        self._listed = [listed(database) for database in databases]
+        self._databases = [storage_of(database) for database in databases]
         self._logger = logger or logging.getLogger("gemstone_sync.event")
-        self._process = _Process(self._path, self._listed)
+        self._process = _Process(self._path, self._databases)
+
+    def __repr__(self) -> str:
+        return f"Outbox({self._path})"
 
     # Storing
 
@@ -101,13 +102,12 @@ class Outbox:
         """
         if not envelopes:
             return
-        process = self._here()
+        process = self._process_state()
         try:
             process.adding.write([envelope.to_json() for envelope in envelopes], timeout)
         except StoreFault as fault:
             raise EventNotDelivered(f"the outbox {fault}") from fault
-        if process.relays is not None:
-            process.relays.wake(process.location.key)
+        process.wake(process.location.key)
 
     @contextlib.contextmanager
     def transaction(self, connection: Any) -> Iterator[Transaction]:
@@ -136,7 +136,7 @@ class Outbox:
                 session.add(Order(id=1))
                 self.emit_event("order.placed", {"id": 1})
         """
-        key = self._know(connection)
+        key = self._register_database(connection)
         transaction = Transaction(self, connection)
         token = current_transaction.set(transaction)
         try:
@@ -144,12 +144,11 @@ class Outbox:
         finally:
             transaction.open = False
             current_transaction.reset(token)
-            relays = self._here().relays
-            if transaction.stored and relays is not None:
-                relays.expect(key)
+            if transaction.stored:
+                self._process_state().wake(key, expecting=True)
 
     def current_transaction(self) -> Transaction | None:
-        """The innermost `transaction` of this outbox around the caller; None outside of any."""
+        """Return the innermost `transaction` of this outbox around the caller, if there is one."""
         found = current_transaction.get()
         while found is not None and not (found.outbox is self and found.open):
             found = found.outer
@@ -170,16 +169,12 @@ class Outbox:
             get each event once each: what one has is not sent to it again for the others' sake.
         :raises ServiceConfigurationError: when it was started already.
         """
-        process = self._here()
+        process = self._process_state()
         if process.relays is not None:
             raise ServiceConfigurationError("the outbox was started already")
-        process.relays = Relays(
-            list(process.boxes.values()),
-            self._find,
-            send if isinstance(send, Mapping) else {"send": send},
-            uuid.uuid4().hex,
-            self._logger,
-        )
+        sends = send if isinstance(send, Mapping) else {"send": send}
+        make = functools.partial(Relay, sends=sends, owner=uuid.uuid4().hex, logger=self._logger)
+        process.relays = Relays(list(process.storages.values()), self._known_storages, make)
         process.relays.start()
 
     def stop(self, timeout: float) -> bool:
@@ -187,7 +182,7 @@ class Outbox:
 
         :returns: False when something is left, for another process or the next start.
         """
-        process = self._here()
+        process = self._process_state()
         relays, process.relays = process.relays, None
         if relays is not None:
             relays.stop(timeout)
@@ -195,18 +190,16 @@ class Outbox:
             left = self._count(limit=1.0)
         except EventNotDelivered:
             left = 1
-        for box in process.boxes.values():
+        for storage in process.storages.values():
             with contextlib.suppress(EventNotDelivered):
-                self._ask(box, box.close, limit=1.0)
+                self._call_bounded(storage, storage.close, limit=1.0)
         return left == 0
 
     def drain(self, timeout: float) -> bool:
         """Wait until everything stored is sent; False when so many seconds were not enough."""
         end = time.monotonic() + timeout
         while True:
-            relays = self._here().relays
-            if relays is not None:
-                relays.wake()
+            self._process_state().wake()
             with contextlib.suppress(EventNotDelivered):
                 if self._count(max(0.1, end - time.monotonic())) == 0:
                     return True
@@ -217,138 +210,163 @@ class Outbox:
     # Looking into it
 
     def pending(self) -> int:
-        """How many events are stored and committed, and not sent.
+        """Count the events that are stored and committed, and not sent.
 
         :raises EventNotDelivered: when that cannot be found out.
         """
         return self._count(LIMIT)
 
+    def oldest(self) -> float | None:
+        """Return when the oldest of them was emitted, in seconds since 1970; None without any.
+
+        :raises EventNotDelivered: when that cannot be found out.
+        """
+        storages = self._call_bounded(self._process_state().location, self._known_storages)
+        rows = [
+            row for storage in storages for row in self._call_bounded(storage, storage.read, 1, 1)
+        ]
+        times = []
+        for row in rows:
+            with contextlib.suppress(ValueError):  # somebody else has written it
+                times.append(Envelope.from_json(row.event).time)
+        return min(times, default=None)
+
     def why_not_ready(self) -> str | None:
-        """None while nothing is refused that is sent here; otherwise how much, and why."""
-        relays = self._here().relays
+        """Tell how much is refused of what is sent here, and why; None while nothing is."""
+        relays = self._process_state().relays
         found = [] if relays is None else relays.troubles()
         if not found:
             return None
         number = sum(count for count, _ in found)
-        return f"outbox: {number} event{'s wait' * (number > 1) or ' waits'}: {found[0][1]}"
+        waiting = "1 event waits" if number == 1 else f"{number} events wait"
+        return f"outbox: {waiting}: {found[0][1]}"
 
     def refused(
         self, wanted: Callable[[Envelope], bool] = lambda envelope: True, limit: int | None = None
-    ) -> list[Refused]:
-        """What a transport refuses, or can never be sent, the oldest of each database first.
+    ) -> list[RefusedEvent]:
+        """List what a transport refuses, or can never be sent, the oldest of each database first.
 
         :raises EventNotDelivered: when that cannot be found out.
         """
-        found: list[Refused] = []
-        for box in self._ask(self._here().location, self._find):
+        found: list[RefusedEvent] = []
+        for storage in self._call_bounded(self._process_state().location, self._known_storages):
             after: tuple[int, str] = (0, "")
             while limit is None or len(found) < limit:
-                rows = self._ask(box, box.refused, after, _PAGE)
-                all_of_them = (Refused(box, row) for row in rows)
+                rows = self._call_bounded(storage, storage.refused, after, _PAGE)
+                all_of_them = (RefusedEvent(storage, row) for row in rows)
                 found += [refused for refused in all_of_them if wanted(refused.envelope)]
                 if len(rows) < _PAGE:
                     break
                 after = (rows[-1].id, rows[-1].transport)
         return found[:limit]
 
-    def replay(self, refused: Sequence[Refused]) -> int:
-        """Send these now, as if for the first time; how many there still were.
+    def replay(self, refused: Sequence[RefusedEvent]) -> int:
+        """Send these now, as if for the first time; return how many there still were.
 
         :raises EventNotDelivered: when the database cannot be written.
         """
-        number = self._change(refused, lambda box: box.replay)
-        process = self._here()
-        if process.relays is not None:
-            process.relays.wake()
+        number = self._update_refused(refused, Storage.replay)
+        self._process_state().wake()
         return number
 
-    def purge(self, refused: Sequence[Refused]) -> int:
-        """Throw these away; how many there still were.
+    def purge(self, refused: Sequence[RefusedEvent]) -> int:
+        """Throw these away; return how many there still were.
 
         :raises EventNotDelivered: when the database cannot be written.
         """
-        return self._change(refused, lambda box: box.purge)
+        return self._update_refused(refused, Storage.purge)
 
     # Within
 
-    def _here(self) -> _Process:
+    def _process_state(self) -> _Process:
         if self._process.pid != os.getpid():
             _inherited.append(self._process)
-            self._process = _Process(self._path, self._listed)
+            self._process = _Process(self._path, self._databases)
         return self._process
 
-    def _know(self, connection: Any) -> Hashable:
-        """See to it that a killed process finds the events in this database; its key."""
-        process = self._here()
-        key = database_of(connection)
-        box = process.boxes.get(key)
-        if box is None:
-            if not isinstance(connection, sqlite3.Connection):
+    def _register_database(self, connection: Any) -> Hashable:
+        """Make sure that a killed process finds events in this database; return its key."""
+        process = self._process_state()
+        key, path = database_of(connection)
+        storage = process.storages.get(key)
+        if storage is None:
+            if path is None:
                 raise ServiceConfigurationError(
                     "the engine's database is unknown to the outbox: list the engine or its URL in "
                     "its databases (outbox_databases of a service)"
                 )
-            path = file_of(connection)
             call = current_call.get()
             left = None if call is None else call.seconds_left()
             limit = LIMIT if left is None else min(LIMIT, left)
-            self._ask(process.location, process.location.remember, path, limit=limit)
-            process.boxes.setdefault(key, SqliteBox(path))
+            self._call_bounded(process.location, process.location.remember, path, limit=limit)
+            process.storages.setdefault(key, SqliteStorage(path))
             if process.relays is not None:
                 process.relays.look()
-        elif not box.prepared:
-            self._ask(box, box.prepare)
+        elif not storage.prepared:
+            self._call_bounded(storage, storage.prepare)
         return key
 
-    def _change(
+    def _update_refused(
         self,
-        refused: Sequence[Refused],
-        what: Callable[[Box], Callable[[Sequence[tuple[int, str]]], int]],
+        refused: Sequence[RefusedEvent],
+        change: Callable[[Storage, Sequence[tuple[int, str]]], int],
     ) -> int:
-        chosen: dict[Box, list[tuple[int, str]]] = {}
-        for box, row in refused:
-            chosen.setdefault(box, []).append((row.id, row.transport))
-        return sum(self._ask(box, what(box), keys) for box, keys in chosen.items())
+        chosen: dict[Storage, list[tuple[int, str]]] = {}
+        for storage, row in refused:
+            chosen.setdefault(storage, []).append((row.id, row.transport))
+        return sum(
+            self._call_bounded(storage, change, storage, keys) for storage, keys in chosen.items()
+        )
 
-    def _find(self) -> list[Box]:
-        """The boxes that are known by now, those that other processes have noted too."""
-        process = self._here()
+    def _known_storages(self) -> list[Storage]:
+        """Find the storages that are known by now, those that other processes have noted too."""
+        process = self._process_state()
         try:
             for path in process.location.remembered():
-                box = SqliteBox(path)
-                process.boxes.setdefault(box.key, box)
+                storage = SqliteStorage(path)
+                process.storages.setdefault(storage.key, storage)
         except StoreFault as fault:
             self._logger.debug("outbox: %s", fault)
-        return list(process.boxes.values())
+        return list(process.storages.values())
 
     def _count(self, limit: float) -> int:
-        process, end = self._here(), time.monotonic() + limit
-        boxes = self._ask(process.location, self._find, limit=limit)
-        return sum(self._ask(box, box.count, limit=seconds_until(end)) for box in boxes)
+        process, end = self._process_state(), time.monotonic() + limit
+        storages = self._call_bounded(process.location, self._known_storages, limit=limit)
+        return sum(
+            self._call_bounded(storage, storage.count, limit=seconds_until(end))
+            for storage in storages
+        )
 
-    def _ask(self, box: Box, function: Callable[..., T], *args: Any, limit: float = LIMIT) -> T:
+    def _call_bounded(
+        self, storage: Storage, function: Callable[..., T], *args: Any, limit: float = LIMIT
+    ) -> T:
         try:
             if is_patched():
-                return ask(self._here().threads, box, function, *args, limit=limit)
+                return ask(self._process_state().threads, storage, function, *args, limit=limit)
             return function(*args)
         except StoreFault as fault:
             raise EventNotDelivered(f"the outbox {fault}") from fault
 
 
 class _Process:
-    """What one process has open: nothing of it may be used by a forked one."""
+    """Everything that one process has open; a forked one must use nothing of it."""
 
-    def __init__(self, path: str, databases: Sequence[Listed]) -> None:
+    def __init__(self, path: str, databases: Sequence[Callable[[], Storage]]) -> None:
         self.pid = os.getpid()
-        self.location = SqliteBox(path, own=True)
-        self.adding = GroupCommit(self._store, path)
+        self.location = SqliteStorage(path, own=True)
+        self.adding = GroupCommit(self._add_groups, path)
         self.threads = NativeThreads(4)
-        self.boxes: dict[Hashable, Box] = {self.location.key: self.location}
-        for database in databases:
-            if database.key not in self.boxes:
-                self.boxes[database.key] = database.make()
+        self.storages: dict[Hashable, Storage] = {self.location.key: self.location}
+        for make in databases:
+            storage = make()
+            self.storages.setdefault(storage.key, storage)
         self.relays: Relays | None = None
 
-    def _store(self, groups: Sequence[list[bytes]], limit: float) -> Sequence[None]:
+    def wake(self, key: Hashable | None = None, expecting: bool = False) -> None:
+        """Wake the relays, if they run: see `Relays.wake`."""
+        if self.relays is not None:
+            self.relays.wake(key, expecting)
+
+    def _add_groups(self, groups: Sequence[list[bytes]], limit: float) -> Sequence[None]:
         self.location.add([event for events in groups for event in events], limit)
         return [None] * len(groups)

@@ -1,35 +1,29 @@
-"""Sending what one database holds, in order, until it is empty, and then again."""
+"""Sending what databases hold, in order, until they are empty, and then again.
+
+`Relays` are those of one process, a greenlet each, in a thread of their own where nothing is
+patched; a `Relay` sends what one database holds.
+"""
 
 from __future__ import annotations
 
 import functools
 import logging
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import gevent
+from gevent.pool import Group
 
 from ...concurrency import USER_FAULTS, is_patched
 from ...concurrency.native import NativeThreads
 from ...errors import StoreFault
-from ..envelope import Envelope
-from ..wakeups import Signal
-from .asking import ask
-from .box import Box, Row, Waiting
-from .lane import Complaints, Event, Lane, Refusal, Send, back_off
-from .tenure import Tenure
+from ..wakeups import Signal, seconds_until
+from .delivery import Answers, Destination, Event, Ledger, Outage, Send
+from .lease import RelayLease
+from .storage import Storage
 
-__all__ = ["Relay"]
-
-T = TypeVar("T")
-
-#: What a transport has answered of events, by their ids.
-_Outcomes = dict[int, Refusal | None]
-
-#: What one call of `send` gets at most: events, and bytes of them.
-ROWS = 500
-SIZE = 4_000_000
+__all__ = ["Relay", "Relays"]
 
 #: Seconds without events after which another process may send as well.
 _IDLE = 1.0
@@ -41,12 +35,15 @@ _PATIENCE = 1.0
 #: After a transaction was left: for so many seconds look so often whether it was committed.
 _EXPECTING, _EXPECTING_INTERVAL = 5.0, 0.02
 
-#: Seconds between two looks for events that are refused.
-_LOOK = 1.0
+#: Seconds between two looks for databases in which other processes have stored events.
+_FIND = 5.0
+
+#: Seconds for greenlets to end that are not waited for any longer.
+_GRACE = 1.0
 
 
 class Relay:
-    """Sends the events of one box. Made and run in the thread whose hub it uses.
+    """Sends the events of one storage. Made and run in the thread whose hub it uses.
 
     New events go to every transport at once. What one of them has not got when others have, or
     refuses, waits for that one: it goes out as soon as the transport is there, before what is new,
@@ -54,42 +51,39 @@ class Relay:
 
     :param sends: see `Outbox.start`.
     :param owner: what tells this process's relays from those of others.
-    :ivar trouble: how much is refused, and why; None when nothing is.
+    :ivar ledger: what it writes down, and what is refused.
     """
 
     def __init__(
-        self, box: Box, sends: Mapping[str, Send], owner: str, logger: logging.Logger
+        self, storage: Storage, sends: Mapping[str, Send], owner: str, logger: logging.Logger
     ) -> None:
-        self._box = box
+        self._storage = storage
         self._logger = logger
         # One reads and deletes, one beats, and in an unpatched process each transport sends.
         self._threads = NativeThreads(2 + 2 * len(sends))
-        self._lanes = [
-            Lane(name, functools.partial(self._send_all, send), Complaints(box.name, logger))
-            for name, send in sends.items()
+        if not is_patched():
+            # They may really block the thread, and the lease must be kept meanwhile.
+            call = self._threads.call
+            sends = {name: functools.partial(call, send) for name, send in sends.items()}
+        self._destinations = [
+            Destination(name, send, Outage(storage.name, logger)) for name, send in sends.items()
         ]
-        self._complaints = Complaints(box.name, logger)
-        self._tenure = Tenure(box, self._call, owner)
+        self._outage = Outage(storage.name, logger)
+        self.ledger = Ledger(storage, self._destinations, self._threads, logger)
+        self._call = self.ledger.call
+        self._lease = RelayLease(storage, self._call, owner)
         self._wake = Signal()
         self._stopping = Signal()
         self._expecting_until = 0.0
         self._last_sent = 0.0
-        self._look_at = 0.0
-        self.trouble: tuple[int, str] | None = None
-        self._told: str | None = None
-        #: What was sent, and is not noted yet: ids, and what waits of them.
-        self._answered: tuple[list[int], list[Waiting]] = ([], [])
-        self._greenlets: set[gevent.Greenlet[..., None]] = set()
+        self._greenlets = Group()
 
     # From other greenlets and threads
 
-    def wake(self) -> None:
-        """Something was stored."""
-        self._wake.set()
-
-    def expect(self) -> None:
-        """Something may be committed in the next seconds."""
-        self._expecting_until = time.monotonic() + _EXPECTING
+    def wake(self, expecting: bool = False) -> None:
+        """Look for what was stored, or may be committed in the next seconds."""
+        if expecting:
+            self._expecting_until = time.monotonic() + _EXPECTING
         self._wake.set()
 
     def stop(self) -> None:
@@ -102,273 +96,268 @@ class Relay:
     def run(self) -> None:
         """Send until `stop` is called."""
         # What was stored before `stop` is looked for after it, once at least.
-        failures, last = 0, False
+        last = False
         try:
             while True:
                 self._wake.clear()
                 if self._stopping.is_set() and not last:
                     last = True
-                    for lane in self._lanes:
-                        lane.ready_at = 0.0
+                    for destination in self._destinations:
+                        destination.ready_at = 0.0
                 try:
-                    busy = self._turn()
-                    self._look_for_trouble()
+                    busy = self._send_batch()
+                    self.ledger.look_for_trouble()
                 except USER_FAULTS as error:
-                    self._complaints.complain(error)
+                    pause = self._outage.fail(error)
                     if last:
                         return
-                    failures += 1
-                    self._stopping.wait(back_off(failures))
+                    self._stopping.wait(pause)
                     continue
-                failures = 0
-                self._complaints.recover()
+                self._outage.end()
                 if busy:
                     continue
-                if last and not any(lane.busy for lane in self._lanes):
+                if last and not any(destination.busy for destination in self._destinations):
                     return
-                self._wake.wait(self._pause())
+                self._wake.wait(self._idle_seconds())
         finally:
-            self._end()
+            self._close()
 
-    def _turn(self) -> bool:
+    def _send_batch(self) -> bool:
         """Send one batch; False when there is nothing to send, or nothing that we may send."""
-        self._note()
-        if not self._tenure.held:
-            if not self._call(self._box.has_events):
-                return False
-            self._call(self._box.prepare)
-            if not self._tenure.take():
-                return False
-            waiting = self._call(self._box.adopt, [lane.name for lane in self._lanes])
-            for lane in self._lanes:
-                lane.behind, lane.look_at = lane.name in waiting, time.monotonic() + _LOOK
-                lane.lines = set()
-        for lane in self._lanes:
-            if lane.is_ready() and (lane.behind or lane.look_at <= time.monotonic()):
-                lane.busy = True
-                self._spawn(self._catch_up, lane)
-        free = [lane for lane in self._lanes if lane.is_ready() and not lane.behind]
+        self.ledger.write()
+        if not self._lease.held and not self._take_lease():
+            return False
+        for destination in self._destinations:
+            due = destination.has_backlog or destination.look_at <= time.monotonic()
+            if due and destination.is_ready():
+                destination.busy = True
+                self._greenlets.spawn(self._send_backlog, destination)
+        free = [each for each in self._destinations if each.is_ready() and not each.has_backlog]
         if not free:
             return False
-        rows = self._call(self._box.read, ROWS, SIZE)
-        if not rows:
+        events = self.ledger.read()
+        if not events:
             quiet = time.monotonic() - self._last_sent > _IDLE
-            if quiet and len(free) == len(self._lanes):
-                self._tenure.give_back()
+            if quiet and len(free) == len(self._destinations):
+                self._lease.give_back()
             return False
         self._last_sent = time.monotonic()
-        self._distribute(self._readable(rows), free)
+        self._distribute(events, free)
         return True
 
-    def _pause(self) -> float:
+    def _take_lease(self) -> bool:
+        """Begin to send, if there is anything and nobody else does."""
+        if not self._call(self._storage.has_events):
+            return False
+        self._call(self._storage.prepare)
+        if not self._lease.take():
+            return False
+        waiting = self._call(self._storage.adopt, [each.name for each in self._destinations])
+        for destination in self._destinations:
+            destination.has_backlog = destination.name in waiting
+            destination.waiting_lines = set()
+            destination.look_later()
+        return True
+
+    def _idle_seconds(self) -> float:
         now = time.monotonic()
         if now < self._expecting_until:
             return _EXPECTING_INTERVAL
-        waits = [lane.ready_at - now for lane in self._lanes if not lane.busy]
-        return min([self._box.poll_interval, *(wait for wait in waits if wait > 0)])
+        waits = [each.ready_at - now for each in self._destinations if not each.busy]
+        return min([self._storage.poll_interval, *(wait for wait in waits if wait > 0)])
 
-    def _end(self) -> None:
-        gevent.killall([*self._greenlets])
+    def _close(self) -> None:
+        self._greenlets.kill()
         try:
-            self._note()
-            self._tenure.give_back()
-            self._call(self._box.close)
+            self.ledger.write()
+            self._lease.give_back()
+            self._call(self._storage.close)
         except StoreFault as error:
             self._logger.debug("outbox: %s", error)
 
-    def _look_for_trouble(self) -> None:
-        if time.monotonic() >= self._look_at:
-            self.trouble = self._call(self._box.trouble)
-            if self.trouble is None:
-                self._told = None
-            self._look_at = time.monotonic() + _LOOK
-
     # New events
 
-    def _readable(self, rows: Sequence[Row]) -> list[Event]:
-        events = []
-        for row in rows:
+    def _distribute(self, events: Sequence[Event], free: Sequence[Destination]) -> None:
+        """Give events to the transports that are free, and note what became of each at each."""
+        asked: dict[Destination, list[Event]] = {}
+        # Of the others nobody has any: they stay where they are.
+        removed_ids: set[int] = set()
+        for destination in free:
+            held = {event.id for event in events if destination.holds_back(event)}
+            asked[destination] = [event for event in events if event.id not in held]
+            removed_ids |= held
+        answers = self._send_to_all(asked)
+        removed_ids.update(*answers.values())
+        if len(answers) < len(free):  # one that does not answer may have got all of them
+            removed_ids.update(event.id for event in events)
+        removed = [event for event in events if event.id in removed_ids]
+        self.ledger.record(removed, answers)
+
+    def _send_to_all(
+        self, asked: Mapping[Destination, Sequence[Event]]
+    ) -> dict[Destination, Answers]:
+        """Send to all at once; wait for all answers, or a while after the first one."""
+
+        def deliver(destination: Destination, events: Sequence[Event]) -> None:
+            sent: Answers = {}
             try:
-                envelope = Envelope.from_json(row.event)
-            except ValueError as error:
-                refusal = Refusal(f"{type(error).__name__}: {error}", True)
-                self._tell_set_aside("an event", refusal)
-                waiting = Waiting(row.id, "", row.event, None, None, 0, refusal.reason, time.time())
-                self._call(self._box.move, [row.id], [waiting])
-            else:
-                events.append(Event(row.id, envelope, row.event, row.attempts))
-        return events
-
-    def _distribute(self, events: Sequence[Event], free: Sequence[Lane]) -> None:
-        """Give them to the transports that are free, and note what became of each at each."""
-        if not events:
-            return
-        outcomes: dict[str, _Outcomes] = {}
-        behind = {
-            lane.name: {event.id for event in events if lane.lines and event.line in lane.lines}
-            for lane in free
-        }
-        asked: dict[Lane, list[Event]] = {
-            lane: [event for event in events if event.id not in behind[lane.name]] for lane in free
-        }
-        if len(self._lanes) == 1:
-            lane = free[0]
-            outcomes[lane.name] = lane.deliver(asked[lane]) if asked[lane] else {}
-        else:
-            self._ask_at_once(asked, outcomes)
-        everything_moves = len(outcomes) < len(free)  # one that does not answer may have got it
-        decided = [*outcomes.values(), *behind.values()]
-        ids, waiting = [], []
-        for event in events:
-            if not (everything_moves or any(event.id in each for each in decided)):
-                continue  # nobody has it: it stays where it is
-            ids.append(event.id)
-            for lane in self._lanes:
-                answers = outcomes.get(lane.name, {})
-                if event.id not in answers:
-                    waiting.append(_waiting(event, lane.name, None, lane.why))
-                elif (refusal := answers[event.id]) is not None:
-                    self._tell_refused(lane, event, refusal)
-                    waiting.append(_waiting(event, lane.name, refusal))
-        self._answered = (ids, waiting)
-        self._note()
-
-    def _ask_at_once(
-        self, asked: Mapping[Lane, Sequence[Event]], outcomes: dict[str, _Outcomes]
-    ) -> None:
-        """Until all have answered, or one has for a while and the others do not."""
-
-        def deliver(lane: Lane, events: Sequence[Event]) -> None:
-            answers: _Outcomes = {}
-            try:
-                answers = lane.deliver(events) if events else {}
+                sent = destination.deliver(events) if events else {}
             finally:
-                if lane in pending:
-                    pending.remove(lane)
-                    outcomes[lane.name] = answers
-                    lane.busy = False
+                if destination in pending:
+                    pending.remove(destination)
+                    answers[destination] = sent
+                    destination.busy = False
                     answered.set()
                 else:
-                    self._late(lane, events, answers)
+                    self._settle_late(destination, events, sent)
 
-        pending, answered = list(asked), Signal()
-        for lane, events in asked.items():
-            lane.busy = True
-            self._spawn(deliver, lane, events)
+        answers: dict[Destination, Answers] = {}
+        pending, answered = set(asked), Signal()
+        for destination, events in asked.items():
+            destination.busy = True
+            if len(self._destinations) == 1:
+                deliver(destination, events)  # which needs no greenlet of its own
+            else:
+                self._greenlets.spawn(deliver, destination, events)
         end = None
         while pending:
             answered.clear()
-            if end is None and any(outcomes.values()):
+            if end is None and any(answers.values()):
                 end = time.monotonic() + _PATIENCE
-            if not answered.wait(None if end is None else max(0.0, end - time.monotonic())):
+            if not answered.wait(None if end is None else seconds_until(end)):
                 pending.clear()
+        return answers
 
-    def _late(self, lane: Lane, events: Sequence[Event], answers: _Outcomes) -> None:
-        """The events wait for it by now, and perhaps need not."""
+    def _settle_late(
+        self, destination: Destination, events: Sequence[Event], answers: Answers
+    ) -> None:
+        """Settle events that a transport has answered too late, and that wait for it by now."""
         try:
-            while self._answered[0]:  # that they do is being written down
+            while not self.ledger.is_written:  # that they do
                 gevent.sleep(0.01)
-            self._settle(lane, events, answers)
+            self.ledger.settle(destination, events, answers)
         except StoreFault as error:
-            self._complaints.complain(error)
+            self._outage.fail(error)
         finally:
-            lane.busy = False
+            destination.busy = False
             self._wake.set()
-
-    def _note(self) -> None:
-        """Write down what became of events; when that fails, they are not sent again meanwhile."""
-        ids, waiting = self._answered
-        if waiting:
-            self._call(self._box.move, ids, waiting)
-        elif ids:
-            self._call(self._box.delete, ids)
-        self._answered = ([], [])
-        behind = {each.transport for each in waiting if not each.refused}
-        for lane in self._lanes:
-            # Now that it is there: one that looks just now may not have seen it.
-            lane.behind = lane.behind or lane.name in behind
 
     # Events that wait
 
-    def _catch_up(self, lane: Lane) -> None:
+    def _send_backlog(self, destination: Destination) -> None:
         """Send what waits for a transport and is due, until there is nothing, or it is away."""
         try:
-            while self._tenure.held:
-                lane.behind, lane.look_at = False, time.monotonic() + _LOOK
-                rows = self._call(self._box.read_waiting, lane.name, ROWS, SIZE)
-                if not rows:
-                    lane.lines = self._call(self._box.lines, lane.name)
-                    if lane.behind:
+            while self._lease.held:
+                destination.has_backlog = False
+                destination.look_later()
+                events = self.ledger.read_waiting(destination)
+                if not events:
+                    destination.waiting_lines = self._call(
+                        self._storage.waiting_lines, destination.name
+                    )
+                    if destination.has_backlog:
                         continue
                     return
-                lane.behind = True
-                events = self._readable(rows)
-                answers = lane.deliver(events)
-                self._settle(lane, events, answers)
+                destination.has_backlog = True
+                answers = destination.deliver(events)
+                self.ledger.settle(destination, events, answers)
                 self._last_sent = time.monotonic()
                 if len(answers) < len(events):
                     return
         except StoreFault as error:
-            self._complaints.complain(error)
-            lane.ready_at = time.monotonic() + back_off(1)
+            destination.ready_at = time.monotonic() + self._outage.fail(error)
         finally:
-            lane.busy = False
+            destination.busy = False
             self._wake.set()
 
-    def _settle(self, lane: Lane, events: Sequence[Event], answers: _Outcomes) -> None:
-        done, again = [], []
-        for event in events:
-            if event.id in answers:
-                refusal = answers[event.id]
-                if refusal is None:
-                    done.append(event.id)
-                else:
-                    self._tell_refused(lane, event, refusal)
-                    again.append((event.id, refusal.due(event.attempts), refusal.reason))
-        if done or again:
-            self._call(self._box.settle, lane.name, done, again)
 
-    def _tell_refused(self, lane: Lane, event: Event, refusal: Refusal) -> None:
-        self._look_at = 0.0
-        if refusal.never:
-            self._tell_set_aside(repr(event.envelope.name), refusal)
-            return
-        if event.line is not None:
-            lane.lines.add(event.line)
-        if refusal.reason != self._told:  # of thousands with one reason the first
-            self._told = refusal.reason
-            self._logger.warning(
-                "outbox: %r in %s waits: %s", event.envelope.name, self._box.name, refusal.reason
-            )
+class Relays:
+    """Runs a relay for each storage.
 
-    def _tell_set_aside(self, what: str, refusal: Refusal) -> None:
-        self._logger.error(
-            "outbox: %s in %s can never be sent and was set aside: %s",
-            what,
-            self._box.name,
-            refusal.reason,
-        )
+    :param storages: those that are known from the start.
+    :param find: gives the storages that there are by now; it may block the thread. Never raises.
+    :param make: makes the relay of a storage.
+    """
 
-    # Without blocking the hub
+    def __init__(
+        self,
+        storages: Sequence[Storage],
+        find: Callable[[], Sequence[Storage]],
+        make: Callable[[Storage], Relay],
+    ) -> None:
+        self._storages = storages
+        self._find = find
+        self._make = make
+        self._relays: dict[Hashable, Relay] = {}
+        self._changed: Signal | None = None
+        self._stopping: Signal | None = None
+        self._stop_by: float | None = None
+        self._runner: gevent.Greenlet[..., None] | threading.Thread
 
-    def _spawn(self, function: Callable[..., None], *args: object) -> None:
-        greenlet = gevent.spawn(function, *args)
-        self._greenlets.add(greenlet)
-        greenlet.rawlink(self._greenlets.discard)
-
-    def _send_all(self, send: Send, envelopes: Sequence[Envelope]) -> None:
+    def start(self) -> None:
+        """Begin; returns at once."""
         if is_patched():
-            send(envelopes)
+            self._runner = gevent.spawn(self._run)
         else:
-            # It may really block the thread, and the lease must be kept meanwhile.
-            self._threads.call(send, envelopes)
+            self._runner = threading.Thread(
+                target=self._run_in_thread, name="gemstone_sync outbox", daemon=True
+            )
+            self._runner.start()
 
-    def _call(self, function: Callable[..., T], *args: object) -> T:
-        return ask(self._threads, self._box, function, *args)
+    def stop(self, timeout: float) -> None:
+        """Send what can be sent within so many seconds, and end."""
+        self._stop_by = time.monotonic() + timeout
+        if self._stopping is not None:
+            self._stopping.set()
+        self._runner.join(timeout + 2 * _GRACE)
 
+    def wake(self, key: Hashable | None = None, expecting: bool = False) -> None:
+        """Wake the relay of a storage, or all: see `Relay.wake`."""
+        for known, relay in list(self._relays.items()):
+            if key is None or key == known:
+                relay.wake(expecting)
 
-def _waiting(event: Event, transport: str, refusal: Refusal | None, why: str = "") -> Waiting:
-    """What is to be noted of an event that a transport has not got, or refuses."""
-    due, attempts = (0.0, 0) if refusal is None else (refusal.due(0), 1)
-    reason = why if refusal is None else refusal.reason
-    return Waiting(event.id, transport, event.event, event.line, due, attempts, reason, time.time())
+    def look(self) -> None:
+        """Look for a storage that was not there before."""
+        if self._changed is not None:
+            self._changed.set()
+
+    def troubles(self) -> list[tuple[int, str]]:
+        """List how much is refused, and why, for each storage in which something is."""
+        found = [relay.ledger.trouble for relay in list(self._relays.values())]
+        return [trouble for trouble in found if trouble is not None]
+
+    def _run_in_thread(self) -> None:
+        try:
+            self._run()
+        finally:
+            gevent.get_hub().destroy()
+
+    def _run(self) -> None:
+        self._changed = Signal()
+        self._stopping = Signal()
+        self._running = Group()
+        self._start_relays(self._storages)
+        finder = self._running.spawn(self._watch_for_storages, self._changed)
+        try:
+            if self._stop_by is None:
+                self._stopping.wait()
+            finder.kill(block=False)
+            for relay in self._relays.values():
+                relay.stop()
+            self._running.join(timeout=seconds_until(self._stop_by or 0.0))
+        finally:
+            self._running.kill(timeout=_GRACE)
+
+    def _watch_for_storages(self, changed: Signal) -> None:
+        threads = NativeThreads(1)
+        while True:
+            changed.clear()
+            self._start_relays(threads.call(self._find))
+            changed.wait(_FIND)
+
+    def _start_relays(self, storages: Sequence[Storage]) -> None:
+        for storage in storages:
+            if storage.key not in self._relays:
+                relay = self._relays[storage.key] = self._make(storage)
+                self._running.spawn(relay.run)

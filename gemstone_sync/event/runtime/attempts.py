@@ -1,6 +1,7 @@
-"""One attempt at handling an event: its context, its time, and what went wrong in words.
+"""Attempts at handling an event: their context, their time, and what went wrong in words.
 
-What follows from a failure belongs to `processing`.
+`current_event` and `deduplication_key` are what a handler may ask meanwhile. What follows from a
+failure belongs to `processing`.
 
 Hot path: `attempt` runs for every event and handler.
 """
@@ -15,14 +16,34 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from ...concurrency import USER_FAULTS, Call, DeadlineReached, Deadlines, current_call
+import gevent
+
+from ... import tracing
+from ...concurrency import (
+    USER_FAULTS,
+    Call,
+    DeadlineReached,
+    Deadlines,
+    Doing,
+    Work,
+    carried_headers,
+    current_call,
+    tells_doing,
+)
 from ...errors import ParseError
 from ...protocol import decode_json
 from ..envelope import Envelope
 from ..handlers import Handler
-from .current import running_event, running_key
 
-__all__ = ["InvalidBody", "attempt", "describe", "last_traceback", "shortened"]
+__all__ = [
+    "InvalidBody",
+    "attempt",
+    "current_event",
+    "deduplication_key",
+    "describe",
+    "last_traceback",
+    "shortened",
+]
 
 logger = logging.getLogger("gemstone_sync.event")
 
@@ -33,9 +54,34 @@ _LONGEST_TRACEBACK = 10_000
 #: Frames of each exception that are shown at most.
 _FRAMES = 50
 
+_running_event: contextvars.ContextVar[Envelope | None] = contextvars.ContextVar(
+    "gemstone_sync_running_event", default=None
+)
+_running_key: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+    "gemstone_sync_running_key", default=None
+)
+
+
+def current_event() -> Envelope | None:
+    """Return the event that is being handled: its id, name, time, key, emitter, attempts; or None.
+
+    >>> current_event() is None
+    True
+    """
+    return _running_event.get()
+
+
+def deduplication_key() -> str | None:
+    """Return the key under which the running handler's event is remembered once it is handled.
+
+    For a store that writes the mark in the handler's own transaction
+    (`SqliteProcessedEvents.record`). None outside a handler with ``idempotent=False``.
+    """
+    return _running_key.get()
+
 
 class InvalidBody(Exception):
-    """The body is not JSON, or not what the handler's type hint says; the text says why."""
+    """Raised for a body that is not JSON, or not what the handler's hint says."""
 
 
 def attempt(
@@ -46,6 +92,8 @@ def attempt(
 ) -> BaseException | None:
     """Call a handler once with an event; return what went wrong, or None.
 
+    It leaves its call in the context, for what is logged of the attempt afterwards.
+
     :param run: calls the handler with a value.
     :param key: for `deduplication_key`.
 
@@ -54,15 +102,14 @@ def attempt(
     well, late, that counts.
     """
     process = os.getpid()
-    # A context of its own: variables that one handler sets do not reach the next one.
-    error = contextvars.copy_context().run(_attempt, envelope, handler, run, key)
+    error = _attempt(envelope, handler, run, key)
     if os.getpid() != process:
         _end_child(handler, error)
     return error
 
 
 def _end_child(handler: Handler, error: BaseException | None) -> None:
-    """What a handler has forked came back out of it: the event is the parent's to settle."""
+    """End a process that a handler has forked and that left it: the event is the parent's."""
     if isinstance(error, SystemExit):
         code = error.code
         os._exit(code if isinstance(code, int) else int(code is not None))
@@ -74,6 +121,7 @@ def _end_child(handler: Handler, error: BaseException | None) -> None:
     os._exit(1)
 
 
+@tells_doing(lambda local: Doing("event handler", local["handler"].name, local["call"]))
 def _attempt(
     envelope: Envelope,
     handler: Handler,
@@ -81,10 +129,13 @@ def _attempt(
     key: str | None,
 ) -> BaseException | None:
     deadline = None if handler.timeout is None else time.monotonic() + handler.timeout
-    call = Call(deadline, 0, envelope.request_id, envelope.traceparent)
+    work = Work("event", envelope.name, handler.service)
+    call = Call(deadline, 0, envelope.request_id, envelope.traceparent, work=work)
+    if not tracing.is_on():  # the span's context has it, and may change it
+        call.carried = carried_headers(envelope.tracestate, envelope.baggage)
     current_call.set(call)
-    running_event.set(envelope)
-    running_key.set(key)
+    _running_event.set(envelope)
+    _running_key.set(key)
     try:
         # Once more for each handler: what one does to the value must not reach the next one.
         value = _read(envelope, handler)
@@ -92,7 +143,9 @@ def _attempt(
             run(handler, value)
         else:
             _run_within(call, handler, run, value)
-    except (*USER_FAULTS, DeadlineReached) as error:
+    except (gevent.GreenletExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # asyncio.CancelledError is one, too
         return error
     return None
 
@@ -132,7 +185,7 @@ def _run_within(
 
 
 def describe(error: BaseException) -> str:
-    """Class and text of an exception, short enough for a header.
+    """Return class and text of an exception, short enough for a header.
 
     >>> describe(OSError("not today"))
     'OSError: not today'
@@ -140,13 +193,13 @@ def describe(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = str(error)
-    except Exception:  # a __str__ of the user's that fails too
+    except USER_FAULTS:  # a __str__ of the user's that fails too
         text = "(it has no readable text)"
     return shortened(f"{name}: {text}" if text else name)
 
 
 def shortened(text: str) -> str:
-    """A text for the header of a dead letter: not too long, and such that JSON can hold it."""
+    """Return a text for a dead letter's header: not too long, and such that JSON can hold it."""
     encoded = _utf8(text)
     if len(encoded) > _LONGEST_ERROR:
         encoded = encoded[: _LONGEST_ERROR - 3] + b"..."
@@ -154,10 +207,10 @@ def shortened(text: str) -> str:
 
 
 def last_traceback(error: BaseException) -> str:
-    """The traceback as text; of a long one the end, where the reason stands."""
+    """Return the traceback as text; of a long one the end, where the reason stands."""
     try:
         lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-_FRAMES)
-    except Exception:  # of an exception whose own attributes fail
+    except USER_FAULTS:  # of an exception whose own attributes fail
         lines = [describe(error)]
     encoded = _utf8("".join(lines))
     if len(encoded) > _LONGEST_TRACEBACK:
@@ -166,5 +219,5 @@ def last_traceback(error: BaseException) -> str:
 
 
 def _utf8(text: str) -> bytes:
-    """A text may hold lone surrogates (file names do), which JSON cannot."""
+    """Encode a text that may hold lone surrogates (file names do), which JSON cannot."""
     return text.encode("utf-8", "backslashreplace")

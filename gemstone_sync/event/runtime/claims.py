@@ -1,6 +1,6 @@
-"""Claims: that an event is handled by one worker at a time, and not again once it was.
+"""Claims: an event is handled by one worker at a time, and not again once it was.
 
-What the memories are belongs to `deduplication`.
+The memories in which they are kept belong to `deduplication`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from .attempts import describe
 
 __all__ = ["LEASE", "EventClaim", "Renewals", "claim_key"]
 
+logger = logging.getLogger("gemstone_sync.event")
+
 #: Seconds for which the claim of a worker that was killed still counts.
 LEASE = 60.0
 #: The same in this process's own memory: if it is killed, the memory is gone too.
@@ -31,7 +33,7 @@ _FAILS = "the memory of handled events fails: %s"
 
 
 def claim_key(envelope: Envelope, subscriber: Subscriber, handler: Handler, is_work: bool) -> str:
-    """What a memory calls an event together with those who are to handle it once.
+    """Return the key of an event together with those who are to handle it once.
 
     Work is done once by whichever service takes it, so the pattern stands for all its workers;
     a broadcast event once by each service, or by each instance.
@@ -56,23 +58,22 @@ class Renewals:
     :param lease: seconds.
     """
 
-    def __init__(self, store: ProcessedEvents, lease: float, logger: logging.Logger) -> None:
+    def __init__(self, store: ProcessedEvents, lease: float) -> None:
         self.store = store
         self.lease = lease
-        self._logger = logger
         #: Key and owner.
         self._claims: set[tuple[str, str]] = set()
         self._is_running = False
 
     def add(self, key: str, owner: str) -> None:
-        """From now on it is renewed."""
+        """Renew a claim from now on."""
         self._claims.add((key, owner))
         if not self._is_running:
             self._is_running = True
             gevent.spawn(self._run)
 
     def remove(self, key: str, owner: str) -> None:
-        """It is not renewed any more."""
+        """Renew a claim no more."""
         self._claims.discard((key, owner))
 
     def _run(self) -> None:
@@ -90,32 +91,30 @@ class Renewals:
             try:
                 self.store.renew(*claim, self.lease)
             except OSError as error:
-                self._logger.warning(_FAILS, describe(error))
+                logger.warning(_FAILS, describe(error))
                 return
 
 
 class EventClaim:
-    """One attempt's claim on an event, in the memories that concern it.
+    """Holds the claim of an attempt on an event, in the memories that concern it.
 
     :param recent: this process's own, or None.
     :param renewals: with the one that workers share, or None.
     """
 
-    __slots__ = ("_logger", "_owner", "_recent", "_renewals", "here", "key")
+    __slots__ = ("_owner", "_recent", "_renewals", "here", "key")
 
     def __init__(
         self,
         key: str,
         recent: ProcessedEvents | None,
         renewals: Renewals | None,
-        logger: logging.Logger,
     ) -> None:
         self.key = key
-        #: Whether it is this process that is at it, when the answer is BUSY.
+        #: When the answer is BUSY: True if it is this process that is at it.
         self.here = False
         self._recent = recent
         self._renewals = renewals
-        self._logger = logger
         # Not the process: a message may come to it again while it is still at it.
         self._owner = os.urandom(16).hex()
 
@@ -151,7 +150,7 @@ class EventClaim:
         return answer
 
     def done(self) -> None:
-        """It was handled. Never raises OSError: handling it again would be no better."""
+        """Remember that it was handled. Never raises OSError: that would have it handled again."""
         try:
             if self._renewals is not None:
                 self._write_done(self._renewals.store)
@@ -163,7 +162,7 @@ class EventClaim:
                 self._renewals.remove(self.key, self._owner)
 
     def release(self) -> None:
-        """It was not handled. Never raises OSError: the lease ends it as well."""
+        """Give it back: it was not handled. Never raises OSError: the lease ends it as well."""
         if self._renewals is not None:
             self._renewals.remove(self.key, self._owner)
             self._release(self._renewals.store)
@@ -175,7 +174,7 @@ class EventClaim:
                 return
             if pause is not None:
                 gevent.sleep(pause)
-        self._logger.error(
+        logger.error(
             "%s was handled, which could not be remembered: a repetition is handled again", self.key
         )
 
@@ -187,6 +186,6 @@ class EventClaim:
         try:
             function(self.key, self._owner)
         except OSError as error:
-            self._logger.warning(_FAILS, describe(error))
+            logger.warning(_FAILS, describe(error))
             return False
         return True

@@ -1,9 +1,10 @@
-"""Who owns a connection: one greenlet, which opens a link, uses it, and makes the next one.
+"""The connection loop: a greenlet that opens a link, uses it, and makes the next one.
 
-What is done with the link belongs to `publisher` and `consumer`; here are the life of the greenlet,
-its thread, reconnecting, what the log says about it, and forks.
+What is done with the link belongs to `publisher_loop` and `consumer_loop`; here are the life of the
+greenlet, its thread, reconnecting, what the log says about it, and forks. `Runner` is what the
+publisher and the consumer, which may be started again, have in common.
 
-In a patched process owners are greenlets of the main thread's hub. Where they are started by
+In a patched process the loops are greenlets of the main thread's hub. Where they are started by
 another thread, whose hub may never turn, and in a process that is not patched, each has a native
 daemon thread of its own with a hub: a broker that does not answer holds up nobody else there.
 """
@@ -19,7 +20,7 @@ import random
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import gevent
 import greenlet
@@ -30,13 +31,13 @@ from ...concurrency import is_patched, let_others_run
 from ..link import Link, LinkLost, LinkRefused
 from ..wakeups import Receipt, Signal, seconds_until, thread_id
 
-__all__ = ["NOT_YET", "Owner", "starting"]
+__all__ = ["NOT_YET", "ConnectionLoop", "Runner"]
 
-_logger = logging.getLogger("gemstone_sync.event")
+logger = logging.getLogger("gemstone_sync.event")
 _start_native_thread = monkey.get_original("_thread", "start_new_thread")
 _native_lock = monkey.get_original("_thread", "RLock")
 
-#: Seconds after which an owner lets the others of its hub run.
+#: Seconds after which a loop lets the others of its hub run.
 _SLICE = 0.005
 #: Seconds before the first new attempt to connect, and the most it doubles to: two seconds after
 #: the broker is back all are. An attempt that fails takes 0.6 ms of CPU over AMQP.
@@ -45,14 +46,12 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.5
 _HELD = 5.0
 #: Seconds beyond its time that `stop` gives a greenlet that is killed: `Link.close` may take two.
 _GRACE = 2.5
-
-
 #: Why it is not ready, as long as nothing has failed.
 NOT_YET = "not connected yet"
 
 
-class Owner(abc.ABC):
-    """The greenlet that owns a connection. It is started once, and ends once.
+class ConnectionLoop(abc.ABC):
+    """Runs a connection, in one greenlet. It is started once, and ends once.
 
     :param make_link: makes a link that is not open yet.
     :param name: what the log and errors call it.
@@ -66,10 +65,8 @@ class Owner(abc.ABC):
         *,
         name: str,
         threaded: bool | None = None,
-        logger: logging.Logger | None = None,
     ) -> None:
         self.name = name
-        self.logger = _logger if logger is None else logger
         #: True in a process that was forked from the one in which it runs: of no use any more.
         self.inherited = False
         #: True once `stop` was called, and the moment until which it may go on.
@@ -85,50 +82,49 @@ class Owner(abc.ABC):
         self._threaded = not is_patched() if threaded is None else threaded
         self._greenlet: Any = None
         self._ready_since: float | None = None
-        self._away_since = time.monotonic()
-        self._why = NOT_YET
-        self._reported = False
-        self._refusals: set[str] = set()
+        self._disconnected_since = time.monotonic()
+        self._last_error = NOT_YET
+        #: Why there is no connection, as far as the log has it.
+        self._logged: set[str] = set()
         self._interruptible = False
-        self._breathed = 0.0
+        self._others_ran = 0.0
         self._endings: list[Receipt] = []
 
     # For subclasses
 
     @abc.abstractmethod
-    def _use(self, link: Link) -> None:
+    def _run_with_link(self, link: Link) -> None:
         """Use an open link until it is lost (raise) or the work is done after `stop` (return).
 
-        Calls `_is_ready` once everything is declared.
+        Calls `_mark_ready` once everything is declared.
         """
 
-    def _may_end(self) -> bool:
-        """Whether nothing is left to do, once it is stopping. Looked at while there is no link."""
+    def _is_idle(self) -> bool:
+        """Tell whether nothing is left to do, once it is stopping. Asked while there is no link."""
         return True
 
     @abc.abstractmethod
     def _at_end(self) -> None:
-        """The last thing the greenlet does: tell those who wait that nothing comes any more."""
+        """Tell those who wait that nothing comes any more, as the greenlet's last act."""
 
-    def _is_ready(self) -> None:
+    def _mark_ready(self) -> None:
         self._ready_since = time.monotonic()
-        if self._reported:
-            away = self._ready_since - self._away_since
-            self.logger.info("%s: connected to the broker after %.1f s", self.name, away)
+        if self._logged:
+            away = self._ready_since - self._disconnected_since
+            logger.info("%s: connected to the broker after %.1f s", self.name, away)
         else:
-            self.logger.debug("%s: connected to the broker", self.name)
-        self._reported = False
-        self._refusals.clear()
+            logger.debug("%s: connected to the broker", self.name)
+        self._logged.clear()
 
-    def _breathe(self) -> bool:
-        """Let the others of the hub run when it is time; True when it was.
+    def _let_others_run(self) -> bool:
+        """Let the others of the hub run when it is time; return True when it was.
 
         `Link.wait` returns at once while other threads keep handing over: that is no break.
         """
-        if time.monotonic() - self._breathed < _SLICE:
+        if time.monotonic() - self._others_ran < _SLICE:
             return False
         let_others_run()
-        self._breathed = time.monotonic()
+        self._others_ran = time.monotonic()
         return True
 
     # For those who use it, from any thread
@@ -136,7 +132,7 @@ class Owner(abc.ABC):
     def start(self) -> None:
         """Begin; returns at once."""
         _watch_forks()
-        _owners.add(self)
+        _loops.add(self)
         # An executor's thread has no hub that turns once the call is through.
         self._threaded = self._threaded or thread_id() != MAIN_THREAD_IDENT
         if self._threaded:
@@ -155,7 +151,7 @@ class Owner(abc.ABC):
             signal.set()
 
     def is_current(self) -> bool:
-        """Tell whether this is called from within the owner's greenlet."""
+        """Tell whether this is called from within the loop's greenlet."""
         return greenlet.getcurrent() is self._greenlet
 
     def stop(self, timeout: float) -> bool:
@@ -167,31 +163,31 @@ class Owner(abc.ABC):
         self.stopping = True
         if self.ended or self.inherited or self.is_current():
             return not self.is_current()
-        ending = Receipt()
-        self._endings.append(ending)
         self.wake()
         self.interrupt()
-        if self.ended or ending.wait(seconds_until(self.deadline)):
+        if self._wait_for_end(seconds_until(self.deadline)):
             return True
-        self._in_hub(self._kill)
+        self._call_in_hub(self._kill)
         # A greenlet that does not end even now (a native call in a thread of its own) ends later.
-        again = Receipt()
-        self._endings.append(again)
-        if not self.ended:
-            again.wait(_GRACE)
+        self._wait_for_end(_GRACE)
         return False
+
+    def _wait_for_end(self, seconds: float) -> bool:
+        ending = Receipt()
+        self._endings.append(ending)
+        return self.ended or ending.wait(seconds)
 
     def interrupt(self) -> None:
         """End it now if it is stopping, waits for nothing but a broker, and nothing is left."""
         if self.stopping:
-            self._in_hub(self._interrupt)
+            self._call_in_hub(self._kill_if_idle)
 
     def why_not_ready(self) -> str | None:
-        """None while it has a connection in use; otherwise why not."""
+        """Return None while it has a connection in use; otherwise why not."""
         if self._ready_since is not None:
             return None
-        away = time.monotonic() - self._away_since
-        return f"no connection to the broker for {away:.1f} s: {self._why}"
+        away = time.monotonic() - self._disconnected_since
+        return f"no connection to the broker for {away:.1f} s: {self._last_error}"
 
     # The greenlet
 
@@ -209,15 +205,15 @@ class Owner(abc.ABC):
         finally:
             # First: a process that ends while a thread destroys its loop may crash.
             hub.destroy(destroy_loop=True)
-            self._tell_ended()
+            self._notify_ended()
 
-    def _in_hub(self, function: Callable[[], None]) -> None:
+    def _call_in_hub(self, function: Callable[[], None]) -> None:
         signal = self.signal
         if signal is not None:
             signal.call(function)
 
-    def _interrupt(self) -> None:
-        if self._interruptible and self._may_end():
+    def _kill_if_idle(self) -> None:
+        if self._interruptible and self._is_idle():
             self._kill()
 
     def _kill(self) -> None:
@@ -235,16 +231,16 @@ class Owner(abc.ABC):
                     self._at_end()
                 finally:
                     if not self._threaded:
-                        self._tell_ended()
+                        self._notify_ended()
 
-    def _tell_ended(self) -> None:
+    def _notify_ended(self) -> None:
         self.ended = True
         for ending in list(self._endings):
             ending.wake()
 
     def _connect_for_ever(self) -> None:
         failures = 0
-        while not (self.stopping and self._may_end()):
+        while not (self.stopping and self._is_idle()):
             error = self._connect_once()
             if error is None:
                 return
@@ -253,13 +249,13 @@ class Owner(abc.ABC):
             held = ready_since is not None and now - ready_since >= _HELD
             failures = 1 if held else failures + 1
             if ready_since is not None:
-                self._away_since = now
-            self._report(error)
+                self._disconnected_since = now
+            self._log_failure(error)
             del error  # its traceback holds the link
-            self._pause(failures)
+            self._sleep_before_retry(failures)
 
     def _connect_once(self) -> BaseException | None:
-        """One connection, from its beginning to its end: None when its work is done."""
+        """Run a connection from its beginning to its end; return None when its work is done."""
         link = None
         try:
             self._interruptible = True
@@ -267,10 +263,10 @@ class Owner(abc.ABC):
             self.link = link
             link.open()
             self._interruptible = False
-            self._use(link)
+            self._run_with_link(link)
         except (Exception, gevent.Timeout) as error:
-            # Not only LinkLost: what a broker sends may hit upon a fault of the libraries, and an
-            # owner that has ended for that would leave a service deaf.
+            # Not only LinkLost: what a broker sends may hit upon a fault of the libraries, and a
+            # loop that has ended for that would leave a service deaf.
             return error
         finally:
             self._interruptible = False
@@ -279,41 +275,39 @@ class Owner(abc.ABC):
                 link.close()
         return None
 
-    def _pause(self, failures: int) -> None:
-        """Equal jitter: half of the time is by chance, so that many owners do not come at once."""
+    def _sleep_before_retry(self, failures: int) -> None:
+        """Sleep before the next attempt: half of it is by chance, so that not all come at once."""
         ceiling = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(failures - 1, 20))
         self._interruptible = True
-        if not (self.stopping and self._may_end()):
+        if not (self.stopping and self._is_idle()):
             gevent.sleep(ceiling / 2 + random.random() * ceiling / 2)
         self._interruptible = False
 
-    def _report(self, error: BaseException) -> None:
-        self._why = why = str(error) or type(error).__name__
-        if isinstance(error, LinkRefused) and why not in self._refusals:
-            self._refusals.add(why)
-            self.logger.error("%s: the broker refuses: %s", self.name, why)
-        elif self._reported:
-            self.logger.debug("%s: still no connection to the broker: %s", self.name, why)
+    def _log_failure(self, error: BaseException) -> None:
+        self._last_error = why = str(error) or type(error).__name__
+        if why in self._logged:
+            logger.debug("%s: still no connection to the broker: %s", self.name, why)
+        elif isinstance(error, LinkRefused):
+            logger.error("%s: the broker refuses: %s", self.name, why)
         else:
             unexpected = None if isinstance(error, LinkLost) else error
-            self.logger.warning(
+            logger.warning(
                 "%s: no connection to the broker, trying until there is one: %s",
                 self.name,
                 why,
                 exc_info=unexpected,
             )
-        self._reported = True
+        self._logged.add(why)
 
     # Forks
 
     def leave_to_parent(self) -> None:
         """In a forked child: the connection is the parent's; no greenlet here may go on with it."""
-        if self.ended or self.signal is None:
-            self.inherited = True
-            return
         self.inherited = True
+        if self.ended or self.signal is None:
+            return
         # Not to be collected: what the libraries do then would end the parent's connection.
-        _kept.append(self)
+        _inherited.append(self)
         mine, current = self._greenlet, greenlet.getcurrent()
         here = self.signal.thread == thread_id()
         if here and not self.signal.is_dead() and not mine.dead and mine is not current:
@@ -326,36 +320,81 @@ class Owner(abc.ABC):
             self.link.abandon()
 
 
+L = TypeVar("L", bound=ConnectionLoop)
+
+
+class Runner(Generic[L]):
+    """Runs a connection loop, and another one after a stop, in a forked child, or when it ended.
+
+    :param name: what the log and errors call it.
+    :param make_loop: makes a loop that is not started yet.
+    """
+
+    def __init__(self, name: str, make_loop: Callable[[], L]) -> None:
+        self._name = name
+        self._make_loop = make_loop
+        self._loop: L | None = None
+
+    def start(self) -> None:
+        """Begin; returns at once. Does nothing when it runs, or is just being stopped."""
+        loop = self._loop
+        if loop is None or loop.inherited or (loop.ended and not loop.stopping):
+            with _starting:
+                if self._loop is loop:
+                    self._loop = self._make_loop()
+                    try:
+                        self._loop.start()
+                    except BaseException:
+                        self._loop = loop
+                        raise
+
+    def _stop_loop(self, loop: L, timeout: float) -> None:
+        """Stop a loop. It can be started again also when this is interrupted."""
+        try:
+            loop.stop(timeout)
+        finally:
+            if self._loop is loop:
+                self._loop = None
+
+    def why_not_ready(self) -> str | None:
+        """Return None while it has a connection in use; otherwise why not."""
+        loop = self._loop
+        if loop is None or loop.inherited:
+            return f"{self._name}: not started"
+        why = loop.why_not_ready()
+        return None if why is None else f"{self._name}: {why}"
+
+
 #: Those that were started.
-_owners: weakref.WeakSet[Owner] = weakref.WeakSet()
+_loops: weakref.WeakSet[ConnectionLoop] = weakref.WeakSet()
 #: What a forked child got with its parent's memory and must not touch.
-_kept: list[Owner] = []
+_inherited: list[ConnectionLoop] = []
+#: Under this lock loops are chosen and started.
 _starting = _native_lock()
 _watching = False
-
-
-def starting() -> Any:
-    """The lock under which owners are chosen and started."""
-    return _starting
 
 
 def _watch_forks() -> None:
     global _watching
     if not _watching:
         _watching = True
-        os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+        os.register_at_fork(
+            before=_before_fork,
+            after_in_parent=_after_fork_in_parent,
+            after_in_child=_after_fork_in_child,
+        )
 
 
-def _before() -> None:
+def _before_fork() -> None:
     _starting.acquire()
 
 
-def _in_parent() -> None:
+def _after_fork_in_parent() -> None:
     _starting.release()
 
 
-def _in_child() -> None:
+def _after_fork_in_child() -> None:
     global _starting
     _starting = _native_lock()
-    for owner in list(_owners):
-        owner.leave_to_parent()
+    for loop in list(_loops):
+        loop.leave_to_parent()

@@ -1,4 +1,4 @@
-"""Events whose process may have died of them: handled one at a time, in an order of their own.
+"""Poison isolation: events of which processes may have died are handled one at a time.
 
 When a process dies, a broker counts a delivery for everything that the process held. If all of it
 were handled at once again, those that are innocent would come back as often as the one that kills,
@@ -7,55 +7,97 @@ acknowledged, in an order by chance that is turned round with the next delivery:
 the one that kills stands before it then. Two deaths leave none of the innocent ones that were held
 together. (By chance alone each death leaves half of them: of a hundred, one after seven.) For two
 that kill, whose neighbours in between would never be done, each second delivery draws a new order.
+
+Before one that was delivered before begins, the link is asked how many processes have died of it,
+and notes that this one is about to handle it (`Link.mark`); the note is taken away when the event
+is settled, or its link was lost, while this process lives (`Link.unmark`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Generic, TypeVar
+from collections import deque
+from collections.abc import Container, Iterator
 
-from ..link import Delivery
+from ..link import Delivery, Link
+from .queue_state import QueueState
 
-__all__ = ["SUSPICIOUS", "Suspects"]
+__all__ = ["SUSPICIOUS", "PoisonIsolation"]
 
-L = TypeVar("L")
-
-#: From so many deliveries without an answer on an event is a suspect. One is a deploy, or bad luck.
+#: From so many deliveries without an answer on an event is handled alone. One is a deploy, or bad
+#: luck.
 SUSPICIOUS = 2
 
 
-class Suspects(Generic[L]):
-    """Those that wait for their turn, and the one that has it."""
+class PoisonIsolation:
+    """Holds redeliveries back until they may begin."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[L, Delivery]] = []
+        #: Those of which the link is to be asked, with their queues.
+        self._unasked: deque[tuple[QueueState, Delivery]] = deque()
+        self._marked: set[Delivery] = set()
+        #: Those that wait to be handled alone, and the one that is.
+        self._isolated: list[Delivery] = []
         self._running: Delivery | None = None
 
-    def add(self, line: L, delivery: Delivery) -> None:
-        """It has arrived, by a line."""
-        self._waiting.append((line, delivery))
+    def holds_back(self, state: QueueState, delivery: Delivery) -> bool:
+        """Tell whether a delivery may not begin yet; `cleared` yields it once it may."""
+        if state.queue is None or delivery in self._marked:
+            return False
+        self._unasked.append((state, delivery))
+        return True
 
-    def next(self) -> tuple[L, Delivery] | None:
-        """Whose turn it is now; None while one has it, or when there is none."""
-        if self._running is not None or not self._waiting:
-            return None
-        chosen = min(range(len(self._waiting)), key=lambda at: _rank(self._waiting[at][1]))
-        self._waiting[chosen], self._waiting[-1] = self._waiting[-1], self._waiting[chosen]
-        line, self._running = self._waiting.pop()
-        return line, self._running
+    def cleared(self, link: Link) -> Iterator[Delivery]:
+        """Yield the deliveries that may begin now.
+
+        Of those that are isolated the next one only after what was handled has been acknowledged:
+        it may end the process.
+        """
+        while self._unasked:
+            state, delivery = self._unasked.popleft()
+            link.mark(delivery)
+            self._marked.add(delivery)
+            # With keys the order holds, and only one of each is handled anyway.
+            if delivery.crashes >= SUSPICIOUS and not state.keyed:
+                self._isolated.append(delivery)
+            else:
+                yield delivery
+        if self._isolated and self._running is None:
+            self._running = min(self._isolated, key=_place)
+            self._isolated.remove(self._running)
+            yield self._running
 
     def finished(self, delivery: Delivery) -> None:
-        """It has been handled, if it was one of them."""
+        """Let the next isolated delivery begin, if this was one."""
         if delivery is self._running:
             self._running = None
 
-    def forget(self) -> None:
-        """The link is gone, and with it those that wait."""
-        self._waiting.clear()
+    def settle(self, link: Link, deliveries: list[Delivery], *, done: bool) -> None:
+        """Tell the link that these did not end this process.
+
+        :param done: see `Link.unmark`.
+        """
+        if self._marked and (marked := self._marked.intersection(deliveries)):
+            link.unmark(list(marked), done=done)
+            self._marked -= marked
+
+    def inherit(self, delivery: Delivery, heir: Delivery) -> None:
+        """Have a redelivery settled in the stead of the delivery whose link is gone."""
+        if delivery in self._marked:
+            self._marked.discard(delivery)
+            self._marked.add(heir)
+            heir.crashes = delivery.crashes
+
+    def forget_link(self, begun: Container[Delivery]) -> None:
+        """Forget the deliveries of a lost link, but for those that have begun."""
+        self._unasked.clear()
+        self._isolated.clear()
+        if self._running not in begun:
+            self._running = None
 
 
-def _rank(delivery: Delivery) -> int:
-    """Its place in the order of its delivery; every process comes to the same."""
+def _place(delivery: Delivery) -> int:
+    """Return a place in the order of this delivery; every process comes to the same."""
     pair, reverse = divmod(delivery.deliveries or 0, 2)
     drawn = hashlib.blake2b(f"{delivery.envelope.id} {pair}".encode(), digest_size=8).digest()
     place = int.from_bytes(drawn, "big")

@@ -1,4 +1,4 @@
-"""Greenlets that handle one event after the other.
+"""Workers: greenlets that handle one event after the other.
 
 Making a greenlet takes 8 µs (with Python 3.11, most of it for the memory of its frames); going on
 with one that waits takes 0.7. That is a fifth of what an event costs altogether.
@@ -18,7 +18,7 @@ __all__ = ["Workers"]
 
 
 class Workers:
-    """Greenlets of one hub, made as they are needed.
+    """Keeps greenlets of one hub for the next call, and makes them as they are needed.
 
     :param most: how many wait for something to do at most.
     """
@@ -29,7 +29,7 @@ class Workers:
         self._idle: list[Any] = []
 
     def start(self, function: Callable[..., None], *args: Any) -> Any:
-        """Have a function called soon, in an empty context; the greenlet, which may be killed."""
+        """Have a function called soon, in an empty context; return its greenlet, to be killed."""
         if not self._idle:
             return gevent.spawn(self._work, self, function, *args)
         worker = self._idle.pop()
@@ -37,7 +37,7 @@ class Workers:
         return worker
 
     def end(self) -> None:
-        """Have all end: those that work once they have done."""
+        """End all greenlets, those that work once they are done."""
         self._ended = True
         idle, self._idle = self._idle, []
         gevent.killall(idle)
@@ -50,10 +50,14 @@ class Workers:
             if self._ended or len(self._idle) >= self._most or has_thread_locals():
                 return
             self._idle.append(this)
+            resumed = False
             try:
                 job = hub.switch()
-            except gevent.Timeout:  # one that a handler has left running
-                job = ()
-            if not (isinstance(job, tuple) and job and job[0] is self):
-                self._idle.remove(this)
+                resumed = isinstance(job, tuple) and bool(job) and job[0] is self
+            except gevent.Timeout:
+                pass
+            finally:  # a Timeout or a kill that a handler has left behind
+                if not resumed and this in self._idle:
+                    self._idle.remove(this)
+            if not resumed:
                 return

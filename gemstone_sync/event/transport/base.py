@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gevent
+from gevent.event import Event
 
 from ...callables import doc_of
 from ...concurrency import USER_FAULTS
@@ -22,6 +23,7 @@ from ...missing import missing_attribute
 from ...protocol import decode_json
 from ..envelope import Envelope
 from ..handlers import Handler, Subscriber
+from ..wakeups import seconds_until
 
 __all__ = ["BaseEventTransport", "Reception"]
 
@@ -45,7 +47,7 @@ class Reception(abc.ABC):
 
     @abc.abstractmethod
     def why_not_ready(self) -> str | None:
-        """None while events arrive; otherwise why not."""
+        """Return None while events arrive, otherwise why they do not."""
 
 
 class BaseEventTransport(abc.ABC):
@@ -67,11 +69,14 @@ class BaseEventTransport(abc.ABC):
                 send(event_name, event_body, broadcast)
     """
 
+    #: What carries the events, as OpenTelemetry names it (``messaging.system``).
+    system: str = "_OTHER"
+
     @abc.abstractmethod
     def register_event_handler(
         self, handler_func: Callable[[Any], Any], handled_event_name: str
     ) -> None:
-        """Have a function called with the body of every event of that name. Before the start."""
+        """Register, before the start, a function to be called with the body of each such event."""
 
     @abc.abstractmethod
     def start_accepting_events(self) -> None:
@@ -133,7 +138,7 @@ class BaseEventTransport(abc.ABC):
             ) from first
 
     def receive(self, subscriber: Subscriber, run: Callable[[Handler, Any], Any]) -> Reception:
-        """Have a service's events handled from now on.
+        """Handle a service's events from now on.
 
         :param run: calls a handler with a body, in the service's way.
         :raises ServiceConfigurationError: for what the transport cannot do.
@@ -143,9 +148,11 @@ class BaseEventTransport(abc.ABC):
                 raise ServiceConfigurationError(
                     f"{handler.name}: {self} knows no scope='instance' and no idempotent=False"
                 )
-            # A function of the name and doc of the user's own, as gemstone gave.
-            self.register_event_handler(_bound(handler, run), handler.pattern)
-        return _PlainReception(self, subscriber)
+        reception = _PlainReception(self)
+        for handler in subscriber.handlers:
+            self.register_event_handler(reception.function_of(handler, run), handler.pattern)
+        reception.start()
+        return reception
 
     def start(self) -> None:  # noqa: B027  # nothing to do for most
         """Begin to publish: called once per process before anything is emitted; may be repeated."""
@@ -158,8 +165,15 @@ class BaseEventTransport(abc.ABC):
         return True
 
     def why_not_ready(self) -> str | None:
-        """None while it can publish; otherwise why not."""
+        """Return None while it can publish, otherwise why it cannot."""
         return None
+
+    def backlog(self, timeout: float) -> dict[str, int]:
+        """Return how many events wait, by the names of lasting queues; none where nobody knows.
+
+        :param timeout: seconds.
+        """
+        return {}
 
     def __str__(self) -> str:
         return type(self).__name__
@@ -168,22 +182,40 @@ class BaseEventTransport(abc.ABC):
         __getattr__ = missing_attribute
 
 
-def _bound(handler: Handler, run: Callable[[Handler, Any], Any]) -> Callable[[Any], Any]:
-    def handle(body: Any) -> Any:
-        return run(handler, body)
-
-    handle.__name__, handle.__doc__ = handler.name, doc_of(handler.function)
-    return handle
-
-
 class _PlainReception(Reception):
     """A transport with gemstone's four methods, in a greenlet of its own."""
 
-    def __init__(self, transport: BaseEventTransport, subscriber: Subscriber) -> None:
+    def __init__(self, transport: BaseEventTransport) -> None:
         self._transport = transport
-        self._subscriber = subscriber
         self._error: str | None = None
-        self._greenlet = gevent.spawn(self._accept)
+        self._greenlet = gevent.Greenlet(self._accept)
+        self._is_stopping = False
+        self._running = 0
+        #: Set when the last handler has ended, once it is stopping.
+        self._ended = Event()
+
+    def function_of(
+        self, handler: Handler, run: Callable[[Handler, Any], Any]
+    ) -> Callable[..., Any]:
+        """Make the function to register, with the name and doc of the user's own."""
+
+        def handle(body: Any) -> Any:
+            if self._is_stopping and gevent.getcurrent() is self._greenlet:
+                raise gevent.GreenletExit
+            self._running += 1
+            try:
+                return run(handler, body)
+            finally:
+                self._running -= 1
+                if self._is_stopping and not self._running:
+                    self._ended.set()
+
+        handle.__name__, handle.__doc__ = handler.name, doc_of(handler.function)
+        return handle
+
+    def start(self) -> None:
+        """Begin to receive; returns at once."""
+        self._greenlet.start()
 
     def _accept(self) -> None:
         while True:
@@ -198,8 +230,11 @@ class _PlainReception(Reception):
                 return
 
     def stop(self, timeout: float) -> bool:
-        self._greenlet.kill(timeout=timeout)
-        return bool(self._greenlet.dead)
+        end = time.monotonic() + timeout
+        self._is_stopping = True
+        finished = not self._running or bool(self._ended.wait(timeout))
+        self._greenlet.kill(timeout=seconds_until(end))
+        return finished and bool(self._greenlet.dead)
 
     def why_not_ready(self) -> str | None:
         return self._error

@@ -1,4 +1,4 @@
-"""What all transports over a broker share: a publisher, and a consumer for each service.
+"""The base of all transports over a broker: a publisher, and a consumer for each service.
 
 A subclass says how a connection is made, and what its broker can do.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 import math
 import os
+import signal
 import time
 import uuid
 import weakref
@@ -16,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import gevent
+from gevent.hub import MAIN_THREAD_IDENT
+from greenlet import getcurrent
 
 from ...callables import name_of
 from ...errors import BrokerUnavailable, EventNotDelivered, ServiceConfigurationError
@@ -24,15 +28,15 @@ from ..emission import make_envelope, make_envelopes
 from ..envelope import Envelope
 from ..handlers import Handler, Subscriber
 from ..link import Link, LinkLost
+from ..observed import EventHooks
 from ..places import Places
 from ..runtime.consumer import Consumer
 from ..runtime.processing import Processor
 from ..runtime.publisher import Publisher
 from ..topology import Queue, Topology
-from ..wakeups import Receipt
+from ..wakeups import Receipt, thread_id
 from .base import BaseEventTransport, Reception
-from .ending import ended_by_signals
-from .urls import no_option, options_of
+from .urls import check_seconds, check_whole, no_option, options_of
 
 __all__ = ["BrokerEventTransport", "check_seconds", "check_whole"]
 
@@ -51,12 +55,10 @@ class BrokerEventTransport(BaseEventTransport):
         are no `MicroService`.
     """
 
-    #: Whether the broker can deliver later.
+    #: True when the broker can deliver later.
     delays: bool = True
     #: How often an event is delivered that kills its process; None: what the broker says.
-    handled_limit: int | None = None
-    #: Whether there is a store for ``idempotent=False`` without one being configured.
-    has_own_store: bool = False
+    crash_limit: int | None = None
 
     def __init__(
         self,
@@ -85,7 +87,7 @@ class BrokerEventTransport(BaseEventTransport):
         )
 
     def _start_over(self) -> None:
-        """What a forked child has of its parent it does not use, and cannot end."""
+        """Forget, in a forked child, what is the parent's and cannot be ended here."""
         self._users = 0
         self._receptions: list[BrokerReception] = []
         self._accepting: Receipt | None = None
@@ -94,14 +96,21 @@ class BrokerEventTransport(BaseEventTransport):
 
     @abc.abstractmethod
     def make_link(self, role: str) -> Link:
-        """A link that is not open yet. :param role: what it is for, shown by the broker."""
+        """Make a link that is not open yet.
+
+        :param role: the use that the broker shows for it.
+        """
 
     def _delay_queues(self) -> list[str]:
-        """Where the broker holds what is delayed, when that is not in the queues themselves."""
+        """Return the queues that hold what is delayed, if not those that it goes to."""
         return []
 
+    def _why_not(self, queue: Queue) -> str | None:
+        """Tell why the handlers of a queue cannot be served; None when they can."""
+        return None
+
     def _own_store(self) -> ProcessedEvents | None:
-        """The memory of handled events that lies beside the events; None for none."""
+        """Make the memory of handled events that lies beside the events; None for none."""
         return None
 
     # Publishing
@@ -157,12 +166,17 @@ class BrokerEventTransport(BaseEventTransport):
         *,
         processed: ProcessedEvents | None = None,
         recent: ProcessedEvents | None = None,
+        hooks: EventHooks | None = None,
     ) -> Reception:
-        """Have a service's events handled from now on.
+        """Handle a service's events from now on.
 
         :param processed: the memory for ``idempotent=False``, instead of the transport's own.
         :param recent: the memory of this process, shared with other transports.
+        :param hooks: tell observers of each attempt.
         """
+        for queue in self.topology.queues_of(subscriber):
+            if (why := self._why_not(queue)) is not None:
+                raise ServiceConfigurationError(why)
         own = self._own_store() if processed is None else None
         if processed is None and own is None:
             for handler in subscriber.handlers:
@@ -172,7 +186,9 @@ class BrokerEventTransport(BaseEventTransport):
                         "place where handled events are remembered, such as 'redis://127.0.0.1'"
                     )
         self._publisher.start()
-        reception = BrokerReception(self, subscriber, run, processed or own, recent, owned=own)
+        reception = BrokerReception(
+            self, subscriber, run, processed or own, recent, owned=own, hooks=hooks
+        )
         self._receptions.append(reception)
         reception.start()
         return reception
@@ -180,7 +196,7 @@ class BrokerEventTransport(BaseEventTransport):
     def register_event_handler(
         self, handler_func: Callable[[Any], Any], handled_event_name: str, **options: Any
     ) -> None:
-        """Have a function called with the body of every event of that name.
+        """Register a function to be called with the body of every event of that name.
 
         :param options: as for `event_handler`.
         :raises ValueError, TypeError: for a name or an option that makes no sense.
@@ -211,7 +227,7 @@ class BrokerEventTransport(BaseEventTransport):
         )
         reception = None
         try:
-            with ended_by_signals(self._end_accepting):
+            with _ended_by_signals(self._end_accepting):
                 reception = self.receive(subscriber, lambda handler, body: handler.function(body))
                 while not self._accepting.wait(math.inf):  # which is some days
                     self._accepting = Receipt()
@@ -280,26 +296,26 @@ class BrokerEventTransport(BaseEventTransport):
     def why_not_ready(self) -> str | None:
         return self._publisher.why_not_ready()
 
+    def backlog(self, timeout: float) -> dict[str, int]:
+        queues = [queue for reception in self._receptions for queue in reception.queues]
+        # Those of one instance have names that nobody can foresee, and go with it.
+        names = {queue.name for queue in queues if queue.expires is None} | {self.topology.dead}
+        wanted = sorted(names)
+        return self._publisher.ask(lambda link: {n: link.size(n) for n in wanted}, timeout)
+
     @contextlib.contextmanager
     def link(self) -> Iterator[Link]:
-        """An open connection of one's own, to look into queues.
+        """Open a connection of one's own, to look into queues.
 
         :raises BrokerUnavailable: when the broker is not there, or breaks the connection.
         """
-        link = self.make_link("inspector")
         try:
-            link.open()
-            try:
+            with contextlib.closing(self.make_link("inspector")) as link:
+                link.open()
                 link.declare(self.topology)
                 yield link
-            finally:
-                link.close()
         except LinkLost as error:
             raise BrokerUnavailable(f"{self}: {error}") from error
-
-    def _forget(self, reception: BrokerReception) -> None:
-        if reception in self._receptions:
-            self._receptions.remove(reception)
 
 
 _all: weakref.WeakSet[BrokerEventTransport] = weakref.WeakSet()
@@ -313,25 +329,8 @@ def _in_child() -> None:
 os.register_at_fork(after_in_child=_in_child)
 
 
-def check_whole(**options: Any) -> None:
-    """:raises ServiceConfigurationError: for the first that is no whole number above 0."""
-    for name, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ServiceConfigurationError(f"{name} is a whole number above 0, not {value!r}")
-
-
-def check_seconds(least: float, **options: Any) -> None:
-    """:raises ServiceConfigurationError: for the first that is no number from `least`."""
-    for name, value in options.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not least <= value < math.inf:
-            raise ServiceConfigurationError(
-                f"{name} is a number of seconds from {least:g}, not {value!r}"
-            )
-
-
-class BrokerReception(Reception):
-    """One service's consumer on one transport."""
+class BrokerReception(Consumer, Reception):
+    """A service's consumer on a transport."""
 
     def __init__(
         self,
@@ -341,10 +340,14 @@ class BrokerReception(Reception):
         processed: ProcessedEvents | None,
         recent: ProcessedEvents | None,
         owned: ProcessedEvents | None,
+        hooks: EventHooks | None,
     ) -> None:
         self._transport = transport
         self._owned = owned
         self.queues: list[Queue] = transport.topology.queues_of(subscriber)
+        hooks = dataclasses.replace(
+            hooks or EventHooks(), system=transport.system, group=subscriber.service
+        )
         processor = Processor(
             transport.topology,
             subscriber,
@@ -352,35 +355,54 @@ class BrokerReception(Reception):
             processed=processed,
             recent=recent,
             delays=transport.delays,
-            delivery_limit=transport.handled_limit,
+            delivery_limit=transport.crash_limit,
+            hooks=hooks,
         )
-        self._consumer = Consumer(
+        super().__init__(
             lambda: transport.make_link(f"{subscriber.service} consumer"),
             transport.topology,
             self.queues,
             processor,
             name=f"{transport} ({subscriber.service})",
             pool=transport._places,
-            relay=processor.relay,
+            on_due=processor.forward,
             publisher=transport._publisher,
-            refused=processor.refused,
+            on_refused=processor.on_refused,
         )
 
-    @property
-    def in_flight(self) -> int:
-        """How many events are being handled."""
-        return self._consumer.in_flight
-
-    def start(self) -> None:
-        """Begin to receive; returns at once."""
-        self._consumer.start()
-
     def stop(self, timeout: float) -> bool:
-        finished = self._consumer.stop(timeout)
-        self._transport._forget(self)
+        finished = super().stop(timeout)
+        receptions = self._transport._receptions
+        if self in receptions:
+            receptions.remove(self)
         if self._owned is not None:
             self._owned.close()
         return finished
 
-    def why_not_ready(self) -> str | None:
-        return self._consumer.why_not_ready()
+
+@contextlib.contextmanager
+def _ended_by_signals(end: Callable[[], object]) -> Iterator[None]:
+    """Call `end` at the first signal; the next one does what it always did.
+
+    Only in the program's own main flow, and of signals that it does not handle itself. A greenlet
+    may be that of a service, which stops in its own way.
+    """
+    before: dict[signal.Signals, Any] = {}
+    if thread_id() == MAIN_THREAD_IDENT and getcurrent().parent is None:
+        defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+        before = {n: default for n, default in defaults.items() if signal.getsignal(n) is default}
+
+    def restore() -> None:
+        for number, default in before.items():
+            signal.signal(number, default)
+
+    def handle(*signalled: Any) -> None:
+        restore()
+        end()
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        restore()

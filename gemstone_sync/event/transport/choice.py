@@ -6,7 +6,15 @@ import difflib
 import re
 from typing import Any
 
-from ...broker_urls import RABBITMQ_SCHEMES, REDIS_SCHEMES, SQLITE_FILES, scheme_of
+from ...broker_urls import (
+    BROKER_SCHEMES,
+    BROKER_URLS,
+    RABBITMQ_SCHEMES,
+    REDIS_SCHEMES,
+    SCHEMES_OF_OTHERS,
+    SQLITE_FILES,
+    scheme_of,
+)
 from ...errors import ServiceConfigurationError
 from .broker import BrokerEventTransport
 from .rabbitmq.transport import RabbitMqEventTransport
@@ -14,11 +22,6 @@ from .stores.transport import MemoryEventTransport, RedisEventTransport, SqliteE
 from .urls import MEMORY, take_options
 
 __all__ = ["transport_from_url"]
-
-#: What may be meant by what comes close.
-_SCHEMES = {name: name for name in ("amqp", "amqps", "redis", "rediss", "sqlite", "memory")}
-_OTHERS = "there are amqp://, amqps://, redis://, rediss://, sqlite:///file and kombu's"
-_SCHEMES |= {"rabbitmq": "amqp"}
 
 #: A host, perhaps with port and virtual host; nothing in it can be a password.
 _PLACE = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5}(?:/[\w.-]*)?)?", re.ASCII)
@@ -61,8 +64,11 @@ def _check_scheme(scheme: str) -> None:
     from kombu.transport import TRANSPORT_ALIASES
 
     if scheme.partition("+")[0] not in TRANSPORT_ALIASES:
-        close = difflib.get_close_matches(scheme, _SCHEMES, n=1)
-        meant = f"did you mean {_SCHEMES[close[0]]}://?" if close else _OTHERS
+        known = (*BROKER_SCHEMES, "memory", *SCHEMES_OF_OTHERS)
+        close = difflib.get_close_matches(scheme, known, n=1)
+        meant = f"there are {BROKER_URLS}, and kombu's"
+        if close:
+            meant = f"did you mean {SCHEMES_OF_OTHERS.get(close[0], close[0])}://?"
         raise ServiceConfigurationError(f"no events over {scheme}://; {meant}")
 
 

@@ -1,19 +1,29 @@
-"""Addresses of brokers, made and taken apart; the options of transports in them."""
+"""The options of transports: checked, and taken out of URLs; the path of a SQLite file."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import re
-import typing
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
+from ...annotations import CannotEvaluate, evaluate
 from ...broker_urls import NEXT_URL, is_misread, scheme_of, wrong_url
 from ...errors import ServiceConfigurationError
+from ...number_checks import is_number, is_whole
 
-__all__ = ["MEMORY", "amqp_url", "no_option", "options_of", "sqlite_path", "take_options"]
+__all__ = [
+    "MEMORY",
+    "check_seconds",
+    "check_whole",
+    "no_option",
+    "options_of",
+    "sqlite_path",
+    "take_options",
+]
 
 #: SQLite's name of a database in memory.
 MEMORY = ":memory:"
@@ -21,19 +31,39 @@ MEMORY = ":memory:"
 _NEARLY_URL = re.compile(r":|[A-Za-z][\w+.-]+:")
 
 
+def check_whole(**options: Any) -> None:
+    """:raises ServiceConfigurationError: for the first that is no whole number above 0."""
+    for name, value in options.items():
+        if not is_whole(value, 1):
+            raise ServiceConfigurationError(f"{name} is a whole number above 0, not {value!r}")
+
+
+def check_seconds(least: float, **options: Any) -> None:
+    """:raises ServiceConfigurationError: for the first that is no number from `least`."""
+    for name, value in options.items():
+        if not is_number(value) or not least <= value < math.inf:
+            raise ServiceConfigurationError(
+                f"{name} is a number of seconds from {least:g}, not {value!r}"
+            )
+
+
 def options_of(cls: type) -> dict[str, Any]:
-    """The options of a transport's constructor by name, with their type hints."""
+    """Return the options of a transport's constructor by name, with their type hints."""
     found: dict[str, Any] = {}
     for owner in reversed(cls.__mro__[:-1]):
         if (init := vars(owner).get("__init__")) is not None:
-            try:
-                hints = typing.get_type_hints(init)
-            except NameError:  # of a user's class, imported for type checkers only
-                hints = {}
             parameters = inspect.signature(init).parameters.values()
-            names = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
-            found |= {name: hints.get(name, str) for name in names}
+            options = (each for each in parameters if each.kind is each.KEYWORD_ONLY)
+            found |= {each.name: _hint(each.annotation, init) for each in options}
     return found
+
+
+def _hint(annotation: Any, init: Any) -> Any:
+    try:
+        hint = evaluate(annotation, init)
+    except CannotEvaluate:  # of a user's class, imported for type checkers only
+        return str
+    return str if hint is inspect.Parameter.empty else hint
 
 
 def take_options(
@@ -41,19 +71,19 @@ def take_options(
 ) -> tuple[str, dict[str, Any]]:
     """Take the options of a transport out of its URL, or out of several with semicolons between.
 
-    :param passes: whether an option stays in the URL, for the library that reads it.
+    :param passes: tells whether an option stays in the URL, for the library that reads it.
     :param others: those options, as an error names them.
     :returns: the URL without them, and the options.
     :raises ServiceConfigurationError: for an option that there is not, or a value that is none.
     """
+    known = options_of(cls)
     urls: list[str] = []
     given: dict[str, Any] = {}
     for one in NEXT_URL.split(url):
-        place, mark, query = one.partition("?")
+        place, _, query = one.partition("?")
         left = []
-        for part in query.split("&") if mark and query else []:
+        for part in query.split("&") if query else []:
             ((name, value),) = parse_qsl(part, keep_blank_values=True) or [("", "")]
-            known = options_of(cls)
             if name not in known:
                 if "@" in name or _may_hold_password(one):
                     raise wrong_url(f"{scheme_of(one)}://user:password@host")
@@ -64,12 +94,12 @@ def take_options(
             read = _read(name, value, known[name])
             if given.setdefault(name, read) != read:
                 raise ServiceConfigurationError(f"{name} is given twice in the URL")
-        urls.append(place + "?" * bool(left) + "&".join(left))
+        urls.append(f"{place}?{'&'.join(left)}" if left else place)
     return ";".join(urls), given
 
 
 def _may_hold_password(url: str) -> bool:
-    """Whether what looks like the query may be the end of a password with a ? in it."""
+    """Tell whether what looks like the query may end a password that has a ? in it."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -79,10 +109,11 @@ def _may_hold_password(url: str) -> bool:
 
 
 def _read(name: str, value: str, hint: Any) -> Any:
-    from ...config.kinds import Seconds, kind_of  # of no use to whoever has no options in URLs
+    # Of no use to whoever has no options in URLs.
+    from ...config.setting_types import Seconds, setting_type_of
 
     try:
-        return kind_of(Seconds if hint in (float, float | None) else hint).convert(value)
+        return setting_type_of(Seconds if hint in (float, float | None) else hint).convert(value)
     except ValueError as error:
         raise ServiceConfigurationError(f"{name} {error}") from None
 
@@ -90,7 +121,7 @@ def _read(name: str, value: str, hint: Any) -> Any:
 def no_option(
     cls: type, name: str, known: Iterable[str], others: str = ""
 ) -> ServiceConfigurationError:
-    """What to raise for an option that a transport has not."""
+    """Make the error for an option that a transport has not."""
     known = sorted(known)
     close = difflib.get_close_matches(name.lower(), known, n=1)
     hint = f"did you mean {close[0]}? There" if close else "there"
@@ -99,21 +130,8 @@ def no_option(
     )
 
 
-def amqp_url(
-    host: str, port: int, username: str, password: str, virtual_host: str, scheme: str
-) -> str:
-    """The URL of a RabbitMQ.
-
-    >>> amqp_url("rabbit", 5672, "ada", "p/w", "/", "amqp")
-    'amqp://ada:p%2Fw@rabbit:5672/%2F'
-    """
-    where = f"[{host}]" if ":" in host else host
-    who = f"{quote(username, safe='')}:{quote(password, safe='')}"
-    return f"{scheme}://{who}@{where}:{port}/{quote(virtual_host, safe='')}"
-
-
 def sqlite_path(location: Any) -> str:
-    """The path in ``"events.db"`` or ``"sqlite:///events.db"``.
+    """Return the path in ``"events.db"`` or ``"sqlite:///events.db"``.
 
     As in SQLAlchemy's URLs three slashes start a relative path and four an absolute one.
 

@@ -10,9 +10,9 @@ import gevent
 import pytest
 import sqlalchemy as sa
 
-from gemstone_sync import sqlite
 from gemstone_sync.errors import EventNotDelivered
 from gemstone_sync.event.outbox import Outbox
+from gemstone_sync.sqlite import file as sqlite
 from tests.support.sqlite import execute, locked
 from tests.support.waiting import LIMIT, gather, wait_until
 
@@ -81,7 +81,8 @@ def test_a_thread_that_waits_for_a_locked_file_waits_for_its_own_time(run_python
     done = run_python(
         """
 import sqlite3, threading, time
-from gemstone_sync import sqlite, EventNotDelivered, Outbox
+from gemstone_sync import EventNotDelivered, Outbox
+from gemstone_sync.sqlite import file as sqlite
 from gemstone_sync.event.emission import make_envelope
 outbox = Outbox("events.db")
 outbox.add([make_envelope("a", 1)])
@@ -111,7 +112,7 @@ def test_an_event_that_went_into_a_file_that_was_replaced_is_not_stored(outbox, 
     outbox.add(events(1))
     with locked(tmp_path / "events.db"):
         adding = gevent.spawn(outbox.add, events(1))
-        file = outbox._here().location._file
+        file = outbox._process_state().location._file
         wait_until(lambda: not file._lock.acquire(False) or file._lock.release(), "the wait")
         execute(tmp_path / "backup.db", "PRAGMA user_version")
         (tmp_path / "backup.db").replace(tmp_path / "events.db")

@@ -9,7 +9,7 @@ import pytest
 
 from gemstone_sync.errors import EventNotDelivered, ServiceConfigurationError
 from gemstone_sync.event.outbox import Outbox
-from gemstone_sync.event.outbox.sqlite_box import SqliteBox
+from gemstone_sync.event.outbox.sqlite import SqliteStorage
 from tests.support.sqlite import execute
 from tests.support.waiting import LIMIT, gather, wait_until
 
@@ -17,7 +17,7 @@ from .support import events, ids_of, sending, sent_from, stored_in
 
 
 def test_what_is_stored_is_sent_at_once_and_then_forgotten(outbox, broker, monkeypatch):
-    monkeypatch.setattr(SqliteBox, "poll_interval", 60.0)  # nothing is found by looking
+    monkeypatch.setattr(SqliteStorage, "poll_interval", 60.0)  # nothing is found by looking
     sent = events(3)
     with sending(outbox, broker):
         outbox.add(sent)
@@ -29,6 +29,7 @@ def test_what_is_stored_is_sent_at_once_and_then_forgotten(outbox, broker, monke
 def test_it_is_stored_before_anything_is_started_and_a_url_names_the_same_file(tmp_path):
     path = tmp_path / "events.db"
     one = Outbox(f"sqlite:///{path}", databases=[str(tmp_path / "shop.db")])
+    assert repr(one) == f"Outbox({path})"  # so do `gemstone config` and the status page
     assert list(tmp_path.iterdir()) == []  # nothing is made before it is used
     sent = events(1700)  # more than one statement takes
     one.add(sent)

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from gemstone_sync.event.outbox import Outbox, tenure
+from gemstone_sync.event.outbox import Outbox, lease
 from tests.support.programs import program
 from tests.support.sqlite import execute
 from tests.support.waiting import LIMIT, wait_until
@@ -153,7 +153,7 @@ def test_another_process_takes_over_from_one_that_was_killed(outbox, broker, run
     assert outbox.drain(0.5) is False
     assert broker.ids == []
     first.kill()
-    assert outbox.drain(tenure.SILENCE + LIMIT)
+    assert outbox.drain(lease.SILENCE + LIMIT)
     outbox.stop(5)
     assert broker.ids == ids_of(sent)
 

@@ -9,7 +9,7 @@ from gevent.event import Event
 from gemstone_sync.errors import EventNotDelivered
 from gemstone_sync.event import deadletters
 from gemstone_sync.event.emission import make_envelope
-from gemstone_sync.event.outbox import Outbox, lane, relay
+from gemstone_sync.event.outbox import Outbox, delivery, relay
 from tests.support.sqlite import execute
 from tests.support.waiting import LIMIT, wait_until
 
@@ -105,8 +105,8 @@ def test_what_is_refused_waits_by_itself_and_the_others_are_sent_once(
 
 
 def test_it_is_tried_again_by_itself_less_and_less_often(outbox, sending_through, monkeypatch):
-    monkeypatch.setattr(lane, "_REFUSED", (0.01, 0.02))
-    monkeypatch.setattr(relay, "_LOOK", 0.01)
+    monkeypatch.setattr(delivery, "_REFUSED", (0.01, 0.02))
+    monkeypatch.setattr(delivery, "_LOOK", 0.01)
     broker = Choosy()
     broker.refused = {"bad"}
     bad = events(1, "bad")
@@ -116,14 +116,14 @@ def test_it_is_tried_again_by_itself_less_and_less_often(outbox, sending_through
     broker.refused.clear()
     assert outbox.drain(LIMIT)
     assert broker.ids == ids_of(bad)
-    assert [0.5 * 2**n for n in range(4)] <= [lane.back_off(n + 1, 1.0, 15.0) for n in range(4)]
-    assert lane.back_off(1000, 1.0, 15.0) <= 15.0
+    assert [0.5 * 2**n for n in range(4)] <= [delivery.back_off(n + 1, 1.0, 15.0) for n in range(4)]
+    assert delivery.back_off(1000, 1.0, 15.0) <= 15.0
 
 
 def test_a_transport_that_is_away_gets_each_in_order_later_and_the_other_each_once(
     outbox, sending_through, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(lane, "_AWAY", (0.01, 0.02))
+    monkeypatch.setattr(delivery, "_AWAY", (0.01, 0.02))
     here, there = Choosy(), Choosy(away=True)
     sent = []
     sending_through(outbox, here=here, there=there)
@@ -195,7 +195,7 @@ def test_one_that_refuses_for_good_sends_nothing_again_to_the_others(outbox, sen
 def test_what_broke_in_the_middle_of_a_batch_sends_the_rest_only(
     outbox, sending_through, monkeypatch
 ):
-    monkeypatch.setattr(lane, "_AWAY", (0.01, 0.02))
+    monkeypatch.setattr(delivery, "_AWAY", (0.01, 0.02))
     broker = Choosy()
     broker.after = 4
     broker.refused = {"bad"}
@@ -268,9 +268,11 @@ def test_what_is_refused_in_the_users_own_database_is_found_there(
     assert outbox.drain(LIMIT)
     # The user's file stays as the user made it.
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
-    (box,) = [each for each in outbox._here().boxes.values() if each.name.endswith("shop.db")]
-    box.count()
-    assert box._file._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    (storage,) = [
+        each for each in outbox._process_state().storages.values() if each.name.endswith("shop.db")
+    ]
+    storage.count()
+    assert storage._file._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
     connection.close()
 
 

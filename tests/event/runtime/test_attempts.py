@@ -1,14 +1,17 @@
 """What went wrong, in words that fit into a header, whatever the exception is."""
 
+import asyncio
+import contextlib
 import logging
 from typing import Any
 
+import gevent
 import pytest
 
 from gemstone_sync.event.envelope import from_message, to_message
 from gemstone_sync.event.runtime.attempts import last_traceback, shortened
 
-from ..processing import Got, delivered, event, handler
+from ..processing import Desk, Got, delivered, event, handler
 
 
 class Unprintable(Exception):
@@ -16,15 +19,42 @@ class Unprintable(Exception):
         raise RuntimeError("not even this")
 
 
+class Exiting(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
 class Unreadable(Exception):
     __cause__ = property(lambda self: 1 / 0)  # type: ignore[assignment]
+
+
+class Stop(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(), SystemExit(), asyncio.CancelledError(), GeneratorExit(), Stop()],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_handler_raises_it_has_failed(error: BaseException):
+    desk = delivered(event(), handler(Got(error), retries=0))
+    assert desk.reason == ("failed", type(error).__name__)
+
+
+@pytest.mark.parametrize("error", [gevent.GreenletExit(), KeyboardInterrupt()], ids=repr)
+def test_what_ends_the_greenlet_or_the_process_is_not_about_the_event(error: BaseException):
+    desk = Desk(handler(Got(error), retries=0))
+    with contextlib.suppress(KeyboardInterrupt):
+        assert not desk.deliver(event())
+    assert not desk.published
 
 
 def test_whatever_the_error_says_its_dead_letter_fits_into_a_header(monkeypatch: Any):
     # pytest-xdist cannot send a log with half a character in it, nor logging write the Unreadable.
     monkeypatch.setattr(logging.getLogger("gemstone_sync.event"), "disabled", True)
     texts = ("\udcff is no text", "é" * 100_000, "\x00" * 100_000)
-    for error in (*map(OSError, texts), Unprintable(), Unreadable("x")):
+    for error in (*map(OSError, texts), Unprintable(), Exiting(), Unreadable("x")):
         desk = delivered(event(), handler(Got(error), retries=0))
         properties, headers = to_message(desk.letter)
         assert sum(len(str(value).encode()) for value in headers.values()) < 100_000

@@ -12,8 +12,8 @@ from gemstone_sync.errors import Reject
 from gemstone_sync.event.deduplication import Claim, MemoryProcessedEvents
 from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.runtime import claims
+from gemstone_sync.event.runtime.attempts import deduplication_key
 from gemstone_sync.event.runtime.claims import Renewals, claim_key
-from gemstone_sync.event.runtime.current import deduplication_key
 from gemstone_sync.event.topology import Address
 from tests.support.waiting import LIMIT, wait_until
 
@@ -31,7 +31,7 @@ def key_of(desk: Desk, envelope: Envelope) -> str:
 
 
 def again_soon(desk: Desk) -> bool:
-    """Whether the event was put back, for a moment, with no attempt counted."""
+    """Tell whether the event was put back, for a moment, with no attempt counted."""
     ((envelope, address, delay),) = desk.published
     return (
         address == Address("", desk.queue().name, mandatory=True)
@@ -196,7 +196,7 @@ def test_claims_that_end_while_others_are_renewed_keep_none_from_it(pauses: list
                 renewals.remove(ended, owner)
             renewed.append((len(pauses), key))
 
-    renewals = Renewals(Store(), 60, logging.getLogger())
+    renewals = Renewals(Store(), 60)
     for key in keys:
         renewals.add(key, "me")
     wait_until(lambda: len(pauses) >= 2, "renewals")

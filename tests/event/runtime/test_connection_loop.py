@@ -1,4 +1,4 @@
-"""Owner: connecting for ever, what the log says of it, stopping, and programs without a hub."""
+"""ConnectionLoop: connecting for ever, what the log says, stopping, programs without a hub."""
 
 import gc
 import logging
@@ -10,8 +10,8 @@ import gevent
 import pytest
 
 from gemstone_sync.event.link import Link
-from gemstone_sync.event.runtime import connection_loop as owner_module
-from gemstone_sync.event.runtime.connection_loop import Owner
+from gemstone_sync.event.runtime import connection_loop
+from gemstone_sync.event.runtime.connection_loop import ConnectionLoop
 from tests.event.scripted_link import Broker
 from tests.support.programs import REPOSITORY
 from tests.support.waiting import LIMIT, wait_until
@@ -19,16 +19,16 @@ from tests.support.waiting import LIMIT, wait_until
 LOGGER = "gemstone_sync.event"
 
 
-class Sitter(Owner):
+class Sitter(ConnectionLoop):
     """Holds its connection, and does nothing with it."""
 
     fault: BaseException | None = None
     busy = False
     at_end = 0
 
-    def _use(self, link: Link) -> None:
+    def _run_with_link(self, link: Link) -> None:
         assert self.signal is not None
-        self._is_ready()
+        self._mark_ready()
         while not (self.stopping and not self.busy):
             self.signal.clear()
             if self.fault is not None:
@@ -37,7 +37,7 @@ class Sitter(Owner):
             link.pump()
             link.wait(self.signal, 1.0)
 
-    def _may_end(self) -> bool:
+    def _is_idle(self) -> bool:
         return not self.busy
 
     def _at_end(self) -> None:
@@ -54,10 +54,10 @@ class Sitter(Owner):
 
 @pytest.fixture(params=[False, True], ids=["hub", "thread"])
 def sitter(broker: Broker, request: pytest.FixtureRequest) -> Iterator[Sitter]:
-    owner = Sitter(broker.link, name="sitter", threaded=request.param)
-    yield owner
-    owner.busy = broker.hangs = False
-    owner.stop(LIMIT)
+    loop = Sitter(broker.link, name="sitter", threaded=request.param)
+    yield loop
+    loop.busy = broker.hangs = False
+    loop.stop(LIMIT)
     assert not broker.links
 
 
@@ -87,6 +87,21 @@ def test_a_broker_that_is_away_at_first_or_later_is_looked_for_with_one_warning(
         assert not records(caplog, logging.ERROR)
 
 
+def test_another_reason_is_said_as_well(
+    broker: Broker, sitter: Sitter, quick: None, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.DEBUG, LOGGER)
+    broker.go_away("reset by peer")
+    sitter.start()
+    for why in ("reset by peer", "no answer in time", "reset by peer"):
+        before = len(records(caplog, logging.DEBUG))
+        broker.away = why
+        wait_until(lambda n=before: len(records(caplog, logging.DEBUG)) > n + 5, "attempts")
+    first, second = records(caplog, logging.WARNING)
+    assert "reset by peer" in first
+    assert "no answer in time" in second
+
+
 def test_each_refusal_is_an_error_once(
     broker: Broker, sitter: Sitter, quick: None, caplog: pytest.LogCaptureFixture
 ):
@@ -102,7 +117,7 @@ def test_each_refusal_is_an_error_once(
 
 
 @pytest.mark.parametrize("fault", [KeyError("garbage"), gevent.Timeout(1)], ids=["bug", "Timeout"])
-def test_an_unexpected_fault_does_not_end_the_owner(
+def test_an_unexpected_fault_does_not_end_the_loop(
     broker: Broker, sitter: Sitter, quick: None, fault: Any, caplog: pytest.LogCaptureFixture
 ):
     sitter.start_and_wait()
@@ -116,7 +131,7 @@ def test_pauses_double_with_jitter_and_start_anew_after_a_connection_that_held(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ):
     pauses: list[float] = []
-    owner = Sitter(broker.link, name="sitter", threaded=False)
+    loop = Sitter(broker.link, name="sitter", threaded=False)
     real_sleep = gevent.sleep
 
     def sleep(seconds: float) -> None:
@@ -125,17 +140,17 @@ def test_pauses_double_with_jitter_and_start_anew_after_a_connection_that_held(
             broker.away = None
         real_sleep(0)
 
-    monkeypatch.setattr(owner_module.gevent, "sleep", sleep)
-    monkeypatch.setattr(owner_module, "_HELD", 0.0)
+    monkeypatch.setattr(connection_loop.gevent, "sleep", sleep)
+    monkeypatch.setattr(connection_loop, "_HELD", 0.0)
     broker.away = "no"
-    owner.start()
+    loop.start()
     with gevent.Timeout(LIMIT):
-        while not owner.ready:
+        while not loop.ready:
             real_sleep(0.001)
         broker.cut()
         while broker.opened < 2:
             real_sleep(0.001)
-    owner.stop(LIMIT)
+    loop.stop(LIMIT)
     for pause, ceiling in zip(pauses[:12], [0.1 * 2**n for n in range(12)], strict=True):
         assert min(ceiling, 1.5) / 2 <= pause <= min(ceiling, 1.5)
     assert len({round(pause, 6) for pause in pauses[9:12]}) == 3, "no jitter"
@@ -146,7 +161,7 @@ def test_pauses_double_with_jitter_and_start_anew_after_a_connection_that_held(
 def test_however_many_stop_it_it_ends_at_once_and_closes_its_connection(
     broker: Broker, sitter: Sitter, state: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(owner_module, "_FIRST_PAUSE", 2 * LIMIT)
+    monkeypatch.setattr(connection_loop, "_FIRST_PAUSE", 2 * LIMIT)
     broker.away = "refused" if state == "away" else None
     broker.hangs = state == "hangs"
     sitter.start()
@@ -189,7 +204,7 @@ from gemstone_sync import EventNotDelivered
 from gemstone_sync.concurrency import is_patched
 from gemstone_sync.event.runtime.consumer import Consumer
 from gemstone_sync.event.runtime.publisher import Publisher
-from tests.event.runtime.test_consumer import TOPOLOGY, events, queue
+from tests.event.runtime.consuming import TOPOLOGY, events, queue
 from tests.event.scripted_link import Broker
 from gemstone_sync.event.topology import Address
 import gevent
@@ -201,7 +216,6 @@ def handle(delivery, queue):
     threads.add(threading.get_ident())
     gevent.sleep(0.001)
     handled.append(int(delivery.envelope.body))
-    return True
 
 consumer = Consumer(broker.link, TOPOLOGY, [queue()], handle, name="consumer")
 consumer.start()

@@ -1,11 +1,11 @@
-"""Consumer: which deliveries are handled when, and what becomes of them when something breaks."""
+"""Consumer: which deliveries are handled when, and what becomes of them at its end."""
 
 import contextlib
 import contextvars
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
 from typing import Any
 
 import gevent
@@ -14,117 +14,17 @@ from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
 from gemstone_sync.concurrency import DeadlineReached
-from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.handlers import Handler
 from gemstone_sync.event.link import Delivery
 from gemstone_sync.event.places import Places
-from gemstone_sync.event.runtime import consuming
-from gemstone_sync.event.runtime.consumer import Consumer
-from gemstone_sync.event.topology import Queue, Topology
+from gemstone_sync.event.runtime import consumer_loop
+from gemstone_sync.event.topology import Queue
 from tests.event.scripted_link import Broker, in_child
 from tests.support.waiting import LIMIT, wait_until
 
-TOPOLOGY = Topology("test")
-Make = Callable[..., Consumer]
+from .consuming import TOPOLOGY, Handling, Make, done, events, number, queue, stop, waiting
 
 pytestmark = pytest.mark.usefixtures("quick")
-
-
-def queue(name: str = "q", *, concurrency: int | None = None, keyed: bool = False) -> Queue:
-    handler = Handler(pattern="a", function=print, name="h", concurrency=concurrency)
-    return Queue(name, (), (handler,), keyed=keyed)
-
-
-def events(count: int, key: str | None = None, first: int = 0) -> list[Envelope]:
-    return [Envelope(name="a", body=b"%d" % n, key=key) for n in range(first, first + count)]
-
-
-def number(delivery: Delivery) -> int:
-    return int(delivery.envelope.body)
-
-
-def waiting(broker: Broker, name: str = "q") -> list[int]:
-    return [int(envelope.body) for envelope in broker.waiting(name)]
-
-
-class Handling:
-    """A handler that holds what it gets until it is let go.
-
-    :ivar began, ended: numbers, in order.
-    :ivar most: how many ran at once at most.
-    """
-
-    def __init__(self) -> None:
-        self.gate = Event()
-        self.began: list[int] = []
-        self.ended: list[int] = []
-        self.running = self.most = 0
-
-    def __call__(self, delivery: Delivery, queue: Queue) -> bool:
-        self.began.append(number(delivery))
-        self.running += 1
-        self.most = max(self.most, self.running)
-        try:
-            self.gate.wait()
-            gevent.sleep(0)
-        finally:
-            self.running -= 1
-        self.ended.append(number(delivery))
-        return True
-
-
-@pytest.fixture
-def handling() -> Handling:
-    return Handling()
-
-
-@pytest.fixture
-def make(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    monkeypatch.setattr(consuming, "_PAUSE", 0.05)
-    made: list[Consumer] = []
-
-    def make(handle: Any, *queues: Queue, pool_size: int = 100, **options: Any) -> Consumer:
-        options.setdefault("pool", Places(pool_size))
-        consumer = Consumer(
-            broker.link, TOPOLOGY, queues or [queue()], handle, name="test", **options
-        )
-        made.append(consumer)
-        consumer.start()
-        return consumer
-
-    yield make
-    for consumer in made:
-        consumer.stop(0)
-    assert not broker.links
-
-
-@pytest.fixture
-def busy(broker: Broker, make: Make, handling: Handling) -> Make:
-    """``busy(3, "k")``: a consumer that was given so many events, and handles what it may."""
-
-    def start(count: int, key: str | None = None) -> Consumer:
-        broker.put("q", *events(count, key))
-        consumer = make(handling, queue(keyed=key is not None))
-        running = 1 if key is not None else count
-        wait_until(lambda: handling.running == running, "the handlers")
-        wait_until(lambda: consumer.in_flight == count, "the deliveries")
-        return consumer
-
-    return start
-
-
-def stop(broker: Broker, consumer: Consumer, spawn: Any = gevent.spawn) -> Any:
-    """Begin to stop it; what came of it comes later."""
-    stopping = spawn(consumer.stop, LIMIT)
-    wait_until(lambda: "cancel q" in broker.log, "the end")
-    return stopping
-
-
-def done(consumer: Consumer, broker: Broker) -> None:
-    wait_until(
-        lambda: not consumer.in_flight and not any(broker.queues.values()),
-        "everything to be handled",
-    )
 
 
 @pytest.mark.parametrize("concurrency", [None, 2])
@@ -133,7 +33,7 @@ def test_deliveries_are_handled_so_many_at_once_and_acknowledged(
 ):
     broker.put("q", *events(1000))
     handling.gate.set()
-    consumer = make(handling, queue(concurrency=concurrency), relay=lambda delivery: True)
+    consumer = make(handling, queue(concurrency=concurrency), on_due=lambda delivery: None)
     done(consumer, broker)
     assert sorted(handling.ended) == list(range(1000))
     assert handling.most == (concurrency or 100)
@@ -149,10 +49,9 @@ def test_each_handler_gets_the_queue_and_a_context_of_its_own(broker: Broker, ma
     variable.set("the starter's")
     seen = []
 
-    def handle(delivery: Delivery, its_queue: Queue) -> bool:
+    def handle(delivery: Delivery, its_queue: Queue) -> None:
         seen.append((variable.get(), its_queue))
         variable.set("the last one's")
-        return True
 
     broker.put("q", *events(3))
     done(make(handle), broker)
@@ -178,13 +77,13 @@ def test_no_more_at_once_than_the_pool_has_places_and_a_full_queue_does_not_star
 def test_what_is_taken_in_advance_is_bounded_over_all_queues_and_goes_where_much_comes(
     broker: Broker, make: Make, handling: Handling, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("gemstone_sync.event.runtime.prefetch._PAUSE", 0)
-    queues = [queue(f"q{number}") for number in range(20)]
+    monkeypatch.setattr("gemstone_sync.event.runtime.queue_state._SHIFT_PAUSE", 0)
+    queues = [queue(f"q{place}") for place in range(20)]
     consumer = make(handling, *queues)
     broker.put("q7", *events(200))
     wait_until(lambda: handling.running == 100, "all places")
-    for number, other in enumerate(queues):
-        broker.put(other.name, *events(100, first=1000 * number))
+    for place, other in enumerate(queues):
+        broker.put(other.name, *events(100, first=1000 * place))
     wait_until(lambda: consumer.in_flight >= 119, "one of each of the others")
     assert consumer.in_flight < 200
     handling.gate.set()
@@ -222,7 +121,7 @@ def test_those_that_wait_to_be_tried_again_hold_no_place(broker: Broker, make: M
 
     def handle(delivery: Delivery, queue: Queue) -> Any:
         tried.append(number(delivery))
-        return number(delivery) >= 1000 or go.is_set() or 0.05
+        return None if number(delivery) >= 1000 or go.is_set() else 0.05
 
     waiters = [event for key in range(30) for event in events(3, f"k{key}", first=10 * key)]
     broker.put("q", *waiters, *events(5, "other", first=1000))
@@ -257,7 +156,7 @@ def test_stop_lets_an_event_come_to_the_last_of_its_handlers(broker: Broker, mak
         if len(went) == 1:
             first.wait()
             return 0.0
-        return True
+        return None
 
     broker.put("q", *events(1))
     consumer = make(handle)
@@ -282,17 +181,16 @@ def test_events_of_one_key_run_one_at_a_time_and_keys_do_not_wait_for_each_other
 
 
 def test_what_is_due_has_places_of_its_own(broker: Broker, make: Make, handling: Handling):
-    broker.relays = True
-    relayed: list[int] = []
+    broker.uses_due = True
+    forwarded: list[int] = []
 
-    def relay(delivery: Delivery) -> bool:
-        relayed.append(number(delivery))
-        return True
+    def on_due(delivery: Delivery) -> None:
+        forwarded.append(number(delivery))
 
     broker.put("q", *events(5))
     broker.put(TOPOLOGY.due, *events(3, first=100))
-    consumer = make(handling, pool_size=2, relay=relay)
-    wait_until(lambda: len(relayed) == 3, "the delayed ones")
+    consumer = make(handling, pool_size=2, on_due=on_due)
+    wait_until(lambda: len(forwarded) == 3, "the delayed ones")
     assert handling.running == 2
     assert consumer.in_flight
     handling.gate.set()
@@ -302,7 +200,7 @@ def test_what_is_due_has_places_of_its_own(broker: Broker, make: Make, handling:
 def test_the_hub_turns_while_much_is_delivered(broker: Broker, make: Make):
     broker.put("q", *events(10_000))
     handled: list[int] = []
-    consumer = make(lambda delivery, queue: not handled.append(1), pool_size=1000)
+    consumer = make(lambda delivery, queue: handled.append(1), pool_size=1000)
     seen = [0]
     while consumer.in_flight or broker.queues["q"]:
         gevent.sleep(0.001)
@@ -310,20 +208,84 @@ def test_the_hub_turns_while_much_is_delivered(broker: Broker, make: Make):
     assert max(after - before for before, after in itertools.pairwise(seen)) < 5_000
 
 
-def test_false_gives_it_back_after_a_pause_and_its_key_keeps_its_order(broker: Broker, make: Make):
+def test_one_without_a_key_that_ends_lets_none_begin_that_has_an_empty_one(
+    broker: Broker, make: Make
+):
+    """Other programs may give an empty key."""
+    began: list[int] = []
+    gate = Event()
+
+    def handle(delivery: Delivery, queue: Queue) -> None:
+        began.append(number(delivery))
+        if delivery.envelope.key is not None:
+            gate.wait()
+
+    broker.put("q", *events(2, ""), *events(1, None, 10))
+    consumer = make(handle, queue(keyed=True))
+    wait_until(lambda: consumer.in_flight == 2, "the end of the one without a key")
+    gevent.sleep(0.02)
+    assert began == [0, 10]
+    gate.set()
+    done(consumer, broker)
+    assert began == [0, 10, 1]
+
+
+def test_one_that_may_kill_its_process_is_handled_by_all_its_handlers_before_the_next_begins(
+    broker: Broker, make: Make
+):
+    began: list[int] = []
+    gate = Event()
+
+    def handle(delivery: Delivery, queue: Queue) -> Any:
+        began.append(number(delivery))
+        if began.count(number(delivery)) == 1:
+            return 0.0
+        gate.wait()
+        return None
+
+    broker.queues["q"] = deque((event, 2) for event in events(2))
+    consumer = make(handle)
+    wait_until(lambda: len(began) == 2, "the second handler")
+    gevent.sleep(0.05)
+    [first] = set(began)
+    gate.set()
+    done(consumer, broker)
+    assert began == [first, first, 1 - first, 1 - first]
+
+
+def test_a_fault_gives_it_back_after_a_pause_and_its_key_keeps_its_order(
+    broker: Broker, make: Make
+):
     began: list[int] = []
     times: list[float] = []
 
-    def handle(delivery: Delivery, queue: Queue) -> bool:
+    def handle(delivery: Delivery, queue: Queue) -> None:
         began.append(number(delivery))
         if number(delivery) == 3:
             times.append(time.monotonic())
-        return number(delivery) != 3 or len(times) == 4
+            if len(times) != 4:
+                raise OSError("not now")
 
     broker.put("q", *events(10, "k"))
     done(make(handle, queue(keyed=True)), broker)
     assert began == [0, 1, 2, 3, 3, 3, *range(3, 10)]
     assert all(later - earlier > 0.04 for earlier, later in itertools.pairwise(times))
+
+
+def test_a_fault_keeps_one_with_a_key_that_nobody_else_would_get(broker: Broker, make: Make):
+    """Those that are on their way would overtake what is given back."""
+    broker.claims_keys = True
+    began: list[Delivery] = []
+
+    def handle(delivery: Delivery, queue: Queue) -> None:
+        began.append(delivery)
+        if len(began) == 1:
+            raise OSError("not now")
+
+    broker.put("q", *events(3, "k"))
+    done(make(handle, queue(keyed=True)), broker)
+    assert [number(delivery) for delivery in began] == [0, 0, 1, 2]
+    assert began[0] is began[1]
 
 
 @pytest.mark.parametrize(
@@ -336,113 +298,15 @@ def test_an_exception_that_escapes_is_logged_and_tried_again(
 ):
     faults = [fault]
 
-    def handle(delivery: Delivery, queue: Queue) -> bool:
+    def handle(delivery: Delivery, queue: Queue) -> None:
         if faults:
             raise faults.pop()
-        return True
 
     broker.put("q", *events(1))
     done(make(handle), broker)
     [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert "event 'a'" in record.getMessage()
     assert record.exc_info
-
-
-@pytest.mark.parametrize(("key", "running", "held"), [(None, 2, 2), ("k", 1, 3)])
-def test_handlers_of_a_lost_connection_keep_their_places_and_what_they_had_is_not_handled_again(
-    broker: Broker, make: Make, handling: Handling, key: Any, running: int, held: int
-):
-    broker.put("q", *events(3, key))
-    consumer = make(handling, queue(keyed=key is not None), pool_size=2)
-    wait_until(lambda: (handling.running, consumer.in_flight) == (running, held), "the handlers")
-    for lost in range(1, 4):
-        broker.cut()
-        again = running + held
-        wait_until(lambda: broker.opened == 1 + lost and consumer.in_flight == again, "new ones")  # noqa: B023
-    assert handling.running == running
-    handling.gate.set()
-    done(consumer, broker)
-    assert sorted(handling.ended) == [0, 1, 2]
-    assert handling.most == running
-
-
-def test_what_ended_just_before_or_after_its_connection_was_lost_is_not_handled_again(
-    broker: Broker, make: Make, handling: Handling
-):
-    broker.put("q", *events(5))
-    consumer = make(handling)
-    wait_until(lambda: handling.running == 5, "the handlers")
-    broker.deaf = True
-    handling.gate.set()
-    wait_until(lambda: not consumer.in_flight, "acknowledgements")
-    handling.gate.clear()
-    broker.put("q", *events(5, first=5))
-    wait_until(lambda: handling.running == 5, "the next ones")
-    broker.switch(deaf=False, away="for a while")
-    broker.cut()
-    wait_until(lambda: not broker.links, "the loss")
-    handling.gate.set()
-    wait_until(lambda: len(handling.ended) == 10, "the ends")
-    broker.switch(away=None)
-    wait_until(lambda: not broker.queues["q"], "the rest")
-    done(consumer, broker)
-    assert sorted(handling.ended) == list(range(10))
-
-
-@pytest.mark.parametrize("unclear", [True, False])
-def test_another_event_of_the_same_id_is_handled(broker: Broker, make: Make, unclear: bool):
-    """One that was put off and looks the same, and one with a body of its own."""
-    handled: list[int] = []
-
-    def handle(delivery: Delivery, queue: Queue) -> bool:
-        delivery.unclear = unclear
-        handled.append(number(delivery))
-        return True
-
-    first = Envelope(name="a", body=b"1", id="one")
-    second = first if unclear else first.with_changes(body=b"2")
-    consumer = make(handle)
-    for envelope in (first, second):
-        broker.put("q", envelope)
-        broker.queues["q"] = type(broker.queues["q"])([(envelope, 1)])
-        done(consumer, broker)
-    assert handled == [1, 1 if unclear else 2]
-
-
-def test_a_key_that_waits_goes_on_where_it_was_over_a_new_connection(broker: Broker, make: Make):
-    seen: list[Any] = []
-
-    def handle(delivery: Delivery, queue: Queue) -> Any:
-        tried = delivery.tried or delivery.envelope
-        seen.append((number(delivery), tried.attempts))
-        delivery.tried = tried.with_changes(attempts=tried.attempts + 1)
-        return tried.attempts == 3 or 0.1
-
-    broker.put("q", *events(2, "k"))
-    consumer = make(handle, queue(keyed=True))
-    for tries in (1, 2):
-        wait_until(lambda: len(seen) >= tries, "an attempt")  # noqa: B023
-        broker.cut()
-    done(consumer, broker)
-    assert seen == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)]
-
-
-def test_a_connection_that_is_cut_all_the_time(broker: Broker, make: Make):
-    ended: set[int] = set()
-
-    def handle(delivery: Delivery, queue: Queue) -> bool:
-        gevent.sleep(0.001)
-        ended.add(number(delivery))
-        return True
-
-    broker.put("q", *events(500))
-    consumer = make(handle, pool_size=20)
-    for _ in range(15):
-        wait_until(lambda: consumer.why_not_ready() is None, "a connection")
-        gevent.sleep(0.005)
-        broker.cut()
-    done(consumer, broker)
-    assert ended == set(range(500))
 
 
 @pytest.mark.parametrize("caller", ["greenlet", "thread"])
@@ -485,11 +349,10 @@ def test_stop_cuts_off_those_that_go_on_for_too_long(
 def test_stop_does_not_wait_for_a_handler_that_cannot_be_killed(broker: Broker, make: Make):
     free = Event()
 
-    def handle(delivery: Delivery, queue: Queue) -> bool:
+    def handle(delivery: Delivery, queue: Queue) -> None:
         while not free.is_set():
             with contextlib.suppress(gevent.GreenletExit):
                 free.wait()
-        return True
 
     broker.put("q", *events(1))
     consumer = make(handle)
@@ -503,6 +366,17 @@ def test_stop_does_not_wait_for_a_handler_that_cannot_be_killed(broker: Broker, 
 def test_a_key_stays_in_order_through_a_stop(broker: Broker, busy: Make, handling: Handling):
     stopping = stop(broker, busy(5, "k"))
     assert waiting(broker) == [], "given back while the first of the key still runs"
+    handling.gate.set()
+    assert stopping.get(timeout=LIMIT) is True
+    assert waiting(broker) == [1, 2, 3, 4]
+
+
+def test_a_link_that_keeps_the_order_of_keys_gets_back_at_once_what_has_not_begun(
+    broker: Broker, busy: Make, handling: Handling
+):
+    broker.claims_keys = True
+    stopping = stop(broker, busy(5, "k"))
+    wait_until(lambda: waiting(broker) == [1, 2, 3, 4], "those behind the one that runs")
     handling.gate.set()
     assert stopping.get(timeout=LIMIT) is True
     assert waiting(broker) == [1, 2, 3, 4]
@@ -534,10 +408,15 @@ def test_handlers_have_their_time_though_the_connection_is_lost_and_they_stop(
 def test_stop_gives_back_what_failed_and_is_kept(
     broker: Broker, make: Make, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(consuming, "_PAUSE", LIMIT)
+    monkeypatch.setattr(consumer_loop, "_PAUSE", LIMIT)
     failed = Event()
+
+    def fail(delivery: Delivery, queue: Queue) -> None:
+        failed.set()
+        raise OSError("not now")
+
     broker.put("q", *events(1))
-    consumer = make(lambda delivery, queue: bool(failed.set()))
+    consumer = make(fail)
     assert failed.wait(LIMIT)
     gevent.sleep(0.01)
     assert consumer.in_flight == 1
@@ -564,9 +443,9 @@ def test_it_can_be_started_again_and_twice(broker: Broker, make: Make, handling:
 def test_a_handler_that_stops_its_own_consumer(broker: Broker, make: Make):
     began: list[Any] = []
 
-    def handle(delivery: Delivery, queue: Queue) -> bool:
+    def handle(delivery: Delivery, queue: Queue) -> None:
         began.append(delivery)
-        return consumer.stop(0.05)
+        consumer.stop(0.05)
 
     consumer = make(handle)
     broker.put("q", *events(1))

@@ -1,10 +1,16 @@
 """Who goes first of those that may kill: the innocent are done before they are given up."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.link import Delivery
-from gemstone_sync.event.runtime.isolation import SUSPICIOUS, Suspects
+from gemstone_sync.event.places import Places
+from gemstone_sync.event.runtime.isolation import SUSPICIOUS, PoisonIsolation
+from gemstone_sync.event.runtime.queue_state import QueueState
+from gemstone_sync.event.topology import Queue
+from tests.event.scripted_link import Broker, ScriptedLink
 
 #: Deliveries after which a broker lays an event with the dead letters.
 LIMIT = 9
@@ -15,25 +21,59 @@ def envelopes(count: int, attempt: int) -> list[Envelope]:
     return [Envelope(name="job", body=b"1", id=f"{attempt} {n}") for n in range(count)]
 
 
-def suspects_of(left: list[Envelope], deliveries: int) -> Suspects[str]:
-    suspects: Suspects[str] = Suspects()
-    for envelope in left:
-        delivery = Delivery(None, "queue", None, envelope, deliveries)  # type: ignore[arg-type]
-        suspects.add(envelope.id, delivery)
-    return suspects
+def queue_state(keyed: bool = False) -> QueueState:
+    queue = Queue("queue", (), (), keyed=keyed)
+    return QueueState("queue", queue, Places(1), prefetch=1, most=1)
+
+
+class Suspects:
+    """Events that a process holds, each delivered so many times before.
+
+    :ivar noted: those of which it is noted that this process may die of them.
+    """
+
+    def __init__(self, left: list[Envelope], deliveries: int, *, keyed: bool = False) -> None:
+        self.noted: list[Delivery] = []
+        self.link = Link(self)
+        self.isolation = PoisonIsolation()
+        self.deliveries = [Delivery(self.link, "queue", 1, each, deliveries) for each in left]
+        for delivery in self.deliveries:
+            assert self.isolation.holds_back(queue_state(keyed), delivery)
+
+    def next(self) -> list[Envelope]:
+        """What may begin now."""
+        return [delivery.envelope for delivery in self.isolation.cleared(self.link)]
+
+    def finished(self, envelope: Envelope) -> None:
+        [delivery] = [each for each in self.deliveries if each.envelope is envelope]
+        self.isolation.finished(delivery)
+
+
+class Link(ScriptedLink):
+    def __init__(self, suspects: Suspects) -> None:
+        super().__init__(Broker())
+        self.suspects = suspects
+
+    def mark(self, delivery: Delivery) -> None:
+        super().mark(delivery)
+        self.suspects.noted.append(delivery)
+
+    def unmark(self, deliveries: Sequence[Delivery], *, done: bool) -> None:
+        for delivery in deliveries:
+            self.suspects.noted.remove(delivery)
 
 
 def life(left: list[Envelope], killers: set[str], deliveries: int) -> list[Envelope]:
     """What a process that is given all of these leaves behind: it ends with the first killer."""
-    suspects = suspects_of(left, deliveries)
+    suspects = Suspects(left, deliveries)
     remaining = {envelope.id: envelope for envelope in left}
-    while (chosen := suspects.next()) is not None:
-        id, delivery = chosen
-        if id in killers:
+    while chosen := suspects.next():
+        [envelope] = chosen
+        if envelope.id in killers:
             break
-        assert suspects.next() is None  # one at a time
-        suspects.finished(delivery)
-        del remaining[id]
+        assert not suspects.next()  # one at a time
+        suspects.finished(envelope)
+        del remaining[envelope.id]
     return list(remaining.values())
 
 
@@ -67,7 +107,27 @@ def test_the_order_is_another_for_other_events():
     places = set()
     for attempt in range(20):
         left = envelopes(3, attempt)
-        chosen = suspects_of(left, SUSPICIOUS).next()
-        assert chosen is not None
-        places.add(left.index(chosen[1].envelope))
+        [chosen] = Suspects(left, SUSPICIOUS).next()
+        places.add(left.index(chosen))
     assert places == {0, 1, 2}
+
+
+@pytest.mark.parametrize(("deliveries", "keyed"), [(SUSPICIOUS - 1, False), (SUSPICIOUS, True)])
+def test_those_that_are_no_suspects_or_have_keys_begin_together(deliveries: int, keyed: bool):
+    left = envelopes(3, 0)
+    suspects = Suspects(left, deliveries, keyed=keyed)
+    assert suspects.next() == left
+    assert len(suspects.noted) == 3
+    [first, *_] = suspects.deliveries
+    assert not suspects.isolation.holds_back(queue_state(keyed), first), "asked once"
+
+
+def test_the_next_one_begins_when_the_link_of_one_that_had_not_begun_is_lost():
+    suspects = Suspects(envelopes(2, 0), SUSPICIOUS)
+    [chosen] = suspects.next()
+    suspects.isolation.forget_link(())
+    assert suspects.next() == []
+    [left] = [each for each in suspects.deliveries if each.envelope is not chosen]
+    again = Delivery(suspects.link, "queue", 2, left.envelope, SUSPICIOUS + 1)
+    assert suspects.isolation.holds_back(queue_state(), again)
+    assert suspects.next() == [left.envelope]

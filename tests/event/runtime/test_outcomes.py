@@ -71,9 +71,9 @@ def start(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
             processor,
             name="test",
             pool=Places(pool_size),
-            relay=processor.relay,
+            on_due=processor.forward,
             publisher=publisher,
-            refused=processor.refused,
+            on_refused=processor.on_refused,
         )
         consumers.append(consumer)
         consumer.start()
@@ -160,8 +160,12 @@ def test_a_refused_dead_letter_is_tried_again_and_readiness_tells(
     consumer = start(handling)
     broker.switch(refused={"x": "its queue is full"})
     broker.put(SERVICE, event(1))
-    wait_until(lambda: len(broker.published) > 3, "some attempts")
-    why = consumer.why_not_ready() or ""
+    wait_until(consumer.why_not_ready, "the first refusal")
+    told = set()
+    while len(broker.published) <= 3:  # the attempts in between are no readiness
+        told.add(consumer.why_not_ready())
+        gevent.sleep(0)
+    [why] = told
     assert "1 events wait until the broker takes what became of them: its queue is full" in why
     assert (consumer.in_flight, handling.runs) == (1, [1])
     warnings = [r.getMessage() for r in caplog.records if "its queue is full" in r.getMessage()]
@@ -241,12 +245,17 @@ def test_stop_waits_for_a_broker_that_is_about_to_take_it(broker: Broker, start:
     assert (broker.waiting(SERVICE), len(broker.waiting(TOPOLOGY.dead))) == ([], 1)
 
 
-def test_what_a_delay_has_ended_for_dies_when_nobody_takes_it(broker: Broker, start: Start):
-    broker.relays = True
+def test_what_a_delay_has_ended_for_dies_when_nobody_takes_it(
+    broker: Broker, start: Start, caplog: pytest.LogCaptureFixture
+):
+    broker.uses_due = True
     consumer = start(Handling())
-    broker.put(TOPOLOGY.due, event(1).with_changes(due=1.0, queue="gone"))
+    gone = f"{TOPOLOGY.application}:1:gone"
+    broker.put(TOPOLOGY.due, event(1).with_changes(due=1.0, queue=gone, id="a\n\x1b"))
     wait_until(lambda: broker.waiting(TOPOLOGY.dead), "the dead letter")
     wait_until(lambda: not consumer.in_flight, "the end")
     [letter] = broker.waiting(TOPOLOGY.dead)
     assert letter.dead is not None
-    assert (letter.dead.reason, letter.dead.error) == ("unhandled", "there is no queue gone")
+    assert (letter.dead.reason, letter.dead.error) == ("unhandled", f"there is no queue {gone}")
+    assert caplog.messages
+    assert all(message.isprintable() for message in caplog.messages)

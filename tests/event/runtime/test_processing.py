@@ -15,7 +15,7 @@ from gemstone_sync.errors import EventNotDelivered, Reject, RetryLater
 from gemstone_sync.event.emission import make_envelope
 from gemstone_sync.event.envelope import from_message, to_message
 from gemstone_sync.event.link import Delivery
-from gemstone_sync.event.runtime.current import current_event, deduplication_key
+from gemstone_sync.event.runtime.attempts import current_event, deduplication_key
 from gemstone_sync.event.topology import Address
 from tests.support.waiting import LIMIT
 
@@ -253,16 +253,27 @@ def test_a_service_that_stops_gives_back_what_it(what: str):
             "invalid",
             "the body does not fit on_event: Expected `int`, got `str`",
         ),
+        (
+            None,
+            {"convert": Got(ValueError("unknown field `a\n\x1b`"))},
+            "invalid",
+            "the body does not fit on_event: unknown field `a\n\x1b`",
+        ),
     ],
-    ids=["rejected", "a ValueError of its own", "not what its hint says"],
+    ids=["rejected", "a ValueError of its own", "not what its hint says", "control characters"],
 )
 def test_what_a_handler_cannot_take_dies_with_the_reason_and_the_next_one_gets_it(
-    error: Exception | None, options: dict[str, Any], reason: str, text: str
+    error: Exception | None,
+    options: dict[str, Any],
+    reason: str,
+    text: str,
+    caplog: pytest.LogCaptureFixture,
 ):
     got = Got()
     desk = delivered(event(), handler(Got(error), **options), handler(got, name="second"))
     assert desk.reason == (reason, text)
     assert (desk.letter.handler, got) == ("on_event", [1])
+    assert caplog.records[0].getMessage().isprintable()
 
 
 def test_what_is_no_json_dies_with_the_reason():
@@ -294,6 +305,14 @@ def test_an_event_whose_time_is_over_is_not_handled(monkeypatch: pytest.MonkeyPa
     assert desk.reason == ("expired", "its time was over 1.5 s ago")
 
 
+def test_an_event_that_expires_while_one_handler_has_it_comes_to_no_other():
+    got = Got()
+    handlers = [handler(lambda body: gevent.sleep(0.1)), handler(got, name="second")]
+    desk = delivered(event(deadline=time.time() + 0.05), *handlers)
+    assert got == []
+    assert (desk.death.reason, desk.letter.handler) == ("expired", "second")
+
+
 def test_what_nobody_handles_any_more_is_kept_and_said_once(caplog: pytest.LogCaptureFixture):
     desk = Desk(handler(print, "a"))
     for _ in range(3):
@@ -307,9 +326,11 @@ def test_what_nobody_handles_any_more_is_kept_and_said_once(caplog: pytest.LogCa
     assert len(caplog.records) == 1000
     shown = caplog.records[-1].getMessage().partition(" to the dead letters")[0]
     assert shown == f"event {' ' * 200!r} ({'i' * 100})"
+    desk = delivered(event(handler="new\nline", id="a\x1b"), handler(print))
+    assert caplog.records[-1].getMessage().isprintable()
     desk = delivered(event(handler="old_name", attempts=1), handler(print))
     assert desk.reason[0] == "unhandled"
-    assert "no handler old_name" in desk.reason[1]
+    assert "no handler 'old_name'" in desk.reason[1]
     assert desk.letter.attempts == 1
 
 
@@ -340,7 +361,11 @@ def test_an_event_of_a_broker_that_counts_no_deliveries_is_not_suspected():
     ("values", "left", "address"),
     [
         ({}, -1, Address(TOPOLOGY.events, "a.b")),
-        ({"queue": "q", "handler": "h"}, -0.1, Address("", "q", mandatory=True)),
+        (
+            {"queue": TOPOLOGY.work_queue("a"), "handler": "h"},
+            -0.1,
+            Address("", TOPOLOGY.work_queue("a"), mandatory=True),
+        ),
     ],
     ids=["event", "retry"],
 )
@@ -349,7 +374,7 @@ def test_a_delayed_event_goes_to_where_it_belongs_when_it_is_due(
 ):
     desk = Desk(handler(print))
     sent = event("a.b", due=time.time() + left, **values)
-    assert desk.relay(sent) is True
+    assert desk.forward(sent) is None
     assert desk.published == [(sent.with_changes(due=None), address, 0.0)]
 
 
@@ -358,8 +383,8 @@ def test_a_delayed_event_waits_here_for_a_moment_and_elsewhere_for_longer(
 ):
     desk = Desk(handler(print))
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    outcomes = [desk.relay(event(due=due)) for due in (None, -5.0, 0.15, 0.2, 100.0)]
-    assert outcomes == [True, True, 0.15, True, True]
+    outcomes = [desk.forward(event(due=due)) for due in (None, -5.0, 0.15, 0.2, 100.0)]
+    assert outcomes == [None, None, 0.15, None, None]
     left = [(sent.due, delay) for sent, _, delay in desk.published]
     assert left == [(None, 0.0)] * 2 + [(0.2, 0.2), (100.0, 100.0)]
 
@@ -368,20 +393,20 @@ def test_a_delayed_event_whose_queue_is_gone_dies_instead_of_going_round():
     desk = Desk(handler(print))
     sent = event(due=1.0, queue="gone")
     delivery = Delivery(None, TOPOLOGY.due, 1, sent)  # type: ignore[arg-type]
-    desk.processor.relay(delivery)
+    desk.processor.forward(delivery)
     message = delivery.outgoing
     assert message is not None
     for times in (1, 2):
-        assert desk.processor.refused(delivery, message, "no such queue", times) is message
-    letter = desk.processor.refused(delivery, message, "no such queue", 3)
+        assert desk.processor.on_refused(delivery, message, "no such queue", times) is message
+    letter = desk.processor.on_refused(delivery, message, "no such queue", 3)
     desk.published.append(letter)
     assert desk.reason == ("unhandled", "no such queue")
     assert desk.death.queue == "gone"
-    assert desk.processor.refused(delivery, letter, "it is full", 4) is letter
+    assert desk.processor.on_refused(delivery, letter, "it is full", 4) is letter
 
 
 def test_what_is_no_delayed_event_stays_what_it_is_however_often_it_is_refused():
     desk = delivered(event(), handler(Got(NOT_TODAY)))
     delivery = Delivery(None, desk.queue().name, 1, event())  # type: ignore[arg-type]
     [message] = desk.published
-    assert desk.processor.refused(delivery, message, "it is full", 100) is message
+    assert desk.processor.on_refused(delivery, message, "it is full", 100) is message

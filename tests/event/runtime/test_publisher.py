@@ -15,7 +15,7 @@ from gemstone_sync import EventNotDelivered
 from gemstone_sync.concurrency import Call, DeadlineReached, Deadlines
 from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.link import LinkLost
-from gemstone_sync.event.runtime import publishing
+from gemstone_sync.event.runtime import connection_loop, publisher_loop
 from gemstone_sync.event.runtime.publisher import Publisher
 from gemstone_sync.event.topology import Address, Topology
 from tests.event.scripted_link import Broker, in_child
@@ -101,10 +101,10 @@ def results(calls: list[Any]) -> list[Any]:
 
 def held(publisher: Publisher) -> int:
     """How many messages and calls it still knows of."""
-    owner = publisher._owner
-    assert owner is not None
-    waiting = [call for call in owner._waiting if not call.gone]
-    return owner._queued + len(waiting) + len(owner._again) + owner.unconfirmed
+    loop = publisher._loop
+    assert loop is not None
+    waiting = [call for call in loop._waiting if not call.gone]
+    return loop._queued + len(waiting) + len(loop._to_resend) + len(loop.sent)
 
 
 def test_published_events_are_the_brokers_in_the_order_given(broker: Broker, publisher: Publisher):
@@ -229,8 +229,8 @@ def test_a_slow_broker_has_so_many_bytes_to_confirm_at_once_and_not_more(
     broker.switch(confirms=True)
     results(calls)
     assert len(broker.published) == 80
-    assert publisher._owner is not None
-    assert publisher._owner.unconfirmed_size == 0
+    assert publisher._loop is not None
+    assert publisher._loop.unconfirmed_size == 0
 
 
 def test_a_blocked_broker(broker: Broker, ready: Publisher):
@@ -265,9 +265,9 @@ def test_after_hundreds_of_time_outs_nothing_is_left(broker: Broker, publisher: 
     gc.collect()
     assert held(publisher) == 0
     assert not any(ref() for ref in given)
-    owner = publisher._owner
-    assert owner is not None
-    assert len(owner._waiting) <= 1
+    loop = publisher._loop
+    assert loop is not None
+    assert len(loop._waiting) <= 1
     assert publisher.drain(LIMIT)
 
 
@@ -337,7 +337,7 @@ def test_nothing_is_lost_through_many_lost_connections(broker: Broker, make: Mak
 def test_a_broker_that_lives_but_never_confirms_is_left(
     broker: Broker, unconfirmed: Publisher, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(publishing, "_CONFIRM_LIMIT", 0.05)
+    monkeypatch.setattr(publisher_loop, "_CONFIRM_LIMIT", 0.05)
     call = publish(unconfirmed, message("a"))
     wait_until(lambda: broker.poke() or broker.opened >= 2, "another connection")
     broker.switch(confirms=True)
@@ -391,20 +391,52 @@ def test_before_a_start_and_after_a_stop_nothing_is_published(broker: Broker, ma
         publisher.stop(LIMIT)
 
 
-def test_an_owner_that_was_killed_is_replaced(broker: Broker, make: Make):
+def test_a_loop_that_was_killed_is_replaced(broker: Broker, make: Make):
     publisher = make(threaded=False)
     publisher.publish([message("a")], LIMIT)
     broker.confirms = False
     call = publish(publisher, message("b"))
     wait_until(lambda: len(broker.published) == 2, "the event")
-    assert publisher._owner is not None
-    publisher._owner._greenlet.kill()
+    assert publisher._loop is not None
+    publisher._loop._greenlet.kill()
     with pytest.raises(EventNotDelivered, match="may still arrive"):
         call.get(timeout=LIMIT)
 
     broker.confirms = True
     publisher.publish([message("c")], LIMIT)
     assert broker.names == ["a", "b", "c"]
+
+
+def test_a_stop_that_is_interrupted_does_not_keep_it_from_being_started_again(
+    broker: Broker, hanging: Publisher
+):
+    call = publish(hanging, message("a"))
+    wait_until(lambda: held(hanging), "the call")
+    with gevent.Timeout(0.05, False):
+        hanging.stop(LIMIT)
+    with pytest.raises(EventNotDelivered, match="the publisher was stopped"):
+        call.get(timeout=LIMIT)
+    broker.hangs = False
+    hanging.start()
+    hanging.publish([message("b")], LIMIT)
+    assert broker.names == ["b"]
+
+
+def test_a_start_that_fails_can_be_tried_again(
+    broker: Broker, make: Make, monkeypatch: pytest.MonkeyPatch
+):
+    publisher = make(start=False, threaded=True)
+
+    def fail(*args: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(connection_loop, "_start_native_thread", fail)
+        with pytest.raises(RuntimeError, match="new thread"):
+            publisher.start()
+    assert publisher.why_not_ready() == "test: not started"
+    publisher.start()
+    publisher.publish([message()], LIMIT)
 
 
 def test_drain_waits_until_all_is_confirmed_also_what_nobody_waits_for_any_more(

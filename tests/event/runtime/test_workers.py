@@ -79,7 +79,11 @@ def leave_timeout() -> None:
     gevent.Timeout.start_new(0.01)
 
 
-@pytest.mark.parametrize("end", [fail, leave_timeout])
+def leave_kill() -> None:
+    gevent.spawn_later(0.01, gevent.getcurrent().kill)
+
+
+@pytest.mark.parametrize("end", [fail, leave_timeout, leave_kill])
 def test_one_that_is_ended_is_not_used_again(workers: Workers, end: Any):
     [first] = run(workers, end)
     first.join(1)

@@ -8,7 +8,7 @@ import gevent
 from gemstone_sync import MicroService, event_handler
 from gemstone_sync.event import deadletters
 from gemstone_sync.event.transport import BrokerEventTransport
-from tests.support.waiting import LIMIT, wait_until
+from tests.support.waiting import LIMIT, wait_until, why_not_ready
 
 
 class Node(MicroService):
@@ -16,6 +16,7 @@ class Node(MicroService):
 
     skip_configuration = True
     port = 0
+    event_timeout = 60.0  # a broker is stopped and rabbitmqctl run meanwhile, on a busy machine
 
 
 def handler(
@@ -65,7 +66,7 @@ class Network:
         node.start(block=False)
         self.nodes.append(node)
         if ready:
-            wait_until(lambda: node.lifecycle.why_not_ready() is None, f"{service} is ready")
+            wait_until(lambda: why_not_ready(node) is None, f"{service} is ready")
         return node
 
     def wait_for(self, count: int) -> list[tuple[str, str, Any]]:

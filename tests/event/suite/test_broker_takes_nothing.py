@@ -15,7 +15,7 @@ from gemstone_sync.event.transport import BrokerEventTransport
 from tests.support.rabbitmq import RabbitMq
 from tests.support.redis import private_redis
 from tests.support.sqlite import locked
-from tests.support.waiting import wait_until
+from tests.support.waiting import wait_until, why_not_ready
 
 from .services import Network, handler
 
@@ -85,7 +85,7 @@ def test_what_fails_is_held_and_its_retries_and_order_are_kept(
         letters = network.letters(2)
         assert [letter.attempts for letter in letters] == [2, 2]
         wait_until(lambda: "behind" in runs, "the one behind it")
-        wait_until(lambda: node.lifecycle.why_not_ready() is None, "it is ready")
+        wait_until(lambda: why_not_ready(node) is None, "it is ready")
         assert sorted(runs) == ["behind", "first", "first", "one", "one"]
 
 

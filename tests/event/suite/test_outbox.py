@@ -8,9 +8,9 @@ import pytest
 
 from gemstone_sync import EventNotDelivered, MicroService
 from gemstone_sync.event import deadletters
-from gemstone_sync.event.outbox import lane, relay
+from gemstone_sync.event.outbox import delivery
 from gemstone_sync.event.transport import BrokerEventTransport
-from tests.support.waiting import LIMIT, wait_until
+from tests.support.waiting import LIMIT, wait_until, why_not_ready
 
 from .services import Network, Node, handler
 
@@ -29,8 +29,8 @@ def heard(network: Network, service: str = "hears") -> list[Any]:
 def test_work_that_nobody_takes_waits_by_itself_until_somebody_does(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(lane, "_REFUSED", (0.2, 0.4))
-    monkeypatch.setattr(relay, "_LOOK", 0.1)
+    monkeypatch.setattr(delivery, "_REFUSED", (0.2, 0.4))
+    monkeypatch.setattr(delivery, "_LOOK", 0.1)
     network.start("hears", handler("x"))
     out = network.start("out", {"outbox": str(tmp_path / "outbox.db")})
     ids = out.emit_events(BATCH)
@@ -39,8 +39,8 @@ def test_work_that_nobody_takes_waits_by_itself_until_somebody_does(
     wait_until(lambda: attempts() > [2, 2], "attempts")
     assert sorted(heard(network)) == list(range(40))
     assert out.outbox.pending() == 2
-    assert "2 events wait" in str(out.lifecycle.why_not_ready())
-    assert "nobody handles work named" in str(out.lifecycle.why_not_ready())
+    assert "2 events wait" in str(why_not_ready(out))
+    assert "nobody handles work named" in str(why_not_ready(out))
     letters = deadletters.list(out.outbox)
     assert [letter.id for letter in letters] == [ids[20], ids[41]]
     assert {letter.reason for letter in letters} == {"refused"}
@@ -48,14 +48,14 @@ def test_work_that_nobody_takes_waits_by_itself_until_somebody_does(
     network.start("works", handler("w"))
     wait_until(lambda: len(heard(network, "works")) == 2, "the work")
     assert out.outbox.drain(LIMIT)
-    wait_until(lambda: out.lifecycle.why_not_ready() is None, "ready again")
+    wait_until(lambda: why_not_ready(out) is None, "ready again")
     assert sorted(heard(network)) == list(range(40))
 
 
 def test_it_is_replayed_and_dropped_like_a_dead_letter(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(lane, "_REFUSED", (60.0, 60.0))
+    monkeypatch.setattr(delivery, "_REFUSED", (60.0, 60.0))
     out = network.start("out", {"outbox": str(tmp_path / "outbox.db")})
     out.emit_events([("w", number, {"broadcast": False}) for number in range(3)])
     wait_until(lambda: len(deadletters.list(out.outbox)) == 3, "all three")
@@ -102,7 +102,7 @@ def test_with_one_of_two_brokers_away_the_other_gets_each_event_once(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(lane, "_AWAY", (0.01, 0.05))
+    monkeypatch.setattr(delivery, "_AWAY", (0.01, 0.05))
     network.start("hears", handler("x"))
     away = Away(make_transport())
     members = {"name": "out", "outbox": str(tmp_path / "outbox.db")}

@@ -1,5 +1,6 @@
-"""What every transport promises, over each of them: the table in README.md."""
+"""What every transport promises, over each of them: the table in examples/08_events/README.md."""
 
+import contextlib
 import datetime
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from gemstone_sync import (
 from gemstone_sync.event import deadletters
 from gemstone_sync.event.emission import make_envelope
 from gemstone_sync.event.link import LinkLost
+from gemstone_sync.event.runtime import queue_state
 from tests.support.waiting import LIMIT, wait_until
 
 from .services import Network, handler
@@ -125,6 +127,19 @@ def test_after_its_retries_an_event_becomes_a_dead_letter_and_can_be_replayed(ne
     transport = node.event_transports[0]
     assert deadletters.replay(transport, id) == 1
     network.wait_for(4)
+    assert deadletters.list(transport) == []
+
+
+def test_dead_letters_of_one_key_are_all_seen_replayed_and_thrown_away(network: Network):
+    """There they have no order to keep: none is held back by another that is looked at."""
+    node = network.start("a", handler("x", fails(9, Reject("no"))))
+    for number in range(4):
+        network.emit("x", number, key="k")
+    network.letters(4)
+    transport = node.event_transports[0]
+    assert deadletters.replay(transport, event="x") == 4
+    network.letters(4)
+    assert deadletters.purge(transport, event="x") == 4
     assert deadletters.list(transport) == []
 
 
@@ -327,7 +342,7 @@ def test_pool_size_is_of_the_process_whatever_handlers_and_services_share_it(
 
 
 def test_one_instance_does_not_hoard_what_another_could_handle(network: Network, kind: str):
-    """As many as it handles at once, over all its queues; not as many for each."""
+    """It takes as many as it handles at once over all its queues, not as many for each."""
     go, others = Event(), Event()
     names = [f"x{number}" for number in range(10)]
     held: list[str] = []
@@ -388,7 +403,7 @@ def test_keys_that_wait_hold_up_nobody_else_and_keep_their_order(
 def lose_connections(network: Network) -> None:
     """Of all consumers, as when a broker is restarted."""
     owners = [
-        reception._consumer._owner
+        reception._loop
         for node in network.nodes
         for reception in node.event_transports[0]._receptions  # type: ignore[attr-defined]
     ]
@@ -459,6 +474,33 @@ def test_events_that_are_given_back_again_and_again_at_clean_stops_are_no_crashe
     wait_until(lambda: len(network.told) >= 15, "all")
     assert sorted({body for _, _, body in network.told}) == list(range(15))
     assert deadletters.list(node.event_transports[0]) == []
+
+
+def test_a_stop_keeps_the_order_of_keys_whoever_takes_over(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+):
+    """What runs ends, what is behind it goes back, and the next instance waits for both."""
+    monkeypatch.setattr(queue_state, "_WAITING", 5)  # what an instance holds in advance
+    begun, ended, stopping = list[Any](), list[Any](), Event()
+
+    def act(body: Any) -> None:
+        begun.append(body)
+        if body == 0:
+            stopping.wait(LIMIT)
+            # One that takes over too early has some of them soon.
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda: len(begun) > 1, "another one", 0.5)
+        ended.append(body)
+
+    old = network.start("films", handler("film", act))
+    network.emit_all(("film", number, {"key": "k"}) for number in range(200))
+    wait_until(lambda: begun, "the first")
+    network.start("films", handler("film", act), pool_size=200)
+    gevent.spawn_later(0.1, stopping.set)
+    old.stop()
+    network.nodes.remove(old)
+    wait_until(lambda: len(ended) == 200, "all")
+    assert ended == sorted(ended)
 
 
 @pytest.mark.parametrize("how", ["later", "retries"])

@@ -63,7 +63,7 @@ def test_the_second_signal_ends_it_at_once(tmp_path):
 
 
 def _caught(pid: int) -> bool:
-    """Whether SIGTERM has a handler there."""
+    """Tell whether SIGTERM has a handler there."""
     with open(f"/proc/{pid}/status") as status:
         line = next(each for each in status if each.startswith("SigCgt:"))
     return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)

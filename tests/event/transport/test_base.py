@@ -1,15 +1,18 @@
-"""A user's own transport, with the four methods: what becomes of each of several events."""
+"""A user's own transport, with the four methods: what becomes of events, and how it stops."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 import pytest
+from gevent.queue import Queue
 
 from gemstone_sync.errors import EventNotDelivered, ServiceConfigurationError
 from gemstone_sync.event.emission import make_envelope
 from gemstone_sync.event.envelope import Envelope
+from gemstone_sync.event.handlers import Handler, Subscriber
 from gemstone_sync.event.transport import BaseEventTransport
-from tests.support.waiting import LIMIT
+from tests.support.waiting import LIMIT, wait_until
 
 
 class Post(BaseEventTransport):
@@ -32,6 +35,24 @@ class Post(BaseEventTransport):
         if event_body == "hangs":
             gevent.sleep(LIMIT)
         self.sent.append(event_body)
+
+
+class Radio(Post):
+    """Receives what is put into `arriving`, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handlers: dict[str, Callable[[Any], Any]] = {}
+        self.arriving: Queue[Any] = Queue()
+
+    def register_event_handler(
+        self, handler_func: Callable[[Any], Any], handled_event_name: str
+    ) -> None:
+        self.handlers[handled_event_name] = handler_func
+
+    def start_accepting_events(self) -> None:
+        while True:
+            self.handlers["x"](self.arriving.get())
 
 
 def outcome(post: Post, *bodies: str, timeout: float = LIMIT) -> tuple[list[str], list[str], str]:
@@ -74,3 +95,25 @@ def test_a_single_one_raises_what_the_user_raises_and_a_timeout_of_the_caller_is
     envelopes = [make_envelope("x", body) for body in ("a", "hangs", "c")]
     with pytest.raises(gevent.Timeout), gevent.Timeout(0.05):
         Post().publish(envelopes, timeout=LIMIT)
+
+
+@pytest.mark.parametrize("timeout", [LIMIT, 0.05])
+def test_at_its_stop_the_handler_that_runs_has_its_time_and_no_other_begins(timeout):
+    begun: list[int] = []
+    ended: list[int] = []
+
+    def handle(body: int) -> None:
+        begun.append(body)
+        gevent.sleep(0.2)
+        ended.append(body)
+
+    radio = Radio()
+    handler = Handler(pattern="x", function=handle, name="on_x")
+    subscriber = Subscriber(service="s", instance="i", handlers=(handler,))
+    reception = radio.receive(subscriber, lambda handler, body: handler.function(body))
+    radio.arriving.put(1)
+    radio.arriving.put(2)
+    wait_until(lambda: begun, "the first event")
+    assert reception.stop(timeout) is (timeout == LIMIT)
+    gevent.sleep(0.3)
+    assert (begun, ended) == ([1], [1] if timeout == LIMIT else [])

@@ -1,6 +1,6 @@
 """What every link promises its owner, over each kind of broker.
 
-What is special about one is in test_amqp*.py and test_store.py.
+What is special about one is in rabbitmq/, sqlite/, redis/ and stores/.
 """
 
 import itertools
@@ -23,6 +23,8 @@ def test_an_event_arrives_as_it_was(connect):
         emitter="till",
         request_id="r1",
         traceparent=f"00-{'1' * 32}-{'2' * 16}-01",
+        tracestate="vendor=x,other=y",
+        baggage="user=ada,plan=free",
         deadline=2_000_000_000.5,
         attempts=3,
         handler="shop.paid",
@@ -60,7 +62,7 @@ def test_what_reaches_nobody_is_an_error_for_work_only(connect):
     shop.publish(
         *(shop.outgoing(name, broadcast=False) for name in names),
         shop.outgoing("broadcast"),
-        shop.outgoing("lost", queue=f"{shop.topology.application}:gone"),
+        shop.outgoing("lost", queue=f"{shop.topology.application}:1:gone"),
     )
 
     assert dict(shop.settled) == {
@@ -68,7 +70,7 @@ def test_what_reaches_nobody_is_an_error_for_work_only(connect):
         "unheard": "nobody handles work named 'unheard'",
         "unknown": "nobody handles work named 'unknown'",
         "broadcast": None,
-        "lost": f"there is no queue '{shop.topology.application}:gone' any more",
+        "lost": f"there is no queue '{shop.topology.application}:1:gone' any more",
     }
 
 

@@ -41,6 +41,7 @@ def test_a_url_chooses_the_transport_and_its_password_is_never_shown(url, kind, 
         ({"heartbeat_interval": 5}, "it is called heartbeat here"),
         ({"connection_attempts": 5}, "retried for ever"),
         ({"pool_size": 0}, "pool_size is a whole number above 0"),
+        ({"heartbeat": 0.5}, "heartbeat is a number of seconds from 1"),
         ({"shards": "4"}, "shards is a whole number above 0"),
         ({"application": "a b"}, "application is a text of letters"),
         ({"path": "x.db", "lease": 0.1}, "lease is a number of seconds"),
@@ -70,7 +71,13 @@ def test_a_wrong_url_is_answered_with_an_example(make):
 
 
 @pytest.mark.parametrize(
-    ("url", "name"), [("amqp://x", "RabbitMqEventTransport"), ("redis://x", "RedisEventTransport")]
+    ("url", "name"),
+    [
+        ("amqp://x", "RabbitMqEventTransport"),
+        ("librabbitmq://x", "RabbitMqEventTransport"),
+        ("redis://x", "RedisEventTransport"),
+        ("sqlite:///x", "SqliteEventTransport"),
+    ],
 )
 def test_kombus_transport_for_what_has_a_better_one_is_refused(url, name):
     with pytest.raises(ServiceConfigurationError, match=name):
@@ -101,6 +108,13 @@ def test_a_place_without_a_scheme_or_with_a_misspelt_one_is_refused(url, meant, 
 def test_a_scheme_that_nobody_has_is_answered_with_those_that_there_are():
     with pytest.raises(ServiceConfigurationError, match="postgresql://; there are amqp://"):
         transport_from_url("postgresql://ada:pw@h")
+
+
+def test_who_uses_no_rabbitmq_loads_no_library_for_it(run_python):
+    done = run_python(
+        "import sys, gemstone_sync.event.transport; print({'amqp', 'kombu'} & {*sys.modules})"
+    )
+    assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
 @pytest.mark.parametrize(

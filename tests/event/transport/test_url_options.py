@@ -1,5 +1,6 @@
 """Options of transports in their URLs: all count, and what is none is told."""
 
+import contextlib
 import ssl
 
 import pytest
@@ -157,10 +158,9 @@ def test_the_environment_reaches_the_transport(monkeypatch):
 
 
 def test_the_commands_take_the_application_of_the_url():
-    url = "amqp://h?application=shop&shards=2"
-    assert transport_of(url, None).topology.application == "shop"
-    assert transport_of(url, "other", 3).topology.shards == 3
-    assert transport_of("amqp://h", None).topology.application == "gemstone"
+    topology = transport_of("amqp://h?application=shop&shards=2").topology
+    assert (topology.application, topology.shards) == ("shop", 2)
+    assert transport_of("amqp://h").topology.application == "gemstone"
 
 
 def test_a_database_in_memory_is_memory(tmp_path, monkeypatch):
@@ -179,7 +179,7 @@ def test_options_of_tls_reach_py_amqp():
     url = "amqp://h?ssl_ca_certs=/ca.pem&ssl_cert_reqs=none&ssl_keyfile=/k"
     tls = {"ca_certs": "/ca.pem", "cert_reqs": ssl.CERT_NONE, "keyfile": "/k"}
     for transport in (transport_from_url(url), RabbitMqEventTransport("h", 5671, ssl=tls)):
-        (description,) = [transport.make_link("x")._describe(transport._url)]
+        (description,) = transport.make_link("x")._descriptions
         assert description.ssl == tls
         assert (description.port, str(transport)) == (
             5671,
@@ -189,8 +189,7 @@ def test_options_of_tls_reach_py_amqp():
 
 def test_options_of_redis_py_reach_it():
     url = "rediss://h:1/0?ssl_cert_reqs=none&socket_timeout=3&client_name=me&lease=9&shards=2"
-    client = transport_from_url(url)._make_store()._client
-    options = client._options
+    options = transport_from_url(url)._make_store()._client._new_pool().connection_kwargs
     assert options["socket_timeout"] == 3
     assert (options["client_name"], options["ssl_cert_reqs"]) == ("me", "none")
     assert "lease" not in options
@@ -200,8 +199,13 @@ def test_events_go_through_redis_with_options_of_both():
     with shared_redis() as prefix:
         application = prefix.rstrip(":")
         url = f"{REDIS_URL}?application={application}&lease=5&client_name=tests&socket_timeout=3"
+        url += "&protocol=3&decode_responses=true"  # for others, who share the URL
         with gemstone_sync.EventEmitter(url) as emitter:
             assert emitter.emit_event("x", 1)
+        store = transport_from_url(url)._make_store()
+        with contextlib.closing(store):
+            store.take([], 5)  # which subscribes
+            assert store._subscription.has_news() is False
 
 
 def test_several_rabbitmqs_are_tried_in_turn(shared_broker):
@@ -214,6 +218,12 @@ def test_several_rabbitmqs_are_tried_in_turn(shared_broker):
     assert "nobody" not in str(transport)
     assert transport.emit_event("x", 1)
     transport.stop()
+
+
+def test_alternates_and_further_urls_are_all_tried():
+    transport = transport_from_url("amqp://a?alternates=amqp%3A%2F%2Fb;amqp://c")
+    nodes = ";".join(f"amqp://{host}:5672/%2F" for host in "abc")
+    assert str(transport) == f"RabbitMqEventTransport({nodes})"
 
 
 def test_alternates_have_no_options_of_their_own():

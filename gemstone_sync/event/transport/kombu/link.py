@@ -19,7 +19,7 @@ from ....broker_urls import without_passwords
 from ....concurrency import let_others_run
 from ...envelope import from_message, to_message
 from ...link import Delivery, Link, LinkLost, Outgoing
-from ...names import best_match, matches
+from ...names import route
 from ...topology import Queue, Topology
 from ...wakeups import Signal, seconds_until
 from .channels import establish, options_for, shares_bindings, transport_of
@@ -43,9 +43,6 @@ class KombuLink(Link):
     :param connect_timeout: seconds.
     """
 
-    delays = False
-    keys = False
-
     def __init__(
         self,
         url: str,
@@ -60,7 +57,7 @@ class KombuLink(Link):
         self._connection: Any = None
         #: For all but consuming.
         self._channel: Any = None
-        #: Whether other processes read its bindings, and whether all are known here.
+        #: True when other processes read its bindings, and when all are known here.
         self._shares = self._knows_all = False
         self._topology: Topology | None = None
         self._queues: Sequence[Queue] = ()
@@ -114,7 +111,7 @@ class KombuLink(Link):
             return
         self.owes = set(self._held)
         consumed, self._consumed = self._consumed, {}
-        with contextlib.suppress(Exception), gevent.Timeout(2, False):
+        with contextlib.suppress(Exception), gevent.Timeout(1.5, False):
             for each in connection.transport.channels:
                 # It would give back what is handled on, and write what it cannot to a file.
                 each.do_restore = False
@@ -123,6 +120,7 @@ class KombuLink(Link):
                 one.channel.basic_cancel(queue)
                 one.channel.close()
             self._give_back(list(self.owes - self._left), channel)
+        with contextlib.suppress(Exception), gevent.Timeout(0.5, False):
             connection.close()
 
     def wait(self, signal: Signal, timeout: float) -> None:
@@ -167,29 +165,18 @@ class KombuLink(Link):
             self._channel.queue_declare(topology.dead, durable=True)
             for queue in queues:
                 self._channel.queue_declare(queue.name, durable=queue.expires is None)
-                for exchange, pattern in self._bindings(queue):
-                    self._channel.queue_bind(queue.name, exchange, pattern)
+                for exchange, pattern, name in topology.merged_bindings(queue):
+                    self._channel.queue_bind(name, exchange, pattern)
         self._check_at = time.monotonic() + _CHECK
 
-    def _bindings(self, queue: Queue) -> Iterator[tuple[str, str]]:
-        assert self._topology is not None
-        for binding in queue.bindings:
-            # One exchange for all work: the best match is chosen when publishing.
-            work = binding.exchange in self._topology.work
-            yield self._topology.work[0] if work else binding.exchange, binding.pattern
-
     def _check_bindings(self) -> None:
-        """Bind again what has vanished from where other processes read it."""
+        """Lose the link, which is declared anew then, when bindings have vanished."""
         now = time.monotonic()
-        if not self._shares or now < self._check_at:
+        if not self._shares or self._topology is None or now < self._check_at:
             return
         self._check_at = now + _CHECK
         with self._mapped():
-            wanted = {
-                (exchange, pattern, queue.name)
-                for queue in self._queues
-                for exchange, pattern in self._bindings(queue)
-            }
+            wanted = {each for q in self._queues for each in self._topology.merged_bindings(q)}
             for exchange in sorted({exchange for exchange, _, _ in wanted}):
                 table = self._channel.get_table(exchange)
                 wanted -= {(exchange, pattern, queue) for pattern, _, queue in table}
@@ -231,14 +218,12 @@ class KombuLink(Link):
         if not exchange:
             return [routing_key]
         table = [(pattern, queue) for pattern, _, queue in self._channel.get_table(exchange)]
-        if exchange != self._topology.work[0]:
-            return sorted({queue for pattern, queue in table if matches(pattern, routing_key)})
-        best = best_match({pattern for pattern, _ in table}, routing_key)
-        if best is not None:
-            return [min(queue for pattern, queue in table if pattern == best)]
-        envelope = message.envelope
-        keyed = envelope.key is not None
-        return [] if self._knows_all else [self._topology.work_queue(envelope.name, keyed=keyed)]
+        kind = "work" if exchange == self._topology.work[0] else "topic"
+        queues = route(kind, table, routing_key)
+        if not queues and kind == "work" and not self._knows_all:
+            envelope = message.envelope
+            queues = [self._topology.work_queue(envelope.name, keyed=envelope.key is not None)]
+        return queues
 
     # Consuming
 
@@ -312,7 +297,7 @@ class KombuLink(Link):
             self._let_go(key)
             self.owes.discard(key)
 
-    def leave(self, deliveries: Sequence[Delivery]) -> None:
+    def detach(self, deliveries: Sequence[Delivery]) -> None:
         self._left.update(self._keys_of(deliveries))
 
     def adopt(self, begun: Sequence[Delivery], others: Sequence[Delivery]) -> None:
@@ -369,7 +354,7 @@ class KombuLink(Link):
 class _Consumed:
     """A queue that is consumed from.
 
-    :ivar room: how many more may be received.
+    :ivar room: how many more messages may be received.
     """
 
     __slots__ = ("channel", "on_delivery", "prefetch", "room")
@@ -381,7 +366,7 @@ class _Consumed:
 
 
 def _move(message: Any, channel: Any) -> None:
-    """Have another channel know of it, which may settle it then."""
+    """Hand a message over to another channel, which may settle it then."""
     message.channel = channel
     channel.qos.append(message, message.delivery_tag)
 

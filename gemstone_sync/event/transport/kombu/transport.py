@@ -6,24 +6,15 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ....broker_urls import shown
+from ....broker_urls import SCHEMES_OF_OTHERS, TRANSPORTS, shown
 from ....errors import ServiceConfigurationError
 from ...link import Link, LinkRefused
-from ..broker import BrokerEventTransport, check_seconds
-from ..urls import take_options
+from ..broker import BrokerEventTransport
+from ..urls import check_seconds, take_options
 
 __all__ = ["KombuEventTransport"]
 
 logger = logging.getLogger("gemstone_sync.event")
-
-_OWN = {
-    "amqp": "RabbitMqEventTransport",
-    "amqps": "RabbitMqEventTransport",
-    "pyamqp": "RabbitMqEventTransport",
-    "librabbitmq": "RabbitMqEventTransport",
-    "redis": "RedisEventTransport",
-    "rediss": "RedisEventTransport",
-}
 
 #: Seconds.
 _TIMEOUT = 5.0
@@ -46,6 +37,7 @@ class KombuEventTransport(BrokerEventTransport):
     """
 
     delays = False
+    system = "kombu"
 
     def __init__(
         self,
@@ -59,10 +51,9 @@ class KombuEventTransport(BrokerEventTransport):
         if not isinstance(url, str) or "://" not in url:
             raise ServiceConfigurationError("the URL is one of kombu's, like 'filesystem://'")
         scheme = url.partition("://")[0].partition("+")[0]
-        if scheme in _OWN:
-            raise ServiceConfigurationError(
-                f"{scheme}:// has a transport of its own: use {_OWN[scheme]}"
-            )
+        own = TRANSPORTS.get(SCHEMES_OF_OTHERS.get(scheme, scheme))
+        if own is not None:
+            raise ServiceConfigurationError(f"{scheme}:// has a transport of its own: use {own}")
         self._url, given = take_options(url, type(self), self._passes(url), _OF_KOMBU)
         self._accept_loss = given.pop("accept_loss", False) or accept_loss
         in_url = given.pop("transport_options", None)
@@ -75,7 +66,7 @@ class KombuEventTransport(BrokerEventTransport):
 
     @staticmethod
     def _passes(url: str) -> Callable[[str], bool]:
-        """Whether kombu, or one of its transports that reads URLs itself, takes an option."""
+        """Return what tells whether kombu, or the transport of the URL, takes an option."""
 
         def passes(name: str) -> bool:
             from .channels import understands

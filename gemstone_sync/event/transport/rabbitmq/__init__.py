@@ -1,8 +1,8 @@
 """RabbitMQ: what users make, and one connection to it.
 
-Reading order: `transport`, `link`, `opening`, `wire` (how bytes come and go), `queues`, `delays`,
-`messages`, `publishing`, `known` (what finds a queue), `consuming`, `reading` (dead letters),
-`notes` (of crashes), `faults`.
+Reading order: `transport` (options and URLs), `link` (one connection, its life and questions),
+`wire` (how bytes come and go), `queues` (what is declared), `publishing`, `consuming`, `reading`
+(through dead letters), `faults` (what errors mean).
 """
 
 from .transport import RabbitMqEventTransport

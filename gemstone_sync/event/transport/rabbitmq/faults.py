@@ -13,11 +13,19 @@ import ssl
 import struct
 from collections.abc import Iterator
 
-from amqp import exceptions
+from amqp import exceptions, spec
 
 from ...link import LinkLost, LinkRefused
 
-__all__ = ["FAULTS", "absent_is_empty", "consumer_timeout", "fault", "largest_message"]
+__all__ = [
+    "FAULTS",
+    "absent_is_empty",
+    "consumer_timeout",
+    "deleted",
+    "fault",
+    "largest_message",
+    "unwritable",
+]
 
 #: What may come out of a connection that breaks, is cut in the middle of a frame, or is none at
 #: all. (AttributeError and TypeError, which py-amqp raises once it has closed, are not among them:
@@ -38,11 +46,14 @@ _OTHER_ARGUMENT = re.compile(
     r"[^:]*: (?P<values>.*)"
 )
 _TOO_LARGE = re.compile(r"message size \d+ is larger than configured max size (\d+)")
+_UNWRITABLE = re.compile(
+    r"access to (?:topic '(?P<key>.*)' in )?exchange '(?P<exchange>.*)' in vhost"
+)
 _TOO_LATE = re.compile(r"delivery acknowledgement on channel .* timed out\D*(\d+) ms")
 
 
 def fault(error: Exception, place: str) -> LinkLost:
-    """What a link raises for `error`.
+    """Make what a link raises for `error`.
 
     :param place: where the broker is.
     """
@@ -52,20 +63,32 @@ def fault(error: Exception, place: str) -> LinkLost:
 
 
 def largest_message(error: Exception) -> int | None:
-    """How many bytes a message may have, when the broker refused one for its size."""
+    """Return how many bytes a message may have, when the broker refused one for its size."""
     found = _TOO_LARGE.search(str(error))
     return None if found is None else int(found[1])
 
 
+def unwritable(error: Exception) -> tuple[str, str | None] | None:
+    """Return the exchange and the routing key, None for any, to which the user may not publish.
+
+    :returns: None when that is not what the broker closed a channel for.
+    """
+    if getattr(error, "method_sig", None) != spec.Basic.Publish:
+        return None
+    found = _UNWRITABLE.search(str(error))
+    # So it calls the nameless one.
+    return found and (found["exchange"].removeprefix("amq.default"), found["key"])
+
+
 def consumer_timeout(error: Exception) -> float | None:
-    """For how many seconds a message may be held, when the broker closed a channel for one."""
+    """Return how many seconds a message may be held, when the broker closed a channel for one."""
     found = _TOO_LATE.search(str(error))
     return None if found is None else int(found[1]) / 1000
 
 
 @contextlib.contextmanager
 def absent_is_empty() -> Iterator[None]:
-    """Have a queue that is not there be no fault."""
+    """Take a queue that is not there for no fault."""
     try:
         yield
     except exceptions.NotFound as error:
@@ -75,7 +98,13 @@ def absent_is_empty() -> Iterator[None]:
             raise
 
 
+def deleted(queue: str, _consumer_tag: object) -> None:
+    """Lose the link: py-amqp's ``on_cancel``, when the broker ends a consumer with its queue."""
+    raise LinkLost(f"the queue {queue!r} was deleted")
+
+
 def _text(error: Exception) -> str:
+    said = str(getattr(error, "strerror", None) or error).strip()
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not valid: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
@@ -85,11 +114,11 @@ def _text(error: Exception) -> str:
     if isinstance(error, socket.gaierror):
         return f"there is no such host: {error.strerror}"
     if isinstance(error, TimeoutError):
-        return _first_sentence(error, "no answer in time")
+        return said or "no answer in time"
     if isinstance(error, exceptions.AMQPError):
         return _reply(error)
     if isinstance(error, OSError):
-        return f"the connection broke: {_first_sentence(error, type(error).__name__)}"
+        return f"the connection broke: {said or type(error).__name__}"
     return "what answers there does not speak AMQP 0-9-1, or the connection is closed"
 
 
@@ -112,7 +141,3 @@ def _reply(error: exceptions.AMQPError) -> str:
     if isinstance(error, exceptions.AccessRefused):
         return f"the user name, the password or the rights do not suffice: {text}"
     return text
-
-
-def _first_sentence(error: Exception, otherwise: str) -> str:
-    return (getattr(error, "strerror", None) or str(error) or otherwise).strip()

@@ -1,11 +1,12 @@
 """`AmqpLink`: one connection to RabbitMQ, its life and what it is asked.
 
-How it is opened is in `opening`, how bytes come and go in `wire`, what queues are in
-`queues`, what is published in `publishing`, what is received in `consuming`, how a
-queue is read through in `reading`, and what errors mean in `faults`.
+How bytes come and go is in `wire`, what queues are in `queues`, what is published in `publishing`,
+what is received in `consuming`, how a queue is read through in `reading`, and what errors mean in
+`faults`.
 
-Three channels, each opened when it is needed: one asks (RabbitMQ closes a channel whose question it
-refuses), one publishes (the confirms count its messages), one consumes.
+Four channels, each opened when it is needed: one asks (RabbitMQ closes a channel whose question it
+refuses), one publishes (the confirms count its messages), one consumes, one consumes from keyed
+queues (its end gives them up in their order).
 
 The hot functions are `publish`, `pump` and `acknowledge`, with what they call.
 """
@@ -21,29 +22,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import gevent
-
 from ....concurrency import let_others_run
 from ...link import Delivery, Link, LinkLost, LinkRefused, Outgoing
 from ...runtime.isolation import SUSPICIOUS
 from ...topology import Queue, Topology
-from .consuming import AmqpConsuming
-from .faults import FAULTS, absent_is_empty, consumer_timeout, fault, largest_message
-from .known import Known
-from .notes import mark, unmark
-from .opening import describe, place_of, version_of
-from .publishing import AmqpPublishing
-from .queues import (
-    HOLDING,
-    LONGEST_HELD,
-    bind,
-    declare,
-    declare_delay,
-    held_too_long,
-    note_deleted,
-)
+from .consuming import AmqpConsuming, mark, unmark
+from .faults import FAULTS, absent_is_empty, consumer_timeout, fault
+from .publishing import AmqpPublishing, note_deleted
+from .queues import HOLDING, LONGEST_HELD, Known, bind, declare, held_too_long, says_holding
 from .reading import AmqpReading
-from .wire import AmqpConnection
+from .wire import AmqpConnection, connect, describe, place_of
 
 if TYPE_CHECKING:
     from ...wakeups import Signal
@@ -60,9 +48,8 @@ _GOODBYE = 2.0
 _STALL = 30.0
 #: Bytes that wait for the socket; further messages are not encoded before it took them.
 _HIGH = 1 << 18
-#: The first RabbitMQ whose queues can say for how long a message may be held, and seconds between
-#: two looks at what was held for long.
-_SAYS_HOLDING, _RENEWAL = (3, 12), 60.0
+#: Seconds between two looks at what was held for long.
+_RENEWAL = 60.0
 #: Seconds between two times that a consumer binds its queues again, as AMQP has no word for a
 #: binding that is gone.
 _BINDING = 3.0
@@ -85,11 +72,11 @@ class AmqpLink(Link):
     :param known: what earlier links have learnt.
     :param tls: py-amqp's ``ssl`` options, for ``amqps``: ``ca_certs``, ``certfile``, ``keyfile``.
         The host's name is checked.
-    :param options: further arguments for `kombu.Connection`.
+    :param login_method: one of RabbitMQ's; None for "PLAIN".
     :raises ValueError: for a URL that is none.
     """
 
-    relays = True
+    uses_due = True
     claims_keys = True
 
     def __init__(
@@ -103,31 +90,35 @@ class AmqpLink(Link):
         consumer_timeout: float | None = None,
         known: Known | None = None,
         tls: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        login_method: str | None = None,
     ) -> None:
-        self._urls = url.split(";")
         self._delivery_limit = delivery_limit
-        self._connect_timeout = connect_timeout
         self._consumer_timeout = consumer_timeout
         self._known = Known() if known is None else known
-        self._describe = functools.partial(
-            describe,
-            name=name,
-            heartbeat=heartbeat,
-            connect_timeout=connect_timeout,
-            tls=tls,
-            options=options,
-            on_blocked=self._on_blocked,
-            on_unblocked=self._on_unblocked,
-        )
-        self._places = [place_of(self._describe(one)) for one in self._urls]
-        self._place = self._places[0]
+        self._descriptions = [
+            describe(
+                one,
+                name=name,
+                heartbeat=heartbeat,
+                connect_timeout=connect_timeout,
+                tls=tls or {},
+                login_method=login_method,
+                on_blocked=self._on_blocked,
+                on_unblocked=self._on_blocked,
+            )
+            for one in url.split(";")
+        ]
+        self._place = place_of(self._descriptions[0])
         self._connection: AmqpConnection | None = None
         self._topology: Topology | None = None
-        self._next_tick = self._next_renewal = self._next_binding = 0.0
+        self._next_renewal = self._next_binding = 0.0
+        #: True when its queues can say for how long a message may be held.
+        self._says_holding = False
         self._asking: Any = None
         self._publishing: AmqpPublishing | None = None
-        self._consuming: AmqpConsuming | None = None
+        #: Whether of keyed queues.
+        self._consuming: dict[bool, AmqpConsuming] = {}
+        self._keyed: frozenset[str] = frozenset()
         self._queues: Sequence[Queue] = ()
         self._reading: AmqpReading | None = None
         #: What is not encoded yet, since the socket or the broker takes nothing.
@@ -139,41 +130,24 @@ class AmqpLink(Link):
     # Life
 
     def open(self) -> None:
-        last = len(self._urls) - 1
-        for position, (url, place) in enumerate(zip(self._urls, self._places, strict=True)):
-            self._place = place
+        last = self._descriptions[-1]
+        for description in self._descriptions:
+            self._place = place_of(description)
             try:
-                self._connection = self._connect(url)
-                return
-            except LinkRefused:
-                raise
-            except LinkLost:
-                if position == last:
+                self._connection = connection = connect(description)
+            except LinkLost as error:
+                if isinstance(error, LinkRefused) or description is last:
                     raise
-
-    def _connect(self, url: str) -> AmqpConnection:
-        description = self._describe(url)
-        description.transport_options["deadline"] = time.monotonic() + 2 * self._connect_timeout
-        # Looking up the host's name has no time-out of its own.
-        timeout = gevent.Timeout(2 * self._connect_timeout + 1)
-        try:
-            with timeout:
-                connection: AmqpConnection = description.transport.establish_connection()
-        except gevent.Timeout as error:
-            if error is not timeout:
-                raise
-            raise LinkLost(f"RabbitMQ at {self._place}: no connection in time") from None
-        except FAULTS as error:
-            raise fault(error, self._place) from error
-        connection.deadline = None
-        return connection
+            else:
+                self._says_holding = says_holding(connection.server_properties)
+                return
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        if self._consuming is not None:
-            self._consuming.ignore_all()
+        for consuming in self._consuming.values():
+            consuming.ignore_all()
         connection.deadline = time.monotonic() + _GOODBYE
         # Whatever is wrong with it now, it is over. (RabbitMQ does not read from a connection that
         # it has blocked, so there it would not hear the goodbye.)
@@ -182,7 +156,9 @@ class AmqpLink(Link):
                 connection.close()
         except Exception:
             logger.debug("%s: no orderly goodbye", self, exc_info=True)
-        self._collect(connection)
+        finally:
+            # Also when the greenlet is killed meanwhile: `keep_alive` would go on for ever.
+            self._drop(connection)
 
     def abandon(self) -> None:
         connection, self._connection = self._connection, None
@@ -218,25 +194,23 @@ class AmqpLink(Link):
 
     def _look_after(self, connection: AmqpConnection) -> None:
         now = time.monotonic()
-        if connection.heartbeat and now >= self._next_tick:
-            connection.heartbeat_tick()
-            self._next_tick = now + connection.heartbeat / 4
-        if self._queues and self._topology is not None and now >= self._next_binding:
+        connection.tick()
+        if self._queues and now >= self._next_binding:
             self._next_binding = now + _BINDING
-            bind(self._question(connection), self._topology, self._queues)
-        if self._consuming is not None and now >= self._next_renewal:
-            held = min(self._held_for(connection), self._known.consumer_timeout or math.inf)
+            bind(self._question(connection), self._declared, self._queues)
+        if True in self._consuming and now >= self._next_renewal:
+            held = min(self._held_for(), self._known.consumer_timeout or math.inf)
             self._next_renewal = now + min(_RENEWAL, held / 8)
-            self._consuming.renew(now - held / 2)
+            self._consuming[True].renew(now - held / 2)
         if connection.waiting_bytes and not self.blocked and now > connection.last_sent + _STALL:
             raise TimeoutError(f"it has read nothing for {_STALL:g} s")
 
     @contextlib.contextmanager
     def _talking(self) -> Iterator[AmqpConnection]:
-        """Have whatever breaks in there close the connection and be a `LinkLost`."""
+        """Close the connection when anything breaks within, and raise `LinkLost`."""
         connection = self._connection
         if connection is None:
-            raise LinkLost(f"RabbitMQ at {self._place}: not connected")
+            raise LinkLost(f"{self}: not connected")
         try:
             yield connection
         except LinkLost:
@@ -247,63 +221,61 @@ class AmqpLink(Link):
             seconds = consumer_timeout(error)
             if seconds is not None:
                 self._known.consumer_timeout = seconds
-            largest = largest_message(error)
-            if largest is not None and self._publishing is not None:
-                self._publishing.refuse_larger_than(largest)
+            if self._publishing is not None:
+                self._publishing.refuse(error)
             raise fault(error, self._place) from error
         except (AttributeError, TypeError) as error:
             # Py-amqp's way to say that it has closed; if it has not, it is a mistake of ours.
             if connection.channels is not None:
                 raise
             self._drop(connection)
-            raise LinkLost(f"RabbitMQ at {self._place}: the connection is closed") from error
+            raise LinkLost(f"{self}: the connection is closed") from error
 
     def _drop(self, connection: AmqpConnection) -> None:
         self._connection = None
-        self._collect(connection)
-
-    def _collect(self, connection: AmqpConnection) -> None:
         try:
             connection.collect()
         except Exception:
             logger.debug("%s: closing the socket failed", self, exc_info=True)
 
-    def _on_blocked(self, reason: str) -> None:
-        self.blocked, self.blocked_reason = True, reason
-
-    def _on_unblocked(self) -> None:
-        self.blocked, self.blocked_reason = False, ""
+    def _on_blocked(self, reason: str | None = None) -> None:
+        """Note that the broker takes nothing more, or takes it again when there is no reason."""
+        self.blocked, self.blocked_reason = reason is not None, reason or ""
 
     # Declaring
 
     def declare(self, topology: Topology, queues: Sequence[Queue] = ()) -> None:
         with self._talking() as connection:
             self._topology, self._queues = topology, queues
+            self._keyed = frozenset(queue.name for queue in queues if queue.keyed)
             self._next_binding = time.monotonic() + _BINDING
-            note_deleted(self._question(connection), topology, self._known)
-            held = self._held_for(connection)
+            channel, held = self._question(connection), self._held_for()
+            note_deleted(channel, topology, self._known)
             for queue in queues:
                 if (why := held_too_long(queue, held)) is not None:
                     raise LinkRefused(why)
-            self._declare(connection, topology, queues)
+            declare(
+                channel,
+                topology,
+                queues,
+                delivery_limit=self._delivery_limit,
+                consumer_timeout=held if self._says_holding else None,
+            )
 
-    def _declare(
-        self, connection: AmqpConnection, topology: Topology, queues: Sequence[Queue]
-    ) -> None:
-        says = version_of(connection) >= _SAYS_HOLDING
-        held = self._held_for(connection) if says else None
-        declare(self._question(connection), topology, queues, self._delivery_limit, held)
-
-    def _held_for(self, connection: AmqpConnection) -> float:
-        """For how many seconds the broker lets a message be held."""
+    def _held_for(self) -> float:
+        """Return for how many seconds the broker lets a message be held."""
         if self._consumer_timeout is not None:
             return self._consumer_timeout
-        if version_of(connection) >= _SAYS_HOLDING:
-            return LONGEST_HELD
-        return HOLDING
+        return LONGEST_HELD if self._says_holding else HOLDING
+
+    @property
+    def _declared(self) -> Topology:
+        if self._topology is None:
+            raise ValueError("declare a topology first")
+        return self._topology
 
     def _question(self, connection: AmqpConnection) -> Any:
-        """The channel for questions."""
+        """Return the channel for questions."""
         if self._asking is None:
             self._asking = connection.channel()
         return self._asking
@@ -320,19 +292,14 @@ class AmqpLink(Link):
         """Encode what is to be published, as far as the socket takes it."""
         backlog = self._backlog
         if self._publishing is not None:
+            if not self.blocked:  # or it reads nothing, neither what was sent nor a question
+                self._publishing.look_after_steps()
             backlog.extend(self._publishing.due())
         if not backlog or self.blocked:
             return
         if self._publishing is None:
-            if self._topology is None:
-                raise ValueError("declare a topology before publishing")
-            self._publishing = AmqpPublishing(
-                connection,
-                self._topology,
-                self._known,
-                functools.partial(self._declare_step, connection, self._topology),
-                functools.partial(self._declare, connection, self._topology, ()),
-            )
+            ask = functools.partial(self._question, connection)
+            self._publishing = AmqpPublishing(connection, self._declared, self._known, ask)
         send = self._publishing.send
         pause = time.monotonic() + _SLICE
         while backlog and not self.blocked:
@@ -344,10 +311,6 @@ class AmqpLink(Link):
             if time.monotonic() >= pause:
                 pause = self._pause(connection)
 
-    def _declare_step(self, connection: AmqpConnection, topology: Topology, step: int) -> str:
-        declare_delay(self._question(connection), topology, step)
-        return topology.delay_queue(step)
-
     @property
     def without_queue(self) -> str:
         return "" if self._publishing is None else self._publishing.without_queue
@@ -356,31 +319,45 @@ class AmqpLink(Link):
 
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
         with self._talking() as connection:
-            self._consumer(connection).start(queue, prefetch, on_delivery)
+            self._consumer(connection, queue in self._keyed).start(queue, prefetch, on_delivery)
 
-    def _consumer(self, connection: AmqpConnection) -> AmqpConsuming:
-        if self._consuming is None:
-            sole = frozenset(queue.name for queue in self._queues if queue.keyed)
-            self._consuming = AmqpConsuming(self, connection, self._topology, sole)
-        return self._consuming
+    def _consumer(self, connection: AmqpConnection, keyed: bool) -> AmqpConsuming:
+        if keyed not in self._consuming:
+            consuming = AmqpConsuming(self, connection, self._declared, keyed=keyed)
+            self._consuming[keyed] = consuming
+        return self._consuming[keyed]
+
+    def _divided(
+        self, connection: AmqpConnection, deliveries: Sequence[Delivery]
+    ) -> Iterator[tuple[AmqpConsuming, Sequence[Delivery]]]:
+        """Yield deliveries with the channels that they came over."""
+        names = self._keyed
+        keyed = [delivery for delivery in deliveries if delivery.queue in names]
+        if keyed:
+            yield self._consumer(connection, True), keyed
+            deliveries = [delivery for delivery in deliveries if delivery.queue not in names]
+        if deliveries:
+            yield self._consumer(connection, False), deliveries
 
     def cancel(self, queue: str) -> None:
         with self._talking() as connection:
-            self._consumer(connection).stop(queue)
+            self._consumer(connection, queue in self._keyed).stop(queue)
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         with self._talking() as connection:
-            self._consumer(connection).acknowledge(deliveries)
+            for consuming, its in self._divided(connection, deliveries):
+                consuming.acknowledge(its)
             if self._reading is not None:
                 self._reading.acknowledge(deliveries)
             connection.flush()
 
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
         with self._talking() as connection:
-            self._consumer(connection).give_back(deliveries)
+            for consuming, its in self._divided(connection, deliveries):
+                consuming.give_back(its)
             connection.flush()
 
-    def keep(self) -> None:
+    def keep_alive(self) -> None:
         with self._talking() as connection:
             connection.keep_alive()
 
@@ -389,17 +366,13 @@ class AmqpLink(Link):
     def mark(self, delivery: Delivery) -> None:
         if (delivery.deliveries or 0) >= SUSPICIOUS:
             with self._talking() as connection:
-                mark(self._question(connection), self._note_of(delivery), delivery)
+                mark(self._question(connection), self._declared, delivery)
 
     def unmark(self, deliveries: Sequence[Delivery], *, done: bool) -> None:
         for delivery in deliveries:
             if (delivery.deliveries or 0) >= SUSPICIOUS:
                 with self._talking() as connection:
-                    unmark(self._question(connection), self._note_of(delivery), delivery, done=done)
-
-    def _note_of(self, delivery: Delivery) -> str:
-        assert self._topology is not None
-        return self._topology.notes_of(delivery.identity)
+                    unmark(self._question(connection), self._declared, delivery, done=done)
 
     def remove(self, queue: str) -> None:
         with self._talking() as connection, absent_is_empty():
@@ -408,11 +381,7 @@ class AmqpLink(Link):
     # Looking into a queue
 
     def size(self, queue: str) -> int:
-        with self._talking() as connection:
-            return self._size(connection, queue)
-
-    def _size(self, connection: AmqpConnection, queue: str) -> int:
-        with absent_is_empty():
+        with self._talking() as connection, absent_is_empty():
             return int(self._question(connection).queue_declare(queue, passive=True).message_count)
         return 0  # of an absent one
 
@@ -426,13 +395,12 @@ class AmqpLink(Link):
         if self.size(queue) == 0:
             return None
         with self._talking() as connection:
-            return self._consumer(connection).get(queue)
+            return self._consumer(connection, queue in self._keyed).get(queue)
 
     def read(self, queue: str) -> Iterator[Delivery]:
         with self._talking() as connection:
-            size = functools.partial(self._size, connection)
             self._reading = reading = AmqpReading(
-                self, connection, self._question(connection), queue, self._topology, size
+                self, connection, self._question(connection), queue, self._declared
             )
         while self._reading is reading:
             with self._talking():

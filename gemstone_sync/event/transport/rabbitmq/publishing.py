@@ -1,7 +1,9 @@
-"""What one connection to RabbitMQ publishes, and what the broker says of it."""
+"""Publishing to RabbitMQ: what a connection sends, and what the broker says of it."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 import struct
 import time
@@ -9,24 +11,29 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import amqp
 from amqp import spec
-from amqp.exceptions import FrameSyntaxError
+from amqp.exceptions import FrameSyntaxError, IrrecoverableChannelError, NotFound
+from amqp.serialization import dumps
 
-from ...link import Outgoing
+from ...envelope import Envelope, to_message
+from ...link import LinkLost, Outgoing
 from ...topology import Topology
-from .delays import step_for
-from .known import Known
-from .messages import publish_arguments, write
+from .faults import largest_message, unwritable
+from .queues import Known, declare, declare_delay, step_for
 from .wire import AmqpConnection
 
-__all__ = ["AmqpPublishing"]
+__all__ = ["AmqpPublishing", "note_deleted"]
 
-#: A message that AMQP cannot carry, such as one with an id of more than 255 bytes.
 #: Seconds in which consumers bind again what was deleted under them, between two attempts to reach
 #: them, and for which nobody asks again whether an event that nobody handles is handled now.
 _MENDED, _AGAIN, _FORGET = 5.0, 0.2, 60.0
+#: Seconds without a confirm after which the broker is asked about a step of the ladder, and after
+#: as many more another queue takes its place. Below the 30 that its channel waits for a leader.
+_LEADERLESS = 5.0
 #: How many routing keys are known at most: those of other programs' must not fill the memory.
 _KEYS = 10_000
+#: Of a message that AMQP cannot carry, such as one with an id of more than 255 bytes.
 _UNFIT = (struct.error, ValueError, TypeError, OverflowError, FrameSyntaxError)
 
 
@@ -38,8 +45,7 @@ class AmqpPublishing:
     found a queue before, or goes through an exchange that was deleted, is tried again until its
     consumers have bound their queues anew. So is what goes to a queue of the topology's own.
 
-    :param declare_step: declares the queue of a step of the ladder of delays; its name.
-    :param declare_own: declares what every connection does.
+    :param ask: returns the channel for questions: RabbitMQ closes one whose question it refuses.
     """
 
     def __init__(
@@ -47,14 +53,13 @@ class AmqpPublishing:
         connection: AmqpConnection,
         topology: Topology,
         known: Known,
-        declare_step: Callable[[int], str],
-        declare_own: Callable[[], None],
+        ask: Callable[[], Any],
     ) -> None:
         self._connection = connection
+        self._topology = topology
         self._known = known
-        self._declare_step = declare_step
-        self._declare_own = declare_own
-        self._own = (topology.dead, topology.due)
+        self._ask = ask
+        self._own = {("", topology.dead), ("", topology.due)}
         self._is_missing = False
         #: What found no queue: when it is tried again, and until when.
         self._again: deque[tuple[float, Outgoing]] = deque()
@@ -66,6 +71,8 @@ class AmqpPublishing:
         #: whether the broker tells when it finds no queue.
         self._unsettled: dict[int, tuple[Outgoing, str, int, bool]] = {}
         self._returned: list[tuple[Any, str]] = []
+        #: The first of those at the last look, since when, and whether the broker was asked since.
+        self._first, self._first_since, self._asked = 0, 0.0, False
         channel = connection.channel()
         channel.confirm_select()
         channel.events["basic_ack"].add(self._on_confirmed)
@@ -81,31 +88,40 @@ class AmqpPublishing:
         address, envelope, step = outgoing.address, outgoing.envelope, 0
         exchange, routing_key = address.exchange, address.routing_key
         mandatory = address.mandatory or self._asks(exchange, routing_key)
-        if outgoing.delay > 0:
-            step = step_for(outgoing.delay)
-            exchange, routing_key, mandatory = "", self._queue_of_step(step), True
-            if envelope.due is None:
-                envelope = envelope.with_changes(due=time.time() + outgoing.delay)
-        elif self._is_missing and routing_key in self._own:
-            self._declare_own()
-            self._is_missing = False
         try:
+            if outgoing.delay > 0:
+                step = step_for(outgoing.delay)
+                if step not in self._steps:
+                    replaced = self._known.replaced.get(step, 0)
+                    self._steps[step] = declare_delay(self._ask(), self._topology, step, replaced)
+                exchange, routing_key, mandatory = "", self._steps[step], True
+                if envelope.due is None:
+                    envelope = envelope.with_changes(due=time.time() + outgoing.delay)
+            elif self._is_missing and (exchange, routing_key) in self._own:
+                declare(self._ask(), self._topology)
+                self._is_missing = False
             self._connection.frame_writer(
                 1,
                 self._channel_id,
                 spec.Basic.Publish,
-                publish_arguments(exchange, routing_key, mandatory),
-                write(envelope),
+                _arguments(exchange, routing_key, mandatory),
+                _message(envelope),
             )
         except _UNFIT as error:
             # Py-amqp serializes all of it before it writes any of it.
             outgoing.settle(f"AMQP cannot carry it: {error}")
             return
+        except IrrecoverableChannelError as error:
+            # Over every other connection as well, where all others would wait behind it.
+            if error.method_sig not in (spec.Queue.Declare, spec.Exchange.Declare):
+                raise
+            outgoing.settle(f"the broker makes no queue for it: {error.reply_text}")
+            return
         self._last_tag += 1
         self._unsettled[self._last_tag] = (outgoing, routing_key, step, mandatory)
 
     def _asks(self, exchange: str, routing_key: str) -> bool:
-        """Whether the broker is to tell of a broadcast event that it finds no queue."""
+        """Tell whether the broker is to say when a broadcast event finds no queue."""
         until = self._known.unrouted.get(routing_key)
         if until is None or exchange in self._known.doubtful:
             return True
@@ -115,33 +131,64 @@ class AmqpPublishing:
         return True
 
     def due(self) -> list[Outgoing]:
-        """What has found no queue and is to be tried again now."""
+        """Take out what has found no queue and is to be tried again now."""
         now, due = time.monotonic(), []
         while self._again and self._again[0][0] <= now:
             due.append(self._again.popleft()[1])
         return due
 
+    def look_after_steps(self) -> None:
+        """Have another queue take the place of a step that has no leader.
+
+        A RabbitMQ (seen with 3.10) that is killed just as it makes a quorum queue has one without a
+        leader afterwards, for good. It can be asked for its size, declared and published to; a
+        channel that publishes to it waits 30 seconds for each message, with all behind it: after
+        many, RabbitMQ reads nothing of the connection, although its heartbeats come. Nobody but an
+        operator can tell that from one that waits for its other nodes and has messages, so it is
+        left as it is.
+
+        :raises LinkLost: when there is one, as the channel is of no use any more.
+        """
+        tag, (_, queue, step, _) = next(iter(self._unsettled.items()), (0, (None, "", 0, False)))
+        now = time.monotonic()
+        if tag != self._first:
+            self._first, self._first_since, self._asked = tag, now, False
+        if not step or now - self._first_since < _LEADERLESS:
+            return
+        if not self._asked:
+            with contextlib.suppress(TimeoutError):  # it reads nothing of this connection
+                self._ask().queue_declare(queue, passive=True)  # or nothing confirms anything
+            self._first_since, self._asked = time.monotonic(), True
+            return
+        self._known.replaced[step] = self._known.replaced.get(step, 0) + 1
+        raise LinkLost(
+            f"RabbitMQ confirms nothing for its queue {queue!r} (killed just as it makes one, it "
+            "gives it no leader): what is delayed goes through another one from now on; when this "
+            "one is empty, delete it with rabbitmqctl delete_queue"
+        )
+
     @property
     def without_queue(self) -> str:
-        """What is tried again, for want of a queue; empty when nothing is."""
+        """Why something is tried again for want of a queue; empty when nothing is."""
         if not self._until:
             return ""
         address = next(iter(self._until)).address
         return f"nothing is bound to {address.exchange!r} for {address.routing_key!r} any more"
 
-    def _queue_of_step(self, step: int) -> str:
-        queue = self._steps.get(step)
-        if queue is None:
-            queue = self._steps[step] = self._declare_step(step)
-        return queue
-
-    def refuse_larger_than(self, largest: int) -> None:
+    def refuse(self, error: Exception) -> None:
         """Settle what the broker closed the channel for; or it would do so again and again."""
-        for tag, (outgoing, *_) in list(self._unsettled.items()):
+        largest, forbidden = largest_message(error), unwritable(error)
+        for tag, (outgoing, routing_key, step, _) in list(self._unsettled.items()):
             size = len(outgoing.envelope.body)
-            if size > largest:
-                del self._unsettled[tag]
-                outgoing.settle(f"its body has {size} bytes and RabbitMQ takes {largest}")
+            exchange = "" if step else outgoing.address.exchange
+            if largest is not None and size > largest:
+                why = f"its body has {size} bytes and RabbitMQ takes {largest}"
+            elif forbidden in ((exchange, routing_key), (exchange, None)):
+                why = f"the rights do not suffice: {error}"
+            else:
+                continue
+            del self._unsettled[tag]
+            outgoing.settle(why)
 
     def _on_confirmed(self, tag: int, multiple: bool) -> None:
         self._settle(tag, multiple, None)
@@ -167,7 +214,7 @@ class AmqpPublishing:
                 self._steps.pop(step, None)
                 self._found_no_queue(outgoing, routing_key)
             else:
-                if error is None and mandatory and outgoing.address.exchange:
+                if error is None and mandatory and outgoing.address.exchange and not step:
                     self._found_queue(outgoing.address.exchange, routing_key)
                 self._until.pop(outgoing, None)
                 outgoing.settle(error)
@@ -183,7 +230,7 @@ class AmqpPublishing:
 
     def _found_no_queue(self, outgoing: Outgoing, routing_key: str) -> None:
         address, known, now = outgoing.address, self._known, time.monotonic()
-        is_own = outgoing.delay > 0 or routing_key in self._own
+        is_own = outgoing.delay > 0 or (address.exchange, routing_key) in self._own
         is_lost = is_own or address.exchange in known.doubtful
         if is_lost or (routing_key in known.routed and not address.mandatory):
             self._is_missing |= is_own
@@ -201,6 +248,29 @@ class AmqpPublishing:
                 known.unrouted.clear()
             known.unrouted[routing_key] = now + _FORGET
             outgoing.settle(None)
+
+
+def note_deleted(channel: Any, topology: Topology, known: Known) -> None:
+    """Find out which exchanges are gone that were there once, and their bindings with them."""
+    exchanges = {topology.events, topology.keyed, *topology.work}
+    for exchange in exchanges & known.exchanges:
+        try:
+            channel.exchange_declare(exchange, "topic", passive=True)
+        except NotFound:
+            known.doubtful.add(exchange)
+    known.exchanges |= exchanges
+
+
+@functools.lru_cache(maxsize=1024)
+def _arguments(exchange: str, routing_key: str, mandatory: bool) -> bytes:
+    """Return the arguments of basic.publish. Kept, for programs emit few names often."""
+    arguments: bytes = dumps("Bssbb", (0, exchange, routing_key, mandatory, False))
+    return arguments
+
+
+def _message(envelope: Envelope) -> Any:
+    properties, headers = to_message(envelope)
+    return amqp.Message(envelope.body, application_headers=headers, **properties)
 
 
 def _nobody(outgoing: Outgoing, routing_key: str) -> str:

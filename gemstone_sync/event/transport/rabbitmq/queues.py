@@ -1,28 +1,38 @@
-"""What the exchanges and queues of a topology are on RabbitMQ: kinds, arguments, bindings.
+"""Exchanges and queues of a topology on RabbitMQ: kinds, arguments, bindings.
 
 All queues that must lose nothing are quorum queues: they are on disk before a message is confirmed,
 and they count deliveries, so that a message which ends its process again and again goes to the dead
 letters instead of round and round.
+
+Delays are a ladder of queues whose messages expire. Each length needs a queue of its own: with
+several in one queue, a message that expires later holds up those behind it. So there are a few
+fixed lengths, each twice the one before, and a delayed message goes down them: 30 seconds are
+16 + 8 + 4 + 2. After each step whoever consumes ``Topology.due`` publishes it again.
+
+Nothing here imports py-amqp, which a program without RabbitMQ need not load.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import bisect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from amqp.exceptions import NotFound
-
 from ...topology import Queue, Topology
-from .known import Known
 
 __all__ = [
     "HOLDING",
     "LONGEST_HELD",
+    "STEPS",
+    "Known",
     "bind",
     "declare",
     "declare_delay",
     "held_too_long",
-    "note_deleted",
+    "says_holding",
+    "step_for",
 ]
 
 #: Deliveries after which RabbitMQ drops a message that lies in a queue for good. It has to be set:
@@ -31,22 +41,61 @@ _NO_LIMIT = 2**31 - 1
 #: Seconds: RabbitMQ's default for `consumer_timeout`, and what queues are declared with where they
 #: can say it: a week.
 HOLDING, LONGEST_HELD = 1800.0, 604_800.0
+#: Milliseconds that a message lies in each queue of the ladder. Nobody waits any shorter than the
+#: first, so a delay may last so much too long. The last is some 24 days: RabbitMQ takes no expiry
+#: from 2 ** 32 on, and its arguments are signed. Longer delays take it several times.
+STEPS: tuple[int, ...] = tuple(125 * 2**number for number in range(25))
+
+
+@dataclass
+class Known:
+    """Knowledge of the broker that the links of a transport have gathered, and share.
+
+    :ivar consumer_timeout: for how many seconds the broker lets a message be held, as it said when
+        it closed a channel for one.
+    :ivar exchanges: those that are there.
+    :ivar doubtful: those that were gone, and through which nothing was routed since.
+    :ivar routed: routing keys that led to a queue.
+    :ivar unrouted: routing keys that led to none, and until when nobody asks again.
+    :ivar replaced: by step of the ladder of delays, how many queues of it were given up.
+    """
+
+    consumer_timeout: float | None = None
+    exchanges: set[str] = field(default_factory=set)
+    doubtful: set[str] = field(default_factory=set)
+    routed: set[str] = field(default_factory=set)
+    unrouted: dict[str, float] = field(default_factory=dict)
+    replaced: dict[int, int] = field(default_factory=dict)
+
+
+def step_for(delay: float) -> int:
+    """Return the step that a message with so many seconds left goes to next, in milliseconds.
+
+    The longest that is not longer than the delay, the shortest for less than that: a message may
+    come late by one shortest step, and never early.
+
+    >>> step_for(30), step_for(14), step_for(0.2), step_for(0.001)
+    (16000, 8000, 125, 125)
+    """
+    return STEPS[max(0, bisect.bisect_right(STEPS, delay * 1000) - 1)]
 
 
 def declare(
     channel: Any,
     topology: Topology,
-    queues: Sequence[Queue],
-    delivery_limit: int,
+    queues: Sequence[Queue] = (),
+    *,
+    delivery_limit: int = _NO_LIMIT,
     consumer_timeout: float | None = None,
 ) -> None:
-    """Declare all of it, and bind it.
+    """Declare what every connection needs, and `queues`; bind it all.
 
     A binding that a queue had under an earlier version of its service stays: AMQP does not tell
     which there are. Its events reach a service that has no handler for them.
 
     :param channel: py-amqp's.
-    :param consumer_timeout: seconds for which a message of a queue may be held; None where queues
+    :param delivery_limit: of `queues`: deliveries after which a message is a dead letter.
+    :param consumer_timeout: seconds for which a message of `queues` may be held; None where they
         cannot say that.
     """
     for name in (topology.dead, topology.due):
@@ -58,9 +107,7 @@ def declare(
     bind(channel, topology, queues, nowait=False)
 
 
-def bind(
-    channel: Any, topology: Topology, queues: Sequence[Queue] = (), *, nowait: bool = True
-) -> None:
+def bind(channel: Any, topology: Topology, queues: Sequence[Queue], *, nowait: bool = True) -> None:
     """Declare the exchanges, and bind the queues; without waiting it mends what was deleted."""
     exact, patterns, anything = topology.work
     alternates = {patterns: anything, exact: patterns}
@@ -74,29 +121,25 @@ def bind(
             channel.queue_bind(queue.name, binding.exchange, binding.pattern, nowait=nowait)
 
 
-def note_deleted(channel: Any, topology: Topology, known: Known) -> None:
-    """Find out which exchanges are gone that were there once, and their bindings with them."""
-    exchanges = {topology.events, topology.keyed, *topology.work}
-    for exchange in exchanges & known.exchanges:
-        try:
-            channel.exchange_declare(exchange, "topic", passive=True)
-        except NotFound:
-            known.doubtful.add(exchange)
-    known.exchanges |= exchanges
+def declare_delay(channel: Any, topology: Topology, step: int, replaced: int) -> str:
+    """Declare the queue of a step of the ladder, in place of `replaced` others; return its name."""
+    name = topology.delay_queue(step, replaced)
+    arguments = {**_quorum(_NO_LIMIT), **_dead_lettered_to(topology.due), "x-message-ttl": step}
+    _declare_queue(channel, name, arguments)
+    return name
 
 
-def declare_delay(channel: Any, topology: Topology, milliseconds: int) -> None:
-    """Declare a step of the ladder of delays."""
-    arguments = {
-        **_quorum(_NO_LIMIT),
-        **_dead_lettered_to(topology.due),
-        "x-message-ttl": milliseconds,
-    }
-    _declare_queue(channel, topology.delay_queue(milliseconds), arguments)
+def says_holding(server: Mapping[str, Any]) -> bool:
+    """Tell whether a broker's queues can say for how long a message may be held.
+
+    :param server: the properties of a connection's other end.
+    """
+    found = re.match(r"(\d+)\.(\d+)", str(server.get("version", "")))
+    return found is not None and (int(found[1]), int(found[2])) >= (3, 12)
 
 
 def held_too_long(queue: Queue, consumer_timeout: float) -> str | None:
-    """Why a queue's handlers may take longer than the broker lets them; None when they do not.
+    """Tell why a queue's handlers may take longer than the broker lets them; None if they do not.
 
     What comes from a keyed queue is renewed, however long it takes.
     """

@@ -9,10 +9,11 @@ then these channels are closed one after the other.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gevent
@@ -20,7 +21,8 @@ from amqp.exceptions import ResourceLocked
 
 from ...link import Delivery, Link, LinkLost
 from ...topology import Topology
-from .messages import read
+from .consuming import read
+from .faults import deleted
 from .wire import AmqpConnection
 
 __all__ = ["AmqpReading"]
@@ -33,7 +35,7 @@ _PATIENCE, _BACK, _LOOK = 20.0, 10.0, 0.01
 
 
 class _Page:
-    """What one channel holds."""
+    """A channel with a consumer, and how much it holds."""
 
     def __init__(self, channel: Any, size: int) -> None:
         self.channel = channel
@@ -42,17 +44,16 @@ class _Page:
         self.is_open = True
 
     def stop(self) -> None:
-        """Take no more: what is acknowledged, or comes back, makes room."""
+        """End its consumer: what is acknowledged, or comes back, would make room for more."""
         if self.is_open:
             self.is_open = False
             self.channel.basic_cancel("reader")
 
 
 class AmqpReading:
-    """One reader of a queue. Others wait until it has ended.
+    """A reader of a queue. Others wait until it has ended.
 
     :param channel: for questions.
-    :param size: tells how many messages wait in the queue.
     :raises LinkLost: when another one reads for long.
     """
 
@@ -62,27 +63,25 @@ class AmqpReading:
         connection: AmqpConnection,
         channel: Any,
         queue: str,
-        topology: Topology | None,
-        size: Callable[[str], int],
+        topology: Topology,
     ) -> None:
         self._link = link
         self._connection = connection
         self._queue = queue
         self._topology = topology
-        self._size = size
         self._pages: list[_Page] = []
         self._ahead: deque[Delivery] = deque()
         self._count = self._bytes = 0
-        #: Whether one was never delivered before.
+        #: True once one came that was never delivered before.
         self._is_past_returned = False
         self._channel = channel
         self._lock = f"{queue}:reader"
         self._take_lock()
         #: How many there were at the beginning. A queue that is busy says that it has none.
-        self._left = size(queue) or math.inf
+        self._left = self._size(channel) or math.inf
 
     def _take_lock(self) -> None:
-        """An exclusive queue belongs to one connection, and goes with it."""
+        """Declare an exclusive queue, which belongs to one connection and goes with it."""
         end = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -93,8 +92,12 @@ class AmqpReading:
                     raise LinkLost(f"another process reads through {self._queue!r}") from None
             gevent.sleep(0.1)
 
+    def _size(self, channel: Any) -> int:
+        """Return how many messages wait, after all that `channel` was delivered before."""
+        return int(channel.queue_declare(self._queue, passive=True).message_count)
+
     def take(self) -> Delivery | None:
-        """The next of the messages that there were at the beginning; None when there is none."""
+        """Take the next of the messages that there were at the beginning; None for no more."""
         if self._left <= 0:
             return None
         self._left -= 1
@@ -104,7 +107,7 @@ class AmqpReading:
             if not self._pages or not self._pages[-1].is_open:
                 self._open_page()
             page = self._pages[-1]
-            waiting = page.channel.queue_declare(self._queue, passive=True).message_count
+            waiting = self._size(page.channel)
             if self._ahead:
                 break
             if waiting:
@@ -114,13 +117,12 @@ class AmqpReading:
         return self._ahead.popleft()
 
     def _may_come(self, page: _Page) -> bool:
-        """Whether anything is left: take one to find out."""
+        """Tell whether anything is left: take one to find out."""
         message = page.channel.basic_get(self._queue)
         if message is not None:
             # It is the first of the next page.
             page.channel.basic_reject(message.delivery_info["delivery_tag"], requeue=True)
-        # What was delivered before stands before the answer to a question.
-        page.channel.queue_declare(self._queue, passive=True)
+        self._size(page.channel)  # what was delivered meanwhile stands before the answer
         return message is not None or bool(self._ahead)
 
     def _open_page(self) -> None:
@@ -134,8 +136,8 @@ class AmqpReading:
         page.channel.basic_consume(
             self._queue,
             consumer_tag="reader",
-            callback=lambda message: self._on_message(page, message),
-            on_cancel=lambda _: self._on_cancelled(),
+            callback=functools.partial(self._on_message, page),
+            on_cancel=functools.partial(deleted, self._queue),
         )
 
     def _on_message(self, page: _Page, message: Any) -> None:
@@ -147,11 +149,13 @@ class AmqpReading:
         self._count += 1
         self._bytes += len(envelope.body)
 
-    def _on_cancelled(self) -> None:
-        raise LinkLost(f"the queue {self._queue!r} was deleted")
-
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        for page, tag in _tags(self._link, deliveries):
+        """Acknowledge those of `deliveries` that were read here."""
+        for page, tag in [
+            each.tag
+            for each in deliveries
+            if each.link is self._link and isinstance(each.tag, tuple)
+        ]:
             page.stop()
             page.channel.basic_ack(tag)
             page.settled += 1
@@ -165,15 +169,11 @@ class AmqpReading:
         self._ahead.clear()
         for page in pages:
             page.stop()
-        expected = self._size(self._queue)
+        expected = self._size(self._channel)
         for page in pages:
             page.channel.close()
             expected += page.received - page.settled
             end = time.monotonic() + _BACK
-            while self._size(self._queue) < expected and time.monotonic() < end:
+            while self._size(self._channel) < expected and time.monotonic() < end:
                 gevent.sleep(_LOOK)
         self._channel.queue_delete(self._lock)
-
-
-def _tags(link: Link, deliveries: Sequence[Delivery]) -> list[tuple[_Page, int]]:
-    return [d.tag for d in deliveries if d.link is link and isinstance(d.tag, tuple)]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import ssl as _ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote
+from urllib.parse import SplitResult, parse_qsl, quote, unquote
 
 from ....broker_urls import NEXT_URL, RABBITMQ_SCHEMES, shown, split, wrong_url
 from ....errors import ServiceConfigurationError
-from ...deduplication import ProcessedEvents
-from ...handlers import Handler, Subscriber
 from ...link import Link
-from ..base import Reception
-from ..broker import BrokerEventTransport, check_seconds, check_whole
-from ..urls import amqp_url, no_option, options_of, take_options
-from .known import Known
-from .queues import held_too_long
+from ...topology import Queue
+from ..broker import BrokerEventTransport
+from ..urls import check_seconds, check_whole, take_options
+from .queues import STEPS, Known, held_too_long
 
 __all__ = ["RabbitMqEventTransport"]
 
@@ -50,7 +47,8 @@ class RabbitMqEventTransport(BrokerEventTransport):
     :param host: a host name or an IP address.
     :param username, password: "guest" when empty.
     :param virtual_host: "/" unless given.
-    :param heartbeat: seconds; a broker that is silent for two of them is given up. 0 for none.
+    :param heartbeat: seconds, 1 or more; a broker that is silent for two of them is given up. 0 for
+        none.
     :param connect_timeout: seconds.
     :param consumer_timeout: seconds for which the broker lets an event be held, if that is not the
         half hour which RabbitMQ before 3.12 allows unless configured; later ones are told it, by
@@ -58,12 +56,14 @@ class RabbitMqEventTransport(BrokerEventTransport):
     :param delivery_limit: an event that came back so often because its process died goes to the
         dead letters.
     :param ssl: True, or a dict of py-amqp's ssl options.
-    :param login_method: one of RabbitMQ's, such as "EXTERNAL"; None for what both sides know.
+    :param login_method: one of RabbitMQ's, such as "EXTERNAL"; None for "PLAIN".
     :param alternates: URLs of further nodes of the same cluster, tried in turn.
     :param shards: over how many queues the events with keys of one service are spread.
     :param options: those of `BrokerEventTransport`.
     :raises ServiceConfigurationError: for an option that there is not.
     """
+
+    system = "rabbitmq"
 
     def __init__(
         self,
@@ -83,29 +83,34 @@ class RabbitMqEventTransport(BrokerEventTransport):
         shards: int = 4,
         **options: Any,
     ) -> None:
-        self._check_names(options)
+        _check_names(options)
         check_whole(delivery_limit=delivery_limit)
-        check_seconds(0, heartbeat=heartbeat)
+        # AMQP has whole seconds, and 0 is none: half a second would be none to the broker alone.
+        check_seconds(1 if heartbeat else 0, heartbeat=heartbeat)
         check_seconds(0.001, connect_timeout=connect_timeout)
         if consumer_timeout is not None:
             check_seconds(1, consumer_timeout=consumer_timeout)
-        who = (username or "guest", password or "guest")
-        first = amqp_url(host, port, *who, virtual_host, "amqps" if ssl else "amqp")
-        others = [_url_of(split(url, RABBITMQ_SCHEMES, _EXAMPLE), bool(ssl)) for url in alternates]
-        self._url = ";".join([first, *others])
+        secure = bool(ssl)
+        places = [(host, port, username, password, virtual_host, secure)]
+        for url in alternates:
+            parts = split(url, RABBITMQ_SCHEMES, _EXAMPLE)
+            if parts.query:
+                raise ServiceConfigurationError("alternates are URLs without options of their own")
+            places.append(_place_of(parts, secure or parts.scheme == "amqps"))
+        self._url = ";".join(_url_of(*place) for place in places)
         self._link_options: dict[str, Any] = {
             "heartbeat": heartbeat,
             "connect_timeout": connect_timeout,
             "consumer_timeout": consumer_timeout,
             "known": Known(),
+            "tls": ssl if isinstance(ssl, dict) else None,
+            "login_method": login_method,
         }
         self._consumer_timeout = consumer_timeout
-        if isinstance(ssl, dict):
-            self._link_options["tls"] = ssl
-        if login_method is not None:
-            self._link_options["options"] = {"login_method": login_method}
+        #: Where its exchanges and queues are.
+        self.virtual_host = virtual_host
         # The broker counts lost connections as well, so its own limit is a far one.
-        self.handled_limit = delivery_limit
+        self.crash_limit = delivery_limit
         super().__init__(shards=shards, **options)
 
     @classmethod
@@ -122,50 +127,26 @@ class RabbitMqEventTransport(BrokerEventTransport):
         parts, *others = [split(one, RABBITMQ_SCHEMES, _EXAMPLE) for one in NEXT_URL.split(url)]
         tls = dict(pair for each in (parts, *others) for pair in parse_qsl(each.query))
         given = {**_ssl_of(parts.scheme, tls, given), **given, **options}
-        secure = bool(given.get("ssl"))
         if others:
-            given.setdefault("alternates", [each._replace(query="").geturl() for each in others])
-        return cls(
-            parts.hostname or "127.0.0.1",
-            parts.port or (5671 if secure else 5672),
-            unquote(parts.username or ""),
-            unquote(parts.password or ""),
-            **{"virtual_host": _virtual_host(parts), **given},
-        )
-
-    @classmethod
-    def _check_names(cls, options: dict[str, Any]) -> None:
-        """:raises ServiceConfigurationError: for the first option that there is not."""
-        for name in options.keys() - options_of(cls).keys():
-            if name in _OF_PIKA:
-                better = _OF_PIKA[name]
-                hint = (
-                    f"it is called {better} here" if better else "connections are retried for ever"
-                )
-                raise ServiceConfigurationError(f"{name} is an option of pika's: {hint}")
-            raise no_option(cls, name, options_of(cls))
+            alternates = [each._replace(query="").geturl() for each in others]
+            given["alternates"] = [*given.get("alternates", ()), *alternates]
+        host, port, username, password, virtual_host, _ = _place_of(parts, bool(given.get("ssl")))
+        return cls(host, port, username, password, **{"virtual_host": virtual_host, **given})
 
     def _delay_queues(self) -> list[str]:
-        from .delays import LONGEST, SHORTEST
+        replaced = self._link_options["known"].replaced
+        return [
+            self.topology.due,
+            *(
+                self.topology.delay_queue(step, number)
+                for step in STEPS
+                for number in range(replaced.get(step, 0) + 1)
+            ),
+        ]
 
-        steps = [SHORTEST]
-        while steps[-1] < LONGEST:
-            steps.append(steps[-1] * 2)
-        return [self.topology.due, *map(self.topology.delay_queue, steps)]
-
-    def receive(
-        self,
-        subscriber: Subscriber,
-        run: Callable[[Handler, Any], Any],
-        *,
-        processed: ProcessedEvents | None = None,
-        recent: ProcessedEvents | None = None,
-    ) -> Reception:
-        if self._consumer_timeout is not None:
-            for queue in self.topology.queues_of(subscriber):
-                if (why := held_too_long(queue, self._consumer_timeout)) is not None:
-                    raise ServiceConfigurationError(why)
-        return super().receive(subscriber, run, processed=processed, recent=recent)
+    def _why_not(self, queue: Queue) -> str | None:
+        seconds = self._consumer_timeout
+        return None if seconds is None else held_too_long(queue, seconds)
 
     def make_link(self, role: str) -> Link:
         from .link import AmqpLink
@@ -176,22 +157,38 @@ class RabbitMqEventTransport(BrokerEventTransport):
         return f"RabbitMqEventTransport({shown(self._url)})"
 
 
-def _virtual_host(parts: SplitResult) -> str:
-    return unquote(parts.path[1:]) or "/"  # a bare or missing path is the default one
+def _check_names(options: dict[str, Any]) -> None:
+    """:raises ServiceConfigurationError: for the first option that is one of pika's."""
+    for name in options.keys() & _OF_PIKA.keys():
+        better = _OF_PIKA[name]
+        hint = f"it is called {better} here" if better else "connections are retried for ever"
+        raise ServiceConfigurationError(f"{name} is an option of pika's: {hint}")
 
 
-def _url_of(parts: SplitResult, secure: bool) -> str:
-    if parts.query:
-        raise ServiceConfigurationError("alternates are URLs without options of their own")
-    secure = secure or parts.scheme == "amqps"
-    return amqp_url(
+def _place_of(parts: SplitResult, secure: bool) -> tuple[str, int, str, str, str, bool]:
+    """Return host, port, user name, password, virtual host, and whether over TLS."""
+    return (
         parts.hostname or "127.0.0.1",
         parts.port or (5671 if secure else 5672),
-        unquote(parts.username or "guest"),
-        unquote(parts.password or "guest"),
-        _virtual_host(parts),
-        "amqps" if secure else "amqp",
+        unquote(parts.username or ""),
+        unquote(parts.password or ""),
+        unquote(parts.path[1:]) or "/",  # a bare or missing path is the default one
+        secure,
     )
+
+
+def _url_of(
+    host: str, port: int, username: str, password: str, virtual_host: str, secure: bool
+) -> str:
+    """Make the URL of a RabbitMQ.
+
+    >>> _url_of("rabbit", 5672, "ada", "p/w", "/", False)
+    'amqp://ada:p%2Fw@rabbit:5672/%2F'
+    """
+    where = f"[{host}]" if ":" in host else host
+    who = f"{quote(username or 'guest', safe='')}:{quote(password or 'guest', safe='')}"
+    scheme = "amqps" if secure else "amqp"
+    return f"{scheme}://{who}@{where}:{port}/{quote(virtual_host, safe='')}"
 
 
 def _is_of_tls(name: str) -> bool:
@@ -199,7 +196,7 @@ def _is_of_tls(name: str) -> bool:
 
 
 def _ssl_of(scheme: str, tls: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The option `ssl`, as the scheme and the options that begin so have it.
+    """Return the option `ssl`, as the scheme and the options that begin so have it.
 
     :param given: what else the URL has; its own `ssl` is taken out.
     """

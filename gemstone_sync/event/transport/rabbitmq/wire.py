@@ -1,38 +1,43 @@
-"""Py-amqp's connection with another way to read and write: nothing of it ever blocks.
+"""Py-amqp's connection with another way to read and write, and how it is made from a URL.
 
 Py-amqp reads a frame by three calls of recv, writes each with sendall, and its time-outs begin
-anew with every frame. Here everything that has arrived is read at once and kept as frames; what is
-to be sent is kept until `flush`, which sends what the socket takes; and whoever needs an answer
-waits in gevent's hub, by the clock. That holds in a process that gevent has not patched too, and a
-broker that reads nothing, or drips, holds up nobody.
+anew with every frame. Here nothing blocks: everything that has arrived is read at once and kept as
+frames; what is to be sent is kept until `flush`, which sends what the socket takes; and whoever
+needs an answer waits in gevent's hub, by the clock. That holds in a process that gevent has not
+patched too, and a broker that reads nothing, or drips, holds up nobody.
 
-Only frames and sockets belong here: what is said with them is in `amqp`.
+Only addresses, frames and sockets belong here: what is said with them is in the other modules.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import ssl
 import struct
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import gevent
-from amqp import spec
-from amqp.exceptions import FrameSyntaxError, UnexpectedFrame
+from amqp import Message, spec
+from amqp.exceptions import UnexpectedFrame
 from amqp.transport import SSLTransport, TCPTransport
 from gevent import monkey
 from gevent.event import Event
+from kombu.connection import Connection
 from kombu.transport import pyamqp
 
 from ....concurrency.native import native_lock
+from ...link import LinkLost
+from .faults import FAULTS, fault
 
 if TYPE_CHECKING:
     from ...wakeups import Signal
 
-__all__ = ["AmqpConnection", "AmqpTransport"]
+__all__ = ["AmqpConnection", "connect", "describe", "place_of"]
 
 _start_native_thread = monkey.get_original("_thread", "start_new_thread")
 
@@ -47,6 +52,9 @@ _FRAME = struct.Struct(">BHI")
 _FRAME_END = 0xCE
 _HEARTBEAT = _FRAME.pack(8, 0, 0) + bytes([_FRAME_END])
 _HEADER_FRAME = 2
+
+#: Py-amqp's second is too short: with a broker that stops reading, what was written is lost.
+_SOCKET = {socket.TCP_USER_TIMEOUT: 30_000} if hasattr(socket, "TCP_USER_TIMEOUT") else {}
 
 
 class _Buffered:
@@ -75,7 +83,7 @@ class _Tls(_Buffered, SSLTransport):  # type: ignore[misc]
 
 
 class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
-    """A connection whose owner calls `receive` and `dispatch`, `flush` and `wait_ready`."""
+    """A connection whose link calls `receive` and `dispatch`, `flush` and `wait_ready`."""
 
     # Py-amqp leaves out the reason of connection.blocked.
     _METHODS = {
@@ -95,18 +103,13 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
         self._watchers: dict[int, Any] = {}
         #: When the socket last took something, or had nothing to take.
         self.last_sent = time.monotonic()
+        self._next_tick = 0.0
         #: Held while the socket is used: `keep_alive` has a thread that uses it, too.
         self._using = native_lock()
         self._beating: Any = None
 
     def Transport(  # noqa: N802  # py-amqp's name and parameters
-        self,
-        host: str,
-        connect_timeout: float,
-        ssl: Any = False,
-        read_timeout: float | None = None,
-        write_timeout: float | None = None,
-        **options: Any,
+        self, host: str, connect_timeout: float, ssl: Any = False, *_timeouts: Any, **options: Any
     ) -> Any:
         transport = _Tls if ssl else _Tcp
         return transport(host, connect_timeout=connect_timeout, ssl=ssl, **options)
@@ -121,6 +124,21 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
 
     def _on_blocked(self, reason: str = "") -> None:
         self.on_blocked(reason)
+
+    def on_inbound_method(
+        self, channel_id: int, method: tuple[int, int], payload: bytes, content: Any
+    ) -> None:
+        """Treat a method; a message whose routing key is no text is received all the same.
+
+        It may be another program's, and would end this connection again and again.
+        """
+        try:
+            super().on_inbound_method(channel_id, method, payload, content)
+        except UnicodeDecodeError:
+            readable = _readable(payload) if method == spec.Basic.Deliver else payload
+            if readable == payload:
+                raise
+            super().on_inbound_method(channel_id, method, readable, content)
 
     # Reading
 
@@ -164,10 +182,10 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
             frame = frames.popleft()
             try:
                 done = self._on_inbound_frame(frame)
-            except (UnicodeDecodeError, struct.error, IndexError, FrameSyntaxError):
-                # Properties that are no text, from another program. Without them the message can be
-                # handled, which ends it; otherwise it would end this connection again and again.
-                if frame[0] != _HEADER_FRAME:
+            except Exception:
+                # Properties that nothing can read, from another program. Without them the message
+                # can be handled, which ends it; otherwise it would end each connection anew.
+                if frame[0] != _HEADER_FRAME or _is_readable(frame[2]):
                     raise
                 done = self._on_inbound_frame((*frame[:2], frame[2][:12] + b"\0\0"))
             if done:
@@ -189,7 +207,8 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
             left = end - time.monotonic()
             if left <= 0:
                 raise TimeoutError("the broker gave no answer in time")
-            self.wait_ready(left)
+            self.tick()
+            self.wait_ready(min(left, self.heartbeat / 4) if self.heartbeat else left)
 
     # Writing
 
@@ -211,9 +230,16 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
             self.last_sent = time.monotonic()
         self.last_sent = time.monotonic()
 
+    def tick(self) -> None:
+        """Send a heartbeat when it is time, and see whether the other side sends its own."""
+        now = time.monotonic()
+        if self.heartbeat and now >= self._next_tick:
+            self._next_tick = now + self.heartbeat / 4
+            self.heartbeat_tick()
+
     @property
     def waiting_bytes(self) -> int:
-        """How much is to be sent."""
+        """Return how much is to be sent."""
         return len(self._transport.outgoing) if self._transport is not None else 0
 
     def keep_alive(self) -> None:
@@ -303,7 +329,109 @@ class AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
             transport.sock = None
 
 
-class AmqpTransport(pyamqp.Transport):  # type: ignore[misc]
-    """Has kombu make connections of that kind."""
+def _is_readable(header: bytes) -> bool:
+    """Tell whether py-amqp can read the properties in a frame: text, times, how deep they go."""
+    try:
+        Message().inbound_header(header)
+    except Exception:
+        return False
+    return True
 
+
+def _readable(payload: bytes) -> bytes:
+    """Write a question mark for all that is not ASCII in basic.deliver's exchange and key."""
+    texts = bytearray(payload)
+    # Behind class and method, consumer tag, delivery tag, and whether it was redelivered.
+    start = 14 + texts[4]
+    for _ in range(2):
+        end = start + 1 + texts[start]
+        text = texts[start + 1 : end].decode("ascii", "replace")
+        texts[start + 1 : end] = text.encode("ascii", "replace")
+        start = end
+    return bytes(texts)
+
+
+class _Transport(pyamqp.Transport):  # type: ignore[misc]
     Connection = AmqpConnection
+
+
+def describe(
+    url: str,
+    *,
+    name: str,
+    heartbeat: float,
+    connect_timeout: float,
+    tls: Mapping[str, Any],
+    login_method: str | None,
+    on_blocked: Callable[[str], None],
+    on_unblocked: Callable[[], None],
+) -> Any:
+    """Make a `kombu.Connection`, which connects to nothing by itself.
+
+    :raises ValueError: for a URL that is none.
+    """
+    scheme = url.partition("://")[0]
+    if scheme not in ("amqp", "amqps"):
+        raise ValueError("a URL of RabbitMQ starts with amqp:// or amqps://")
+    try:
+        description = Connection(
+            url,
+            transport=_Transport,
+            heartbeat=heartbeat,
+            connect_timeout=connect_timeout,
+            login_method=login_method,
+            transport_options={
+                "client_properties": {"connection_name": name, "product": "gemstone_sync"},
+                "on_blocked": on_blocked,
+                "on_unblocked": on_unblocked,
+                "socket_settings": _SOCKET,
+            },
+        )
+    except (ValueError, TypeError):
+        # Its text may quote a part of the password.
+        raise ValueError(
+            "not a URL of RabbitMQ: amqp://user:password@host:port/virtual-host, where "
+            "special characters in the password are percent-encoded"
+        ) from None
+    if scheme == "amqps":
+        description.ssl = _tls_options(tls, description.hostname)
+    description.port = description.port or (5671 if scheme == "amqps" else 5672)
+    return description
+
+
+def _tls_options(given: Mapping[str, Any], host: str | None) -> dict[str, Any]:
+    options = dict(given)
+    if options.get("cert_reqs", ssl.CERT_REQUIRED) != ssl.CERT_NONE:
+        # Without a name py-amqp takes any host's certificate.
+        options.setdefault("server_hostname", host or "localhost")
+        options.setdefault("cert_reqs", ssl.CERT_REQUIRED)
+    return options
+
+
+def connect(description: Any) -> AmqpConnection:
+    """Open the connection that was described, within about twice its connect time-out.
+
+    :raises LinkLost: when nobody answers.
+    :raises LinkRefused: when the broker wants nothing of us.
+    """
+    place, seconds = place_of(description), 2 * description.connect_timeout
+    description.transport_options["deadline"] = time.monotonic() + seconds
+    # Looking up the host's name has no time-out of its own.
+    timeout = gevent.Timeout(seconds + 1)
+    try:
+        with timeout:
+            connection: AmqpConnection = description.transport.establish_connection()
+    except gevent.Timeout as error:
+        if error is not timeout:
+            raise
+        raise LinkLost(f"RabbitMQ at {place}: no connection in time") from None
+    except FAULTS as error:
+        raise fault(error, place) from error
+    connection.deadline = None
+    return connection
+
+
+def place_of(description: Any) -> str:
+    """Tell where it is, without the password."""
+    place = f"{description.hostname or 'localhost'}:{description.port}"
+    return place if description.virtual_host == "/" else f"{place}/{description.virtual_host}"

@@ -1,1 +1,1 @@
-"""Queues in a Redis: `scripts`, `subscription`, `store`."""
+"""Queues in a Redis: `store` and ``store.lua``."""

@@ -1,7 +1,8 @@
 """Queues in a Redis: `RedisStore`.
 
-What happens to the keys is in `scripts`, the connections are in `gemstone_sync.redis`. Here are the
-routing, which is done before a script runs, and the knowledge of when there is something to take.
+What happens to the keys is in ``store.lua``, the connections are in `gemstone_sync.redis`. Here are
+the routing, which is done before the script runs, and the knowledge of when there is something to
+take.
 
 Kombu's own Redis transport takes a message with BRPOP and notes that it did in a second command:
 what is killed in between loses the message. Here taking and leasing are one script.
@@ -11,35 +12,41 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import math
 import os
+import select
+import ssl
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
+from gevent import monkey
 
 from ....concurrency import is_patched
 from ....errors import StoreFault
 from ....redis import Argument, RedisClient, Script
 from ...wakeups import readable
-from ..stores.store import Binding, Entry, KnownBindings, QueueStore, Stored, route
-from . import scripts as scripts
-from .subscription import Subscription
+from ..stores.store import Binding, Entry, KnownBindings, QueueStore, Routes, Stored, StoredQueue
 
 __all__ = ["RedisStore"]
 
+_SCRIPT = Script(Path(__file__).with_name("store.lua").read_text("utf-8"))
 #: Seconds after which `changed` says True without having been told: for a subscription that
 #: has died without a word.
 _AT_LEAST = 1.0
 #: How often bindings may change in the middle of one publish before something is wrong.
 _ATTEMPTS = 10
+#: The real one: a question that does not wait need not go through an event loop.
+_poll = monkey.get_original("select", "poll")
+_logger = logging.getLogger("gemstone_sync.event")
+#: Each Redis that was asked whether it evicts keys.
+_asked: set[str] = set()
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
-
-#: Routes kept; an application whose event names have no end must not fill the memory.
-_ROUTES = 10_000
 
 
 class RedisStore(QueueStore):
@@ -55,7 +62,8 @@ class RedisStore(QueueStore):
 
     What `publish` has returned for outlives a crash of Redis only as far as Redis is set up to:
     ``appendonly yes`` with ``appendfsync always`` for all of it, the default ``everysec`` for all
-    but the last second. Times are those of Redis's clock.
+    but the last second, and no ``maxmemory-policy`` that begins with ``allkeys-``. Times are those
+    of Redis's clock.
 
     A store serves one link, which declares again after a `StoreFault`: a Redis that was emptied
     meanwhile is one.
@@ -83,28 +91,39 @@ class RedisStore(QueueStore):
     def _forget(self) -> None:
         self._process = os.getpid()
         self._epoch: bytes | None = None
-        self._routes: _Routes | None = None
-        self._subscription: Subscription | None = None
+        self._routes: Routes[msgspec.Raw, bytes] | None = None
+        self._subscription: _Subscription | None = None
         self._tokens = itertools.count(1)
         self._token = uuid.uuid4().hex[:12]
-        #: By queue: when something may be there to take without anybody saying so.
-        self._moments: dict[str, float] = {}
+        #: When something may be there to take without anybody saying so.
         self._look_at = 0.0
-
-    def __repr__(self) -> str:
-        return f"RedisStore({self._client.shown!r})"
 
     def open(self) -> None:
         if os.getpid() != self._process:
             self._forget()  # what is there is the parent's
         self.blocks = not is_patched()
-        epoch = self._client.run(scripts.OPEN, self._key, uuid.uuid4().hex)
+        epoch = self._client.run(_SCRIPT, self._key, "open", uuid.uuid4().hex)
         if not isinstance(epoch, bytes) or len(epoch) != 32:
             raise StoreFault(
                 f"{self._client.shown}: what answers is no Redis, or {self._key!r} is "
                 "used by others: set another prefix"
             )
         self._epoch, self._routes = epoch, None
+        if self._client.shown not in _asked:
+            _asked.add(self._client.shown)
+            self._warn_of_eviction()
+
+    def _warn_of_eviction(self) -> None:
+        with contextlib.suppress(StoreFault):  # the user may not ask
+            memory = self._client.ask(lambda client: client.info("memory"))
+            policy = str(memory.get("maxmemory_policy"))
+            if memory.get("maxmemory") and policy.startswith("allkeys-"):
+                _logger.warning(
+                    "%s: events that were confirmed vanish when memory is short, because of "
+                    "maxmemory-policy %s: set noeviction, or a volatile- one",
+                    self._client.shown,
+                    policy,
+                )
 
     def close(self) -> None:
         subscription, self._subscription = self._subscription, None
@@ -114,108 +133,94 @@ class RedisStore(QueueStore):
         self._epoch = None
 
     def leave_thread(self) -> None:
-        self._client.leave_thread()
+        self._client.close()
 
     # Declaring
 
-    def declare_exchange(self, exchange: str, kind: str) -> None:
-        self._run(scripts.DECLARE_EXCHANGE, _bytes(exchange), kind)
-
-    def declare_queue(
+    def declare(
         self,
-        queue: str,
-        *,
-        expires: float | None = None,
-        delivery_limit: int | None = None,
-        dead_letter_queue: str | None = None,
+        exchanges: Mapping[str, str],
+        queues: Sequence[StoredQueue] = (),
+        bindings: Sequence[Binding] = (),
     ) -> None:
-        self._run(
-            scripts.DECLARE_QUEUE,
-            _bytes(queue),
-            "" if expires is None else _milliseconds(expires),
-            "" if delivery_limit is None else delivery_limit,
-            "" if dead_letter_queue is None else _bytes(dead_letter_queue),
+        packed = (
+            [(_raw(exchange), kind) for exchange, kind in exchanges.items()],
+            [
+                (
+                    _raw(queue.name),
+                    "" if queue.expires is None else _milliseconds(queue.expires),
+                    queue.delivery_limit or "",
+                    _raw(queue.dead_letter_queue or ""),
+                )
+                for queue in queues
+            ],
+            [tuple(map(_raw, binding)) for binding in bindings],
         )
+        if (missing := self._run("declare", _pack(packed))) is not None:
+            raise StoreFault(f"{self._client.shown}: there is no queue {_text(missing)!r} to bind")
 
     def delete_queue(self, queue: str) -> None:
-        self._run(scripts.DELETE_QUEUE, _bytes(queue))
-        self._moments.pop(queue, None)
-
-    def bind(self, exchange: str, pattern: str, queue: str) -> None:
-        missing = self._run(scripts.BIND, _bytes(exchange), _bytes(pattern), _bytes(queue))
-        if missing is not None:
-            raise StoreFault(f"{self._client.shown}: there is no queue {queue!r} to bind")
-
-    def unbind(self, exchange: str, pattern: str, queue: str) -> None:
-        self._run(scripts.UNBIND, _bytes(exchange), _bytes(pattern), _bytes(queue))
-
-    def bindings(self, exchange: str) -> list[tuple[str, str]]:
-        return self._fetch_routes().bindings.get(exchange, [])
+        self._run("delete_queue", _bytes(queue))
 
     def touch(self, queues: Sequence[str], bindings: Sequence[Binding] = ()) -> None:
-        packed = [[_raw(_bytes(text)) for text in each] for each in (queues, *bindings)]
-        if missing := self._run(scripts.TOUCH, _pack([packed[0], packed[1:]])):
+        packed = [[_raw(text) for text in each] for each in (queues, *bindings)]
+        if missing := self._run("touch", _pack([packed[0], packed[1:]])):
             names = ", ".join(map(_text, missing))
             raise StoreFault(f"{self._client.shown}: not there any more: {names}")
 
     # Messages
 
     def publish(self, entries: Sequence[Entry]) -> list[int]:
-        if not entries:
-            return []
         for _ in range(_ATTEMPTS):
             routes = self._routes or self._fetch_routes()
             packed = [
                 (
-                    _raw(entry.payload),
+                    _raw_bytes(entry.payload),
                     _lane(entry.key),
                     math.ceil(entry.due * 1000),
                     routes.queues_of(entry.exchange, entry.routing_key),
-                    "missed" if self._is_missed(entry) else entry.exchange,
+                    "missed"
+                    if routes.misses(entry.exchange, entry.routing_key)
+                    else entry.exchange,
                 )
                 for entry in entries
             ]
-            results = self._run(scripts.PUBLISH, routes.version, _pack(packed))
+            results = self._run("publish", routes.version, _pack(packed))
             if results != b"stale":
                 return results  # type: ignore[no-any-return]
             self._routes = None
         raise StoreFault(f"{self._client.shown}: bindings change all the time")
 
     def take(self, wanted: Sequence[tuple[str, int]], lease: float) -> list[Stored]:
-        if not wanted:
-            return []
         self._subscribe()
         token = f"{self._token}{next(self._tokens)}"
-        arguments: list[Argument] = [token, _milliseconds(lease)]
-        for queue, number in wanted:
-            arguments += (_bytes(queue), number)
-        packed, payloads = self._run(scripts.TAKE, *arguments)
+        queues = _pack([(_raw(queue), number) for queue, number in wanted])
+        packed, payloads = self._run("take", token, _milliseconds(lease), queues)
         now = time.monotonic()
         taken, end = [], 0
         for (queue, _), (left, *found) in zip(wanted, _unpack(packed), strict=True):
-            self._moments[queue] = now + left / 1000 if left >= 0 else math.inf
+            if left >= 0:
+                # Never later: what was to be looked at may be in a queue that is not wanted here.
+                self._look_at = min(self._look_at, now + left / 1000)
             for member, length, deliveries in zip(*[iter(found)] * 3, strict=True):
                 start, end = end, end + length
                 taken.append(Stored(f"{member}:{queue}", queue, payloads[start:end], deliveries))
-        self._look_at = min(now + _AT_LEAST, *self._moments.values())
         return taken
 
     def acknowledge(self, ids: Sequence[str]) -> int:
-        return self._run(scripts.ACKNOWLEDGE, _members(ids)) if ids else 0
+        return self._run("acknowledge", _members(ids))  # type: ignore[no-any-return]
 
     def release(self, ids: Sequence[str]) -> None:
-        if ids:
-            self._run(scripts.RELEASE, _members(ids))
+        self._run("release", _members(ids))
 
     def renew(self, ids: Sequence[str], lease: float) -> None:
-        if ids:
-            self._run(scripts.RENEW, _members(ids), _milliseconds(lease))
+        self._run("renew", _members(ids), _milliseconds(lease))
 
     def size(self, queue: str) -> int:
-        return self._run(scripts.SIZE, _bytes(queue))  # type: ignore[no-any-return]
+        return self._run("size", _bytes(queue))  # type: ignore[no-any-return]
 
     def purge(self, queue: str) -> int:
-        return self._run(scripts.PURGE, _bytes(queue))  # type: ignore[no-any-return]
+        return self._run("purge", _bytes(queue))  # type: ignore[no-any-return]
 
     # Waiting
 
@@ -225,9 +230,9 @@ class RedisStore(QueueStore):
         now = time.monotonic()
         if not told and now < self._look_at:
             return False
-        # Said once: what has become due is nothing new the next time.
-        self._moments = {q: at if at > now else math.inf for q, at in self._moments.items()}
-        self._look_at = min(now + _AT_LEAST, *self._moments.values(), math.inf)
+        if self._look_at <= now:
+            # Said once: `take` finds out what comes next.
+            self._look_at = now + _AT_LEAST
         return True
 
     @contextlib.contextmanager
@@ -249,17 +254,17 @@ class RedisStore(QueueStore):
             if not self._subscription.is_over:
                 return False
             self._subscription.close()
-        with self._client.faults():
-            self._subscription = Subscription(self._client.new_connection(), self._channel)
+        self._subscription = self._client.ask(lambda client: _Subscription(client, self._channel))
         return True
 
-    # Running scripts
+    # Running the script
 
-    def _run(self, script: Script, *arguments: Argument) -> Any:
+    def _run(self, function: str, *arguments: Argument) -> Any:
+        """Run one of the script's functions."""
         if self._epoch is None or os.getpid() != self._process:
             self.open()
         assert self._epoch is not None
-        result = self._client.run(script, self._key, self._epoch, *arguments)
+        result = self._client.run(_SCRIPT, self._key, function, self._epoch, *arguments)
         if result == b"emptied":
             self._epoch = None
             raise StoreFault(
@@ -268,58 +273,80 @@ class RedisStore(QueueStore):
             )
         return result
 
-    def _fetch_routes(self) -> _Routes:
-        version, *exchanges = self._run(scripts.ROUTES)
-        self._routes = routes = _Routes(version, exchanges)
-        if self._known is not None:
-            self._known.learn(routes.lasting)
+    def _fetch_routes(self) -> Routes[msgspec.Raw, bytes]:
+        version, *exchanges = self._run("routes")
+        kinds = {_text(exchange): _text(kind) for exchange, kind, _ in exchanges}
+        bindings = [
+            ((_text(exchange), _text(pattern), _text(queue)), not expires)
+            for exchange, _, flat in exchanges
+            for pattern, queue, expires in zip(*[iter(flat)] * 3, strict=True)
+        ]
+        # Whether the queues exist, the script sees.
+        self._routes = routes = Routes(version, kinds, bindings, _raw, self._known)
         return routes
 
-    def _is_missed(self, entry: Entry) -> bool:
-        known = self._known
-        return known is not None and known.misses(entry.exchange, entry.routing_key)
 
+class _Subscription:
+    """A connection of redis-py's that hears of changes: a microsecond for each question.
 
-class _Routes:
-    """Where messages go, as it was at one version."""
+    :param client: redis-py's: the connection is one like its own.
+    :raises redis.RedisError: when Redis does not want it.
 
-    def __init__(self, version: bytes, exchanges: Sequence[Any]) -> None:
-        self.version = version
-        self.bindings: dict[str, list[tuple[str, str]]] = {}
-        self._kinds: dict[str, str] = {}
-        self._known: dict[tuple[str, str], list[msgspec.Raw]] = {}
-        #: Those of queues that do not expire.
-        self.lasting: list[Binding] = []
-        for name, kind, flat in exchanges:
-            texts = [_text(value) for value in flat]
-            exchange = _text(name)
-            self._kinds[exchange] = _text(kind)
-            self.bindings[exchange] = bindings = []
-            for pattern, queue, expires in zip(*[iter(texts)] * 3, strict=True):
-                bindings.append((pattern, queue))
-                if not expires:
-                    self.lasting.append((exchange, pattern, queue))
+    What the messages say is of no interest, so they are thrown away unread: redis-py's parser takes
+    ten times as long to say the same.
+    """
 
-    def queues_of(self, exchange: str, routing_key: str) -> list[msgspec.Raw]:
-        """The names of the queues; whether they exist, the script sees."""
-        if not exchange:
-            return [_raw(_bytes(routing_key))]
-        queues = self._known.get((exchange, routing_key))
-        if queues is None:
-            kind, bindings = self._kinds.get(exchange, ""), self.bindings.get(exchange, [])
-            queues = [_raw(_bytes(queue)) for queue in route(kind, bindings, routing_key)]
-            if len(self._known) >= _ROUTES:
-                self._known.clear()
-            self._known[exchange, routing_key] = queues
-        return queues
+    def __init__(self, client: Any, channel: bytes) -> None:
+        pool = client.connection_pool
+        self._connection = pool.connection_class(**pool.connection_kwargs)
+        #: True once it is broken: nothing will be heard any more.
+        self.is_over = False
+        try:
+            self._connection.connect()
+            self._connection.send_command("SUBSCRIBE", channel)
+            self._connection.read_response()
+            self._socket = self._connection._sock
+            self._socket.settimeout(0)
+            #: What can be read once there is news.
+            self.descriptor: int = self._socket.fileno()
+            self._poll = _poll()
+            self._poll.register(self.descriptor, select.POLLIN)
+        except BaseException:
+            self.close()
+            raise
+
+    def has_news(self) -> bool:
+        """Tell whether something was said since this was asked last; True as well when it is over.
+
+        It never waits.
+        """
+        if not self._poll.poll(0):
+            return self.is_over
+        try:
+            # At most so much at a time, so that whoever shouts does not stop this process.
+            for _ in range(16):
+                if not self._socket.recv(1 << 16):
+                    self.is_over = True
+                    break
+        except (BlockingIOError, ssl.SSLWantReadError):
+            pass
+        except OSError:
+            self.is_over = True
+        return True
+
+    def close(self) -> None:
+        """Disconnect. Never raises."""
+        self.is_over = True
+        with contextlib.suppress(Exception):
+            self._connection.disconnect()
 
 
 def _members(ids: Sequence[str]) -> bytes:
-    """(queue, number:token) of each, packed."""
+    """Pack (queue, number:token) of each."""
     members = []
     for id_ in ids:
         number, token, queue = id_.split(":", 2)
-        members.append((_raw(_bytes(queue)), f"{number}:{token}"))
+        members.append((_raw(queue), f"{number}:{token}"))
     return _pack(members)
 
 
@@ -327,11 +354,15 @@ def _lane(key: str | None) -> msgspec.Raw | str:
     if key is None:
         return ""
     text = _bytes(key)
-    return _raw(b"%d:%b" % (len(text), text))
+    return _raw_bytes(b"%d:%b" % (len(text), text))
 
 
-def _raw(data: bytes) -> msgspec.Raw:
-    """Bytes as MessagePack's str, which need be no UTF-8 for Redis; its bin Redis does not know."""
+def _raw(text: str) -> msgspec.Raw:
+    return _raw_bytes(_bytes(text))
+
+
+def _raw_bytes(data: bytes) -> msgspec.Raw:
+    """Write bytes as MessagePack's str: Redis does not know its bin, nor ask for UTF-8."""
     return msgspec.Raw(b"\xdb%b%b" % (len(data).to_bytes(4, "big"), data))
 
 

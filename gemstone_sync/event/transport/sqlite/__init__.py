@@ -1,1 +1,1 @@
-"""Queues in a SQLite file, or in memory: `schema`, `database`, `routing`, `store`, `inotify`."""
+"""Queues in a SQLite file, or in memory: `tables`, `database`, `store`."""

@@ -1,6 +1,6 @@
-"""Queues of our own: `store` is their contract, `session` and `link` use one.
+"""Queues of our own: `store` is their contract, and says where messages go.
 
-In SQLite and memory they are in `..sqlite`, in Redis in `..redis`.
+`link` uses one. In SQLite and memory they are in `..sqlite`, in Redis in `..redis`.
 """
 
 from .transport import MemoryEventTransport, RedisEventTransport, SqliteEventTransport

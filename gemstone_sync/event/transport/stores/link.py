@@ -1,31 +1,47 @@
 """The link over a `QueueStore`: SQLite, Redis, memory.
 
-A message is `Envelope.to_json`'s text; a whole batch is published in one transaction.
+A message is `Envelope.to_json`'s text; a whole batch is published in one transaction. Received
+messages are kept by renewing their leases, and go back when the link is closed.
+
+A store that blocks is called in a native thread: nothing that it waits for, a disk or a lock, then
+stops the other greenlets. One thread, so that what is given back in the end comes after a `take`
+that nobody waits for any more.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+import gevent
 import msgspec
+from gevent import monkey
+from gevent._hub_local import get_hub_if_exists
 
 from ....concurrency import let_others_run
+from ....concurrency.native import NativeThreads, native_lock
 from ....errors import StoreFault
-from ...envelope import DeadLetter, Envelope
+from ...envelope import DeadLetter, Envelope, Reason
 from ...link import Delivery, Link, LinkLost, Outgoing
 from ...topology import Queue, Topology
 from ...wakeups import Signal
-from .session import StoreSession
-from .store import Binding, Entry, QueueStore, Stored
+from .store import Binding, Entry, QueueStore, Stored, StoredQueue
 
 __all__ = ["StoreLink"]
+
+T = TypeVar("T")
+_start_native_thread = monkey.get_original("_thread", "start_new_thread")
 
 #: Seconds after which other greenlets get their turn.
 _SLICE = 0.005
 #: Seconds between two looks whether the queues are still there.
 _TOUCH = 1.0
+#: Seconds that `close` takes at most, where another thread does it.
+_CLOSING = 2.0
 
 
 class StoreLink(Link):
@@ -39,10 +55,19 @@ class StoreLink(Link):
     window = 2000
 
     def __init__(self, store: QueueStore, *, lease: float = 60.0, delivery_limit: int = 10) -> None:
-        self.lease = self._lease = lease
         self._store = store
+        self._lease = lease
         self._delivery_limit = delivery_limit
-        self._opened: StoreSession | None = None
+        # Not the hub's own: a locked file would hold up those who look up host names there.
+        self._threads = NativeThreads(1)
+        self._process = os.getpid()
+        self._is_open = False
+        #: Ids. Added to by the thread: a take whose caller was cut off is known here all the same.
+        self._held: set[str] = set()
+        #: While a thread renews what is held: let go to end it, and why it could not.
+        self._renewing: Any = None
+        self._has_renewed = False
+        self._fault: StoreFault | None = None
         self._dead = ""
         self._consumed: dict[str, _Consumed] = {}
         self._queues: list[str] = []
@@ -55,49 +80,85 @@ class StoreLink(Link):
     # Life
 
     def open(self) -> None:
-        self._opened = session = StoreSession(self._store, self._lease)
-        with _mapped():
-            session.open()
+        self._is_open = True
+        self._call(self._store.open)
 
     def close(self) -> None:
-        session, self._opened = self._opened, None
-        if session is not None:
-            session.close()
-            self.owes = not session.returned
+        if not self._is_open:
+            return
+        self._is_open, self.owes = False, True
+        if os.getpid() != self._process:
+            return  # after a fork: what was taken is the parent's
+        renewing, self._renewing = self._renewing, None
+        if renewing is not None:
+            renewing.release()
+            end = time.monotonic() + _CLOSING
+            while not self._has_renewed and time.monotonic() < end:
+                gevent.sleep(0.001)
+        with contextlib.suppress(Exception), gevent.Timeout(_CLOSING, False):
+            self._apply(self._give_back)
+
+    def _give_back(self) -> None:
+        held, self._held = list(self._held), set()
+        try:
+            if held:
+                self._store.release(held)
+            self.owes = False
+        finally:
+            self._store.close()
+
+    def _call(self, function: Callable[..., T], *args: Any) -> T:
+        """Call one of the store's functions, where it stops nobody else.
+
+        :raises LinkLost: for a `StoreFault`, also one that renewing has met with.
+        """
+        with self._mapped():
+            fault, self._fault = self._fault, None
+            if fault is not None:
+                raise fault
+            return self._apply(function, *args)
+
+    def _apply(self, function: Callable[..., T], *args: Any) -> T:
+        return self._threads.call(function, *args) if self._store.blocks else function(*args)
+
+    @contextlib.contextmanager
+    def _mapped(self) -> Iterator[None]:
+        if not self._is_open:
+            raise LinkLost("not connected")
+        try:
+            yield
+        except StoreFault as error:
+            raise LinkLost(str(error)) from error
 
     def wait(self, signal: Signal, timeout: float) -> None:
         if not any(each.room for each in self._consumed.values()):
             signal.wait(timeout)
         elif not signal.is_set():
-            with _mapped(), self._store.waking(signal.set):
-                if not self._is_curious():
+            with self._mapped(), self._store.waking(signal.set):
+                # Asked once nothing is missed any more.
+                if not self._may_take():
                     signal.wait(min(timeout, self._store.seconds_left()))
 
     def pump(self) -> None:
         if not self._consumed:
             return
-        session = self._session
-        with _mapped():
-            self._touch_in_time()
-            self._is_curious()
-            began = time.monotonic()
-            while wanted := self._wanted():
-                for stored in session.take(wanted):
-                    self._deliver(stored)
-                    if time.monotonic() - began > _SLICE:
-                        let_others_run()
-                        began = time.monotonic()
-
-    def _touch_in_time(self) -> None:
-        """Keep queues that expire, and see whether all that was declared is still there."""
-        now = time.monotonic()
+        now = began = time.monotonic()
         if now >= self._touch_at:
             self._touch_at = now + self._touch_interval
-            self._session.call(self._store.touch, self._queues, self._bindings)
+            self._call(self._store.touch, self._queues, self._bindings)
+        self._may_take()
+        while wanted := self._wanted():
+            for stored in self._call(self._take, wanted):
+                self._deliver(stored)
+                if time.monotonic() - began > _SLICE:
+                    let_others_run()
+                    began = time.monotonic()
 
-    def _is_curious(self) -> bool:
-        """Whether there may be something to take."""
-        if self._store.changed():
+    def _may_take(self) -> bool:
+        """Tell whether there may be something to take."""
+        with self._mapped():
+            changed = self._store.changed()
+        if changed:
             for each in self._consumed.values():
                 each.exhausted = False
         return any(each.room and not each.exhausted for each in self._consumed.values())
@@ -118,34 +179,16 @@ class StoreLink(Link):
         expiring = [queue.expires for queue in queues if queue.expires is not None]
         self._touch_interval = min([_TOUCH, *(expires / 4 for expires in expiring)])
         self._queues = [topology.dead, *(queue.name for queue in queues)]
-        self._bindings = [
-            # One exchange for all work: the store chooses the best match among all patterns.
-            (
-                topology.work[0] if each.exchange in topology.work else each.exchange,
-                each.pattern,
-                queue.name,
-            )
-            for queue in queues
-            for each in queue.bindings
+        self._bindings = [each for queue in queues for each in topology.merged_bindings(queue)]
+        exchanges = {topology.events: "topic", topology.keyed: "topic", topology.work[0]: "work"}
+        stored = [
+            StoredQueue(topology.dead),
+            *(
+                StoredQueue(queue.name, queue.expires, self._delivery_limit, topology.dead)
+                for queue in queues
+            ),
         ]
-        with _mapped():
-            self._session.call(self._declare, topology, queues)
-
-    def _declare(self, topology: Topology, queues: Sequence[Queue]) -> None:
-        store = self._store
-        for exchange in (topology.events, topology.keyed):
-            store.declare_exchange(exchange, "topic")
-        store.declare_exchange(topology.work[0], "work")
-        store.declare_queue(topology.dead)
-        for queue in queues:
-            store.declare_queue(
-                queue.name,
-                expires=queue.expires,
-                delivery_limit=self._delivery_limit,
-                dead_letter_queue=topology.dead,
-            )
-        for binding in self._bindings:
-            store.bind(*binding)
+        self._call(self._store.declare, exchanges, stored, self._bindings)
 
     # Publishing
 
@@ -153,15 +196,13 @@ class StoreLink(Link):
         sent, entries = [], []
         for message in messages:
             try:
-                entries.append(_entry(message))
+                entries.append(self._entry(message))
             except (ValueError, TypeError) as error:
                 # It would fail again over every other connection.
                 message.settle(f"{message.envelope.name!r} cannot be written: {error}")
             else:
                 sent.append(message)
-        session = self._session
-        with _mapped():
-            counts = session.call(self._store.publish, entries)
+        counts = self._call(self._store.publish, entries)
         missed = []
         for message, count in zip(sent, counts, strict=True):
             if count < 0:
@@ -175,6 +216,14 @@ class StoreLink(Link):
                 "it again"
             )
 
+    def _entry(self, message: Outgoing) -> Entry:
+        """:raises ValueError, TypeError: when JSON has no way to write it."""
+        address, envelope = message.address, message.envelope
+        # Dead letters have no order to keep, and whoever looks through them holds all at once.
+        key = None if (address.exchange, address.routing_key) == ("", self._dead) else envelope.key
+        due = time.time() + message.delay if message.delay > 0 else 0.0
+        return Entry(address.exchange, address.routing_key, envelope.to_json(), key, due)
+
     # Consuming
 
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
@@ -182,58 +231,80 @@ class StoreLink(Link):
         consumed.prefetch = prefetch
 
     def cancel(self, queue: str) -> None:
-        consumed = self._consumed.get(queue)
-        if consumed is not None:
+        if queue in self._consumed:
             # The queue is kept, and what is still handled counted, until the end.
-            consumed.prefetch = 0
+            self._consumed[queue].prefetch = 0
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        ids = self._settled(deliveries)
-        with _mapped():
-            self._session.acknowledge(ids)
+        self._settle(self._store.acknowledge, deliveries)
 
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
-        ids = self._settled(deliveries)
-        with _mapped():
-            self._session.release(ids)
+        self._settle(self._store.release, deliveries)
 
-    def keep(self) -> None:
-        self._session.keep()
+    def keep_alive(self) -> None:
+        self._renewing = renewing = native_lock()
+        renewing.acquire()
+        # A native thread: a greenlet may compute for long.
+        _start_native_thread(self._renew, (renewing,))
+
+    def _renew(self, renewing: Any) -> None:
+        try:
+            while not renewing.acquire(True, self._lease / 3):
+                try:
+                    if held := list(self._held):
+                        self._store.renew(held, self._lease)
+                except StoreFault as error:
+                    self._fault = error  # for the connection loop, which connects again
+                if self._renewing is not renewing:
+                    self._store.close()  # it was closed meanwhile
+        finally:
+            self._store.leave_thread()
+            self._has_renewed = True
+            hub = get_hub_if_exists()
+            if hub is not None:
+                hub.destroy(destroy_loop=True)
+
+    def detach(self, deliveries: Sequence[Delivery]) -> None:
+        self._held.difference_update(each.tag for each in deliveries if each.link is self)
 
     def adopt(self, begun: Sequence[Delivery], others: Sequence[Delivery]) -> None:
-        owed = [d.tag for d in others if isinstance(d.link, StoreLink) and d.link.owes]
-        with _mapped():
-            self._session.adopt([delivery.tag for delivery in begun], owed)
+        if held := [delivery.tag for delivery in begun]:
+            self._call(self._store.renew, held, self._lease)
+            self._held.update(held)
+        if owed := [d.tag for d in others if isinstance(d.link, StoreLink) and d.link.owes]:
+            self._call(self._store.release, owed)
         for delivery in begun:
             delivery.link, delivery.gone = self, False
             if (consumed := self._consumed.get(delivery.queue)) is not None:
                 consumed.unsettled.add(delivery.tag)
 
-    def leave(self, deliveries: Sequence[Delivery]) -> None:
-        if self._opened is not None:
-            self._session.leave([each.tag for each in deliveries if each.link is self])
+    def _settle(
+        self, function: Callable[[Sequence[str]], object], deliveries: Sequence[Delivery]
+    ) -> None:
+        """Call the store's `acknowledge` or `release` for what this link has received."""
+        mine = [delivery for delivery in deliveries if delivery.link is self]
+        for delivery in mine:
+            if (consumed := self._consumed.get(delivery.queue)) is not None:
+                consumed.unsettled.discard(delivery.tag)
+        if ids := [delivery.tag for delivery in mine]:
+            self._call(function, ids)
+            self._held.difference_update(ids)
 
-    def _settled(self, deliveries: Sequence[Delivery]) -> list[str]:
-        ids = []
-        for delivery in deliveries:
-            if delivery.link is self:
-                ids.append(delivery.tag)
-                consumed = self._consumed.get(delivery.queue)
-                if consumed is not None:
-                    consumed.unsettled.discard(delivery.tag)
-        return ids
+    def _take(self, wanted: Sequence[tuple[str, int]]) -> list[Stored]:
+        taken = self._store.take(wanted, self._lease)
+        self._held.update(message.id for message in taken)
+        return taken
 
     def _deliver(self, stored: Stored) -> None:
         consumed = self._consumed[stored.queue]
         delivery = self._delivery(stored)
-        if delivery is None:
-            return
-        consumed.unsettled.add(stored.id)
-        consumed.exhausted = consumed.exhausted and consumed.room > 0
-        consumed.on_delivery(delivery)
+        if delivery is not None:
+            consumed.unsettled.add(stored.id)
+            consumed.exhausted = consumed.exhausted and consumed.room > 0
+            consumed.on_delivery(delivery)
 
     def _delivery(self, stored: Stored) -> Delivery | None:
-        """None for what is not a message, which is then with the dead letters."""
+        """Make a delivery; None for what is not a message, which is then with the dead letters."""
         try:
             envelope = Envelope.from_json(stored.payload)
         except ValueError as error:
@@ -241,90 +312,56 @@ class StoreLink(Link):
             return None
         if stored.queue == self._dead and envelope.dead is None:
             # Nobody but the store puts there what has no reason.
-            envelope = envelope.with_changes(
-                dead=DeadLetter(
-                    reason="crashed",
-                    error="the processes that handled it ended, or held it for too long",
-                )
-            )
+            why = "the processes that handled it ended, or held it for too long"
+            envelope = envelope.with_changes(dead=DeadLetter(reason=Reason.CRASHED, error=why))
         return Delivery(self, stored.queue, stored.id, envelope, stored.deliveries)
 
     def _set_aside(self, stored: Stored, error: str) -> None:
-        """What cannot be read is kept for whoever looks through the dead letters."""
-        dead = DeadLetter(reason="invalid", error=error, queue=stored.queue, time=time.time())
+        """Keep what cannot be read for whoever looks through the dead letters."""
+        dead = DeadLetter(reason=Reason.INVALID, error=error, queue=stored.queue, time=time.time())
         text = stored.payload.decode("utf-8", "replace")
         envelope = Envelope(name="unreadable", body=msgspec.json.encode(text), dead=dead)
-        session = self._session
-        session.call(self._store.publish, [Entry("", self._dead, envelope.to_json())])
-        session.acknowledge([stored.id])
+        self._call(self._store.publish, [Entry("", self._dead, envelope.to_json())])
+        self._call(self._store.acknowledge, [stored.id])
+        self._held.discard(stored.id)
 
     def remove(self, queue: str) -> None:
-        with _mapped():
-            self._session.call(self._store.delete_queue, queue)
+        self._call(self._store.delete_queue, queue)
 
     # Looking into a queue
 
     def size(self, queue: str) -> int:
-        with _mapped():
-            return self._session.call(self._store.size, queue)
+        return self._call(self._store.size, queue)
 
     def purge(self, queue: str) -> int:
-        with _mapped():
-            return self._session.call(self._store.purge, queue)
+        return self._call(self._store.purge, queue)
 
     def take(self, queue: str) -> Delivery | None:
-        with _mapped():
-            while taken := self._session.take([(queue, 1)]):
-                delivery = self._delivery(taken[0])
-                if delivery is not None:
-                    return delivery
+        while taken := self._call(self._take, [(queue, 1)]):
+            if (delivery := self._delivery(taken[0])) is not None:
+                return delivery
         return None
 
-    # The connection
 
-    @property
-    def _session(self) -> StoreSession:
-        if self._opened is None:
-            raise LinkLost("not connected")
-        return self._opened
-
-
+@dataclass(eq=False, slots=True)
 class _Consumed:
     """A queue that is consumed from.
 
     :ivar exhausted: nothing more was there when it was last looked at.
     """
 
-    __slots__ = ("exhausted", "on_delivery", "prefetch", "unsettled")
-
-    def __init__(self, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
-        self.prefetch = prefetch
-        self.on_delivery = on_delivery
-        self.unsettled: set[str] = set()
-        self.exhausted = False
+    prefetch: int
+    on_delivery: Callable[[Delivery], None]
+    unsettled: set[str] = field(default_factory=set)
+    exhausted: bool = False
 
     @property
     def room(self) -> int:
-        """How many more may be delivered."""
+        """Return how many more may be delivered."""
         return max(0, self.prefetch - len(self.unsettled))
-
-
-def _entry(message: Outgoing) -> Entry:
-    """:raises ValueError, TypeError: when JSON has no way to write it."""
-    address, envelope = message.address, message.envelope
-    due = time.time() + message.delay if message.delay > 0 else 0.0
-    return Entry(address.exchange, address.routing_key, envelope.to_json(), envelope.key, due)
 
 
 def _unwanted(message: Outgoing) -> str:
     if message.address.exchange:
         return f"nobody handles work named {message.envelope.name!r}"
     return f"there is no queue {message.address.routing_key!r} any more"
-
-
-@contextmanager
-def _mapped() -> Iterator[None]:
-    try:
-        yield
-    except StoreFault as error:
-        raise LinkLost(str(error)) from error

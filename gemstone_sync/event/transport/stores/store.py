@@ -12,20 +12,47 @@ from __future__ import annotations
 
 import abc
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, TypeAlias
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
-from ...names import best_match, matches
+from ...names import matches, route
 
-__all__ = ["Binding", "Entry", "KnownBindings", "QueueStore", "Stored", "route"]
+__all__ = [
+    "Binding",
+    "Entry",
+    "KnownBindings",
+    "QueueStore",
+    "Routes",
+    "Stored",
+    "StoredQueue",
+]
+
+Q = TypeVar("Q")
+V = TypeVar("V")
 
 #: Seconds for which a binding that is gone is missed: whoever consumes notices within one, and may
 #: have to connect again.
 _MISSED = 30.0
+#: Routes kept; an application whose event names have no end must not fill the memory.
+_ROUTES = 10_000
 
 #: Exchange, pattern and queue.
 Binding: TypeAlias = "tuple[str, str, str]"
+
+
+class StoredQueue(NamedTuple):
+    """A queue as it is declared.
+
+    :ivar expires: seconds without `touch` after which it goes, with its bindings and messages.
+    :ivar delivery_limit: a message that was taken so often, and comes back once more, is moved to
+        `dead_letter_queue` by the store (its payload unchanged).
+    """
+
+    name: str
+    expires: float | None = None
+    delivery_limit: int | None = None
+    dead_letter_queue: str | None = None
 
 
 class Entry(NamedTuple):
@@ -60,7 +87,7 @@ class Stored(NamedTuple):
 
 
 class QueueStore(abc.ABC):
-    """Where messages lie. Every function raises `StoreFault` when the store is out of reach."""
+    """Stores queues. Every function raises `StoreFault` when the store is out of reach."""
 
     @abc.abstractmethod
     def open(self) -> None:
@@ -71,48 +98,26 @@ class QueueStore(abc.ABC):
         """Disconnect. Never raises. What is used again opens it again."""
 
     def leave_thread(self) -> None:  # noqa: B027  # nothing to do where threads share a connection
-        """This thread ends: close what only it can. Never raises."""
+        """Close what only this thread can close, before it ends. Never raises."""
 
     # Declaring
 
     @abc.abstractmethod
-    def declare_exchange(self, exchange: str, kind: str) -> None:
-        """:param kind: ``"topic"`` or ``"work"``: see `route`."""
-
-    @abc.abstractmethod
-    def declare_queue(
+    def declare(
         self,
-        queue: str,
-        *,
-        expires: float | None = None,
-        delivery_limit: int | None = None,
-        dead_letter_queue: str | None = None,
+        exchanges: Mapping[str, str],
+        queues: Sequence[StoredQueue] = (),
+        bindings: Sequence[Binding] = (),
     ) -> None:
-        """Make a queue, or change what is known of it.
+        """Make all of them, or none; change what is there, and keep its messages.
 
-        :param expires: seconds without `touch` after which it goes, with its bindings and messages.
-        :param delivery_limit: a message that was taken so often, and comes back once more, is moved
-            to `dead_letter_queue` by the store (its payload unchanged).
+        :param exchanges: each with its kind, ``"topic"`` or ``"work"``: see `names.route`.
+        :raises StoreFault: when there is no queue to bind.
         """
 
     @abc.abstractmethod
     def delete_queue(self, queue: str) -> None:
         """Remove a queue, its bindings and its messages."""
-
-    @abc.abstractmethod
-    def bind(self, exchange: str, pattern: str, queue: str) -> None:
-        """From now on every message that matches goes there too. May be repeated.
-
-        :raises StoreFault: when there is no such queue.
-        """
-
-    @abc.abstractmethod
-    def unbind(self, exchange: str, pattern: str, queue: str) -> None:
-        """Undo `bind`."""
-
-    @abc.abstractmethod
-    def bindings(self, exchange: str) -> list[tuple[str, str]]:
-        """(pattern, queue) pairs of an exchange."""
 
     @abc.abstractmethod
     def touch(self, queues: Sequence[str], bindings: Sequence[Binding] = ()) -> None:
@@ -143,7 +148,7 @@ class QueueStore(abc.ABC):
 
     @abc.abstractmethod
     def acknowledge(self, ids: Sequence[str]) -> int:
-        """Remove messages that were taken; how many of them were still ours."""
+        """Remove messages that were taken; return how many of them were still ours."""
 
     @abc.abstractmethod
     def release(self, ids: Sequence[str]) -> None:
@@ -159,43 +164,92 @@ class QueueStore(abc.ABC):
 
     @abc.abstractmethod
     def size(self, queue: str) -> int:
-        """How many messages lie in a queue and are not taken, due or not."""
+        """Return how many messages lie in a queue and are not taken, due or not."""
 
     @abc.abstractmethod
     def purge(self, queue: str) -> int:
-        """Remove those that `size` counts; how many there were."""
+        """Remove those that `size` counts; return how many there were."""
 
     # Waiting
 
     @abc.abstractmethod
     def changed(self) -> bool:
-        """Cheaply: may something be there to take since this was asked last?
+        """Tell cheaply whether there may be something to take since this was asked last.
 
-        True as well when a message has become due or a lease has ended. May say True for nothing;
+        True as well when a message has become due or a lease has ended. May be True for nothing;
         never False when there is something new.
         """
 
     @abc.abstractmethod
     def waking(self, wake: Callable[[], object]) -> AbstractContextManager[None]:
-        """While in here, have `wake` called when others may have changed something.
+        """Within the block, have `wake` called when others may have changed something.
 
-        In this thread's hub, or from any thread. What had changed before is `changed`'s to say.
+        In this thread's hub, or in any thread. `changed` tells of what had changed before.
         """
 
     @abc.abstractmethod
     def seconds_left(self) -> float:
-        """How long `changed` need not be asked while nobody wakes.
-
-        Then something becomes due, a lease ends, or it is to be seen whether all is well.
-        """
+        """Return for how many seconds `changed` need not be asked while nobody wakes."""
 
     #: True when its functions block the whole thread, so that a hub must call them in another one;
     #: False when they return at once or wait as greenlets do.
     blocks: bool = True
 
 
+class Routes(Generic[Q, V]):
+    """The routes of messages at one version of a store's bindings.
+
+    :param version: tells it from what it was before.
+    :param kinds: exchange -> kind, see `names.route`.
+    :param bindings: each with True if its queue does not expire.
+    :param place: what the store knows a queue by; None for one that is not there.
+    :param known: what was bound before, if anything is to be missed.
+    """
+
+    def __init__(
+        self,
+        version: V,
+        kinds: dict[str, str],
+        bindings: Iterable[tuple[Binding, bool]],
+        place: Callable[[str], Q | None],
+        known: KnownBindings | None,
+    ) -> None:
+        self.version = version
+        self._kinds = kinds
+        self._place = place
+        self._before = known
+        self._bindings: dict[str, list[tuple[str, str]]] = {}
+        lasting = []
+        for binding, lasts in bindings:
+            exchange, pattern, queue = binding
+            self._bindings.setdefault(exchange, []).append((pattern, queue))
+            if lasts:
+                lasting.append(binding)
+        if known is not None:
+            known.learn(lasting)
+        self._known: dict[tuple[str, str], list[Q]] = {}
+
+    def queues_of(self, exchange: str, routing_key: str) -> list[Q]:
+        """Return the places that a message goes to; none for an exchange that is not there."""
+        found = self._known.get((exchange, routing_key))
+        if found is None:
+            names = [routing_key]
+            if exchange:
+                bindings = self._bindings.get(exchange, [])
+                names = route(self._kinds.get(exchange, ""), bindings, routing_key)
+            found = [place for place in map(self._place, names) if place is not None]
+            if len(self._known) >= _ROUTES:
+                self._known.clear()
+            self._known[exchange, routing_key] = found
+        return found
+
+    def misses(self, exchange: str, routing_key: str) -> bool:
+        """Tell whether a queue that such a message went to is gone, and not for long."""
+        return self._before is not None and self._before.misses(exchange, routing_key)
+
+
 class KnownBindings:
-    """What the publishers of one process have seen bound, over all their connections.
+    """Remembers what the publishers of a process have seen bound, over all their connections.
 
     A store that was emptied, or a queue that was deleted, would have events go nowhere until
     whoever consumes has declared it again. Those of queues that expire are not kept here: they go
@@ -207,7 +261,7 @@ class KnownBindings:
         self._missed: dict[Binding, float] = {}
 
     def learn(self, bindings: Iterable[Binding]) -> None:
-        """Those that are there now."""
+        """Note those that are there now."""
         known = frozenset(bindings)
         gone = dict.fromkeys(self._known - known, time.monotonic() + _MISSED)
         missed = {**self._missed, **gone}
@@ -215,7 +269,7 @@ class KnownBindings:
         self._known = known
 
     def misses(self, exchange: str, routing_key: str) -> bool:
-        """Tell whether a queue that such a message went to is gone, and not for long."""
+        """Do as `Routes.misses`."""
         if not self._missed:
             return False
         now = time.monotonic()
@@ -224,21 +278,3 @@ class KnownBindings:
             where == exchange and matches(pattern, routing_key)
             for where, pattern, _ in self._missed
         )
-
-
-def route(kind: str, bindings: Sequence[tuple[str, str]], routing_key: str) -> list[str]:
-    """The queues that a message goes to, each once.
-
-    ``"work"`` sends it to the queues of one pattern only, the best match, and there to one queue.
-
-    >>> route("topic", [("a.*", "q1"), ("#", "q2"), ("a.b", "q1")], "a.b")
-    ['q1', 'q2']
-    >>> route("work", [("once.a.*", "q1"), ("once.a.b", "q2")], "once.a.b")
-    ['q2']
-    """
-    if kind == "work":
-        best = best_match({pattern for pattern, _ in bindings}, routing_key)
-        fitting = sorted(queue for pattern, queue in bindings if pattern == best)[:1]
-    else:
-        fitting = [queue for pattern, queue in bindings if matches(pattern, routing_key)]
-    return list(dict.fromkeys(fitting))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import abc
+import functools
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ....broker_urls import check_redis_url, shown
-from ....errors import ServiceConfigurationError
 from ...deduplication import ProcessedEvents
 from ...link import Link
 from ..broker import BrokerEventTransport, check_seconds, check_whole
 from ..urls import sqlite_path, take_options
 from .store import KnownBindings, QueueStore
+
+if TYPE_CHECKING:
+    from ..sqlite.store import SqliteStore
 
 __all__ = ["MemoryEventTransport", "RedisEventTransport", "SqliteEventTransport"]
 
@@ -23,7 +26,7 @@ _OF_REDIS = (
 
 
 class StoreEventTransport(BrokerEventTransport):
-    """What the transports over a `QueueStore` share.
+    """The base of the transports over a `QueueStore`.
 
     :param lease: seconds after which the events of a worker that has died are handled by another.
         It is renewed while a handler runs.
@@ -39,16 +42,13 @@ class StoreEventTransport(BrokerEventTransport):
         self._lease = float(lease)
         self._delivery_limit = delivery_limit
         #: One below the store's: here it is known which handler it was.
-        self.handled_limit = max(1, delivery_limit - 1)
+        self.crash_limit = max(1, delivery_limit - 1)
         self._known = KnownBindings()
         super().__init__(**options)
 
     @abc.abstractmethod
     def _make_store(self) -> QueueStore:
-        """A store that is not open yet."""
-
-    @abc.abstractmethod
-    def _own_store(self) -> ProcessedEvents: ...
+        """Make a store that is not open yet."""
 
     def make_link(self, role: str) -> Link:
         from .link import StoreLink
@@ -71,6 +71,8 @@ class SqliteEventTransport(StoreEventTransport):
     :param lease: seconds after which the events of a worker that has died are handled by another.
     """
 
+    system = "sqlite"
+
     def __init__(self, location: str | os.PathLike[str] = "events.db", **options: Any) -> None:
         if isinstance(location, str):
             location, given = take_options(location, type(self))
@@ -84,7 +86,7 @@ class SqliteEventTransport(StoreEventTransport):
         return SqliteStore(self._path, known=self._known)
 
     def _own_store(self) -> ProcessedEvents:
-        from ...deduplication.sqlite import SqliteProcessedEvents
+        from ...deduplication import SqliteProcessedEvents
 
         return SqliteProcessedEvents(self._path)
 
@@ -103,16 +105,13 @@ class RedisEventTransport(StoreEventTransport):
     :param lease: seconds after which the events of a worker that has died are handled by another.
     """
 
+    system = "redis"
+
     def __init__(self, url: str = "redis://127.0.0.1:6379/0", **options: Any) -> None:
         check_redis_url(url)
-        try:
-            import redis  # noqa: F401
-        except ImportError as error:
-            raise ServiceConfigurationError(
-                "RedisEventTransport needs redis-py: pip install 'gemstone_sync[redis]'"
-            ) from error
-        from ....redis import understands
+        from ....redis import check_installed, understands
 
+        check_installed("RedisEventTransport")
         self._url, given = take_options(
             url, type(self), lambda name: understands(url, name), _OF_REDIS
         )
@@ -126,7 +125,7 @@ class RedisEventTransport(StoreEventTransport):
         return RedisStore(self._url, prefix=prefix, known=self._known)
 
     def _own_store(self) -> ProcessedEvents:
-        from ...deduplication.redis import RedisProcessedEvents
+        from ...deduplication import RedisProcessedEvents
 
         return RedisProcessedEvents(self._url)
 
@@ -141,23 +140,23 @@ class MemoryEventTransport(StoreEventTransport):
     be handled becomes a dead letter. Nothing outlives the process.
     """
 
-    def __init__(self, **options: Any) -> None:
-        self._store: Any = None
-        super().__init__(**options)
+    system = "memory"
 
     def _make_store(self) -> QueueStore:
-        from ..sqlite.store import SqliteStore
-
-        if self._store is None:
-            self._store = SqliteStore(":memory:")
         # Each link has its own `changed`, over the same messages.
-        return self._store.another()  # type: ignore[no-any-return]
+        return self._store.another()
 
     def _own_store(self) -> ProcessedEvents:
-        from ...deduplication.memory import MemoryProcessedEvents
-
-        if self._processed is None:
-            self._processed = MemoryProcessedEvents()
         return self._processed
 
-    _processed: ProcessedEvents | None = None
+    @functools.cached_property
+    def _store(self) -> SqliteStore:
+        from ..sqlite.store import SqliteStore
+
+        return SqliteStore(":memory:")
+
+    @functools.cached_property
+    def _processed(self) -> ProcessedEvents:
+        from ...deduplication import MemoryProcessedEvents
+
+        return MemoryProcessedEvents()

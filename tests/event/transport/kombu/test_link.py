@@ -1,6 +1,7 @@
 """Links over kombu's own transports: what each of them can do is done, and no more is said."""
 
 import contextlib
+import fcntl
 import functools
 import json
 import os
@@ -9,10 +10,12 @@ import subprocess
 import sys
 import time
 
+import gevent
 import pytest
 
 from gemstone_sync.event.link import LinkLost, LinkRefused
 from gemstone_sync.event.topology import Topology
+from gemstone_sync.event.transport.kombu import channels
 from gemstone_sync.event.transport.kombu.link import KombuLink
 from tests.support import kombu
 from tests.support.machine import free_port
@@ -133,7 +136,7 @@ def test_the_next_link_goes_on_with_what_is_handled(connect):
     queue = shop.fill(2)
     shop.consume(queue)
     begun, other = shop.receive(2)
-    shop.link.leave([begun])
+    shop.link.detach([begun])
     shop.link.close()
     again.consume(queue)
     begun.gone = other.gone = True
@@ -152,13 +155,15 @@ def test_what_a_broker_that_was_away_has_not_got_back_it_gets_by_the_next_link(t
         with opened(make(), topology, queues) as shop:
             shop.consume(shop.fill(3))
             begun, *others = shop.receive(3)
+            connection = shop.link._connection
             with server.frozen():
                 with pytest.raises(LinkLost):
                     shop.link.acknowledge([begun])
                 with pytest.raises(LinkLost):
                     make().open()
-                shop.link.leave([begun])
+                shop.link.detach([begun])
                 shop.link.close()
+                assert not connection.connected
         with opened(make(), topology, queues) as again:
             again.consume(again.queue("paid"))
             again.link.adopt([begun], others)
@@ -188,6 +193,20 @@ def test_bindings_that_have_vanished_are_made_again(connect, tmp_path):
     with pytest.raises(LinkLost, match="bindings of its queues have vanished"):
         shop.until(lambda: False, "a look at the bindings")
     shop.link.declare(shop.topology, queues_of(shop.topology, "paid"))
+
+
+@pytest.mark.parametrize("kind", ["filesystem"], indirect=True)
+def test_a_process_that_holds_the_bindings_for_ever_does_not_hold_up_others(
+    connect, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(channels, "_PATIENCE", 0.05)
+    shop = connect("paid")
+    descriptor = os.open(tmp_path / "control", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as another process has it
+    with pytest.raises(LinkLost, match="control is in use"), gevent.Timeout(LIMIT):
+        shop.publish(shop.outgoing("paid"))
+    os.close(descriptor)
+    assert shop.publish(shop.outgoing("paid")) == [None]
 
 
 BIND = """

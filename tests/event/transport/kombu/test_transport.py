@@ -12,7 +12,7 @@ from gemstone_sync.event.transport.kombu import transport as kombu_transport
 from tests.event.suite.services import Network, handler
 from tests.support import kombu
 from tests.support.redis import private_redis
-from tests.support.waiting import wait_until
+from tests.support.waiting import wait_until, why_not_ready
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 @pytest.fixture
 def redis_too(monkeypatch):
     """Kombu's transport of Redis, which is refused, as what sentinel:// uses."""
-    monkeypatch.setattr(kombu_transport, "_OWN", {})
+    monkeypatch.setattr(kombu_transport, "TRANSPORTS", {})
 
 
 @pytest.fixture(params=kombu.PLACES)
@@ -150,10 +150,10 @@ def test_a_broker_that_goes_away_and_comes_back_loses_nothing(tmp_path, redis_to
             network.emit_all([("x", number) for number in range(5)])
             wait_until(lambda: len(network.told) == 5, "five that are handled")
             server.kill()
-            gone = network.nodes[1].lifecycle
-            wait_until(lambda: gone.why_not_ready() is not None, "not ready")
+            gone = network.nodes[1]
+            wait_until(lambda: why_not_ready(gone) is not None, "not ready")
             server.start()
-            wait_until(lambda: gone.why_not_ready() is None, "ready again")
+            wait_until(lambda: why_not_ready(gone) is None, "ready again")
             network.emit("x", 5)
             network.wait_for(6)
             # What was handled meanwhile was acknowledged afterwards.

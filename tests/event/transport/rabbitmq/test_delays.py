@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gemstone_sync.event.transport.rabbitmq.delays import LONGEST, SHORTEST, step_for
+from gemstone_sync.event.transport.rabbitmq.queues import STEPS, step_for
 from tests.support.rabbitmq import SharedRabbitMq, connect
 
 
@@ -15,16 +15,16 @@ def test_down_the_ladder_a_message_is_late_by_a_shortest_step_at_most(delay):
     while left > 0:
         steps.append(step_for(left / 1000))
         left -= steps[-1]
-    assert -left < SHORTEST
+    assert -left < STEPS[0]
     assert steps == sorted(steps, reverse=True)
-    fewest = 26 if delay * 1000 < 2 * LONGEST else delay * 1000 / LONGEST + 26
+    fewest = 26 if delay * 1000 < 2 * STEPS[-1] else delay * 1000 / STEPS[-1] + 26
     assert len(steps) <= fewest
 
 
 def test_there_are_few_steps_and_each_fits_a_brokers_integer():
     steps = {step_for(1.2**exponent / 1000) for exponent in range(200)}
     assert len(steps) == 25
-    assert (min(steps), max(steps)) == (SHORTEST, LONGEST)
+    assert (min(steps), max(steps)) == (STEPS[0], STEPS[-1])
     assert max(steps) < 2**31
 
 
@@ -58,6 +58,15 @@ def test_ever_so_many_delays_make_few_queues_and_hold_up_nobody(shop):
     }
 
 
+def test_a_delayed_event_does_not_tell_that_its_exchange_is_bound_again(shop):
+    doubtful = shop.link._known.doubtful
+    doubtful.add(shop.topology.events)
+    shop.publish(shop.outgoing("paid", delay=60))
+    assert doubtful == {shop.topology.events}
+    shop.publish(shop.outgoing("paid"))
+    assert doubtful == set()
+
+
 def test_a_step_that_was_deleted_is_made_anew(shop):
     step = shop.topology.delay_queue(64_000)
     shop.publish(shop.outgoing("paid", delay=100))
@@ -65,3 +74,15 @@ def test_a_step_that_was_deleted_is_made_anew(shop):
         connection.channel().queue_delete(step)
     assert [shop.publish(shop.outgoing("paid", delay=100))[0] for _ in range(2)] == [None, None]
     assert shop.link.size(step) == 2
+
+
+def test_a_step_that_the_broker_does_not_make_is_refused_and_holds_up_nobody_else(shop):
+    """A virtual host that may have no more queues refuses it in the same way."""
+    with connect(SharedRabbitMq.url) as connection:
+        connection.channel().queue_declare(shop.topology.delay_queue(64_000), auto_delete=False)
+    refused, *others = shop.publish(
+        shop.outgoing("paid", delay=100), shop.outgoing("paid"), shop.outgoing("paid", delay=40)
+    )
+    assert refused is not None
+    assert "makes no queue for it: PRECONDITION_FAILED" in refused
+    assert others == [None, None]

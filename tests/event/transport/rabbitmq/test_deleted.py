@@ -10,24 +10,17 @@ from gemstone_sync.event import deadletters
 from gemstone_sync.event.transport import RabbitMqEventTransport
 from tests.event.suite.services import Network, handler
 from tests.support.rabbitmq import connect
-from tests.support.waiting import LIMIT, wait_until
+from tests.support.waiting import LIMIT, wait_until, why_not_ready
+
+
+@pytest.fixture
+def broker(shared_broker):
+    return shared_broker
 
 
 @pytest.fixture
 def application(shared_broker):
     return shared_broker.new_application()
-
-
-@pytest.fixture
-def network(shared_broker, application):
-    def make_transport(**options):
-        return RabbitMqEventTransport.from_url(
-            shared_broker.url, application=application, shards=1, **options
-        )
-
-    network = Network(make_transport)
-    yield network
-    network.close()
 
 
 @pytest.fixture
@@ -67,7 +60,7 @@ def test_what_is_emitted_after_it_was_deleted_is_delivered(network, channel, how
         network.emit("paid", body, key=key)
     network.wait_for(4)
     assert [body for _, _, body in network.told] == [0, 1, 2, 3]
-    wait_until(lambda: node.lifecycle.why_not_ready() is None, "ready again")
+    wait_until(lambda: why_not_ready(node) is None, "ready again")
 
 
 def test_another_emitter_declares_a_deleted_exchange_first(network, channel):
@@ -89,12 +82,10 @@ def test_while_nobody_has_bound_anew_emitting_raises_and_it_is_not_ready(network
     node.stop()
     channel.exchange_delete(exchange)
     emitting = gevent.spawn(network.emit, "paid", 1)
-    wait_until(
-        lambda: "nothing is bound" in str(network.emitter.lifecycle.why_not_ready()), "not ready"
-    )
+    wait_until(lambda: "nothing is bound" in str(why_not_ready(network.emitter)), "not ready")
     with pytest.raises(EventNotDelivered, match=r"was deleted; nobody has bound anew"):
         emitting.get(timeout=LIMIT)
-    assert network.emitter.lifecycle.why_not_ready() is None
+    assert why_not_ready(network.emitter) is None
     network.start("shop", handler("paid"))
     network.emit("paid", 2)
     assert network.wait_for(2)[1][2] == 2
@@ -167,12 +158,12 @@ def test_policies_and_permissions_come_and_go(own_broker, what):
         else:
             control("clear_permissions", "guest")
             control("close_all_connections", "test")
-            wait_until(lambda: "refused for" in str(node.lifecycle.why_not_ready()), "told")
+            wait_until(lambda: "refused for" in str(why_not_ready(node)), "told")
             with pytest.raises(EventNotDelivered, match="refused for"):
                 network.emit("paid", 1, timeout=1)
             control("set_permissions", "guest", ".*", ".*", ".*")
-            wait_until(lambda: node.lifecycle.why_not_ready() is None, "ready again", 60)
-            wait_until(lambda: network.emitter.lifecycle.why_not_ready() is None, "ready", 60)
+            wait_until(lambda: why_not_ready(node) is None, "ready again", 60)
+            wait_until(lambda: why_not_ready(network.emitter) is None, "ready", 60)
             network.emit("paid", 1)
             network.emit("paid", 2)
         network.wait_for(3)

@@ -317,6 +317,27 @@ def test_a_message_that_is_too_large_for_the_broker_is_refused_once(own_broker, 
     assert errors.get("small") is None
 
 
+@pytest.mark.slow  # the tests' own RabbitMQ
+@pytest.mark.parametrize("what", ["topic", "exchange"])
+def test_what_the_user_may_not_publish_is_refused_once(own_broker, own_shop, what):
+    control, user = own_broker.control, f"{what}-{time.monotonic_ns()}"
+    with own_shop() as shop:
+        events = shop.topology.events
+    control("add_user", user, "p")
+    try:
+        control("set_permissions", user, ".*", ".*" if what == "topic" else r"(?<!work)$", ".*")
+        control("set_topic_permissions", user, events, "^paid", ".*")
+        url = own_broker.url.replace("guest:guest", f"{user}:p")
+        with own_shop(url) as shop, pytest.raises(LinkLost, match="access to"):
+            shop.publish(shop.outgoing("paid"), shop.outgoing("secret", broadcast=what == "topic"))
+    finally:
+        control("delete_user", user)
+    # ... so that those beside it are not held up over the next link, and again.
+    errors = dict(shop.settled)
+    assert "the rights do not suffice" in errors["secret"]
+    assert errors.get("paid") is None
+
+
 UNPATCHED = """
 import threading
 from gevent import monkey
@@ -334,7 +355,7 @@ def run(number):
         while not shop.signal.is_set():
             shop.link.wait(shop.signal, 30)
             shop.link.pump()
-    print("done")
+    print("done\\n", end="")
 
 threads = [threading.Thread(target=run, args=[number]) for number in range(2)]
 for thread in threads:
@@ -348,6 +369,18 @@ def test_in_a_process_that_is_not_patched_each_thread_has_its_link(shared_broker
     values = f"URL, APPLICATION = {shared_broker.url!r}, {shared_broker.new_application()!r}\n"
     done = run_python(values + UNPATCHED, PYTHONPATH=str(REPOSITORY))
     assert (done.stdout, done.stderr) == ("done\ndone\n", "")
+
+
+def test_a_link_whose_greenlet_is_killed_at_its_goodbye_leaves_no_socket(shop):
+    """No thread of `keep` is left, which would have the broker hold what it delivered for ever."""
+    shop.link.keep_alive()
+    connection = shop.link._connection
+    sock = connection._transport.sock
+    closing = gevent.spawn(shop.link.close)
+    gevent.sleep(0)  # the broker cannot have answered yet
+    closing.kill()
+    assert sock.fileno() == -1
+    assert connection._beating is None
 
 
 def test_a_forked_child_that_gives_a_link_up_leaves_it_to_its_parent(shop):

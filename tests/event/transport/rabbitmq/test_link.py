@@ -1,10 +1,10 @@
 """AmqpLink over a RabbitMQ that works: what other links do not have.
 
-What all links do is in test_contract.py, delays in test_amqp_delays.py, what breaks in
-test_amqp_faults.py.
+What all links do is in test_links.py, delays in test_delays.py, what breaks in test_faults.py.
 """
 
 import itertools
+import struct
 import time
 
 import amqp as py_amqp
@@ -31,8 +31,12 @@ def test_what_amqp_cannot_carry_is_an_error_and_the_rest_gets_through(shop):
     assert any(error is not None and "AMQP cannot carry it" in error for error in errors)
 
 
+def test_an_event_that_is_called_as_a_queue_of_ours_is_one_that_nobody_handles(shop):
+    assert shop.publish(shop.outgoing(shop.topology.dead)) == [None]
+
+
 def test_a_full_queue_refuses_and_says_so(shop):
-    full = f"{shop.topology.application}:full"
+    full = f"{shop.topology.application}:1:full"
     with connect(URL) as connection:
         arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
         connection.channel().queue_declare(full, auto_delete=False, arguments=arguments)
@@ -122,11 +126,25 @@ def test_a_message_that_ends_its_consumers_goes_to_the_dead_letters(topology):
     assert abs(envelope.dead.time - time.time()) < LIMIT + 2
 
 
+def test_a_message_that_expires_in_the_broker_is_an_expired_dead_letter(topology):
+    """As each one does in time where a policy of the broker says message-ttl."""
+    with amqp(URL, topology, queues_of(topology, "paid")) as shop, connect(URL) as connection:
+        queue = shop.queue("paid")
+        message = py_amqp.Message(b"0", expiration="1")
+        connection.channel().basic_publish(message, topology.events, "paid")
+        shop.until(lambda: shop.link.size(topology.dead), "the dead letter")
+        envelope = shop.take(topology.dead).envelope
+    assert (envelope.name, envelope.body) == ("paid", b"0")
+    assert envelope.dead is not None
+    assert (envelope.dead.reason, envelope.dead.queue) == ("expired", queue)
+    assert "message-ttl" in envelope.dead.error
+
+
 def test_a_connection_outlives_a_greenlet_that_computes_for_longer_than_its_heartbeat(topology):
     with amqp(URL, topology, queues_of(topology, "paid"), heartbeat=1) as shop:
         queue = shop.fill(1)
         shop.consume(queue)
-        shop.link.keep()
+        shop.link.keep_alive()
         received = shop.receive(1)
         end = time.monotonic() + 4.5  # the broker gives up after 3
         while time.monotonic() < end:
@@ -194,6 +212,78 @@ def test_what_another_program_published_is_taken(topology, properties):
         ]
 
 
+class _WithHeader(py_amqp.Message):
+    """A message with one header, in the bytes that no client of Python's writes."""
+
+    header: bytes
+
+    def _serialize_properties(self) -> bytes:
+        entry = b"\x01h" + self.header
+        return struct.pack(">HI", 1 << 13, len(entry)) + entry
+
+
+def _nested(entry: bytes, kind: bytes, depth: int) -> bytes:
+    value = b"V"
+    for _ in range(depth):
+        value = kind + struct.pack(">I", len(entry + value)) + entry + value
+    return value
+
+
+@pytest.mark.parametrize("body", [b"1", b""])
+@pytest.mark.parametrize(
+    "header",
+    [
+        _nested(b"\x01h", b"F", 3000),
+        _nested(b"", b"A", 15000),
+        b"T" + b"\xff" * 8,
+        b"T" + struct.pack(">Q", 2**40),
+    ],
+    ids=["deep table", "deep array", "no time", "late time"],
+)
+def test_headers_that_nothing_can_read_do_not_end_the_connection(shop, header, body):
+    queue = shop.queue("paid")
+    shop.consume(queue)
+    with connect(URL) as connection:
+        message = _WithHeader(body)
+        message.header = header
+        connection.channel().basic_publish(message, "", queue)
+    shop.publish(shop.outgoing("paid"))
+
+    shop.link.acknowledge(shop.receive(2))
+
+    assert shop.received[0].envelope.body == body
+
+
+@pytest.mark.parametrize("body", [b"1", b""])
+def test_a_routing_key_that_is_no_text_does_not_end_the_connection(topology, body):
+    queues = queues_of(topology, "paid.*")
+    with amqp(URL, topology, queues) as shop, connect(URL) as connection:
+        for queue in queues:
+            shop.consume(queue.name)
+        channel, message = connection.channel(), py_amqp.Message(body)
+        for exchange, key in (
+            (topology.events, b"paid.\xe4x"),
+            (topology.work[1], b"once.paid.\xe4"),
+        ):
+            channel.basic_publish(message, exchange, key)
+        shop.link.acknowledge(shop.receive(2))
+        assert sorted(d.envelope.name for d in shop.received) == ["paid.?", "paid.?x"]
+        assert {d.envelope.body for d in shop.received} == {body}
+
+
+def test_what_comes_back_with_an_id_that_is_no_text_does_not_end_the_connection(shop):
+    queue = shop.queue("paid")
+    with connect(URL) as connection:
+        message = py_amqp.Message(b"1", message_id="\ud800")  # as py-amqp takes and gives it
+        connection.channel().basic_publish(message, "", queue)
+    shop.consume(queue)
+    for count in range(4):
+        delivery = shop.receive(count + 1)[count]
+        assert delivery.deliveries == count
+        shop.link.requeue([delivery])
+    shop.link.acknowledge(shop.receive(5)[4:])
+
+
 def test_what_is_there_and_other_is_refused_by_name(shop):
     queues = queues_of(shop.topology, "paid")
     link = AmqpLink(URL, delivery_limit=77)
@@ -246,7 +336,7 @@ def test_a_queue_that_is_deleted_while_it_is_read_is_told(shop):
 
 
 def test_a_confirm_of_several_walks_over_what_waits_only():
-    """Not over all that a connection has ever published: here these would be years of it."""
+    """It does not go over all that a connection has ever published: here that is years of it."""
 
     class Unsettled(dict):
         def pop(self, tag, default):

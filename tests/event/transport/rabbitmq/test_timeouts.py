@@ -13,7 +13,7 @@ from gemstone_sync.event.link import LinkRefused
 from gemstone_sync.event.transport import RabbitMqEventTransport
 from gemstone_sync.event.transport.rabbitmq.link import AmqpLink
 from gemstone_sync.event.transport.rabbitmq.queues import _arguments
-from tests.event.suite.services import Network, handler
+from tests.event.suite.services import handler
 from tests.support.waiting import wait_until
 
 from ..support import queues_of
@@ -23,7 +23,7 @@ HELD = 2
 
 
 @pytest.fixture
-def hasty_broker(own_broker):
+def broker(own_broker):
     def allow(held, interval):
         values = f"consumer_timeout, {held}), application:set_env(rabbit, channel_tick_interval"
         own_broker.control("eval", f"application:set_env(rabbit, {values}, {interval}).")
@@ -31,20 +31,6 @@ def hasty_broker(own_broker):
     allow(HELD * 1000, 200)
     yield own_broker
     allow(1_800_000, 60_000)
-
-
-@pytest.fixture
-def network(hasty_broker):
-    application = f"t{time.monotonic_ns()}"
-
-    def make_transport(**options):
-        return RabbitMqEventTransport.from_url(
-            hasty_broker.url, application=application, shards=1, **options
-        )
-
-    network = Network(make_transport)
-    yield network
-    network.close()
 
 
 @pytest.mark.slow  # the tests' own RabbitMQ, and three times what it allows

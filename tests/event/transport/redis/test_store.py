@@ -14,23 +14,21 @@ import redis
 from gemstone_sync import ServiceConfigurationError
 from gemstone_sync.errors import StoreFault
 from gemstone_sync.event.transport.redis.store import RedisStore
-from gemstone_sync.event.transport.stores.store import Entry
+from gemstone_sync.event.transport.stores.store import Entry, StoredQueue
 from tests.support.faulty_server import FaultyServer, close, hang, raw
 from tests.support.machine import free_port
 from tests.support.redis import REDIS_URL, private_redis, shared_redis
 from tests.support.waiting import LIMIT, wait_until
 
-from ..stores.support import LEASE
+from ..stores.support import LEASE, bind, declare_exchange, declare_queue
 
 Ask = Callable[[RedisStore], Any]
 ASKED: list[Ask] = [
     lambda store: store.open(),
-    lambda store: store.declare_exchange("e", "topic"),
-    lambda store: store.declare_queue("q"),
+    lambda store: declare_exchange(store, "e", "topic"),
+    lambda store: declare_queue(store, "q"),
     lambda store: store.delete_queue("other"),
-    lambda store: store.bind("e", "a.*", "q"),
-    lambda store: store.unbind("e", "b.*", "q"),
-    lambda store: store.bindings("e"),
+    lambda store: bind(store, "e", "a.*", "q"),
     lambda store: store.touch(["q"]),
     lambda store: store.publish([Entry("", "q", b"1")]),
     lambda store: store.take([("q", 1)], LEASE),
@@ -44,9 +42,7 @@ ASKED: list[Ask] = [
 
 def declare(store: RedisStore) -> None:
     store.open()
-    store.declare_exchange("e", "topic")
-    store.declare_queue("q")
-    store.bind("e", "a.*", "q")
+    store.declare({"e": "topic"}, [StoredQueue("q")], [("e", "a.*", "q")])
 
 
 def take_all(store: RedisStore, queue: str = "q") -> list[bytes]:
@@ -114,9 +110,8 @@ def test_names_of_any_text(store):
     binary = bytes(range(256)) * 300
     queues = ("a:b", "é 🚀", "\ud800", "{q}", "q\0", "*")
     for queue in queues:
-        store.declare_queue(queue)
-        store.bind("e", "odd", queue)
-    assert ("odd", "\ud800") in store.bindings("e")
+        declare_queue(store, queue)
+        bind(store, "e", "odd", queue)
     entries = [Entry("e", "odd", binary, key="k\ud800\0"), Entry("", "q", b"")]
     assert store.publish(entries) == [6, 1]
     assert take_all(store) == [b""]
@@ -141,14 +136,14 @@ def test_a_big_batch_is_one_script(store):
 
 
 def test_nothing_is_left_of_what_was_done(store, prefix):
-    store.bind("e", "a.*", "q")
-    store.declare_queue("gone")
-    store.bind("e", "a.*", "gone")
+    bind(store, "e", "a.*", "q")
+    declare_queue(store, "gone")
+    bind(store, "e", "a.*", "gone")
     store.publish(
         [Entry("e", "a.b", b"x", key=key, due=due) for key in (None, "k") for due in (0, 1)]
     )
-    store.declare_queue("gone", expires=0.05)
-    wait_until(lambda: store.bindings("e") == [("a.*", "q")], "the end of the queue")
+    declare_queue(store, "gone", expires=0.05)
+    wait_until(lambda: store.publish([Entry("e", "a.b", b"x")]) == [1], "the end of the queue")
     take_all(store)
     store.delete_queue("q")
 
@@ -240,6 +235,19 @@ def test_a_redis_without_memory_can_be_emptied_by_who_comes_now(own, client, mak
     assert later.publish([Entry("", "q", b"x")]) == [1]
 
 
+@pytest.mark.parametrize("policy", ["allkeys-lru", "noeviction"])
+def test_a_redis_that_evicts_events_is_told_once(server, policy, caplog):
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", "1gb")
+        client.config_set("maxmemory-policy", policy)
+    for _ in range(2):
+        store = RedisStore(server.url)
+        store.open()
+        store.close()
+    told = [each for each in caplog.messages if "maxmemory-policy" in each]
+    assert len(told) == (policy == "allkeys-lru")
+
+
 def test_what_is_stored_is_no_failure_though_nobody_may_be_told(server, own, client, make):
     client.acl_setuser("mute", enabled=True, nopass=True, keys=["*"], categories=["+@all"])
     mute = make(server.url.replace("//", "//mute:x@"))
@@ -302,7 +310,7 @@ def test_what_is_no_redis_is_told_in_time(greeting, make):
     with FaultyServer(greeting=greeting) as server:
         url = f"redis://127.0.0.1:{server.port}"
         store = make(url, connect_timeout=0.1, timeout=0.1)
-        for ask in (ASKED[0], ASKED[8], ASKED[9]):
+        for ask in (ASKED[0], ASKED[6], ASKED[7]):
             started = time.monotonic()
             with pytest.raises(StoreFault, match=url):
                 ask(store)
@@ -337,7 +345,7 @@ def test_a_key_that_others_have_written(store, prefix):
     with redis.Redis.from_url(REDIS_URL) as client:
         client.set(f"{prefix}epoch", "their own")
     with pytest.raises(StoreFault):
-        store.declare_queue("q")
+        declare_queue(store, "q")
     with pytest.raises(StoreFault, match="prefix"):
         store.open()
 

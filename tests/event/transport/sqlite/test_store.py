@@ -3,6 +3,7 @@
 What all stores do is in test_store_contract.py and test_store_processes.py.
 """
 
+import contextlib
 import gc
 import itertools
 import json
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 from gevent.event import Event
 
-from gemstone_sync.errors import ServiceConfigurationError, StoreFault
+from gemstone_sync.errors import StoreFault
 from gemstone_sync.event.transport.sqlite import database as sqlite_database
 from gemstone_sync.event.transport.sqlite.store import SqliteStore
 from gemstone_sync.event.transport.stores.store import Entry
@@ -27,7 +28,7 @@ from tests.support.programs import fork
 from tests.support.sqlite import execute, locked
 from tests.support.waiting import LIMIT, wait_until
 
-from ..stores.support import LEASE, put, take
+from ..stores.support import LEASE, bind, declare_queue, put, take
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def path(tmp_path):
 def store(path):
     """There is a queue "q"."""
     store = SqliteStore(path)
-    store.declare_queue("q")
+    declare_queue(store, "q")
     yield store
     store.close()
 
@@ -47,7 +48,7 @@ def store(path):
 def test_after_a_fork_each_process_has_its_own_connection(path, store):
     memory = SqliteStore(":memory:")
     for each in (store, memory):
-        each.declare_queue("q")
+        declare_queue(each, "q")
         put(each, "1", "2")
     child = fork()
     if child == 0:  # pragma: no cover
@@ -71,7 +72,7 @@ def test_memory_ends_with_its_last_user():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         store = SqliteStore(":memory:")
-        store.declare_queue("q")
+        declare_queue(store, "q")
         other = store.another()
         del store
         gc.collect()
@@ -104,14 +105,6 @@ def test_a_relative_path_stays_where_it_was(tmp_path, monkeypatch):
     store.open()
     store.close()
     assert (tmp_path / "events ü%20?#.db").exists()
-
-
-@pytest.mark.parametrize("wrong", ["", None, 7, b"x.db", "a\0b"])
-def test_a_path_or_a_synchronous_that_is_none_is_refused(path, wrong):
-    with pytest.raises(ServiceConfigurationError, match="path"):
-        SqliteStore(wrong)
-    with pytest.raises(ServiceConfigurationError, match="'FULL' or 'NORMAL', not 'OFF'"):
-        SqliteStore(path, synchronous="OFF")
 
 
 def test_room_is_used_again(path, store):
@@ -199,9 +192,42 @@ def test_a_file_that_goes_away_is_noticed_and_made_anew(path, store, how):
     wait_until(store.changed, "a look at the file")
     with pytest.raises(StoreFault, match="removed or replaced"):
         put(store, "lost")
-    store.declare_queue("q")
+    declare_queue(store, "q")
     put(store, "1")
     assert take(store) == ["1"]
+
+
+def remove_log(path):
+    execute(path, "PRAGMA wal_checkpoint")
+    for name in ("events.db-wal", "events.db-shm"):
+        (path.parent / name).unlink()
+
+
+def test_a_log_that_is_removed_takes_nothing_more_and_is_made_anew(path, store):
+    with contextlib.closing(SqliteStore(path)) as idle:
+        put(store, "0")
+        assert idle.size("q") == 1
+        remove_log(path)
+        with pytest.raises(StoreFault, match="removed or replaced"):
+            put(store, "lost")
+        put(store, "1")
+        assert execute(path, "SELECT payload FROM gemstone_messages") == [(b"0",), (b"1",)]
+        assert take(idle) == ["0", "1"]
+
+
+def test_behind_a_symbolic_link_is_the_same_file_with_the_same_log(path, store):
+    (link := path.parent / "folder" / "link.db").parent.mkdir()
+    link.symlink_to(path)
+    with contextlib.closing(SqliteStore(link)) as linked:
+        woken = Event()
+        with store.waking(woken.set):
+            put(linked, "0")
+            assert woken.wait(LIMIT)
+        remove_log(path)
+        with pytest.raises(StoreFault, match="removed or replaced"):
+            put(linked, "lost")
+        put(linked, "1")
+        assert take(store) == ["0", "1"]
 
 
 @pytest.mark.parametrize("what", ["disk", "cannot grow: make room on the disk"])
@@ -236,19 +262,19 @@ def test_a_file_that_may_not_be_written(mode, said):
         os.seteuid(65534)
         try:
             with pytest.raises(StoreFault, match=f"{path}.*{said}"):
-                store.declare_queue("q")
+                declare_queue(store, "q")
         finally:
             os.seteuid(0)
 
 
 def test_a_lock_is_waited_for_but_not_for_ever(path, store, monkeypatch):
-    monkeypatch.setattr("gemstone_sync.sqlite.BUSY", 0.3)
+    monkeypatch.setattr("gemstone_sync.sqlite.file.BUSY", 0.3)
     put(store, "1")
     with locked(path):
         for call in (
             lambda: put(store, "2"),
             lambda: take(store),
-            lambda: store.declare_queue("r"),
+            lambda: declare_queue(store, "r"),
         ):
             began = time.monotonic()
             with pytest.raises(StoreFault, match="is locked: another program"):
@@ -262,9 +288,9 @@ def test_a_lock_is_waited_for_but_not_for_ever(path, store, monkeypatch):
 
 def test_a_text_that_utf8_has_not_changes_nothing(store):
     with pytest.raises(UnicodeEncodeError):
-        store.declare_queue("\ud800")
+        declare_queue(store, "\ud800")
     with pytest.raises(UnicodeEncodeError):
-        store.bind("x", "\ud800", "q")
+        bind(store, "x", "\ud800", "q")
     put(store, "1")
     assert take(store) == ["1"]
 
@@ -286,8 +312,8 @@ def plans(store: SqliteStore, act: Callable[[], Any]) -> list[str]:
 
 
 def test_no_statement_goes_through_all_messages(store):
-    store.declare_queue("dead")
-    store.declare_queue("q", delivery_limit=1, dead_letter_queue="dead")
+    declare_queue(store, "dead")
+    declare_queue(store, "q", delivery_limit=1, dead_letter_queue="dead")
 
     def act():
         put(store, "1", "2", key="k")
@@ -336,7 +362,7 @@ def test_whoever_waits_is_told_that_the_file_is_gone(store, path, act):
 
 
 def test_where_the_system_tells_nothing_the_store_looks(store, path, monkeypatch):
-    monkeypatch.setattr(sqlite_database, "watch", lambda path: None)
+    monkeypatch.setattr(sqlite_database, "_open_watch", lambda *_paths: None)
     store.take([("q", 1)], LEASE)
     woken, other = Event(), SqliteStore(path)
     with store.waking(woken.set):
@@ -361,7 +387,7 @@ def test_a_closed_store_watches_nothing(store):
 def test_what_lies_in_the_file_can_be_read_by_people(path):
     execute(path, "CREATE TABLE gemstone_processed (key)")  # handled events may lie there too
     store = SqliteStore(path)
-    store.declare_queue("q")
+    declare_queue(store, "q")
     put(store, json.dumps({"a": 1}))
     statement = "SELECT q.name, m.payload FROM gemstone_messages m, gemstone_queues q "
     found = execute(path, f"{statement} WHERE q.id = m.queue")

@@ -12,7 +12,7 @@ from typing import Any
 
 from gemstone_sync.event.transport.redis.store import RedisStore
 from gemstone_sync.event.transport.sqlite.store import SqliteStore
-from gemstone_sync.event.transport.stores.store import Entry, QueueStore, Stored
+from gemstone_sync.event.transport.stores.store import Entry, QueueStore, Stored, StoredQueue
 from tests.support.redis import REDIS_URL, shared_redis
 
 #: Seconds; longer than any test.
@@ -38,6 +38,18 @@ def redis(folder: Path) -> Iterator[MakeStore]:
 
 
 STORES = {"sqlite": sqlite, "memory": memory, "redis": redis}
+
+
+def declare_exchange(store: QueueStore, exchange: str, kind: str) -> None:
+    store.declare({exchange: kind})
+
+
+def declare_queue(store: QueueStore, queue: str, **options: Any) -> None:
+    store.declare({}, [StoredQueue(queue, **options)])
+
+
+def bind(store: QueueStore, exchange: str, pattern: str, queue: str) -> None:
+    store.declare({}, [], [(exchange, pattern, queue)])
 
 
 def put(store: QueueStore, *payloads: str, queue: str = "q", **options: Any) -> None:

@@ -8,10 +8,19 @@ import pytest
 from gevent.event import Event
 
 from gemstone_sync.errors import StoreFault
-from gemstone_sync.event.transport.stores.store import Entry, KnownBindings, QueueStore
+from gemstone_sync.event.transport.stores.store import Entry, KnownBindings, QueueStore, StoredQueue
 from tests.support.waiting import LIMIT, wait_until
 
-from .support import LEASE, STORES, put, take, texts
+from .support import (
+    LEASE,
+    STORES,
+    bind,
+    declare_exchange,
+    declare_queue,
+    put,
+    take,
+    texts,
+)
 
 #: Seconds: long enough to look at what is leased, short enough to wait for its end.
 SHORT = 0.3
@@ -37,8 +46,8 @@ def make(request, tmp_path):
 def store(make):
     """There are a topic exchange "x" and a queue "q"."""
     store = make()
-    store.declare_exchange("x", "topic")
-    store.declare_queue("q")
+    declare_exchange(store, "x", "topic")
+    declare_queue(store, "q")
     return store
 
 
@@ -59,24 +68,24 @@ def settle(store: QueueStore) -> None:
 
 def test_a_topic_exchange_gives_each_matching_queue_one_copy(store):
     for queue in ("a", "b", "c"):
-        store.declare_queue(queue)
+        declare_queue(store, queue)
     for pattern, queue in (("orders.*", "a"), ("orders.paid", "a"), ("#", "b"), ("other", "c")):
-        store.bind("x", pattern, queue)
+        bind(store, "x", pattern, queue)
     entries = [Entry("x", "orders.paid", b"1"), Entry("x", "none.at.all", b"2")]
     assert store.publish(entries) == [2, 1]
     assert [take(store, queue=queue) for queue in ("a", "b", "c")] == [["1"], ["1", "2"], []]
 
 
 def test_work_goes_to_one_queue_of_the_best_pattern(store):
-    store.declare_exchange("work", "work")
+    declare_exchange(store, "work", "work")
     for queue, pattern in (
         ("any", "once.#"),
         ("some", "once.mail.*"),
         ("exact-2", "once.mail.send"),
         ("exact-1", "once.mail.send"),
     ):
-        store.declare_queue(queue)
-        store.bind("work", pattern, queue)
+        declare_queue(store, queue)
+        bind(store, "work", pattern, queue)
     names = ["once.mail.send", "once.mail.read", "once.print", "keyed.mail.send"]
     assert store.publish([Entry("work", name, name.encode()) for name in names]) == [1, 1, 1, 0]
     found = {queue: take(store, queue=queue) for queue in ("any", "some", "exact-1", "exact-2")}
@@ -98,39 +107,43 @@ def test_what_nobody_takes_goes_nowhere(store):
 
 def test_another_process_s_binding_counts_for_the_next_message(store, other):
     assert store.publish([Entry("x", "a", b"too early")]) == [0]
-    other.declare_queue("r")
-    other.bind("x", "a", "r")
+    declare_queue(other, "r")
+    bind(other, "x", "a", "r")
     assert store.publish([Entry("x", "a", b"1")]) == [1]
-    other.bind("x", "a", "r")
-    assert store.bindings("x") == [("a", "r")]
-    other.unbind("x", "a", "r")
+    bind(other, "x", "a", "r")
+    assert store.publish([Entry("x", "a", b"2")]) == [1]
+    assert take(other, queue="r") == ["1", "2"]
+    other.delete_queue("r")
     assert store.publish([Entry("x", "a", b"too late")]) == [0]
-    assert store.bindings("x") == []
-    assert take(other, queue="r") == ["1"]
 
 
 def test_a_deleted_queue_takes_bindings_and_messages_along(store):
-    store.bind("x", "a", "q")
+    bind(store, "x", "a", "q")
     put(store, "1")
     store.delete_queue("q")
     store.delete_queue("q")
-    assert store.bindings("x") == []
     assert store.publish([Entry("x", "a", b"2"), Entry("", "q", b"3")]) == [0, 0]
-    store.declare_queue("q")
+    declare_queue(store, "q")
     assert take(store) == []
 
 
+def test_what_cannot_be_bound_leaves_nothing_declared(store, other):
+    with pytest.raises(StoreFault, match="'missing'"):
+        store.declare({"y": "topic"}, [StoredQueue("r")], [("y", "a", "r"), ("y", "a", "missing")])
+    assert other.publish([Entry("", "r", b"1"), Entry("y", "a", b"2")]) == [0, 0]
+
+
 def test_declaring_again_keeps_what_is_there(store, other):
-    store.bind("x", "a", "q")
+    bind(store, "x", "a", "q")
     put(store, "1")
-    other.declare_exchange("x", "topic")
-    other.declare_queue("q", delivery_limit=5, dead_letter_queue="dead")
-    assert other.bindings("x") == [("a", "q")]
+    declare_exchange(other, "x", "topic")
+    declare_queue(other, "q", delivery_limit=5, dead_letter_queue="dead")
     assert take(other) == ["1"]
+    assert other.publish([Entry("x", "a", b"2")]) == [1]
 
 
 def test_messages_come_oldest_first_at_most_so_many(store, other):
-    store.declare_queue("r")
+    declare_queue(store, "r")
     put(store, "1", "2", "3", "4")
     put(store, "5", queue="r")
     taken = other.take([("q", 3), ("r", 9), ("none", 1)], LEASE)
@@ -144,7 +157,7 @@ def test_messages_come_oldest_first_at_most_so_many(store, other):
 
 def test_any_bytes_come_out_as_they_went_in(store):
     name = "q:ö:☃:" + "x" * 200
-    store.declare_queue(name)
+    declare_queue(store, name)
     payloads = [b"", bytes(range(256)), b"x" * 3_000_000]
     store.publish([Entry("", name, payload, key="sch\udcfcssel") for payload in payloads])
     for payload in payloads:
@@ -174,7 +187,7 @@ def test_what_is_released_is_in_its_old_place_at_once(store):
 
 
 def test_size_counts_and_purge_removes_what_is_not_taken(store):
-    store.declare_queue("r")
+    declare_queue(store, "r")
     put(store, "another queue's", queue="r")
     put(store, "1", "2")
     put(store, "k1", "k2", "k3", key="k")
@@ -239,8 +252,8 @@ def test_a_renewed_lease_holds(store, other):
 
 
 def test_leases_that_end_one_after_the_other_reach_the_limit(store):
-    store.declare_queue("dead")
-    store.declare_queue("q", delivery_limit=2, dead_letter_queue="dead")
+    declare_queue(store, "dead")
+    declare_queue(store, "q", delivery_limit=2, dead_letter_queue="dead")
     put(store, "poison", "behind it", key="k")
     for deliveries in range(2):
         (message,) = wait_until(lambda: store.take([("q", 10)], 0.05), "the message")
@@ -252,7 +265,7 @@ def test_leases_that_end_one_after_the_other_reach_the_limit(store):
 
 
 def test_what_is_given_back_or_has_no_queue_for_dead_letters_is_kept(store):
-    store.declare_queue("q", delivery_limit=1, dead_letter_queue="not there")
+    declare_queue(store, "q", delivery_limit=1, dead_letter_queue="not there")
     put(store, "1")
     for _ in range(5):
         store.release([message.id for message in store.take([("q", 1)], LEASE)])
@@ -307,9 +320,9 @@ def test_one_that_is_not_due_holds_back_its_key(store):
 
 
 def test_keys_of_other_queues_do_not_matter(store):
-    store.declare_queue("r")
+    declare_queue(store, "r")
     for queue in ("q", "r"):
-        store.bind("x", "#", queue)
+        bind(store, "x", "#", queue)
     store.publish([Entry("x", "a", b"1", "k"), Entry("x", "a", b"2", "k")])
     assert take(store) == take(store, queue="r") == ["1"]
 
@@ -327,29 +340,29 @@ def test_many_keys_come_in_each_one_s_order(store, other):
 
 
 def test_a_queue_that_nobody_touches_goes(store, other):
-    store.bind("x", "a", "q")
+    bind(store, "x", "a", "q")
     put(store, "1")
-    store.declare_queue("q", expires=SHORT)
-    wait_until(lambda: not other.bindings("x"), "the queue's end")
-    assert other.publish([Entry("x", "a", b"2"), Entry("", "q", b"3")]) == [0, 0]
-    for call in (lambda: store.touch(["q"]), lambda: store.bind("x", "a", "q")):
+    declare_queue(store, "q", expires=SHORT)
+    entries = [Entry("x", "a", b"2"), Entry("", "q", b"3")]
+    wait_until(lambda: other.publish(entries) == [0, 0], "the queue's end")
+    for call in (lambda: store.touch(["q"]), lambda: bind(store, "x", "a", "q")):
         with pytest.raises(StoreFault, match=r"\bq\b"):
             call()
-    other.declare_queue("q")
+    declare_queue(other, "q")
     assert take(other) == []
 
 
 def test_a_touched_queue_stays(store):
     for queue in ("kept", "forgotten"):
-        store.declare_queue(queue, expires=1.0)
-        store.bind("x", "a", queue)
+        declare_queue(store, queue, expires=1.0)
+        bind(store, "x", "a", queue)
 
     def only_one_is_left():
         store.touch(["kept", "q"])
-        return store.bindings("x") == [("a", "kept")]
+        return store.publish([Entry("x", "a", b"1")]) == [1]
 
     wait_until(only_one_is_left, "the other queue's end")
-    assert store.publish([Entry("x", "a", b"1")]) == [1]
+    assert store.size("kept") > 1
 
 
 def gone(store: QueueStore) -> None:
@@ -362,16 +375,13 @@ def test_a_queue_that_is_gone_is_missed_until_it_is_there_again(make, other):
     store = make(known=KnownBindings())
     entries = [Entry("x", "a", b"1"), Entry("x", "b", b"2"), Entry("", "q", b"3")]
     assert store.publish(entries) == [0, 0, 1]
-    store.bind("x", "a", "q")
+    bind(store, "x", "a", "q")
     assert store.publish(entries) == [1, 0, 1]
-    other.unbind("x", "a", "q")
-    assert store.publish(entries) == [-1, 0, 1]
-    gone(store)
     other.delete_queue("q")
     assert store.publish(entries) == [-1, 0, 0]
     gone(store)
-    other.declare_queue("q")
-    other.bind("x", "a", "q")
+    declare_queue(other, "q")
+    bind(other, "x", "a", "q")
     store.touch(["q"], [("x", "a", "q")])
     assert store.publish(entries) == [1, 0, 1]
 
@@ -380,7 +390,7 @@ def test_a_queue_that_is_gone_is_missed_until_it_is_there_again(make, other):
 def test_a_queue_that_nobody_declares_again_is_not_missed_for_ever(make, other, monkeypatch):
     store = make(known=KnownBindings())
     monkeypatch.setattr("gemstone_sync.event.transport.stores.store._MISSED", SHORT)
-    store.bind("x", "a", "q")
+    bind(store, "x", "a", "q")
     assert store.publish([Entry("x", "a", b"1")]) == [1]
     other.delete_queue("q")
     assert store.publish([Entry("x", "a", b"1")]) == [-1]
@@ -414,6 +424,15 @@ def test_what_can_be_taken_later_is_noticed(store, other, what):
     if what in act:
         act[what]([message.id for message in taken])
     wait_until(store.changed, "changed()")
+    assert take(store) == ["1"]
+
+
+def test_what_becomes_due_is_noticed_though_only_another_queue_is_looked_at(store):
+    declare_queue(store, "r")
+    put(store, "1", due=time.time() + SHORT)
+    assert take(store) == []
+    settle(store)
+    wait_until(lambda: take(store, queue="r") or store.changed(), "changed()")
     assert take(store) == ["1"]
 
 

@@ -1,8 +1,7 @@
-"""SQLite files that several processes share: `SqliteFile`, and `GroupCommit` for many writers.
+"""Share a SQLite file between processes: `SqliteFile`.
 
 Here are private files and their journals, transactions and how long they wait for each other,
-forks, and files that are removed or replaced while they are in use. What is in the tables is the
-matter of whoever uses it: the outbox, the memory of handled events.
+forks, and files that are removed or replaced while they are in use.
 """
 
 from __future__ import annotations
@@ -16,25 +15,12 @@ import time
 import urllib.parse
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from gevent import monkey
-from gevent.event import Event
+from ..concurrency.native import native_lock, native_sleep
+from ..errors import StoreFault
 
-from .concurrency import is_patched
-from .concurrency.native import NativeThreads, native_lock, native_sleep
-from .errors import StoreFault
-
-__all__ = [
-    "BUSY",
-    "MEMORY",
-    "GroupCommit",
-    "SqliteFile",
-    "identity_of",
-    "make_private",
-]
-
-W = TypeVar("W")
+__all__ = ["BUSY", "MEMORY", "SqliteFile"]
 
 MEMORY = ":memory:"
 
@@ -61,7 +47,7 @@ _MEANINGS = (
 
 
 class SqliteFile:
-    """One connection to a file, opened at first use. Threads may share it; its functions block.
+    """A connection to a file, opened at first use. Threads may share it; its functions block.
 
     :param path: of the file; `MEMORY` for a database that nobody else has.
     :param make: True to make the file when it is missing, readable for its owner only and in WAL
@@ -106,6 +92,9 @@ class SqliteFile:
         self._lock = native_lock()
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        #: Of the log, once it is there: SQLite keeps it for as long as anybody has the file open.
+        self._log: tuple[int, int] | None = None
+        self._log_path = ""
         self._is_wal = False
         self._is_durable = False
 
@@ -113,7 +102,7 @@ class SqliteFile:
     def writing(
         self, *, durable: bool = True, limit: float = math.inf
     ) -> Iterator[sqlite3.Connection]:
-        """A transaction that writes.
+        """Run a transaction that writes.
 
         :param durable: False when a power cut may undo it. In WAL mode that saves the wait for the
             disk (340 µs to 20 here), and it still outlives the process.
@@ -126,14 +115,14 @@ class SqliteFile:
             self._attempt(connection, end, "COMMIT")
 
     @contextlib.contextmanager
-    def reading(self, *, limit: float = math.inf) -> Iterator[sqlite3.Connection]:
-        """A transaction that sees one state of things. In WAL mode it waits for no writer.
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Run a transaction that sees one state of things. In WAL mode it waits for no writer.
 
         It must not be left with a statement half read: that would keep the log from being emptied.
 
         :raises StoreFault: when it cannot be read.
         """
-        with self._locked(limit) as end:
+        with self._locked(math.inf) as end:
             # Deferred: the first SELECT begins it, so that one is done here.
             connection = self._begin(
                 end, self._is_durable, "BEGIN", "SELECT 1 FROM sqlite_master LIMIT 1"
@@ -152,18 +141,19 @@ class SqliteFile:
         :raises StoreFault: when nothing was written, as far as is known.
         """
         with self._locked(limit) as end:
-            if self._identity != identity_of(self.path):
+            if self._is_elsewhere():
                 self._drop()
             connection = self._connected(end)
             self._set_durable(connection, True)
             self._attempt(connection, end, statement, values=values)
-            if self._identity != identity_of(self.path):
+            self._note_log()
+            if self._is_elsewhere():
                 # What was written is nowhere that anybody would find it.
                 raise self._replaced()
 
     def is_current(self) -> bool:
         """Tell whether it is open, and no other file has taken its place."""
-        return self._connection is not None and self._identity == identity_of(self.path)
+        return self._connection is not None and not self._is_elsewhere()
 
     def close(self) -> None:
         """Disconnect. Never raises. What is used again connects again; memory stays."""
@@ -204,13 +194,35 @@ class SqliteFile:
             connection = self._connected(end)
             self._set_durable(connection, durable)
             self._attempt(connection, end, *statements)
+            self._note_log()
             # Within the transaction: the wait for it may have been long. What is written to a file
             # that another one has taken the place of, nobody else sees.
-            if self._identity == identity_of(self.path):
+            if not self._is_elsewhere():
                 return connection
             if not self._reopens:
                 raise self._replaced()
             self._drop()
+
+    def _is_elsewhere(self) -> bool:
+        """Tell whether the file that is open, or its log, is at this path no more."""
+        if self._identity != _identity_of(self.path):
+            return True
+        if self._log is None or self._log == _identity_of(self._log_path):
+            return False
+        # All connections of a process share what SQLite knows of the log: a new one would go on
+        # with that of the others. Those that are in use just now notice themselves.
+        for other in list(_files):
+            is_mine = other._log_path == self._log_path and other._process == self._process
+            if is_mine and other is not self and other._lock.acquire(False):
+                try:
+                    other._drop()
+                finally:
+                    other._lock.release()
+        return True
+
+    def _note_log(self) -> None:
+        if self._is_wal and self._log is None:
+            self._log = _identity_of(self._log_path)
 
     def _replaced(self) -> StoreFault:
         return StoreFault(f"{self.name} was removed or replaced while it was in use")
@@ -255,11 +267,13 @@ class SqliteFile:
             # Nobody closes memory: it must outlive those who use it in turn.
             weakref.finalize(self, connection.close)
         else:
-            made = self._make and make_private(self.path)
+            made = self._make and _make_private(self.path)
             # mode=rw: one that was removed since is not made with other permissions.
             connection = _open(f"file:{urllib.parse.quote(os.fsencode(self.path))}?mode=rw")
         try:
-            self._identity = identity_of(self.path)
+            self._identity, self._log = _identity_of(self.path), None
+            # SQLite puts it beside the file itself, also when the path is a symbolic link.
+            self._log_path = f"{os.path.realpath(self.path)}-wal"
             if self._exclusive:
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             ((version,),) = self._attempt(connection, end, "PRAGMA user_version")
@@ -336,7 +350,7 @@ def _after_fork() -> None:
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
-def identity_of(path: str) -> tuple[int, int] | None:
+def _identity_of(path: str) -> tuple[int, int] | None:
     """Tell the file at a path from one that takes its place; None when there is none."""
     try:
         found = os.stat(path)
@@ -345,7 +359,7 @@ def identity_of(path: str) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino)
 
 
-def make_private(path: str) -> bool:
+def _make_private(path: str) -> bool:
     """Make the file, for its owner only, unless it is there; -wal and -shm get the same mode.
 
     Only with O_EXCL: closing a descriptor of a file takes away every lock that this process holds
@@ -367,125 +381,3 @@ def _open(place: str) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=200,
     )
-
-
-class _Ticket(Generic[W]):
-    """What one caller wants written, and what became of it."""
-
-    __slots__ = ("done", "end", "fault", "item", "outcome")
-
-    def __init__(self, item: W, end: float) -> None:
-        self.item = item
-        #: When the caller's time is over, of ``time.monotonic()``.
-        self.end = end
-        self.done = False
-        self.outcome: Any = None
-        self.fault: StoreFault | None = None
-
-
-class GroupCommit(Generic[W]):
-    """Writes what greenlets and threads want at the same time in one transaction.
-
-    One wait for the disk serves all who wait for it, and no greenlet's hub waits.
-
-    :param commit: writes items, all or none, within so many seconds; returns an outcome for each.
-        In a patched process it is called in a native thread.
-    :param name: what errors call the file.
-    """
-
-    def __init__(self, commit: Callable[[Sequence[W], float], Sequence[Any]], name: str) -> None:
-        self._commit = commit
-        self._name = name
-        self._start()
-
-    def _start(self) -> None:
-        self._process = os.getpid()
-        self._threads = NativeThreads(2)
-        self._waiting: list[_Ticket[W]] = []
-        #: For a few microseconds at a time: greenlets put into the list what native threads take.
-        self._mutex = native_lock()
-        self._committing = native_lock()
-        #: For each thread with greenlets: what is set when the commit is over that one asked for.
-        self._local = monkey.get_original("threading", "local")()
-
-    def write(self, item: W, timeout: float) -> Any:
-        """Write an item; return its outcome once it is written.
-
-        :param timeout: seconds.
-        :raises StoreFault: when it is not known to be written.
-        """
-        if os.getpid() != self._process:
-            self._start()
-        ticket = _Ticket(item, time.monotonic() + timeout)
-        with self._mutex:
-            self._waiting.append(ticket)
-        try:
-            if is_patched():
-                self._await(ticket)
-            else:
-                self._write_all(ticket)
-        finally:
-            if not ticket.done:
-                with self._mutex:  # unless it is being written just now
-                    self._waiting = [other for other in self._waiting if other is not ticket]
-        if ticket.fault is not None:
-            raise ticket.fault
-        return ticket.outcome
-
-    def _await(self, ticket: _Ticket[W]) -> None:
-        """Commit in a native thread; of this thread's greenlets one asks, the others wait for it.
-
-        A semaphore would not do: the one that releases it comes first again, with one more item,
-        and nothing is shared (measured: 4,951 commits for 5,000 items of 50 greenlets).
-        """
-        while not ticket.done:
-            committed = getattr(self._local, "committed", None)
-            if committed is not None:
-                committed.wait(_seconds_until(ticket.end))
-                if not ticket.done and time.monotonic() >= ticket.end:
-                    raise self._late()
-                continue
-            committed = self._local.committed = Event()
-            try:
-                self._threads.call(self._write_all, ticket, limit=_seconds_until(ticket.end))
-            except TimeoutError as error:
-                raise StoreFault(f"{self._name}: {error}") from error
-            finally:
-                self._local.committed = None
-                committed.set()
-
-    def _write_all(self, ticket: _Ticket[W]) -> None:
-        """Write all that waits, unless another thread has written this one; block the thread."""
-        if not self._committing.acquire(True, min(4 * BUSY, _seconds_until(ticket.end))):
-            raise self._late()
-        try:
-            if not ticket.done:
-                with self._mutex:
-                    group, self._waiting = self._waiting, []
-                self._write_group(group)
-        finally:
-            self._committing.release()
-
-    def _late(self) -> StoreFault:
-        return StoreFault(f"{self._name}: not written in time; it may still be")
-
-    def _write_group(self, group: Sequence[_Ticket[W]]) -> None:
-        fault: StoreFault | None = StoreFault(f"{self._name}: something cannot be written")
-        try:
-            if group:
-                # A little less, so that it can still say what is in the way.
-                limit = 0.9 * _seconds_until(max(ticket.end for ticket in group))
-                outcomes = self._commit([ticket.item for ticket in group], limit)
-                for ticket, outcome in zip(group, outcomes, strict=True):
-                    ticket.outcome = outcome
-            fault = None
-        except StoreFault as error:
-            fault = error
-        finally:
-            for ticket in group:
-                ticket.fault = fault
-                ticket.done = True
-
-
-def _seconds_until(moment: float) -> float:
-    return max(0.0, moment - time.monotonic())

@@ -1,15 +1,15 @@
-"""The owner of a publisher's connection: a queue in order, and the broker's confirms in a window.
+"""The publisher's loop: a queue in order, and the broker's confirms in a window.
 
 What callers see belongs to `publisher`.
 
-Hot path: `_take`, `Message.settle` and `add` run for every event. Nothing is made per message but
-the `Message` itself, and an owner that is awake is not woken.
+Hot path: `_next_batch`, `Message.settle` and `add` run for every event. Nothing is made per message
+but the `Message` itself, and a loop that is awake is not woken.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,9 +20,9 @@ from ..envelope import Envelope
 from ..link import Link, LinkLost, Outgoing
 from ..topology import Address, Publication, Topology
 from ..wakeups import Receipt, seconds_until
-from .connection_loop import Owner
+from .connection_loop import ConnectionLoop
 
-__all__ = ["Call", "Handover", "PublishingOwner", "Question"]
+__all__ = ["Handover", "PublisherLoop", "Question", "Submission"]
 
 _native_lock = monkey.get_original("_thread", "RLock")
 
@@ -32,13 +32,15 @@ _BATCH = 64
 #: so that nothing else waits here behind anybody's back; but what was sent stays until it is
 #: confirmed, also when its caller waits no longer.
 _UNCONFIRMED_SIZE = 32_000_000
+#: Seconds between two looks whether everything is published.
+_LOOK = 0.01
 #: Seconds without the oldest message's confirm, while the broker is not blocked, after which the
 #: connection counts as broken: a broker that answers heartbeats but confirms nothing.
 _CONFIRM_LIMIT = 60.0
 
 
-class Call(Receipt):
-    """One call of `Publisher.publish`, until everything in it is settled or its time is over."""
+class Submission(Receipt):
+    """The messages of a call of `Publisher.publish`, until all are settled or its time is over."""
 
     __slots__ = ("ahead", "confirmed", "gone", "messages", "refused", "taken")
 
@@ -56,64 +58,62 @@ class Call(Receipt):
         self.ahead = 0
 
 
-class Handover(Call):
-    """A message that nobody waits for: what becomes of it is told, whenever that is.
+class Handover(Submission):
+    """A message that nobody waits for; its outcome is told, whenever that is.
 
-    :param told: called once, in the owner's thread: with None when the broker has it, else with the
-        reason why it has not.
+    :param on_settled: called once, in the loop's thread: with None when the broker has it, else
+        with the reason why it has not.
     """
 
-    __slots__ = ("_owner", "_told")
+    __slots__ = ("_loop", "_on_settled")
 
     def __init__(
         self,
         message: Publication,
-        told: Callable[[str | None], None],
-        owner: PublishingOwner,
+        on_settled: Callable[[str | None], None],
+        loop: PublisherLoop,
     ) -> None:
-        Call.__init__(self, [message])
-        self._told = told
-        self._owner = owner
+        Submission.__init__(self, [message])
+        self._on_settled = on_settled
+        self._loop = loop
 
     def wake(self) -> None:
         if self.refused:
-            self._told(self.refused[0][1])
+            self._on_settled(self.refused[0][1])
         else:
-            self._told("the publisher was stopped" if self.left else None)
+            self._on_settled("the publisher was stopped" if self.left else None)
 
     def withdraw(self) -> None:
         """Do not send it, if it is not sent yet."""
-        self._owner.withdraw(self)
+        self._loop.withdraw(self)
 
 
 class Message(Outgoing):
     """A message that was handed to a link."""
 
-    __slots__ = ("call", "owner", "settled")
+    __slots__ = ("call", "loop")
 
     def __init__(
         self,
         envelope: Envelope,
         address: Address,
         delay: float,
-        call: Call,
-        owner: PublishingOwner,
+        call: Submission,
+        loop: PublisherLoop,
     ) -> None:
         self.envelope = envelope
         self.address = address
         self.delay = delay
         self.call = call
-        self.owner = owner
-        self.settled = False
+        self.loop = loop
 
     # A method in the place of the attribute: no closure for each message.
     def settle(self, error: str | None) -> None:
-        if self.settled:
-            return
-        self.settled = True
-        self.owner.unconfirmed -= 1
-        self.owner.unconfirmed_size -= len(self.envelope.body)
-        call = self.call
+        loop, call = self.loop, self.call
+        if self not in loop.sent:
+            return  # its link is gone: it went out again, or nobody waits for it
+        del loop.sent[self]
+        loop.unconfirmed_size -= len(self.envelope.body)
         if error is not None:
             call.refused.append((self.envelope, error))
         else:
@@ -122,10 +122,9 @@ class Message(Outgoing):
         if call.left == 0:
             call.wake()
 
-    def again(self) -> Message:
-        """The same for another link; this one hears no more of what becomes of it."""
-        self.settled = True
-        return Message(self.envelope, self.address, self.delay, self.call, self.owner)
+    def for_next_link(self) -> Message:
+        """Make the same for another link."""
+        return Message(self.envelope, self.address, self.delay, self.call, self.loop)
 
 
 class Question(Receipt):
@@ -141,8 +140,8 @@ class Question(Receipt):
         self.error: Exception | None = None
 
 
-class PublishingOwner(Owner):
-    """The owner of one publisher's connection in one process.
+class PublisherLoop(ConnectionLoop):
+    """The loop of one publisher's connection in one process.
 
     The lock guards what callers of other threads touch; nothing switches greenlets under it.
     """
@@ -151,19 +150,16 @@ class PublishingOwner(Owner):
         super().__init__(make_link, **options)
         self._topology = topology
         self._lock = _native_lock()
-        #: Calls with messages that no link has got yet, in order, and some that are gone; and how
-        #: many messages those are.
-        self._waiting: deque[Call] = deque()
+        #: Calls with messages that no link has got yet, in order; and how many messages those are.
+        #: (A plain dict would look through the places of all that left before the first one.)
+        self._waiting: OrderedDict[Submission, None] = OrderedDict()
         self._queued = 0
-        self._withdrawn = 0
-        #: What went to the link, in order, the unsettled and some of the settled.
-        self._sent: deque[Message] = deque()
-        #: How many of them are not settled, and the bytes of their bodies.
-        self.unconfirmed = self.unconfirmed_size = 0
+        #: What went to the link and is not settled, in order, and the bytes of the bodies.
+        self.sent: dict[Message, None] = {}
+        self.unconfirmed_size = 0
         #: What a lost link has left unsettled: goes out before all else.
-        self._again: deque[Message] = deque()
+        self._to_resend: deque[Message] = deque()
         self._questions: deque[Question] = deque()
-        self._drains: list[Receipt] = []
         # True once nobody takes anything out of the queue any more.
         self._closed = False
         self._oldest: Message | None = None
@@ -171,30 +167,24 @@ class PublishingOwner(Owner):
 
     # From callers, in any thread
 
-    def add(self, call: Call) -> bool:
+    def add(self, call: Submission) -> bool:
         """Queue the messages of a call; False when it is too late for that."""
         with self._lock:
             if self.stopping or self._closed:
                 return False
             call.ahead = self._queued
             self._queued += call.left
-            self._waiting.append(call)
+            self._waiting[call] = None
         self.wake()
         return True
 
-    def withdraw(self, call: Call) -> None:
+    def withdraw(self, call: Submission) -> None:
         """Forget what was not sent yet of a call, and who is to be told of the rest."""
         with self._lock:
             call.gone = True
-            left = len(call.messages) - call.taken
-            if left and not self._closed:
-                self._queued -= left
-                self._withdrawn += 1
-                # Not looked for one by one: thousands may give up while the broker is away.
-                if self._withdrawn * 2 > len(self._waiting):
-                    self._waiting = deque(call for call in self._waiting if not call.gone)
-                    self._withdrawn = 0
-        self._tell_drained()
+            if call in self._waiting:
+                del self._waiting[call]
+                self._queued -= len(call.messages) - call.taken
         self.interrupt()
 
     def ask(self, question: Question) -> None:
@@ -207,51 +197,41 @@ class PublishingOwner(Owner):
     def drain(self, timeout: float) -> bool:
         """Wait until nothing is left to publish; False when so many seconds were not enough."""
         end = time.monotonic() + timeout
-        # Again: between the wake-up and here somebody may have published.
-        while self._wait_drained(seconds_until(end)):
-            if not self._has_work():
-                return True
-        return False
-
-    def _wait_drained(self, timeout: float) -> bool:
-        drained = Receipt()
-        self._drains.append(drained)
-        self._tell_drained()
-        try:
-            return drained.wait(timeout)
-        finally:
-            self._drains = [other for other in self._drains if other is not drained]
+        while not self._is_idle():
+            if time.monotonic() >= end:
+                return False
+            Receipt().wait(min(_LOOK, seconds_until(end)))
+        return True
 
     def give_up(self) -> None:
         """Tell everybody who waits that nothing comes any more."""
         with self._lock:
             self._closed = True
-            calls = {message.call for message in (*self._again, *self._sent)}
+            calls = {message.call for message in (*self._to_resend, *self.sent)}
             calls.update(self._waiting)
             self._waiting.clear()
-            self._again.clear()
-            self._sent.clear()
-            self._queued = self.unconfirmed = self.unconfirmed_size = 0
+            self._to_resend.clear()
+            self.sent.clear()
+            self._queued = self.unconfirmed_size = 0
         for call in calls:
             if call.left:
                 call.wake()
         self._fail_questions()
-        self._tell_drained()
 
     def why_not_ready(self) -> str | None:
-        """None while it can publish; otherwise why not."""
+        """Return None while it can publish; otherwise why not."""
         why = super().why_not_ready()
         link = self.link
         if why is None and link is not None and link.blocked:
             return f"blocked by the broker: {link.blocked_reason or 'no reason given'}"
         return why or (link.without_queue if link is not None else "") or None
 
-    # The owner's greenlet
+    # The loop's greenlet
 
-    def _use(self, link: Link) -> None:
+    def _run_with_link(self, link: Link) -> None:
         try:
             link.declare(self._topology)
-            self._is_ready()
+            self._mark_ready()
             self._publish_over(link)
         finally:
             self._collect_unsettled()
@@ -261,46 +241,38 @@ class PublishingOwner(Owner):
         while True:
             self.signal.clear()
             link.pump()
-            self._forget_settled()
             if not link.blocked:
-                self._answer(link)
-                self._hand_over(link)
+                self._answer_questions(link)
+                self._publish_waiting(link)
             self._check_confirms(link)
-            self._tell_drained()
-            if self.stopping and not self._has_work():
+            if self.stopping and self._is_idle():
                 return
-            self._breathe()
+            self._let_others_run()
             link.wait(self.signal, min(1.0, max(0.01, seconds_until(self.deadline))))
 
-    def _hand_over(self, link: Link) -> None:
+    def _publish_waiting(self, link: Link) -> None:
         """Publish what waits, as far as the window goes."""
         while not link.blocked:
-            batch = self._take(min(_BATCH, link.window - self.unconfirmed))
+            batch = self._next_batch(min(_BATCH, link.window - len(self.sent)))
             if not batch:
                 return
-            self._sent.extend(batch)
-            self.unconfirmed += len(batch)
+            self.sent.update(dict.fromkeys(batch))
             link.publish(batch)
-            if self._breathe():
+            if self._let_others_run():
                 link.pump()
-                self._forget_settled()
 
-    def _take(self, most: int) -> list[Message]:
+    def _next_batch(self, most: int) -> list[Message]:
         batch: list[Message] = []
         with self._lock:
             size = self.unconfirmed_size
-            while self._again and len(batch) < most:
-                message = self._again.popleft()
+            while self._to_resend and len(batch) < most:
+                message = self._to_resend.popleft()
                 if not message.call.gone:
                     batch.append(message)
                     size += len(message.envelope.body)
             while self._waiting and len(batch) < most and size < _UNCONFIRMED_SIZE:
-                call = self._waiting[0]
+                call = next(iter(self._waiting))
                 messages, first = call.messages, call.taken
-                if call.gone:
-                    self._waiting.popleft()
-                    self._withdrawn -= 1
-                    continue
                 if first or len(messages) > most - len(batch):
                     messages = messages[first : first + most - len(batch)]
                 taken = 0
@@ -315,40 +287,31 @@ class PublishingOwner(Owner):
                 call.taken = first + taken
                 self._queued -= taken
                 if call.taken == len(call.messages):
-                    self._waiting.popleft()
+                    del self._waiting[call]
             self.unconfirmed_size = size
         return batch
 
-    def _forget_settled(self) -> None:
-        sent = self._sent
-        while sent and sent[0].settled:
-            sent.popleft()
-        # Confirms come in any order: an old one that is missing must not keep all later ones here.
-        if len(sent) > 1000 and len(sent) > 2 * self.unconfirmed:
-            self._sent = deque(message for message in sent if not message.settled)
-
     def _collect_unsettled(self) -> None:
-        """What the link has left unsettled goes out over the next one, first and in order.
+        """Have what the link has left unsettled go out over the next one, first and in order.
 
         Except for what nobody waits for: its caller was told that it failed.
         """
         with self._lock:
-            left = [message for message in (*self._sent, *self._again) if not message.settled]
-            again = [message.again() for message in left]
-            self._again = deque(message for message in again if not message.call.gone)
-            self._sent.clear()
-            self.unconfirmed = self.unconfirmed_size = 0
+            unsettled = [message.for_next_link() for message in (*self.sent, *self._to_resend)]
+            self._to_resend = deque(message for message in unsettled if not message.call.gone)
+            self.sent.clear()
+            self.unconfirmed_size = 0
         self._oldest = None
 
     def _check_confirms(self, link: Link) -> None:
-        oldest = self._sent[0] if self._sent else None
+        oldest = next(iter(self.sent), None)
         now = time.monotonic()
         if oldest is not self._oldest or link.blocked:
             self._oldest, self._oldest_since = oldest, now
         elif oldest is not None and now - self._oldest_since > _CONFIRM_LIMIT:
             raise LinkLost(f"the broker has not confirmed an event for {_CONFIRM_LIMIT:g} s")
 
-    def _answer(self, link: Link) -> None:
+    def _answer_questions(self, link: Link) -> None:
         while self._questions:
             question = self._questions.popleft()
             function = question.function
@@ -356,29 +319,20 @@ class PublishingOwner(Owner):
                 continue
             try:
                 question.answer = function(link)
-                question.settle()
-            except LinkLost as error:
-                question.error = error
-                question.wake()
-                raise
+                question.left = 0
             except (Exception, gevent.Timeout) as error:
                 question.error = (
                     error if isinstance(error, Exception) else LinkLost(f"timed out: {error}")
                 )
+                if isinstance(error, LinkLost):
+                    raise
+            finally:
                 question.wake()
 
-    def _has_work(self) -> bool:
+    def _is_idle(self) -> bool:
         with self._lock:
-            again = any(not message.call.gone for message in self._again)
-            return bool(self._queued or again or self.unconfirmed)
-
-    def _may_end(self) -> bool:
-        return not self._has_work()
-
-    def _tell_drained(self) -> None:
-        if self._drains and not self._has_work():
-            for drained in self._drains:
-                drained.wake()
+            again = any(not message.call.gone for message in self._to_resend)
+            return not (self._queued or again or self.sent)
 
     def _fail_questions(self) -> None:
         while self._questions:

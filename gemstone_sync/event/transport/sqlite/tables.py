@@ -1,4 +1,4 @@
-"""The tables of `SqliteStore`, with their version in ``PRAGMA user_version``.
+"""The tables of `SqliteStore`, with their version in ``PRAGMA user_version``; and routing rows.
 
 A message is in one of four states::
 
@@ -12,15 +12,17 @@ next one up, so that `READY` alone is what can be taken, with an index on it.
 
 All values that change when a message is taken keep their size in the row, so that SQLite writes
 over them instead of moving a payload that may be large: states are one byte, moments six.
+
+All functions are called within a transaction.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable, Sequence
 
 from ....errors import StoreFault
-
-__all__ = ["BEHIND", "DUE", "LEASED", "READY", "VERSION", "create_tables"]
+from ..stores.store import Binding, KnownBindings, Routes
 
 VERSION = 1
 
@@ -58,7 +60,7 @@ _STATEMENTS = (
 
 
 def create_tables(connection: sqlite3.Connection, name: str) -> None:
-    """Make the tables where there are none. In a transaction.
+    """Make the tables where there are none.
 
     :param name: what messages call the database.
     :raises StoreFault: when what is there is not of this version.
@@ -81,3 +83,70 @@ def create_tables(connection: sqlite3.Connection, name: str) -> None:
         )
     for statement in _STATEMENTS:
         connection.execute(statement)
+
+
+_BINDINGS = (
+    "SELECT b.exchange, b.pattern, q.name, q.expires IS NULL FROM gemstone_bindings b "
+    "JOIN gemstone_queues q ON q.id = b.queue"
+)
+
+
+def read_routes(
+    connection: sqlite3.Connection, version: tuple[int, int], known: KnownBindings | None
+) -> Routes[int, tuple[int, int]]:
+    """Read where messages go; a queue is known by its number."""
+    ids = dict(connection.execute("SELECT name, id FROM gemstone_queues").fetchall())
+    kinds = dict(connection.execute("SELECT name, kind FROM gemstone_exchanges").fetchall())
+    bindings = (
+        ((exchange, pattern, queue), bool(lasts))
+        for exchange, pattern, queue, lasts in connection.execute(_BINDINGS).fetchall()
+    )
+    return Routes(version, kinds, bindings, ids.get, known)
+
+
+def routing_changed(connection: sqlite3.Connection) -> None:
+    """Have all who publish read the routes anew."""
+    connection.execute("UPDATE gemstone_routing SET version = version + 1")
+
+
+def queue_ids(connection: sqlite3.Connection, queue: str, now: int = 0) -> list[int]:
+    """Return the queue's number, if there is such a queue, and it has not expired by `now`."""
+    rows = connection.execute(
+        "SELECT id FROM gemstone_queues WHERE name = ? AND coalesce(expires_at > ?, 1)",
+        (queue, now),
+    ).fetchall()
+    return [id_ for (id_,) in rows]
+
+
+def gone(
+    connection: sqlite3.Connection, queues: Sequence[str], bindings: Sequence[Binding]
+) -> list[str]:
+    """Return the names of the queues that are not there, or not bound as they should be."""
+    there = {name for (name,) in connection.execute("SELECT name FROM gemstone_queues").fetchall()}
+    bound = {row[:3] for row in connection.execute(_BINDINGS).fetchall()}
+    unbound = [binding[2] for binding in bindings if binding not in bound]
+    return [queue for queue in queues if queue not in there] + unbound
+
+
+def expiring(connection: sqlite3.Connection, now: int) -> set[str]:
+    """Return the names of the queues of which a quarter of their time is over."""
+    rows = connection.execute(
+        "SELECT name FROM gemstone_queues WHERE expires_at < ? + expires * 3 / 4", (now,)
+    ).fetchall()
+    return {name for (name,) in rows}
+
+
+def remove_expired(connection: sqlite3.Connection, now: int) -> None:
+    """Remove the queues whose time is over."""
+    rows = connection.execute(
+        "SELECT id FROM gemstone_queues WHERE expires_at <= ?", (now,)
+    ).fetchall()
+    remove_queues(connection, [id_ for (id_,) in rows])
+
+
+def remove_queues(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
+    """Remove queues, their bindings and their messages."""
+    for id_ in ids:
+        for table, column in (("messages", "queue"), ("bindings", "queue"), ("queues", "id")):
+            connection.execute(f"DELETE FROM gemstone_{table} WHERE {column} = ?", (id_,))
+        routing_changed(connection)

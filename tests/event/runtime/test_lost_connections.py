@@ -1,0 +1,241 @@
+"""Consumer: what runs, waits or has ended when its connection is lost is not handled once more."""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from gemstone_sync.event.envelope import Envelope
+from gemstone_sync.event.link import Delivery, LinkLost
+from gemstone_sync.event.places import Places
+from gemstone_sync.event.topology import Queue
+from tests.event.scripted_link import Broker, ScriptedLink
+from tests.support.waiting import wait_until
+
+from .consuming import Handling, Make, done, events, number, queue
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.mark.parametrize(("key", "running", "held"), [(None, 2, 2), ("k", 1, 3)])
+def test_handlers_of_a_lost_connection_keep_their_places_and_what_they_had_is_not_handled_again(
+    broker: Broker, make: Make, handling: Handling, key: Any, running: int, held: int
+):
+    broker.put("q", *events(3, key))
+    consumer = make(handling, queue(keyed=key is not None), pool_size=2)
+    wait_until(lambda: (handling.running, consumer.in_flight) == (running, held), "the handlers")
+    for lost in range(1, 4):
+        broker.cut()
+        again = running + held
+        wait_until(lambda: broker.opened == 1 + lost and consumer.in_flight == again, "new ones")  # noqa: B023
+    assert handling.running == running
+    handling.gate.set()
+    done(consumer, broker)
+    assert sorted(handling.ended) == [0, 1, 2]
+    assert handling.most == running
+
+
+def test_what_ended_just_before_or_after_its_connection_was_lost_is_not_handled_again(
+    broker: Broker, make: Make, handling: Handling
+):
+    broker.put("q", *events(5))
+    consumer = make(handling)
+    wait_until(lambda: handling.running == 5, "the handlers")
+    broker.deaf = True
+    handling.gate.set()
+    wait_until(lambda: not consumer.in_flight, "acknowledgements")
+    handling.gate.clear()
+    broker.put("q", *events(5, first=5))
+    wait_until(lambda: handling.running == 5, "the next ones")
+    broker.switch(deaf=False, away="for a while")
+    broker.cut()
+    wait_until(lambda: not broker.links, "the loss")
+    handling.gate.set()
+    wait_until(lambda: len(handling.ended) == 10, "the ends")
+    broker.switch(away=None)
+    wait_until(lambda: not broker.queues["q"], "the rest")
+    done(consumer, broker)
+    assert sorted(handling.ended) == list(range(10))
+
+
+@pytest.mark.parametrize("may_repeat", [True, False])
+def test_another_event_of_the_same_id_is_handled(broker: Broker, make: Make, may_repeat: bool):
+    """One that was put off and looks the same, and one with a body of its own."""
+    handled: list[int] = []
+
+    def handle(delivery: Delivery, queue: Queue) -> None:
+        delivery.may_repeat = may_repeat
+        handled.append(number(delivery))
+
+    first = Envelope(name="a", body=b"1", id="one")
+    second = first if may_repeat else first.with_changes(body=b"2")
+    consumer = make(handle)
+    for envelope in (first, second):
+        broker.put("q", envelope)
+        broker.queues["q"] = type(broker.queues["q"])([(envelope, 1)])
+        done(consumer, broker)
+    assert handled == [1, 1 if may_repeat else 2]
+
+
+def test_a_key_that_waits_goes_on_where_it_was_over_a_new_connection(broker: Broker, make: Make):
+    seen: list[Any] = []
+
+    def handle(delivery: Delivery, queue: Queue) -> Any:
+        tried = delivery.tried or delivery.envelope
+        seen.append((number(delivery), tried.attempts))
+        delivery.tried = tried.with_changes(attempts=tried.attempts + 1)
+        return None if tried.attempts == 3 else 0.1
+
+    broker.put("q", *events(2, "k"))
+    consumer = make(handle, queue(keyed=True))
+    for tries in (1, 2):
+        wait_until(lambda: len(seen) >= tries, "an attempt")  # noqa: B023
+        broker.cut()
+    done(consumer, broker)
+    assert seen == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)]
+
+
+def test_a_connection_that_is_cut_all_the_time(broker: Broker, make: Make):
+    ended: set[int] = set()
+
+    def handle(delivery: Delivery, queue: Queue) -> None:
+        gevent.sleep(0.001)
+        ended.add(number(delivery))
+
+    broker.put("q", *events(500))
+    consumer = make(handle, pool_size=20)
+    for _ in range(15):
+        wait_until(lambda: consumer.why_not_ready() is None, "a connection")
+        gevent.sleep(0.005)
+        broker.cut()
+    done(consumer, broker)
+    assert ended == set(range(500))
+
+
+class Other:
+    """Another consumer that waits for a place."""
+
+    def wake(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("adopts", [False, True])
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("seconds", [0.0, 0.01], ids=["next handler", "next attempt"])
+def test_one_that_has_begun_and_waits_for_a_place_goes_on_over_a_new_connection(
+    broker: Broker,
+    make: Make,
+    seconds: float,
+    keyed: bool,
+    adopts: bool,
+    caplog: pytest.LogCaptureFixture,
+):
+    broker.adopts = adopts
+    pool, other, went = Places(1), Other(), list[int]()
+
+    def handle(delivery: Delivery, queue: Queue) -> Any:
+        went.append(number(delivery))
+        if len(went) == 1:
+            pool.take(other)  # which stands in line from now on
+            return seconds
+        return None
+
+    broker.put("q", *events(2, "k"))
+    consumer = make(handle, queue(keyed=keyed), pool=pool)
+    wait_until(lambda: went, "the first handler")
+    gevent.sleep(0.05)
+    broker.cut()
+    wait_until(lambda: broker.opened == 2 and not broker.queues["q"], "the new connection")
+    pool.leave(other)
+    done(consumer, broker)
+    assert went == [0, 0, 1] or (not keyed and went == [0, 1, 0])
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_an_acknowledgement_that_the_broker_did_not_get_has_nothing_handled_again(
+    broker: Broker, make: Make, key: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    """It holds where the broker does not tell how often it has delivered an event, too."""
+    handled: list[int] = []
+    acknowledged: list[Any] = []
+    deliver, settle = ScriptedLink._deliver, ScriptedLink.acknowledge
+
+    def deliver_untold(link: ScriptedLink, queue: str) -> Delivery:
+        delivery = deliver(link, queue)
+        delivery.deliveries = None
+        return delivery
+
+    def acknowledge(link: ScriptedLink, deliveries: Sequence[Delivery]) -> None:
+        acknowledged.append(deliveries)
+        if len(acknowledged) == 1:
+            raise LinkLost("cut")
+        settle(link, deliveries)
+
+    monkeypatch.setattr(ScriptedLink, "_deliver", deliver_untold)
+    monkeypatch.setattr(ScriptedLink, "acknowledge", acknowledge)
+    broker.put("q", *events(5, key))
+    consumer = make(
+        lambda delivery, queue: handled.append(number(delivery)), queue(keyed=key is not None)
+    )
+    wait_until(lambda: broker.opened == 2, "the loss")
+    done(consumer, broker)
+    assert handled == [0, 1, 2, 3, 4]
+
+
+class NotingLink(ScriptedLink):
+    """Counts who is about to handle an event, and has not said that it lives."""
+
+    notes: Counter[str]
+
+    def mark(self, delivery: Delivery) -> None:
+        delivery.crashes = self.notes[delivery.envelope.id]
+        self.notes[delivery.envelope.id] += 1
+
+    def unmark(self, deliveries: Sequence[Delivery], *, done: bool) -> None:
+        for delivery in deliveries:
+            self.notes[delivery.envelope.id] -= 1
+
+
+@pytest.fixture
+def noting(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Broker:
+    """A broker that has delivered its one event twice before."""
+    monkeypatch.setattr(NotingLink, "notes", Counter(), raising=False)
+    monkeypatch.setattr(broker, "link", lambda: NotingLink(broker))
+    broker.queues["q"] = deque([(Envelope(name="a", body=b"0"), 2)])
+    return broker
+
+
+@pytest.mark.parametrize("outcome", [True, False, "killed", "killed, and delivered elsewhere"])
+def test_a_connection_that_is_lost_meanwhile_does_not_count_as_a_death(
+    noting: Broker, make: Make, outcome: Any
+):
+    gate, crashes = Event(), list[int]()
+
+    def handle(delivery: Delivery, queue: Queue) -> None:
+        crashes.append(delivery.crashes)
+        gate.wait()
+        if not outcome and len(crashes) == 1:
+            raise OSError("not now")
+
+    consumer = make(handle)
+    wait_until(lambda: crashes, "the handler")
+    assert NotingLink.notes.total() == 1
+    noting.go_away()
+    wait_until(lambda: not noting.links, "the loss")
+    if isinstance(outcome, bool):
+        gate.set()
+        gevent.sleep(0.02)
+    elif outcome != "killed":
+        noting.queues["q"].clear()
+    noting.switch(away=None)
+    wait_until(lambda: noting.opened == 2 and not noting.queues["q"], "the new connection")
+    if not isinstance(outcome, bool):
+        assert consumer.stop(0) is False
+    else:
+        done(consumer, noting)
+    assert set(crashes) == {0}
+    assert NotingLink.notes.total() == 0
