@@ -207,7 +207,7 @@ _native_wait = threading.Condition.wait
 
 
 def _wait(condition: threading.Condition, timeout: float | None = None) -> bool:
-    """As the original; what a deadline ends when it was just notified has another one notified."""
+    """Wait as the original does; if a deadline ends it just when notified, notify another."""
     try:
         return _native_wait(condition, timeout)
     except BaseException:

@@ -1,4 +1,4 @@
-"""What is known of the running call, and how it travels: to greenlets and to other services."""
+"""Keep what is known of the running call, and pass it on to greenlets and to other services."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextvars
 import sys
 import time
 import uuid
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import gevent
 from gevent.lock import Semaphore
@@ -15,6 +15,8 @@ from gevent.lock import Semaphore
 __all__ = [
     "USER_FAULTS",
     "Call",
+    "carried_headers",
+    "Work",
     "current_call",
     "current_trace",
     "has_thread_locals",
@@ -54,17 +56,40 @@ def travelling_id(text: str | None) -> str | None:
     return text[:_LONGEST_ID]
 
 
+class Work(NamedTuple):
+    """Names what a call does, for logs: the method, event or periodic task, and whose it is.
+
+    :ivar kind: the key in logs: ``"method"``, ``"event"``, ``"periodic_task"``.
+    """
+
+    kind: str
+    name: str
+    service: str
+
+
 class Call:
-    """One call being served, as far as the calls that it makes need to know.
+    """A call being served: its deadline, hops and ids, which the calls that it makes inherit.
 
     :param deadline: the moment, in seconds of ``time.monotonic()``, when its time is over; or None.
     :param hops: how many services the call came through already.
     :param request_id: the caller's ``X-Request-Id``; made up when first needed if None.
     :param traceparent: the caller's W3C trace context; or None.
     :param context: what it came with, for the service that serves it; or None.
+    :param carried: the caller's ``tracestate`` and ``baggage``, which travel with it; or None.
+    :param work: what it does; or None.
     """
 
-    __slots__ = ("_request_id", "context", "deadline", "greenlet", "hops", "reached", "traceparent")
+    __slots__ = (
+        "_request_id",
+        "carried",
+        "context",
+        "deadline",
+        "greenlet",
+        "hops",
+        "reached",
+        "traceparent",
+        "work",
+    )
 
     def __init__(
         self,
@@ -73,8 +98,12 @@ class Call:
         request_id: str | None = None,
         traceparent: str | None = None,
         context: Any = None,
+        carried: Mapping[str, str] | None = None,
+        work: Work | None = None,
     ) -> None:
         self.context = context
+        self.carried = carried
+        self.work = work
         self.deadline = deadline
         self.hops = hops
         self._request_id = request_id
@@ -90,8 +119,13 @@ class Call:
             self._request_id = uuid.uuid4().hex
         return self._request_id
 
+    def trace_headers(self) -> dict[str, str]:
+        """Return the caller's W3C context as headers; empty when there is none."""
+        headers = {} if self.traceparent is None else {"traceparent": self.traceparent}
+        return {**headers, **self.carried} if self.carried else headers
+
     def seconds_left(self) -> float | None:
-        """Seconds until the deadline, not below 0; None when there is none."""
+        """Return the seconds until the deadline, not below 0; None when there is none."""
         if self.deadline is None:
             return None
         return max(0.0, self.deadline - time.monotonic())
@@ -104,25 +138,44 @@ current_call: contextvars.ContextVar[Call | None] = contextvars.ContextVar(
 
 
 def current_trace() -> dict[str, str]:
-    """The W3C trace context of what runs now, as headers; empty when there is none.
+    """Return the W3C context of what runs now, as headers; empty when there is none.
 
-    That of OpenTelemetry's current span, where the program uses it; else the running call's.
+    Trace context and baggage are OpenTelemetry's current ones, where the program uses it; else the
+    running call's, unchanged.
     """
+    call = current_call.get()
+    headers = {} if call is None else call.trace_headers()
     trace: Any = sys.modules.get("opentelemetry.trace")
     if hasattr(trace, "get_current_span"):  # it may be half imported
         span = trace.get_current_span().get_span_context()
         if span.is_valid:
             context = f"00-{span.trace_id:032x}-{span.span_id:016x}-{int(span.trace_flags):02x}"
-            state = span.trace_state.to_header()
-            return {"traceparent": context, **({"tracestate": state} if state else {})}
-    call = current_call.get()
-    if call is None or call.traceparent is None:
-        return {}
-    return {"traceparent": call.traceparent}
+            headers["traceparent"] = context
+            headers.pop("tracestate", None)
+            if state := span.trace_state.to_header():
+                headers["tracestate"] = state
+    baggage: Any = sys.modules.get("opentelemetry.baggage")
+    if hasattr(baggage, "get_all") and baggage.get_all():
+        from opentelemetry.baggage.propagation import W3CBaggagePropagator
+
+        W3CBaggagePropagator().inject(headers)
+    return headers
+
+
+def carried_headers(tracestate: object, baggage: object) -> dict[str, str] | None:
+    """Return what travels beside a trace context, if there is any and it can travel on.
+
+    W3C Trace Context, section 3.3.1.5, and Baggage, section 3.3.2, have more handed on than this.
+    """
+    found = {}
+    for name, text, longest in (("tracestate", tracestate, 512), ("baggage", baggage, 8192)):
+        if type(text) is str and text.isascii() and text.isprintable() and 0 < len(text) <= longest:
+            found[name] = text
+    return found or None
 
 
 def outgoing_headers() -> dict[str, str]:
-    """The headers that hand the running call's deadline, hops and ids on to another service.
+    """Make the headers that hand the running call's deadline, hops and ids on.
 
     ``X-Gemstone-Deadline`` is in milliseconds left, so clocks need not agree. Outside a call there
     is a trace at most.

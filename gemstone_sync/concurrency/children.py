@@ -143,17 +143,18 @@ def kill_children() -> None:
             child.kill()
 
 
-def end_children(limit: float = 2.0, *, daemons: bool = False) -> None:
+def end_children(*, daemons: bool = False) -> None:
     """End those that the interpreter would wait for, however long their work takes.
 
-    :param limit: seconds after which those that do not go are killed.
+    Those that do not go within two seconds are killed.
+
     :param daemons: end these too, as the interpreter does itself where it is allowed to end. The
         processes of a `multiprocessing.Pool` are daemons.
     """
     waited_for = [child for child in _children() if not child.daemon]
     for child in waited_for:
         child.terminate()
-    with gevent.Timeout(limit, False):
+    with gevent.Timeout(2.0, False):
         for child in waited_for:
             child.join()
         if daemons and "multiprocessing.util" in sys.modules:

@@ -113,7 +113,7 @@ def _mend_uvloop(module: Any) -> None:
 
 
 def _asyncio_loop(*args: Any, **more: Any) -> Any:
-    """What uvicorn makes its loop with where it is told ``--loop asyncio``."""
+    """Make a loop as uvicorn does under ``--loop asyncio``."""
     return importlib.import_module("uvicorn.loops.asyncio").asyncio_loop_factory(*args, **more)
 
 
@@ -134,7 +134,7 @@ class _Loops:
         self._threads = monkey.get_original("threading", "local")()
 
     def set_running(self, loop: Any) -> None:
-        """In place of asyncio's: while a loop runs, see to it at every switch of greenlets."""
+        """Set the running loop in place of asyncio, at every switch of greenlets."""
         self._set(loop)
         running = vars(self._threads).setdefault("running", set())
         if loop is None:

@@ -40,7 +40,7 @@ class Deadlines:
 
     @classmethod
     def of_this_hub(cls) -> Deadlines:
-        """The one of the current thread's hub."""
+        """Return the one of the current thread's hub."""
         hub = gevent.get_hub()
         try:
             # Kept on the hub itself, so that it goes when the hub's thread ends.

@@ -1,8 +1,49 @@
-"""What libraries need beyond the patch of the standard library, done when they are imported.
+"""Let libraries wait cooperatively, where they offer a way, when they are imported.
 
 gevent's patch reaches what waits in Python. What waits in C is told here to wait in the hub, by the
 library's own means; what cannot be told is named in one warning. A library that nobody imports
 costs nothing.
+
+In a method of a service
+------------------------
+
+What waits in Python lets other calls run meanwhile. What waits in C is mended when it is
+imported, if the library offers a way. Each row is tried with the library imported before and
+after `gemstone_sync`, in a Python file, under `gemstone run`, our gunicorn worker and gunicorn's
+gevent worker; `python -m tests.libraries.matrix` prints what becomes of it.
+
+- psycopg2: waits cooperatively: the wait callback is set when it is imported, unless you have set
+  one. COPY and large objects work, and stop other calls meanwhile, as does looking up a host's
+  name. Not one connection for several calls at once: psycopg2 refuses that
+- psycopg 3, PyMySQL: work, COPY too
+- mysqlclient: queries wait cooperatively; connecting, committing and fetching stop other calls,
+  which one warning says at the import. PyMySQL does not
+- MySQL Connector/Python: works: it uses its part in Python unless you say `use_pure=False`
+- SQLAlchemy with each of them, `scoped_session`, Django's ORM: work; a session or connection for
+  each call
+- sqlite3, SQLAlchemy and Django over it: work: `sqlite3.connect` opens connections whose wait for
+  a lock (`timeout`, `PRAGMA busy_timeout`) lets other calls run. A query that computes for long
+  does not
+- redis, pymongo, elasticsearch: work; one client for all calls
+- requests, urllib3, httpx, aiohttp, boto3: work; one client for all calls. `AsyncClient` and
+  aiohttp inside `asyncio.run`
+- grpc: works, clients and servers: it is initialised for gevent when it is imported
+- celery as a client: works, `.get()` too
+- sentry-sdk, OpenTelemetry's SDK, prometheus_client, structlog, logging: work; what one call sets
+  stays in it
+- numpy: computes, and nothing else runs meanwhile: long work belongs into `self.get_executor()`,
+  which helps where the library gives up Python's lock
+- subprocess, threads, `ThreadPoolExecutor`, locks, queues, `threading.local`, context variables:
+  work, wherever they are made
+- multiprocessing, `ProcessPoolExecutor`, `asyncio.run`: work
+- fcntl: locks of files (`flock`, `lockf`) work
+
+What blocks in C and offers no way is named in one warning when it is imported: cx_Oracle (use
+oracledb in its thin mode), pyodbc, mariadb, confluent_kafka, pylibmc. What cannot be told by the
+import: oracledb in its thick mode, pycurl, pyzmq (use `zmq.green`), pymssql without
+`pymssql.set_wait_callback(gevent.socket.wait_read)`, `input()` and `sys.stdin` (until there is a
+line, in a thread too), and whatever computes in C, such as torch.
+Give such work to `self.get_executor().submit(work).result()`.
 """
 
 from __future__ import annotations
@@ -59,6 +100,7 @@ def _warn(blocks: str, instead: str, module: types.ModuleType) -> None:
 
 #: What is done once a module is imported.
 _MENDERS: dict[str, Callable[[types.ModuleType], None]] = {
+    "fcntl": functools.partial(_mend_with, "cooperative_fcntl"),
     "sqlite3": functools.partial(_mend_with, "cooperative_sqlite3"),
     "psycopg2": functools.partial(_mend_with, "cooperative_psycopg2"),
     "MySQLdb": functools.partial(_mend_with, "cooperative_mysqldb"),

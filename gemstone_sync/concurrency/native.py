@@ -9,7 +9,7 @@ import gevent
 from gevent import monkey
 from gevent.threadpool import ThreadPool
 
-__all__ = ["NativeThreads", "native_lock", "native_sleep"]
+__all__ = ["NativeThreads", "native_lock", "native_rlock", "native_sleep"]
 
 T = TypeVar("T")
 
@@ -22,8 +22,13 @@ _IDLE = 10.0
 
 
 def native_lock() -> Any:
-    """A lock between native threads, patched or not."""
+    """Make a lock between native threads, patched or not."""
     return monkey.get_original("_thread", "allocate_lock")()
+
+
+def native_rlock() -> Any:
+    """Make a lock between native threads that its holder may take again, patched or not."""
+    return monkey.get_original("_thread", "RLock")()
 
 
 def native_sleep(seconds: float) -> None:
@@ -45,24 +50,31 @@ class NativeThreads:
         self._local = monkey.get_original("threading", "local")()
 
     def call(self, function: Callable[..., T], *args: Any, limit: float | None = None) -> T:
-        """Call a function in another thread; what it returns or raises.
+        """Call a function in another thread; return or raise what it does.
 
         :param limit: seconds. A call that takes longer goes on, and nobody waits for it.
         :raises TimeoutError: when it took longer.
         """
-        pool = getattr(self._local, "pool", None)
-        if pool is None:
-            pool = self._local.pool = ThreadPool(self._size, idle_task_timeout=_IDLE)
         late = None if limit is None else TimeoutError(f"no answer within {limit:.2g} s")
         with gevent.Timeout(limit, late):
-            result, error = pool.apply(_outcome, (function, args))
+            result, error = self._pool().apply(_outcome, (function, args))
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
 
+    def begin(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function in another thread; return what will have result and exception, a pair."""
+        return self._pool().spawn(_outcome, function, args)
+
+    def _pool(self) -> Any:
+        pool = getattr(self._local, "pool", None)
+        if pool is None:
+            pool = self._local.pool = ThreadPool(self._size, idle_task_timeout=_IDLE)
+        return pool
+
 
 def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Any]:
-    """Result and exception: gevent prints a traceback of what a pool's function raises."""
+    """Return result and exception: gevent prints what a pool's function raises."""
     try:
         return function(*args), None
     except BaseException as error:

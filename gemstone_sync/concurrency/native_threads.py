@@ -48,7 +48,7 @@ def leave_cleanly() -> None:
 
 
 class _TaskQueue(Queue):  # type: ignore[misc]  # gevent has no types here
-    """Where a pool's threads wait for work: one that has a hub keeps its loop going.
+    """A pool's queue of work, in which a thread that has a hub keeps its loop going.
 
     gevent tells of a lock that is free in the loop of the thread that has waited for it first. One
     that slept outside its loop would let greenlets of other threads wait for ever.
@@ -123,7 +123,7 @@ def _leave() -> None:
 
 
 class _NotOlder:
-    """Equals, to ``atexit``, which compares from the oldest on, what is not older than we are."""
+    """Compare equal, for ``atexit``, to what is not older than we are."""
 
     found = False
 

@@ -39,7 +39,7 @@ REMEDY = "Start with `gemstone run`, or have `import gemstone_sync.patch` as the
 
 
 def patching_wanted() -> bool:
-    """False when the environment says ``GEMSTONE_MONKEY_PATCH=0``."""
+    """Tell whether to patch: not under ``GEMSTONE_MONKEY_PATCH=0``."""
     return os.environ.get("GEMSTONE_MONKEY_PATCH", "1") != "0"
 
 

@@ -108,7 +108,7 @@ def forked() -> str:
 
 
 def _fork_exec(*args: Any) -> int:
-    """As the original, which `multiprocessing` and loky call past `subprocess`."""
+    """Fork as the original, which `multiprocessing` and loky call past `subprocess`."""
     _keep_statuses()
     pid = _native_fork_exec(*args)
     if _all_children is not None or get_hub_if_exists() is not None:
@@ -149,7 +149,7 @@ def _keep(watcher: Any) -> None:
 
 
 def _close(file: int) -> None:
-    """As `os.close`: gevent leaves it to the loop, and keeps one account of that for all threads.
+    """Close as `os.close`: gevent leaves it to the loop, with one account for all threads.
 
     A number that another thread was given meanwhile would be taken for closed already, and what a
     thread's loop had left when the thread ended would stay open.
@@ -182,7 +182,7 @@ class _Children(dict[int, Any]):
 
 
 class _Watcher:
-    """What a child watcher is to gevent, for a loop that has none: it looks every so often."""
+    """Poll for the end of a child, on a loop that has no child watchers."""
 
     def __init__(self, pid: int, loop: Any, ref: bool) -> None:
         self.pid = pid
@@ -224,7 +224,7 @@ class _Watcher:
 
 
 def _waitpid(pid: int, options: int) -> tuple[int, int]:
-    """As `os.waitpid`; other greenlets run meanwhile."""
+    """Wait as `os.waitpid`; other greenlets run meanwhile."""
     hub = get_hub_if_exists()
     is_watched = pid in gevent.os._watched_children
     if (
@@ -244,7 +244,7 @@ def _waitpid(pid: int, options: int) -> tuple[int, int]:
 
 
 def _system(command: Any) -> int:
-    """As `os.system`; other greenlets run meanwhile, and its status is not lost in C."""
+    """Run as `os.system`; other greenlets run meanwhile, and its status is not lost in C."""
     _keep_statuses()
     if _all_children is None and get_hub_if_exists() is None:
         return _native_system(command)

@@ -39,7 +39,7 @@ def rebind(saved: dict[str, dict[str, Any]]) -> None:
                     setattr(module, key, rebinding.current(value))
     for one in gc.get_objects():
         if type(one) is types.FunctionType:
-            if _is_others(one.__globals__.get("__name__")):
+            if _is_others(one.__globals__.get("__name__")) and not rebinding.is_original(one):
                 rebinding.mend_function(one)
         elif issubclass(type(one), type):
             if _is_others(home(one)):
@@ -53,7 +53,7 @@ def _is_others(module: Any) -> bool:
 
 
 class _Rebinding:
-    """What was replaced, by what."""
+    """A table of the functions that were replaced, and of their replacements."""
 
     def __init__(self, saved: dict[str, dict[str, Any]]) -> None:
         #: By the identity of the original: itself, and what stands in its place.
@@ -65,6 +65,11 @@ class _Rebinding:
                 # gevent empties some names (threading._CRLock becomes None): nothing to put there.
                 if callable(original) and callable(current) and current is not original:
                     self._pairs[id(original)] = (original, current)
+        #: The functions among the originals, by their identity.
+        self._functions = {
+            id(original.__func__ if type(original) is types.MethodType else original)
+            for original, _ in self._pairs.values()
+        }
         # psycopg 3 chooses when it is imported; its function in C waits natively.
         psycopg = vars(sys.modules.get("psycopg.waiting", types.ModuleType("absent")))
         for name in ("wait_poll", "wait_selector"):
@@ -74,6 +79,13 @@ class _Rebinding:
 
     def knows(self, value: Any) -> bool:
         return id(value) in self._pairs
+
+    def is_original(self, function: types.FunctionType) -> bool:
+        """Tell whether it stands for an original, as a debugger's around the native one does.
+
+        What asks gevent for the original gets this one, and means the native one.
+        """
+        return id(function) in self._functions
 
     def current(self, value: Any) -> Any:
         return self._pairs[id(value)][1] if self.knows(value) else value

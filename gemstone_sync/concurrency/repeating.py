@@ -1,4 +1,4 @@
-"""Whether this process can begin again so that nobody tells: the same command, and nothing lost.
+"""Decide whether this process can be started over unnoticed: same command, nothing lost.
 
 What the kernel knows of the process is asked where there is Linux's ``/proc``.
 """

@@ -10,6 +10,8 @@ from collections import deque
 
 from gevent.event import AsyncResult
 
+from .doing import Waiting, tells_waiting
+
 __all__ = ["CallSlots", "NoSlot"]
 
 
@@ -38,6 +40,7 @@ class CallSlots:
         """How many wait for a place now."""
         return len(self._waiting)
 
+    @tells_waiting(lambda _: Waiting("a place"))
     def acquire(self) -> None:
         """Take a place, waiting for one if need be; `release` gives it back.
 

@@ -224,7 +224,7 @@ def test_greenlets_and_native_threads_wait_for_the_same(run_python: Run, kind: s
 
 
 def test_a_second_patch_changes_nothing(run_python: Run) -> None:
-    """As gunicorn's workers do it."""
+    """The process is patched as gunicorn's workers do it."""
     again = "import warnings; warnings.simplefilter('ignore'); monkey.patch_all()\n"
     program = BEGINNING + again + PROGRAMS["queue of a greenlet, get in a thread"]
     ran = run_python(program + "\nprint('fine')")

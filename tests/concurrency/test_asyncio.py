@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import inspect
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 import gemstone_sync
 from gemstone_sync import run_async
 
-from ..support.waiting import gather
+from ..support.waiting import LIMIT, gather
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -157,6 +158,28 @@ def test_sockets_and_names(run: Run) -> None:
     assert gather([lambda: run(talk())] * 3) == [b"hello\n"] * 3
 
 
+def test_what_a_thread_has_done_is_told_at_once_by_newer_pythons_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gevent's issue 2213: from CPython 3.13.12 and 3.14.3 on, futures ask which loop runs here.
+
+    In a greenlet that a patched process takes for a thread, that must not be the waiting loop.
+    """
+    text = inspect.getsource(asyncio.futures._chain_future)  # type: ignore[attr-defined]
+    asked = text.replace("dest_loop is source_loop:", "dest_loop is events._get_running_loop():")
+    assert "dest_loop is events._get_running_loop():" in asked
+    exec(asked, vars(asyncio.futures), made := {})
+    monkeypatch.setattr(asyncio.futures, "_chain_future", made["_chain_future"])
+
+    async def main() -> str:
+        thread = asyncio.to_thread(lambda: time.sleep(0.01) or "done")
+        return await asyncio.wait_for(thread, LIMIT)
+
+    before = time.monotonic()
+    assert run(main()) == "done"
+    assert time.monotonic() - before < LIMIT / 2  # not when the time is over
+
+
 def test_in_native_threads(make_client: Callable[..., Any], run: Run) -> None:
     async def answer() -> str:
         await asyncio.sleep(0.001)
@@ -190,7 +213,7 @@ def test_in_a_plain_program_it_patches_nothing(run_python: Callable[..., Any]) -
 
 
 def test_a_thread_that_runs_a_loop_for_ever(run: Run) -> None:
-    """As an SDK does it: a loop in a thread, and work handed to it."""
+    """An SDK's loop in a thread does the work that is handed to it."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

@@ -525,6 +525,36 @@ def test_what_somebody_has_patched_in_part_is_patched_whole(run_python, tmp_path
     assert (done.stdout, done.stderr) == ("[False, False, False]\n", "")
 
 
+#: As debugpy has threads begin, where gevent's support is asked for.
+WRAPPED = """
+import _thread, threading, time
+import requests
+
+def wrap(native):
+    class Wrapper:
+        def start(self, function, args=(), kwargs={}):
+            return native(function, args, kwargs)
+    return Wrapper().start
+
+_thread.start_new_thread = wrap(_thread.start_new_thread)
+import gemstone_sync.patch
+from gevent import monkey
+
+threads, end = [threading.get_native_id()], time.monotonic() + 5
+for begin in (monkey.get_original("_thread", "start_new_thread"), _thread.start_new_thread):
+    begin(lambda: threads.append(threading.get_native_id()), ())
+    while len(threads) < 2 and time.monotonic() < end:
+        monkey.get_original("time", "sleep")(0.001)
+time.sleep(0.001)
+print(threads[1] != threads[0], threads[0] in threads[2:])
+"""
+
+
+def test_what_was_put_in_an_originals_place_stays_native(run_python):
+    """Else the thread that watches the hub was a greenlet, and the service never answered."""
+    assert run_python(WRAPPED).stdout == "True True\n"
+
+
 def test_the_first_line_of_a_program_may_patch(run_python):
     done = run_python("""
 import gemstone_sync.patch

@@ -124,6 +124,26 @@ assert signal.signal(signal.SIGUSR1, signal.SIG_IGN) is handle
 assert signal.signal(signal.SIGUSR1, signal.SIG_DFL) == signal.SIG_IGN
 print("fine")
 """,
+    # The thread that sends the signal is a greenlet.
+    "waiting for any": """
+signal.signal(signal.SIGUSR1, lambda *_: time.sleep(0.001))
+threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGUSR1]).start()
+signal.pause()
+print("fine")
+""",
+    "waiting for one": """
+one = {signal.SIGUSR1}
+signal.pthread_sigmask(signal.SIG_BLOCK, one)
+for wait in (
+    lambda: signal.sigwait(one),
+    lambda: signal.sigwaitinfo(one).si_signo,
+    lambda: signal.sigtimedwait(one, 60).si_signo,
+):
+    threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGUSR1]).start()
+    assert wait() == signal.SIGUSR1
+assert signal.sigtimedwait(one, 0.01) is None
+print("fine")
+""",
 }
 
 
@@ -131,3 +151,36 @@ print("fine")
 def test_handlers_mean_what_they_meant(run_python, kind):
     ran = run_python("import gemstone_sync.patch\n" + BEGINNING + ENDINGS[kind])
     assert (ran.stdout, ran.stderr) == ("fine\n", "")
+
+
+IN_CALLS = """
+import gemstone_sync.patch
+{beginning}
+def handle(number, frame):
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # a handler may, wherever it is called
+    raised.append(number)
+
+raised = []
+signal.signal(signal.SIGUSR1, handle)
+{service}
+    @gemstone_sync.exposed_method()
+    def limited(self):
+        signal.signal(signal.SIGALRM, handle)
+
+service = Service()
+service.start(block=False)
+client = gemstone_sync.RemoteService(service.url)
+print(client.call_method("signalled").result, raised == [signal.SIGUSR1])
+print(client.call_method("limited").error.code, signal.getsignal(signal.SIGALRM) == signal.SIG_DFL)
+service.stop()
+"""
+
+
+def test_a_call_sets_none_and_is_told_so_as_a_thread_is(run_python):
+    """A time limit by SIGALRM would raise in the main greenlet, and end it."""
+    service = SERVICE.replace("service = Service()\n", "")
+
+    ran = run_python(IN_CALLS.format(beginning=BEGINNING, service=service))
+
+    assert ran.stdout.splitlines()[1:3] == ["1 True", "-32603 True"], ran.stderr
+    assert "ValueError: signal only works in main thread" in ran.stderr

@@ -125,7 +125,7 @@ def outcomes(
     """What became of each program's two calls, by the name of the program."""
     with service(rows, order, way, folder, checkout, ports) as running:
         try:
-            running.wait_until_ready()
+            running.wait_until_ready(3 * LIMIT)  # all libraries are imported
         except AssertionError:
             how = "hangs" if running.process.poll() is None else "crashes"
             return {row.program: Outcome(how, _last_line(running.stderr)) for row in rows}
