@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
+import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .faults import REFUSED, USAGE, CommandFailed
-from .parameters import TEXT, Access, Duration, Params, access_options, method_arguments
+from ..broker_urls import without_passwords
+from ..exit_codes import CommandFailed, printable
+from .options import Access, Params, access_options, method_arguments, require_extra, seconds, utf8
+from .output import show, table
 
 if TYPE_CHECKING:
-    from ..client import MethodCall, RemoteService
-    from .load import LoadRun, Plan, PreparedCall
+    from .load import LoadRun, Plan
 
-__all__ = ["bench"]
+__all__ = ["command"]
 
 #: Steps of the progress bar: it moves with a hundredth of the run.
 _STEPS = 100
@@ -25,26 +27,35 @@ _STEPS = 100
 #: Files that a process has open beside its connections: the standard streams, the event loop's.
 _OTHER_FILES = 50
 
+_PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 
-class _Rate(click.types.FloatParamType):
-    name = "rate"
+#: Bars of the histogram at most, and by how much the bounds of one differ at least.
+_BARS = 12
+_FINEST = 1.05
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        try:
-            rate = float(value)
-        except ValueError:
-            rate = -1.0
-        if not 0 < rate <= 1e6:  # NaN is refused too
-            self.fail(f"{value} is no number of calls a second above 0", param, ctx)
-        return rate
+#: Columns at most: longer bars say no more.
+_WIDEST = 120
+
+#: Of one core. Above it, calls wait for the generator and not only for the service.
+_BUSY = 0.9
 
 
-@click.command()
-@click.argument("url", type=TEXT)
+def _rate(given: str) -> float:
+    try:
+        rate = float(given)
+    except ValueError:
+        rate = -1.0
+    if not 0 < rate <= 1e6:  # NaN is refused too
+        raise click.BadParameter(f"{given} is no number of calls a second above 0")
+    return rate
+
+
+@click.command("bench")
+@click.argument("url", type=utf8)
 @method_arguments
 @click.option(
     "--duration",
-    type=Duration(),
+    type=seconds(),
     metavar="SECONDS",
     help="How long calls are begun; 500ms, 10s and 2m are understood.  "
     "[default: 10, or as long as --calls takes]",
@@ -60,20 +71,20 @@ class _Rate(click.types.FloatParamType):
 )
 @click.option(
     "--rate",
-    type=_Rate(),
+    type=_rate,
     metavar="CALLS/S",
     help="Begin so many calls a second, however slow the answers are, and measure each from the "
     "moment it was due.  [default: the next call when an answer is there]",
 )
 @click.option(
     "--warmup",
-    type=Duration(may_be_zero=True),
+    type=seconds(may_be_zero=True),
     metavar="SECONDS",
     help="Calls that are not counted, before the others.  [default: 1; 0 with --calls]",
 )
 @access_options
 @click.option("--json", "as_json", is_flag=True, help="All figures as one line of JSON.")
-def bench(
+def command(
     url: str,
     method: str,
     params: Params,
@@ -104,43 +115,46 @@ def bench(
         warmup = 1.0 if calls is None else 0.0
     _prepare_process(concurrency)
     from ..client import MethodCall
-    from .load import Plan
-    from .load_report import show_figures
+    from .load import Plan, prepared_call
     from .remote import client_of
 
-    plan, call = Plan(concurrency, calls, duration, rate), MethodCall(method, params)
-    with client_of(url, access, access.timeout) as client:
-        prepared = _first_call(client, call, plan, access, as_json)
-        with contextlib.closing(prepared):
-            if warmup:
-                _run(Plan(concurrency, None, warmup, rate), prepared, "warm-up", is_counted=False)
-            run = _run(plan, prepared, "calls")
-        show_figures(run, client.url, method, as_json=as_json)
-    if not run.latencies.count:
-        raise CommandFailed(f"none of {run.finished:,} calls succeeded", REFUSED)
+    call = MethodCall(method, params)
+    with client_of(url, access) as client:
+        with prepared_call(client, call, access, concurrency) as make:
+            make()  # what is wrong with it is told as call_raw tells it
+            if warmup and _run(Plan(concurrency, None, warmup, rate), make, "warm-up").is_stopped:
+                raise KeyboardInterrupt
+            run = _run(Plan(concurrency, calls, duration, rate), make, "calls")
+        figures = figures_of(run, client.url, method)
+    if as_json:
+        show(figures, as_json=True)
+    else:
+        click.echo(_text_of(figures))
+    if not run.succeeded:
+        raise CommandFailed(f"none of {run.finished:,} calls succeeded")
 
 
 def _prepare_process(connections: int) -> None:
     """Patch the process, and see to it that it may have so many connections.
 
-    :raises CommandFailed, click.UsageError: when it cannot be.
+    :raises click.UsageError: when it cannot be.
     """
     import resource
 
     from ..concurrency import is_patched, patch
 
+    require_extra("bench", "hdrh", "hdrhistogram")
     needed = connections + _OTHER_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < needed:
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
         raise click.UsageError(
-            f"--concurrency {connections} needs {needed} open files, and {hard} are allowed "
+            f"--concurrency {connections} needs {needed} open files, and {allowed} are allowed "
             "(ulimit -Hn)"
         )
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
     patch()
     if not is_patched():
-        raise CommandFailed("GEMSTONE_MONKEY_PATCH=0 is set, and calls would not overlap", USAGE)
+        raise click.UsageError("GEMSTONE_MONKEY_PATCH=0 is set, and calls would not overlap")
     import gevent
 
     hub = gevent.get_hub()  # else it prints a Ctrl-C that comes while all greenlets wait
@@ -150,60 +164,145 @@ def _prepare_process(connections: int) -> None:
 # The run
 
 
-def _first_call(
-    client: RemoteService, call: MethodCall, plan: Plan, access: Access, as_json: bool
-) -> PreparedCall:
-    """The call, made once: what is wrong with it is told as ``call_raw`` tells it.
+def _run(plan: Plan, make: Callable[[], object], label: str) -> LoadRun:
+    """Make a run, with a progress bar on stderr if that is a terminal.
 
-    :param access: whose time-out is for each time that it is made.
-    :raises CommandFailed, RemoteError: when the service answered with an error.
-    :raises TransportError: when there was no answer.
-    """
-    from ..errors import RemoteError
-    from .load import PreparedCall
-    from .remote import refusal
-
-    prepared = PreparedCall(client, call, access, connections=plan.concurrency)
-    try:
-        prepared.make()
-    except RemoteError as error:
-        if as_json:
-            raise
-        raise refusal(error, client, access.timeout) from error
-    return prepared
-
-
-def _run(plan: Plan, call: PreparedCall, label: str, *, is_counted: bool = True) -> LoadRun:
-    """Make a run. Ctrl-C and SIGTERM end it early; one without a figure they end as any command.
+    Ctrl-C and SIGTERM end it early.
 
     :raises KeyboardInterrupt: when it was stopped, and nothing was measured.
     """
     from .load import LoadRun
 
-    run = LoadRun(plan, call.make)
-    with _stopped_by_signals(run), _bar(label) as progress:
-        run.run(progress)
-    if run.is_stopped and not (is_counted and run.finished):
+    run = LoadRun(plan, make)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: run.stop()) for number in numbers]
+    screen = sys.stderr if sys.stderr.isatty() else io.StringIO()
+    try:
+        with click.progressbar(length=_STEPS, label=f"{label:7}", file=screen) as bar:
+            run.run(lambda share: bar.update(int(share * _STEPS) - bar.pos))
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    if run.is_stopped and not run.finished:
         raise KeyboardInterrupt
     return run
 
 
-@contextlib.contextmanager
-def _stopped_by_signals(run: LoadRun) -> Iterator[None]:
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: run.stop()) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+# What is shown
 
 
-@contextlib.contextmanager
-def _bar(label: str) -> Iterator[Callable[[float], None]]:
-    """A progress bar on stderr, when that is a terminal; what is told the share that is done."""
-    if not sys.stderr.isatty():
-        yield lambda share: None
-        return
-    with click.progressbar(length=_STEPS, label=f"{label:7}", file=sys.stderr) as bar:
-        yield lambda share: bar.update(int(share * _STEPS) - bar.pos)
+def figures_of(run: LoadRun, url: str, method: str) -> dict[str, Any]:
+    """Give everything that was measured, with the units in the names."""
+    plan, latencies = run.plan, run.latencies
+    per_second = run.succeeded / run.seconds if run.seconds else 0.0
+    times = {
+        "mean": latencies.get_mean_value(),
+        "min": latencies.get_min_value(),
+        **{f"p{each:g}": latencies.get_value_at_percentile(each) for each in _PERCENTILES},
+        "max": latencies.get_max_value(),
+    }
+    return {
+        "url": without_passwords(url),
+        "method": method,
+        "concurrency": plan.concurrency,
+        "rate_calls_per_second": plan.rate,
+        "duration_s": round(run.seconds, 6),
+        "interrupted": run.is_stopped,
+        "calls": run.finished,
+        "succeeded": run.succeeded,
+        "failed": run.failed,
+        "errors": dict(run.errors.most_common()),
+        "unsent": run.unsent,
+        "abandoned": run.abandoned,
+        "succeeded_per_second": round(per_second, 3),
+        **{
+            f"latency_{name.replace('.', '_')}_ms": round(time / 1000, 6) if run.succeeded else None
+            for name, time in times.items()
+        },
+        "histogram": _bars_of(run),
+        "generator_cpu_share": round(run.cpu_share, 3),
+        "notes": _notes_of(run),
+    }
+
+
+def _bars_of(run: LoadRun) -> list[dict[str, Any]]:
+    """Count the calls between bounds that grow evenly, from the fastest call to the slowest.
+
+    So the few slow calls are seen beside the many fast ones.
+    """
+    if not run.succeeded:
+        return []
+    latencies = run.latencies
+    least = max(latencies.get_min_value(), 1)
+    growth = max((latencies.get_max_value() / least) ** (1 / _BARS), _FINEST)
+    bars, start = [], least / 1000
+    for step in latencies.get_log_iterator(least * growth, growth):
+        end = step.value_iterated_to / 1000
+        bars.append({"from_ms": start, "to_ms": end, "calls": step.count_added_in_this_iter_step})
+        start = end
+        if sum(bar["calls"] for bar in bars) == run.succeeded:
+            break  # it goes on to the end of what it counts as equal to the slowest
+    return bars
+
+
+def _notes_of(run: LoadRun) -> list[str]:
+    notes = []
+    if run.cpu_share > _BUSY:
+        notes.append(
+            f"the load generator was the limit: it used {100 * run.cpu_share:.0f} % of a core; the "
+            "service may answer more calls than this, and faster"
+        )
+    if run.unsent:
+        notes.append(
+            f"{run.unsent:,} calls were due and not sent: {run.plan.rate:g} calls/s are too many "
+            f"for the service, or for {run.plan.concurrency} at once"
+        )
+    if run.is_stopped:
+        notes.append(f"stopped early; {run.abandoned:,} calls had no answer yet")
+    return notes
+
+
+def _text_of(figures: dict[str, Any]) -> str:
+    """Write the figures for readers."""
+    succeeded, failed, rate = (figures[n] for n in ("succeeded", "failed", "rate_calls_per_second"))
+    asked = "" if rate is None else f", {rate:g} calls/s asked for"
+    counts = [
+        ("succeeded", f"{succeeded:,}", f"{figures['succeeded_per_second']:,.1f} calls/s"),
+        ("failed", f"{failed:,}", f"{100 * failed / (figures['calls'] or 1):.3g} %"),
+        *(("", f"{number:,}", kind) for kind, number in figures["errors"].items()),
+    ]
+    parts = [
+        f"{printable(figures['method'])} at {printable(figures['url'])}: "
+        f"{figures['concurrency']} at once{asked}, {figures['duration_s']:.2f} s",
+        table(counts),
+    ]
+    if succeeded:
+        times = [
+            (name.removesuffix("_ms").replace("_", " ", 1).replace("_", "."), _time(value))
+            for name, value in figures.items()
+            if name.startswith(("latency_p", "latency_max"))
+        ]
+        parts += [table(times), _draw(figures["histogram"])]
+    parts += [f"note: {note}" for note in figures["notes"]]
+    return "\n\n".join(parts)
+
+
+def _draw(bars: list[dict[str, Any]]) -> str:
+    """Draw a line for each bar, as wide as the terminal; every call is seen."""
+    rows = [
+        (f"{_time(bar['from_ms'])} - {_time(bar['to_ms'])}", f"{bar['calls']:,}") for bar in bars
+    ]
+    taken = sum(max(map(len, column)) + 2 for column in zip(*rows, strict=True))
+    room = max(min(shutil.get_terminal_size().columns - 1, _WIDEST) - taken, 8)
+    most = max(bar["calls"] for bar in bars)
+    lengths = [max(round(bar["calls"] / most * room), bar["calls"] > 0) for bar in bars]
+    return table((*row, "#" * length) for row, length in zip(rows, lengths, strict=True))
+
+
+def _time(milliseconds: float) -> str:
+    """Write a time for readers, in three digits.
+
+    >>> _time(1.2345), _time(2500)
+    ('1.23 ms', '2,500 ms')
+    """
+    return f"{float(f'{milliseconds:.3g}'):,g} ms"

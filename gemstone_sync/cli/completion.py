@@ -10,13 +10,12 @@ click's own scripts are not used. They cut descriptions at a comma (fish), break
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
 import click
-from click.shell_completion import ShellComplete
+from click.shell_completion import ShellComplete, split_arg_string
 
-__all__ = ["completion"]
+__all__ = ["command"]
 
 # COMP_LINE, because COMP_WORDS is broken at each colon and equals sign. What bash completes is the
 # part after the last of these, so that the part before is taken from the answers.
@@ -100,10 +99,11 @@ end
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
-@click.command()
+@click.command("completion")
 @click.argument("shell", type=click.Choice(list(_SCRIPTS)))
 @click.option("--answer", metavar="LINE", hidden=True, help="Answer the script of SHELL.")
-def completion(shell: str, answer: str | None) -> None:
+@click.pass_context
+def command(ctx: click.Context, shell: str, answer: str | None) -> None:
     """Print the completion script of SHELL.
 
     \b
@@ -111,20 +111,18 @@ def completion(shell: str, answer: str | None) -> None:
     zsh:   eval "$(gemstone completion zsh)"      in ~/.zshrc
     fish:  gemstone completion fish | source      in ~/.config/fish/config.fish
 
-    After gemstone run, the services in the working directory are completed, and the options of the
-    one that is named. Their files are read for that, and not run.
+    After gemstone run TARGET, the options that every service has are completed.
     """
     if answer is None:
         click.echo(_SCRIPTS[shell].strip())
     else:
-        click.echo("\n".join(_answer_to(answer)))
+        click.echo("\n".join(_answer_to(answer, ctx.find_root().command)))
 
 
-def _answer_to(line: str) -> Iterator[str]:
-    """The lines that a script reads."""
-    from .main import gemstone
-
-    words, word = _words_of(line)
+def _answer_to(line: str, gemstone: click.Command) -> Iterator[str]:
+    """Write the lines that a script reads."""
+    *words, word = split_arg_string(f"{line}\0")  # \0: the cursor, also after a space in quotes
+    word = word.removesuffix("\0")
     name, equals, value = word.partition("=")
     is_option = word.startswith("--") and equals == "="
     if is_option:  # --name=value is completed as --name value
@@ -136,22 +134,3 @@ def _answer_to(line: str) -> Iterator[str]:
     for item in items if kind == "words" else []:
         meaning = " ".join((item.help or "").split())
         yield f"{before}{item.value}\t{meaning}"
-
-
-def _words_of(line: str) -> tuple[list[str], str]:
-    """The words of a line as a shell reads them, and the last one, which is not complete.
-
-    >>> _words_of("gemstone call_raw 'http://x")
-    (['gemstone', 'call_raw'], 'http://x')
-    >>> _words_of("gemstone run ")
-    (['gemstone', 'run'], '')
-    """
-    lexer = shlex.shlex(line, posix=True)
-    lexer.whitespace_split = True
-    lexer.commenters = ""
-    words: list[str] = []
-    try:
-        words.extend(lexer)
-    except ValueError:  # a quotation that is not closed yet
-        return words, lexer.token
-    return (words, "") if line[-1:].isspace() else (words[:-1], words[-1])

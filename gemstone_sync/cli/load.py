@@ -1,4 +1,4 @@
-"""A load run: the same call many times, by greenlets, and what came of it. Nothing is printed here.
+"""Run a load: the same call many times, by greenlets, and what came of it. Nothing is printed here.
 
 Each call is sent once. `RemoteService` would make another attempt after some faults, and a run that
 does so counts failures as slow calls; so this uses the endpoint below it, with the same
@@ -13,18 +13,21 @@ Latency", 2013.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gevent
+from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped,unused-ignore]
 
 from ..client.adapter import ServiceAdapter
-from ..client.endpoint import Endpoint, Limits, Sending
+from ..client.endpoint import Limits, RemoteEndpoint, Sending
 from ..client.remote_service import RemoteService
 from ..client.replies import ReplyReader
 from ..client.structs import MethodCall
@@ -37,11 +40,11 @@ from ..errors import (
     RpcError,
     Timeout,
 )
+from ..exit_codes import printable
 from ..protocol import encode_json
-from .histogram import Histogram
-from .parameters import Access
+from .options import Access
 
-__all__ = ["LoadRun", "Plan", "PreparedCall"]
+__all__ = ["LoadRun", "Plan", "prepared_call"]
 
 _MAX_RESPONSE_SIZE = 20_000_000
 
@@ -59,6 +62,11 @@ _PAUSE = 0.05
 #: milliseconds. Measured: sleep(0.0005) took 1.1 ms. The service has no part in that.
 _TIMER_GRAIN = 0.001
 
+#: Microseconds, a day: the longest latency that is counted, as no call may take longer. In three
+#: significant digits, which is 0.1 %.
+_LONGEST = 86_400_000_000
+_DIGITS = 3
+
 #: Kinds of errors that are told apart; messages may hold what differs from call to call.
 _MAX_KINDS = 20
 _OTHERS = "others"
@@ -69,7 +77,7 @@ class Plan:
     """How much load, and for how long.
 
     :param concurrency: calls at once at most.
-    :param calls: how many; None for as many as fit into `duration`.
+    :param calls: how many; None for as many as fit into `duration`. One of the two is given.
     :param duration: seconds in which calls are begun; None for as long as `calls` take.
     :param rate: calls a second, begun evenly; None for each as soon as a greenlet is free.
     """
@@ -79,68 +87,50 @@ class Plan:
     duration: float | None = None
     rate: float | None = None
 
-    def __post_init__(self) -> None:
-        if self.calls is None and self.duration is None:
-            raise ValueError("a run has a number of calls or a duration")
 
+@contextlib.contextmanager
+def prepared_call(
+    service: RemoteService, call: MethodCall, access: Access, connections: int
+) -> Iterator[Callable[[], None]]:
+    """Encode a call once; yield what makes it, each time once.
 
-class PreparedCall:
-    """One call, encoded once and sent many times.
+    What it raises: `RemoteError` when the service answered with an error, `TransportError` when
+    there was no answer.
 
     :param service: where; its credentials are used.
     :param access: its time-out is for each attempt.
     :param connections: kept open at most.
     :raises TypeError, ValueError: for parameters that JSON cannot hold.
     """
+    body, reader = encode_json(call.message()), ReplyReader()
+    timeout = access.timeout
+    limits = Limits(min(_CONNECT, timeout), timeout, timeout, _MAX_RESPONSE_SIZE)
+    adapter = ServiceAdapter(pool_size=connections, max_response_size=_MAX_RESPONSE_SIZE)
+    who = service.authentication_method
+    new_endpoint = partial(RemoteEndpoint, service.url, adapter, who, *access.trust)
+    endpoint = new_endpoint()
 
-    def __init__(
-        self, service: RemoteService, call: MethodCall, access: Access, *, connections: int
-    ) -> None:
-        self._service = service
-        self._access = access
-        timeout = access.timeout
-        self._url = service.url
-        self._call = call
-        self._body = encode_json(call.message())
-        self._limits = Limits(min(_CONNECT, timeout), timeout, timeout, _MAX_RESPONSE_SIZE)
-        self._reader = ReplyReader()
-        self._adapter = ServiceAdapter(pool_size=connections, max_response_size=_MAX_RESPONSE_SIZE)
-        self._endpoint = self._new_endpoint()
-
-    def _new_endpoint(self) -> Endpoint:
-        who = self._service.authentication_method
-        return Endpoint(self._url, self._adapter, who, *self._access.trust)
-
-    def make(self) -> int:
-        """Make the call once; the bytes of the answer's body.
-
-        :raises RemoteError: the service answered with an error.
-        :raises TransportError: there was no answer.
-        """
-        sending = Sending(self._limits, self._call.method_name, _never)
+    def make() -> None:
+        nonlocal endpoint
         try:
-            reply = self._endpoint.attempt(self._body, sending)
+            reply = endpoint.attempt(body, Sending(limits, call.method_name, may_repeat=False))
         except ConnectionFailed:
             # Its circuit breaker would refuse the next calls without trying: a failure of ours.
-            self._endpoint = self._new_endpoint()
+            endpoint = new_endpoint()
             raise
-        self._reader.read_result(reply, self._call).value()
-        return len(reply.body)
+        reader.read_result(reply, call).value()
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._adapter.close()
-
-
-def _never(error: Exception, seconds_left: float) -> bool:
-    return False
+    try:
+        yield make
+    finally:
+        adapter.close()
 
 
 class LoadRun:
-    """One run over a call; its figures can be read during and after it.
+    """A run of calls, whose figures can be read during and after it.
 
-    :param make: makes the call once and gives the bytes of the answer.
-    :ivar latencies: of the calls that succeeded.
+    :param make: makes the call once.
+    :ivar latencies: of the calls that succeeded, in microseconds.
     :ivar errors: how many failed, by kind.
     :ivar seconds: from the first call to the last answer.
     :ivar cpu_seconds: of this process in that time.
@@ -148,11 +138,10 @@ class LoadRun:
     :ivar abandoned: calls without an answer when the run was stopped.
     """
 
-    def __init__(self, plan: Plan, make: Callable[[], int]) -> None:
+    def __init__(self, plan: Plan, make: Callable[[], object]) -> None:
         self.plan = plan
-        self.latencies = Histogram()
+        self.latencies: Any = HdrHistogram(1, _LONGEST, _DIGITS)
         self.errors: Counter[str] = Counter()
-        self.received_bytes = 0
         self.seconds = 0.0
         self.cpu_seconds = 0.0
         self.unsent = 0
@@ -166,12 +155,16 @@ class LoadRun:
         self._end = math.inf
 
     @property
+    def succeeded(self) -> int:
+        return int(self.latencies.get_total_count())
+
+    @property
     def failed(self) -> int:
         return self.errors.total()
 
     @property
     def finished(self) -> int:
-        return self.latencies.count + self.failed
+        return self.succeeded + self.failed
 
     @property
     def cpu_share(self) -> float:
@@ -194,8 +187,8 @@ class LoadRun:
         gc.freeze()
         cpu = time.process_time()
         self._begin = time.perf_counter()
-        self._end = math.inf if plan.duration is None else self._begin + plan.duration
-        count = plan.concurrency if plan.calls is None else min(plan.concurrency, plan.calls)
+        self._end = self._begin + (plan.duration or math.inf)
+        count = min(plan.concurrency, plan.calls or plan.concurrency)
         workers = [gevent.spawn(self._work) for _ in range(count)]
         try:
             while not self.is_stopped and not all(worker.ready() for worker in workers):
@@ -209,38 +202,34 @@ class LoadRun:
         self.abandoned = self._begun - self.finished
         if plan.rate is not None and plan.duration is not None and not self.is_stopped:
             due = math.ceil(plan.rate * plan.duration)
-            self.unsent = (due if plan.calls is None else min(due, plan.calls)) - self._taken
+            self.unsent = min(due, plan.calls or due) - self._taken
 
     def _share(self) -> float:
-        by_time = by_calls = 0.0
-        if self.plan.duration is not None:
-            by_time = (time.perf_counter() - self._begin) / self.plan.duration
-        if self.plan.calls is not None:
-            by_calls = self.finished / self.plan.calls
-        return min(max(by_time, by_calls), 1.0)
+        by_time = (time.perf_counter() - self._begin) / (self.plan.duration or math.inf)
+        return min(max(by_time, self.finished / (self.plan.calls or math.inf)), 1.0)
 
     def _work(self) -> None:
         """Make one call after the other until there are enough. Hot: runs for each call."""
-        make, now, record = self._make, time.perf_counter, self.latencies.record
+        make, now, record = self._make, time.perf_counter, self.latencies.record_value
         while (start := self._next_start()) is not None:
             try:
-                size = make()  # not added at once: += reads its left side before it waits
+                make()
             except GemstoneError as error:
-                self._count(error)
+                kind = _kind_of(error)
+                new = kind not in self.errors and len(self.errors) >= _MAX_KINDS
+                self.errors[_OTHERS if new else kind] += 1
                 unreachable = isinstance(error, (ConnectionFailed, ConnectionLost))
                 if unreachable and self.plan.rate is None:
                     gevent.sleep(_PAUSE)
             else:
-                record(now() - start)
-                self.received_bytes += size
+                record(min(int((now() - start) * 1e6), _LONGEST))
 
     def _next_start(self) -> float | None:
         """Wait for a call's moment and take it; None when there are no more calls."""
         plan = self.plan
         moment = time.perf_counter()
         due = moment if plan.rate is None else self._begin + self._taken / plan.rate
-        over = moment >= self._end or due >= self._end
-        if over or (plan.calls is not None and self._taken >= plan.calls):
+        if max(moment, due) >= self._end or self._taken >= (plan.calls or math.inf):
             return None
         self._taken += 1
         if due > moment:
@@ -249,26 +238,16 @@ class LoadRun:
         self._begun += 1
         return due
 
-    def _count(self, error: GemstoneError) -> None:
-        kind = _kind_of(error)
-        if kind not in self.errors and len(self.errors) >= _MAX_KINDS:
-            kind = _OTHERS
-        self.errors[kind] += 1
-
 
 def _kind_of(error: GemstoneError) -> str:
-    """A few words for a failure, the same for all that are alike."""
+    """Name a failure in a few words, the same for all that are alike."""
     if isinstance(error, RpcError):
-        # From the other side: it must not reach the terminal as control sequences.
-        message = "".join(c if c.isprintable() else " " for c in error.message[:60])
-        return f"{error.code} {message}".rstrip()
+        return f"{error.code} {printable(error.message[:60])}".rstrip()
     if isinstance(error, BadResponse):
         status = "" if error.status is None else f" (HTTP {error.status})"
         return f"no JSON-RPC reply{status}"
-    for cls, text in _TRANSPORT_KINDS:
-        if isinstance(error, cls):
-            return text
-    return type(error).__name__
+    named = (text for cls, text in _TRANSPORT_KINDS if isinstance(error, cls))
+    return next(named, type(error).__name__)
 
 
 #: The first that fits counts.

@@ -1,9 +1,11 @@
 """``gemstone new``: a project from the template that comes with the package.
 
-The template is a cookiecutter template and works without this command; what answers are good is
-told by its own hook. This adds options and questions in place of cookiecutter's, takes no notice of
-the user's cookiecutter settings, makes the project in one piece or not at all, and has it take the
-package from where the running copy comes from.
+The template is a cookiecutter template and works without this command; what it asks, and what
+answers are good, is told by its own files. This adds options and questions in place of
+cookiecutter's, takes no notice of the user's cookiecutter settings, makes the project in one piece
+or not at all, and has it take the package from where the running copy comes from: its
+``pyproject.toml`` names a checkout, a wheel, git, or an index. ``cookiecutter
+path/to/gemstone_sync/template`` makes the same, for an index.
 
 The template's Python files end in ``.{{cookiecutter.__py}}``: pip would compile ``.py`` files, and
 cookiecutter would then copy the compiled ones. Checkers leave them alone, too.
@@ -11,6 +13,9 @@ cookiecutter would then copy the compiled ones. Checkers leave them alone, too.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib.metadata
 import json
 import os
 import shlex
@@ -19,37 +24,24 @@ import tempfile
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import click
 
 from ..broker_urls import without_passwords
-from .faults import USAGE, CommandFailed
-from .source import NAME, source
+from .options import require_extra
 
-__all__ = ["new"]
+__all__ = ["command", "source"]
 
+NAME = "gemstone_sync"
+
+_ROOT = Path(__file__).resolve().parents[2]
 _TEMPLATE = Path(__file__).parents[1] / "template"
 
 
-class _Question(NamedTuple):
-    """One of the template's questions, as this command asks it."""
-
-    text: str
-    hint: str  # how a wrong answer is called when it was given in the command line
-
-
-_QUESTIONS = {
-    "name": _Question("Name", "NAME"),
-    "author": _Question("Author", "--author"),
-    "version": _Question("Version", "--version"),
-    "description": _Question("Short description", "--description"),
-}
-
-
-@click.command()
+@click.command("new")
 @click.argument("name", required=False)
-@click.option("--author", help="Who writes it.  [default: git's user.name, else Me]")
+@click.option("--author", help="Who writes it.  [default: Me]")
 @click.option("--version", help="Its first version.  [default: 1.0]")
 @click.option("--description", help="One line that says what it is for.")
 @click.option(
@@ -60,7 +52,7 @@ _QUESTIONS = {
     help="The directory to make it in.  [default: the working directory]",
 )
 @click.option("--yes", "--no-input", "-y", "no_input", is_flag=True, help="Ask nothing.")
-def new(
+def command(
     name: str | None,
     author: str | None,
     version: str | None,
@@ -77,27 +69,31 @@ def new(
     gemstone new myservice
     gemstone new shop-stock --author "Ada Lovelace" --description "What is left of it" --yes
     """
-    try:
-        import cookiecutter.main  # type: ignore[import-untyped]  # noqa: F401
-    except ImportError:
-        raise CommandFailed(
-            "cookiecutter is not installed: pip install 'gemstone_sync[new]'", USAGE
-        ) from None
+    require_extra("new", "cookiecutter", "cookiecutter")
     given = {"name": name, "author": author, "version": version, "description": description}
     asks = not no_input and sys.stdin.isatty() and sys.stdout.isatty()
     answers = _answers(given, output, asks)
     project = output / answers["name"]
-    url = _source()
+    try:
+        url = source() or ""
+    except ValueError as error:
+        url = ""
+        click.echo(f"The project will look for {NAME} in a package index: {error}.", err=True)
     _make({**answers, "__from": url}, project)
-    _tell(answers["name"], project, url)
+    _print_next_steps(answers["name"], project, url)
 
 
 def _answers(given: Mapping[str, str | None], output: Path, asks: bool) -> dict[str, str]:
-    """An answer to each question: from the command line, from the user, or the default."""
-    checks = _checks()
+    """Answer each question: from the command line, from the user, or by the default."""
+    # The checks are those of the template's hook, which is no module of any package.
+    path = _TEMPLATE / "hooks" / "pre_gen_project.py"
+    hook = types.ModuleType("gemstone_sync_template_hook")
+    exec(compile(path.read_bytes(), path, "exec"), vars(hook))
+    checks: Mapping[str, Callable[[str], None]] = hook.CHECKS
     for question, value in given.items():
         if value is not None:
-            _check(checks[question], value, _QUESTIONS[question].hint)
+            hint = "NAME" if question == "name" else f"--{question}"
+            _check(checks[question], value, hint)
     if given["name"] is None and not asks:
         raise click.UsageError("NAME is missing: gemstone new NAME")
     defaults = json.loads((_TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
@@ -106,10 +102,9 @@ def _answers(given: Mapping[str, str | None], output: Path, asks: bool) -> dict[
         value = given[question]
         if value is None:
             value = defaults[question]
-            if question == "author":
-                value = _git_user(check) or value
             if asks:
-                value = _ask(_QUESTIONS[question].text, value, check)
+                text = defaults["__prompts__"][question]
+                value = click.prompt(text, value, value_proc=functools.partial(_check, check))
         answers[question] = value
         if question == "name":
             _refuse_existing(output / value)
@@ -124,47 +119,14 @@ def _check(check: Callable[[str], None], value: str, hint: str | None = None) ->
     return value
 
 
-def _ask(text: str, default: str, check: Callable[[str], None]) -> str:
-    answer: str = click.prompt(text, default, value_proc=lambda value: _check(check, value))
-    return answer
-
-
-def _checks() -> Mapping[str, Callable[[str], None]]:
-    """The checks of the template's hook, which is no module of any package."""
-    path = _TEMPLATE / "hooks" / "pre_gen_project.py"
-    hook = types.ModuleType("gemstone_sync_template_hook")
-    exec(compile(path.read_bytes(), path, "exec"), vars(hook))
-    checks: Mapping[str, Callable[[str], None]] = hook.CHECKS
-    return checks
-
-
-def _git_user(check: Callable[[str], None]) -> str | None:
-    """The name that git signs commits with; None without git, or when it is no good."""
-    import subprocess
-
-    try:
-        done = subprocess.run(
-            ["git", "config", "--get", "user.name"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=5,
-        )
-        name = done.stdout.strip()
-        check(name)
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None
-    return name
-
-
 def _refuse_existing(project: Path) -> None:
     if os.path.lexists(project):
-        raise CommandFailed(f"{project} exists already and is left as it is", USAGE)
+        raise click.UsageError(f"{project} exists already and is left as it is")
 
 
 def _make(answers: Mapping[str, str], project: Path) -> None:
     """Make the project beside its place, and move it there when it is whole."""
-    from cookiecutter.main import cookiecutter
+    from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
 
     try:
         project.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +141,8 @@ def _make(answers: Mapping[str, str], project: Path) -> None:
             made = cookiecutter(
                 str(_TEMPLATE),
                 no_input=True,
-                extra_context={question: _literal(text) for question, text in answers.items()},
+                # Templates of Jinja's for exactly these texts: cookiecutter renders values, too.
+                extra_context={name: "{{ " + ascii(text) + " }}" for name, text in answers.items()},
                 output_dir=str(Path(folder, "made")),
                 config_file=str(settings),
                 accept_hooks=False,  # the answers are checked already
@@ -189,36 +152,46 @@ def _make(answers: Mapping[str, str], project: Path) -> None:
     except OSError as error:
         cause = error.__cause__ or error  # cookiecutter's own error says nothing of the reason
         reason = getattr(cause, "strerror", None) or error
-        raise CommandFailed(
-            f"cannot make {project}: {reason}; choose another --output", USAGE
+        raise click.UsageError(
+            f"cannot make {project}: {reason}; choose another --output"
         ) from None
 
 
-def _literal(text: str) -> str:
-    """A template of Jinja's for exactly this text: cookiecutter renders values as templates."""
-    return "{{ " + ascii(text) + " }}"
-
-
-def _source() -> str:
-    """Where the project gets the package: a URL, or nothing for an index."""
-    try:
-        return source() or ""
-    except ValueError as error:
-        click.echo(f"The project will look for {NAME} in a package index: {error}.", err=True)
-        return ""
-
-
-def _tell(name: str, project: Path, url: str) -> None:
+def _print_next_steps(name: str, project: Path, url: str) -> None:
     path = str(project)
     if not project.is_absolute() and not path.startswith("."):
         path = f"./{path}"  # or pip would look for a package of that name
     shown = click.format_filename(path)
-    needs = (
-        f" It needs {NAME} from {without_passwords(url)}, as its pyproject.toml says."
-        if url
-        else ""
-    )
+    from_where = f"{NAME} from {without_passwords(url)}, as its pyproject.toml says"
+    needs = f" It needs {from_where}." if url else ""
     click.echo(f"Made {shown}.{needs} Next:")
     click.echo(f"  python -m pip install -e {shlex.quote(shown + '[test]')}")
     click.echo(f"  python -m pytest {shlex.quote(shown)}")
     click.echo(f"  {name} start --host=127.0.0.1 --port=8000")
+
+
+# Where a project gets the package: a package index, or a direct reference (PEP 508), which is the
+# checkout that runs, or what the copy was installed from (PEP 610).
+
+
+def source() -> str | None:
+    """Give the URL that stands behind ``gemstone_sync @``; None for a copy from a package index.
+
+    :raises ValueError: for a copy whose source is not there any more.
+    """
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if f"name = {NAME}" in (_ROOT / "setup.cfg").read_text("utf-8"):  # a checkout
+            return _ROOT.as_uri()
+    found = next(iter(importlib.metadata.distributions(name=NAME, path=[str(_ROOT)])), None)
+    text = None if found is None else found.read_text("direct_url.json")
+    if text is None:
+        return None
+    recorded = json.loads(text)
+    url = str(recorded["url"])
+    if (vcs := recorded.get("vcs_info")) is not None:
+        url = f"{vcs['vcs']}+{url}@{vcs['commit_id']}"
+    if (folder := recorded.get("subdirectory")) is not None:
+        url = f"{url}#subdirectory={folder}"
+    if url.startswith("file:") and not Path(unquote(urlsplit(url).path)).exists():
+        raise ValueError(f"it was installed from {url}, which is not there any more")
+    return url

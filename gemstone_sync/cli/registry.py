@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-__all__ = ["registry"]
+from .service_command import ServiceCommand
+
+if TYPE_CHECKING:
+    from ..service import MicroService
+
+__all__ = ["command"]
 
 
-class _RegistryCommand(click.Command):
-    """Its words are the registry's to read. Only for a shell that completes it has options."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        params = super().get_params(ctx)
-        if not ctx.resilient_parsing:
-            return params
+class _RegistryCommand(ServiceCommand):
+    def service_class(self) -> type[MicroService]:
         from ..registry import ServiceRegistry
 
-        return ServiceRegistry.get_cli().commands["start"].get_params(ctx) + params
+        return ServiceRegistry
 
 
-@click.command(
-    cls=_RegistryCommand,
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-)
+@click.command("registry", cls=_RegistryCommand, add_help_option=False)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
-def registry(words: tuple[str, ...]) -> None:
+def command(words: tuple[str, ...]) -> None:
     """Run a service registry."""
     from ..concurrency import patch
 

@@ -8,43 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .faults import USAGE, CommandFailed
-from .target_arguments import TargetCommand, target_arguments
+from .service_command import ServiceCommand, target_arguments
 
 if TYPE_CHECKING:
     from ..service import MicroService
 
-__all__ = ["run"]
-
-_HELP = ("-h", "--help")
+__all__ = ["command"]
 
 
-class _RunCommand(TargetCommand):
-    """Its own options stand anywhere; every word after TARGET that is none is the service's.
-
-    Which options the service has, and which of them take a value, is known once it is loaded: so
-    TARGET comes before them.
-    """
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            raise click.UsageError(
-                f"{error.option_name} before TARGET: options of the service come after it, "
-                "gemstone run module:Class --port 8000",
-                ctx,
-            ) from None
-
-
-@click.command(
-    cls=_RunCommand,
-    options_metavar="[--reload]",
-    context_settings={"allow_interspersed_args": False, "help_option_names": list(_HELP)},
-)
+@click.command("run", cls=ServiceCommand, options_metavar="[--reload]", add_help_option=False)
 @click.option("--reload", is_flag=True, help="Start again when a file of the program changes.")
+@click.option("-h", "--help", is_flag=True, help="Show this, and the options of TARGET.")
 @target_arguments
-def run(target: str, words: tuple[str, ...], reload: bool) -> None:
+def command(target: str, words: tuple[str, ...], reload: bool, help: bool) -> None:
     """Serve TARGET until SIGTERM or Ctrl-C.
 
     \b
@@ -64,35 +40,35 @@ def run(target: str, words: tuple[str, ...], reload: bool) -> None:
     *.toml, *.yaml, *.yml, *.ini, *.cfg and .env; or a file that is given with --config,
     wherever it is. It needs the extra gemstone_sync[reload].
     """
-    rest = [word for word in words if word != "--reload"]
-    if any(word in _HELP for word in rest):
+    if help:
         _show_help(target)
-    elif reload or len(rest) < len(words):
-        from . import reloading
+    elif reload:
+        from .reload import run_again_and_again
 
-        raise SystemExit(reloading.run(target, rest))
+        raise SystemExit(run_again_and_again(target, words))
     else:
-        _serve(target, rest)
+        _serve(target, words)
 
 
 def _serve(target: str, words: Sequence[str]) -> None:
     import gevent
 
     from ..concurrency import patch
-    from . import reloading
+    from .reload import join
     from .target import make, users_faults
 
     patch()
     hub = gevent.get_hub()
     # Ctrl-C before the service runs, in a module that waits for something, is nothing to print.
     hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
-    reloader = reloading.join()
+    port = join()
     sys.argv[0] = "gemstone run"  # what the service's configurators begin their messages with
     service = make(target)
     with users_faults():
         _configure(service, words)
-        if reloader is not None:
-            reloader.adapt(service)
+        if port is not None:  # it is started again after each change
+            service.port = service.port or port
+            service.drain_delay = service.drain_grace = 0.0  # end at once when nothing runs
         service.start()
 
 
@@ -105,19 +81,20 @@ def _configure(service: MicroService, words: Sequence[str]) -> None:
     elif not any(isinstance(c, CommandLineConfigurator) for c in service.configurators):
         reason = "none of its configurators is a CommandLineConfigurator"
     if words and reason:
-        raise CommandFailed(
-            f"{service.name} takes no options, because {reason}: {words[0].partition('=')[0]}",
-            USAGE,
+        raise click.UsageError(
+            f"{service.name} takes no options, because {reason}: {words[0].partition('=')[0]}"
         )
     if not service.skip_configuration:
         service.configure(words)
 
 
-def _show_help(target: str) -> None:
+def _show_help(target: str | None) -> None:
     from .target import make
 
-    service = make(target)
+    service = None if target is None else make(target)
     click.echo(click.get_current_context().get_help())
+    if service is None:
+        return
     # Without the usage, which argparse puts into the first paragraph: click's is above.
     _, _, options = service.configuration_help().partition("\n\n")
     if options:

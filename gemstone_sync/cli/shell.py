@@ -10,48 +10,36 @@ import code
 import contextlib
 import importlib.util
 import platform
-import re
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..broker_urls import without_passwords
 from ..errors import GemstoneError, RemoteError
-from .faults import REFUSED, USAGE, CommandFailed, printable
-from .parameters import TEXT, Access, access_options, registry_option
+from ..exit_codes import failure_text
+from .options import Access, access_options, registry_option, utf8
 
 if TYPE_CHECKING:
-    from .shell_directory import Directory, Places
+    from .shell_services import Places, Services
 
-__all__ = ["shell"]
-
-#: Seconds for asking which method was meant, after one that there is not.
-_ASKING = 1.0
-#: Services that the banner names.
-_NAMED = 20
-
-_IS_URL = re.compile(r"https?://", re.IGNORECASE)
-#: What is being typed, when it is a name behind names: never behind a call.
-_TYPED = re.compile(r"(?<![\w.\])])s((?:\.\w+)*)\.(\w*)$")
+__all__ = ["command"]
 
 
-@click.command()
+@click.command("shell")
 @registry_option
 @click.option(
     "--url",
     "urls",
     multiple=True,
-    type=TEXT,
+    type=utf8,
     metavar="[NAME=]URL",
     help="A service that is known without a registry; without NAME it is asked. May be repeated.",
 )
 @click.option("-c", "code_text", metavar="CODE", help="Run CODE and end; a result is printed.")
 @click.option("--plain", is_flag=True, help="Python's own prompt, even where IPython is installed.")
 @access_options
-@click.argument("more", metavar="[[NAME=]URL]...", nargs=-1, type=TEXT)
-def shell(
+@click.argument("more", metavar="[[NAME=]URL]...", nargs=-1, type=utf8)
+def command(
     registry: str | None,
     urls: tuple[str, ...],
     code_text: str | None,
@@ -77,19 +65,18 @@ def shell(
         )
     from ..client import RemoteService
     from .remote import registry_client
-    from .shell_directory import Directory
     from .shell_services import Services
 
     if registry is not None:
-        registry_client(registry, access.timeout, access.trust).close()  # whether it is a URL
-    directory = Directory(registry, _given((*urls, *more), access), access)
-    names = {"s": Services(directory), "RemoteService": RemoteService, "__name__": "__main__"}
+        registry_client(registry, access).close()  # whether it is a URL
+    services = Services(registry, _given((*urls, *more), access), access)
+    names = {"s": services, "RemoteService": RemoteService, "__name__": "__main__"}
     if code_text is not None:
         _run_code(code_text, "<-c>", names)
     elif not sys.stdin.isatty():
         _run_code(sys.stdin.read(), "<stdin>", names)
     else:
-        banner = _banner(directory)
+        banner = _banner(services)
         if plain or importlib.util.find_spec("IPython") is None:
             _prompt(names, banner)
         else:
@@ -97,7 +84,7 @@ def shell(
 
 
 def _given(words: tuple[str, ...], access: Access) -> Places:
-    """Services by their names; several URLs of one name are one service.
+    """Read services with their names; several URLs of one name are one service.
 
     :raises click.BadParameter: for what is no URL.
     :raises TransportError: when a service without a name cannot be asked for it.
@@ -106,23 +93,20 @@ def _given(words: tuple[str, ...], access: Access) -> Places:
 
     places: dict[str, tuple[str, ...]] = {}
     for word in words:
-        name, url = ("", word) if _IS_URL.match(word) else word.partition("=")[::2]
+        is_url = word.lower().startswith(("http://", "https://"))
+        name, url = ("", word) if is_url else word.partition("=")[::2]
         if not url:
             raise click.BadParameter(f"{word!r} is no NAME=URL", param_hint="--url")
-        with client_of(url, access, access.timeout) as client:
-            name = name or _name_of(client)
+        if not name:
+            with client_of(url, access) as client:
+                try:
+                    name = client.name
+                except RemoteError:
+                    name = "service"  # of another framework, which has no get_service_specs
         places[name] = (*places.get(name, ()), url)
     for found in places.values():
-        if len(found) > 1:
-            client_of(list(found), access, access.timeout).close()
+        client_of(found, access).close()  # whether they are URLs
     return places
-
-
-def _name_of(client: Any) -> str:
-    try:
-        return str(client.name)
-    except RemoteError:
-        return "service"  # of another framework, which has no get_service_specs
 
 
 # Without a prompt
@@ -132,28 +116,21 @@ def _run_code(text: str, where: str, names: dict[str, Any]) -> None:
     """Run a program; of one that is a single expression the value is printed, as at the prompt.
 
     :raises GemstoneError: what it did not catch, which is one line then.
-    :raises CommandFailed: for code that is none.
+    :raises click.UsageError: for code that is none.
     """
+    from .target import users_faults
+
     try:
         try:
             compiled = compile(text.strip(), where, "eval")
         except SyntaxError:
             compiled = compile(text, where, "exec")
     except SyntaxError as error:
-        raise CommandFailed(f"{where}, line {error.lineno}: {error.msg}", USAGE) from None
+        raise click.UsageError(f"{where}, line {error.lineno}: {error.msg}") from None
     except ValueError as error:  # null characters
-        raise CommandFailed(f"{where}: {error}", USAGE) from None
-    try:
+        raise click.UsageError(f"{where}: {error}") from None
+    with users_faults(GemstoneError, BrokenPipeError):
         value = eval(compiled, names)
-    except (GemstoneError, KeyboardInterrupt, BrokenPipeError) as error:
-        if isinstance(error, RemoteError):
-            raise CommandFailed(_line_of(error, with_class=False), REFUSED) from error
-        raise
-    except Exception as error:
-        # As Python does, without the frames of this command.
-        below = error.__traceback__ and error.__traceback__.tb_next
-        traceback.print_exception(type(error), error, below)
-        raise SystemExit(1) from None
     if value is not None:
         click.echo(repr(value))
 
@@ -161,45 +138,25 @@ def _run_code(text: str, where: str, names: dict[str, Any]) -> None:
 # Prompts
 
 
-def _banner(directory: Directory) -> str:
-    """What there is; the registry is asked.
+def _banner(services: Services) -> str:
+    """Say what there is; the registry is asked.
 
     :raises RemoteError, TransportError: when there is nothing but a registry that cannot be asked.
     """
     from .. import __version__
-    from .shell_services import identifier_of
 
-    lines = [f"gemstone_sync {__version__}, Python {platform.python_version()}"]
+    told = f"gemstone_sync {__version__}, Python {platform.python_version()}"
     try:
-        places = directory.places()
+        services._places()
     except GemstoneError as error:
-        if not directory.known():
+        if not services._given:
             raise
-        lines.append(_line_of(error))
-        places = directory.known()
-    if places is None:
-        lines.append("The registry cannot list its services: write s.NAME or s['NAME'].")
-    for name in sorted(places or ())[:_NAMED]:
-        urls = without_passwords(", ".join((places or {})[name]))
-        lines.append(printable(f"  s.{identifier_of(name)}  {urls}"))
-    if places is not None and len(places) > _NAMED:
-        lines.append(f"  and {len(places) - _NAMED} more: list(s)")
-    if places is not None and not places:
-        lines.append("No service is registered yet.")
-    return "\n".join([*lines, "s.SERVICE.METHOD(...) calls; Tab completes; Ctrl-D ends.", ""])
+        told = f"{told}\n{_line_of(error)}"
+    return f"{told}\n{services!r}\ns.SERVICE.METHOD(...) calls; Tab completes; Ctrl-D ends.\n"
 
 
-def _line_of(error: GemstoneError, *, with_class: bool = True) -> str:
-    """A failed call in one line."""
-    from ..client import RemoteService
-    from .remote import refusal
-
-    text = str(error)
-    if isinstance(error, RemoteError) and error.url is not None:
-        with RemoteService(error.url, timeout=_ASKING) as client:
-            text = str(refusal(error, client, _ASKING))
-    text = " ".join(text.split())
-    return printable(f"{type(error).__name__}: {text}" if with_class else text)
+def _line_of(error: GemstoneError) -> str:
+    return f"{type(error).__name__}: {failure_text(error)}"
 
 
 class _Console(code.InteractiveConsole):
@@ -232,14 +189,21 @@ def _prompt(names: dict[str, Any], banner: str) -> None:
 
 
 def _prompt_of_ipython(names: dict[str, Any], banner: str) -> None:
+    from IPython.core.guarded_eval import EVALUATION_POLICIES
     from IPython.terminal.ipapp import TerminalIPythonApp
     from traitlets.config import Config
+
+    from ..client.namespaces import MethodNamespace, RemoteMethod
+    from .shell_services import Services
 
     config = Config()
     config.TerminalInteractiveShell.banner1 = banner
     config.TerminalInteractiveShell.confirm_exit = False
-    # It guesses at what attributes are, and cannot with these; ours comes first anyway.
-    config.Completer.use_jedi = False
+    config.Completer.use_jedi = False  # it guesses at what attributes are, and cannot with these
+    # Or Tab looks into no object that makes its attributes up; it still calls nothing.
+    policy: Any = EVALUATION_POLICIES["limited"]
+    for allowed in (policy.allowed_getattr, policy.allowed_getitem):
+        allowed |= {Services, MethodNamespace, RemoteMethod}
     app: Any = TerminalIPythonApp.instance(config=config, user_ns=names)
     app.initialize(argv=[])
 
@@ -251,31 +215,4 @@ def _prompt_of_ipython(names: dict[str, Any], banner: str) -> None:
         click.echo(line, err=True)
 
     app.shell.set_custom_exc((GemstoneError, KeyboardInterrupt), show_in_one_line)
-    app.shell.Completer.custom_matchers.append(_ipython_matcher(app.shell))
     app.start()
-
-
-def _ipython_matcher(ipython: Any) -> Any:
-    """Completes ``s.service.method``.
-
-    IPython itself evaluates no attribute of an object that makes its attributes up; allowed to, it
-    would call methods too (``Completer.evaluation = "unsafe"``).
-    """
-    from IPython.core.completer import SimpleCompletion, context_matcher
-
-    from .shell_services import walk
-
-    @context_matcher()  # type: ignore[untyped-decorator,unused-ignore]
-    def match_services(context: Any) -> Any:
-        typed = _TYPED.search(context.text_until_cursor)
-        root = None if typed is None else walk(ipython.user_ns.get("s"), typed[1].split(".")[1:])
-        if typed is None or root is None:
-            return {"completions": []}
-        names = [name for name in dir(root) if name.startswith(typed[2])]
-        return {
-            "completions": [SimpleCompletion(text=name, type="function") for name in names],
-            "matched_fragment": typed[2],
-            "suppress": bool(names),
-        }
-
-    return match_services

@@ -1,258 +1,161 @@
-"""What ``s`` is in ``gemstone shell``: services by attribute, and their methods.
+"""Give ``gemstone shell`` its ``s``: services by attribute, and their methods.
 
 ::
 
     s.greeter.say_hello("world")      greeter
-    s.project_worker_1                project.worker.1; s.project.worker_1 is the same
+    s.project_worker_1                project.worker.1
     s["project.worker.1"]             by its exact name; with * or ? all that match
-
-These classes are names: they ask nobody before they must, which is a `Directory`'s work. Their own
-attributes start with an underscore: every other name is a service's or a method's.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
+import functools
 import keyword
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
-from ..broker_urls import shown
-from ..errors import GemstoneError
-from .shell_directory import Directory, UnknownService, key_of, matching, unknown
+from ..client.namespaces import MethodNamespace
+from ..errors import GemstoneError, MethodNotFound, ServiceNotFound
+from ..exit_codes import printable
+from ..suggestions import did_you_mean
+from .options import Access
+from .remote import client_of, listing_of, locate, registry_client
 
-if TYPE_CHECKING:
-    from ..client import AsyncMethodCall, RemoteService
+__all__ = ["Places", "Services"]
 
-__all__ = ["Method", "Namespace", "Service", "Services", "identifier_of", "walk"]
+#: Names of services, and where they are.
+Places: TypeAlias = "Mapping[str, tuple[str, ...]]"
+
+#: Seconds for which what a registry said counts.
+_FRESH = 3.0
+#: Seconds for what is asked while somebody types.
+_ASIDE = 2.0
+#: Services whose names are shown at once.
+_NAMED = 20
 
 
-def identifier_of(name: str) -> str:
-    """A name as an attribute.
+class UnknownService(ServiceNotFound, AttributeError):
+    """An attribute that is no service: for those who complete names, simply no attribute."""
 
-    >>> identifier_of("project.worker-1"), identifier_of("1st"), identifier_of("import")
+
+class Services:
+    """All services: ``s``. An attribute or item of it has the methods of a service.
+
+    Its own attributes start with an underscore: every other name is a service's.
+
+    :param registry: a registry's endpoint; None for none.
+    :param given: services that are known without one, even while it is away.
+    :param access: how they are asked; ``timeout`` is for each call.
+    """
+
+    def __init__(self, registry: str | None, given: Places, access: Access) -> None:
+        self._given = given
+        self._registry = registry
+        self._access = access
+        self._listed: Places = {}
+        self._cannot_list = False
+        self._asked_at = -_FRESH
+        self._client_of = functools.cache(lambda urls: client_of(urls, access))
+
+    def __getattr__(self, name: str) -> MethodNamespace:
+        if name.startswith("_") and not name[1:2].isdigit():
+            raise AttributeError(name)  # Python, IPython and others look for such in any object
+        return self._methods_of(name, lambda known: _one_written_as(name, known))
+
+    def __getitem__(self, name: str) -> MethodNamespace:
+        """Find a service by its exact name, or all that match a pattern."""
+        return self._methods_of(name, lambda known: fnmatch.filter(known, name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._places()))
+
+    def __dir__(self) -> list[str]:
+        return sorted({_identifier_of(name) for name in self._known()})
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return sorted(self._known())
+
+    def __repr__(self) -> str:
+        names = sorted(self._known())
+        told = ", ".join(names[:_NAMED]) or "none is known"
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return printable(f"<services: {told}{more}>")
+
+    def _places(self, *, renew: bool = False, within: float | None = None) -> Places:
+        """List all services.
+
+        :param renew: ask the registry, however lately it was asked.
+        :param within: seconds for asking, when not those of a call.
+        :raises RemoteError, TransportError: when the registry cannot be asked.
+        """
+        is_old = time.monotonic() - self._asked_at >= _FRESH
+        if self._registry is not None and (renew or is_old):
+            seconds = min(within or self._access.timeout, self._access.timeout)
+            with registry_client(self._registry, self._access._replace(timeout=seconds)) as client:
+                try:
+                    listing = listing_of(client)
+                except MethodNotFound:  # gemstone 0.10.1 documents no such method
+                    listing, self._cannot_list = {}, True
+            self._listed = {
+                name: tuple(place["url"] for place in places) for name, places in listing.items()
+            }
+            self._asked_at = time.monotonic()
+        return {**self._listed, **self._given}
+
+    def _known(self) -> Places:
+        """List the services that are known, for completing names: never raises."""
+        with contextlib.suppress(GemstoneError):
+            return self._places(within=_ASIDE)
+        return {**self._listed, **self._given}
+
+    def _urls_of(self, text: str, match: Callable[[Places], list[str]]) -> tuple[str, ...]:
+        """Find services; the registry is asked anew before it is said that there is none.
+
+        :param text: what is looked for.
+        :param match: lists those of the names that it means.
+        :raises ServiceNotFound: when there is none.
+        """
+        for renew in (None, False, True):
+            places = self._given if renew is None else self._places(renew=renew)
+            if found := match(places):
+                return tuple(dict.fromkeys(url for name in found for url in places[name]))
+        if self._registry is None or not self._cannot_list:
+            raise UnknownService(f"no service {text!r} is known{did_you_mean(text, places)}")
+        try:
+            return tuple(locate(self._registry, text, self._access))
+        except ServiceNotFound:
+            # A pattern's ? stands for the dot or dash that an attribute cannot have.
+            return tuple(locate(self._registry, text.replace("_", "?"), self._access))
+
+    def _methods_of(self, text: str, match: Callable[[Places], list[str]]) -> MethodNamespace:
+        return self._client_of(self._urls_of(text, match)).methods
+
+
+def _one_written_as(attribute: str, names: Places) -> list[str]:
+    """Find the service that an attribute stands for.
+
+    :raises UnknownService: when several are written alike.
+    """
+    if attribute in names:
+        return [attribute]
+    found = sorted(name for name in names if _identifier_of(name) == attribute)
+    if len(found) > 1:
+        ways = " or ".join(f"s[{name!r}]" for name in found)
+        raise UnknownService(f"{attribute} may be several services: write {ways}")
+    return found
+
+
+def _identifier_of(name: str) -> str:
+    """Write a name as an attribute.
+
+    >>> _identifier_of("project.worker-1"), _identifier_of("1st"), _identifier_of("import")
     ('project_worker_1', '_1st', 'import_')
     """
     text = re.sub(r"\W", "_", name)
     if not text or text[0].isdigit():
         return f"_{text}"
     return f"{text}_" if keyword.iskeyword(text) else text
-
-
-def _children(prefix: str, names: Iterable[str]) -> list[str]:
-    """What stands behind a prefix and a dot."""
-    found = []
-    for name in names:
-        parts = name.split(".")
-        for count in range(1, len(parts)):
-            if key_of(".".join(parts[:count])) == prefix:
-                found.append(".".join(parts[count:]))
-                break
-    return found
-
-
-def _resolve(directory: Directory, path: str) -> Service | Namespace:
-    """What attributes stand for, joined by underscores.
-
-    :raises UnknownService: when there is no such service, or several are written alike.
-    """
-    key = key_of(path)
-    if (given := _called(path, directory.given)) and len(given) == 1:
-        return Service(directory, given[0])
-    for renew in (False, True):
-        places = directory.places(renew=renew)
-        if places is None:
-            return Service(directory, path)
-        same = _called(path, places)
-        if len(same) > 1:
-            ways = " or ".join(f"s[{name!r}]" for name in sorted(same))
-            raise UnknownService(f"{path} may be several services: write {ways}")
-        if same:
-            return Service(directory, same[0])
-        if _children(key, places):
-            return Namespace(directory, path)
-    raise unknown(path, places or {})
-
-
-def _called(path: str, names: Iterable[str]) -> list[str]:
-    """The name itself, or those that are written so."""
-    known = list(names)
-    return [path] if path in known else [name for name in known if key_of(name) == key_of(path)]
-
-
-class Services:
-    """All services: ``s``."""
-
-    __slots__ = ("_directory",)
-
-    def __init__(self, directory: Directory) -> None:
-        self._directory = directory
-
-    def __getattr__(self, name: str) -> Service | Namespace:
-        if _is_of_python(name):
-            raise AttributeError(name)
-        return _resolve(self._directory, name)
-
-    def __getitem__(self, name: str) -> Service:
-        """By exact name, or pattern; whether there is one turns out when it is called."""
-        if not isinstance(name, str):
-            raise TypeError(f"the name of a service is a text, not {name!r}")
-        for renew in () if name in self._directory.given else (False, True):
-            places = self._directory.places(renew=renew)
-            if places is None or matching(name, places):
-                break
-            if renew:
-                raise unknown(name, places)
-        return Service(self._directory, name, exact=True)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._directory.places() or ()))
-
-    def __contains__(self, name: object) -> bool:
-        return name in (self._directory.places() or ())
-
-    def __len__(self) -> int:
-        return len(self._directory.places() or ())
-
-    def __dir__(self) -> list[str]:
-        return sorted({identifier_of(name) for name in self._directory.known()})
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return sorted(self._directory.known())
-
-    def __repr__(self) -> str:
-        names = ", ".join(sorted(self._directory.known()))
-        return f"<services: {names or 'none is known'}>"
-
-
-class Namespace:
-    """The first words of the names of several services."""
-
-    __slots__ = ("_directory", "_path")
-
-    def __init__(self, directory: Directory, path: str) -> None:
-        self._directory = directory
-        self._path = path
-
-    def __getattr__(self, name: str) -> Service | Namespace:
-        if _is_of_python(name):
-            raise AttributeError(name)
-        return _resolve(self._directory, f"{self._path}_{name}")
-
-    def __getitem__(self, name: str) -> Service | Namespace:
-        return _resolve(self._directory, f"{self._path}_{name}")
-
-    def __dir__(self) -> list[str]:
-        children = _children(key_of(self._path), self._directory.known())
-        return sorted({identifier_of(name) for name in children})
-
-    def __repr__(self) -> str:
-        return f"<services: {', '.join(f'{self._path}.{name}' for name in dir(self))}>"
-
-
-class Service:
-    """One service.
-
-    :param exact: whether its attributes are methods only, and never services with a longer name.
-    """
-
-    __slots__ = ("_directory", "_exact", "_name")
-
-    def __init__(self, directory: Directory, name: str, *, exact: bool = False) -> None:
-        self._directory = directory
-        self._name = name
-        self._exact = exact
-
-    def __getattr__(self, name: str) -> Method | Service | Namespace:
-        if _is_of_python(name):
-            raise AttributeError(name)
-        for child in () if self._exact else _children(key_of(self._name), self._directory.known()):
-            if key_of(child) == key_of(name) or key_of(child.partition(".")[0]) == key_of(name):
-                return _resolve(self._directory, f"{self._name}_{name}")
-        return Method(self._directory, self._name, name)
-
-    def __getitem__(self, name: str) -> Method:
-        return Method(self._directory, self._name, name)
-
-    @property
-    def _client(self) -> RemoteService:
-        """The client, for what is not a plain call."""
-        return self._directory.client_of(self._name)
-
-    def __dir__(self) -> list[str]:
-        methods = {name.partition(".")[0] for name in self._directory.methods_of(self._name)}
-        children = [] if self._exact else _children(key_of(self._name), self._directory.known())
-        return sorted({*methods, *map(identifier_of, children)})
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return sorted(self._directory.methods_of(self._name))
-
-    def __repr__(self) -> str:
-        urls = self._directory.known().get(self._name, ())
-        return f"<service {self._name}{' at ' if urls else ''}{', '.join(map(shown, urls))}>"
-
-
-class Method:
-    """A method of a service, or the first part of a dotted name."""
-
-    __slots__ = ("_directory", "_method", "_service")
-
-    def __init__(self, directory: Directory, service: str, method: str) -> None:
-        self._directory = directory
-        self._service = service
-        self._method = method
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        return self._directory.client_of(self._service).methods[self._method](*args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "async_":
-            return self._in_background
-        if _is_of_python(name):
-            raise AttributeError(name)
-        return Method(self._directory, self._service, f"{self._method}.{name}")
-
-    def _in_background(self, /, *args: Any, **kwargs: Any) -> AsyncMethodCall:
-        client = self._directory.client_of(self._service)
-        return client.methods[self._method].async_(*args, **kwargs)
-
-    @property
-    def __doc__(self) -> str | None:  # type: ignore[override]
-        specs = self._directory.specs_of(self._service)
-        told = [_text_in(specs.get(what), self._method) for what in ("signatures", "methods")]
-        return "\n\n".join(text for text in told if text is not None) or None
-
-    def __dir__(self) -> list[str]:
-        start = f"{self._method}."
-        methods = self._directory.methods_of(self._service)
-        longer = [name[len(start) :] for name in methods if name.startswith(start)]
-        return sorted({name.partition(".")[0] for name in longer})
-
-    def __repr__(self) -> str:
-        return f"<method {self._method} of {self._service}>"
-
-
-def walk(root: object, path: Sequence[str]) -> object | None:
-    """What attributes lead to, from one name to the next; None when it is something else.
-
-    Nothing but names is looked at, so nothing is called.
-    """
-    found = root
-    for name in path:
-        if not isinstance(found, (Services, Namespace, Service, Method)):
-            return None
-        try:
-            found = getattr(found, name)
-        except (AttributeError, GemstoneError):
-            return None
-    return found if isinstance(found, (Services, Namespace, Service, Method)) else None
-
-
-def _is_of_python(name: str) -> bool:
-    """What Python, IPython and others look for in any object; ``_1`` is a service's."""
-    return name.startswith("_") and not name[1:2].isdigit()
-
-
-def _text_in(told: object, name: str) -> str | None:
-    text = told.get(name) if isinstance(told, dict) else None
-    return text if isinstance(text, str) and text else None

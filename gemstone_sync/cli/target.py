@@ -1,4 +1,4 @@
-"""The service that is meant by ``module:Class``: found, imported and made.
+"""Find the service that is meant by ``module:Class``, import it and make it.
 
 A wrong name is one line with the names that come close. What the user's own code raises keeps its
 traceback, without the frames of the command.
@@ -7,7 +7,6 @@ traceback, without the frames of the command.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import inspect
 import os
@@ -15,26 +14,28 @@ import pkgutil
 import sys
 import traceback
 import types
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import click
+
 from ..concurrency import patch
 from ..errors import UNSET, ServiceConfigurationError, ServiceStartError
-from .faults import REFUSED, USAGE, CommandFailed
+from ..suggestions import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from ..service import MicroService
 
-__all__ = ["Target", "load", "make", "users_faults"]
+__all__ = ["Target", "make", "users_faults"]
 
+_REFUSALS = (click.UsageError, ServiceConfigurationError, ServiceStartError)
 #: Frames of files in here are not the user's: this package, and what imports modules.
 _OURS = (str(Path(__file__).parents[1]) + os.sep, importlib.__file__, "<frozen importlib")
 
 
 class Target(NamedTuple):
-    """What ``module:Class`` or ``folder/service.py:Class`` says.
+    """A service that was named as ``module:Class`` or ``folder/service.py:Class``.
 
     :ivar module: the dotted name to import.
     :ivar attribute: the name in the module; None for the only service that it has.
@@ -51,61 +52,39 @@ class Target(NamedTuple):
     def parse(cls, text: str) -> Target:
         """Take the text apart. Nothing is imported.
 
-        :raises CommandFailed: when it is none, or names a file that does not exist.
+        :raises click.UsageError: when it is none, or names a file that does not exist.
 
         >>> Target.parse("shop.orders:Orders")[:2]
         ('shop.orders', 'Orders')
         """
         name, colon, attribute = text.rpartition(":") if ":" in text else (text, "", "")
-        if colon and not attribute.isidentifier():
-            raise CommandFailed(f"{text!r} must be module:Class or file.py:Class", USAGE)
-        if name.endswith(".py") or os.sep in name:
+        is_file = name.endswith(".py") or os.sep in name
+        is_module = all(part.isidentifier() for part in name.split("."))
+        if (colon and not attribute.isidentifier()) or not (is_file or is_module):
+            raise click.UsageError(f"{text!r} must be module:Class or file.py:Class")
+        if is_file:
             return _of_file(Path(name), attribute or None)
-        if not all(part.isidentifier() for part in name.split(".")):
-            raise CommandFailed(f"{text!r} must be module:Class or file.py:Class", USAGE)
         return cls(name, attribute or None, Path.cwd())
 
 
-def load(text: str) -> MicroService | type[MicroService]:
-    """Patch the process, import the module, and find the service in it.
+def make(text: str) -> MicroService:
+    """Patch the process, import the module, find the service in it, and make it if it is a class.
 
+    Unless the module has made just one: that may have routes, and whatever else was added to it.
     The working directory comes first on ``sys.path``.
 
     :param text: ``module:Class``, ``module:object``, ``module`` when it has one service only, or a
         file: ``service.py:Class``, ``folder/service.py``.
-    :raises CommandFailed: in one line, when there is no such module, file or service.
-    :raises SystemExit: with code 1, after the traceback, when the module itself fails.
+    :raises click.UsageError: in one line, when there is no such module, file or service, or the
+        class wants arguments.
+    :raises ServiceConfigurationError: when the class is wrong, for example has no name.
+    :raises SystemExit: with code 1, after the traceback, when the module or ``__init__`` fails.
     """
     patch()  # before anything of the user's is imported
     target = Target.parse(text)
     for folder in dict.fromkeys((str(Path.cwd()), str(target.folder))):
         sys.path.insert(0, folder)
-    module = _import(target)
-    if target.attribute is None:
-        return getattr(module, _only_service(module))  # type: ignore[no-any-return]
-    found = getattr(module, target.attribute, UNSET)
-    if found is UNSET:
-        raise CommandFailed(_no_attribute(module, target.attribute), USAGE)
-    if not _is_service(found):
-        hint = "; a function that makes one is not called" if inspect.isroutine(found) else ""
-        raise CommandFailed(
-            f"{module.__name__}:{target.attribute} is neither a MicroService class nor a "
-            f"MicroService object{hint}",
-            USAGE,
-        )
-    return found  # type: ignore[no-any-return]
-
-
-def make(text: str) -> MicroService:
-    """Load a service as `load` does, and make an object of it when it is a class.
-
-    Unless the module has made just one: that may have routes, and whatever else was added to it.
-
-    :raises CommandFailed: as `load`, and when the class wants arguments.
-    :raises ServiceConfigurationError: when the class is wrong, for example has no name.
-    :raises SystemExit: with code 1, after the traceback, when its ``__init__`` fails.
-    """
-    found = load(text)
+    found = _find(_import(target), target.attribute)
     if not isinstance(found, type):
         return found
     from ..service.hosting import made_of
@@ -116,10 +95,9 @@ def make(text: str) -> MicroService:
     try:
         inspect.signature(found).bind()
     except TypeError as error:
-        raise CommandFailed(
+        raise click.UsageError(
             f"{found.__qualname__} cannot be made without arguments ({error}): "
-            "name an object of the module, module:object",
-            USAGE,
+            "name an object of the module, module:object"
         ) from None
     with users_faults():
         service = found()
@@ -129,35 +107,39 @@ def make(text: str) -> MicroService:
 
 
 @contextlib.contextmanager
-def users_faults() -> Iterator[None]:
+def users_faults(*passing: type[Exception]) -> Iterator[None]:
     """Show what the user's code raises as Python does, without our frames; exit code 1.
 
-    Refusals of a service, which name what is wrong with it, pass.
+    :param passing: what is left as it is; when none is given, the refusals of a service, which name
+        what is wrong with it.
     """
     try:
         yield
-    except (CommandFailed, ServiceConfigurationError, ServiceStartError):
-        raise
     except Exception as error:
+        if isinstance(error, passing or _REFUSALS):
+            raise
         raise _shown(error) from None
 
 
-def _shown(error: Exception) -> SystemExit:
+def _users_frames(error: Exception) -> types.TracebackType | None:
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
         frames = frames.tb_next
+    return frames
+
+
+def _shown(error: Exception) -> SystemExit:
     # With no frame left it is a SyntaxError of the module itself, which says where it is.
-    traceback.print_exception(type(error), error, frames)
-    return SystemExit(REFUSED)
+    traceback.print_exception(type(error), error, _users_frames(error))
+    return SystemExit(1)
 
 
 def _of_file(path: Path, attribute: str | None) -> Target:
     if path.is_dir():
-        raise CommandFailed(f"{path} is a directory: name a file in it, or a module", USAGE)
+        raise click.UsageError(f"{path} is a directory: name a file in it, or a module")
     if not path.is_file():
-        folder = path.parent
-        files = [] if not folder.is_dir() else [str(p) for p in folder.iterdir() if _is_python(p)]
-        raise CommandFailed(f"there is no file {path}{_did_you_mean(str(path), files)}", USAGE)
+        files = map(str, path.parent.glob("*.py"))
+        raise click.UsageError(f"there is no file {path}{did_you_mean(str(path), files)}")
     path = path.resolve()
     names = [] if path.stem == "__init__" else [path.stem]
     folder = path.parent
@@ -165,13 +147,9 @@ def _of_file(path: Path, attribute: str | None) -> Target:
     while (folder / "__init__.py").is_file() and folder.name.isidentifier():
         names.insert(0, folder.name)
         folder = folder.parent
-    if not names or not all(name.isidentifier() for name in names) or not _is_python(path):
-        raise CommandFailed(f"{path} cannot be imported: its name must be like service.py", USAGE)
+    if not names or not all(map(str.isidentifier, names)) or path.suffix != ".py":
+        raise click.UsageError(f"{path} cannot be imported: its name must be like service.py")
     return Target(".".join(names), attribute, folder, path)
-
-
-def _is_python(path: Path) -> bool:
-    return path.suffix == ".py"
 
 
 # Importing
@@ -181,43 +159,31 @@ def _import(target: Target) -> types.ModuleType:
     from ..service.program import running_refused
 
     try:
-        with running_refused(partial(_starts_too_early, target.module)):
+        # It would serve without the options given and, when stopped, be started again.
+        with running_refused(
+            lambda service: click.UsageError(
+                f"the module {target.module} starts {service} while it is imported: put that below "
+                'if __name__ == "__main__":'
+            )
+        ):
             module = importlib.import_module(target.module)
-    except CommandFailed:
+    except click.UsageError:
         raise
     except ModuleNotFoundError as error:
         # With a frame of the user's it is an import inside their module that failed.
         missing = error.name is not None and f"{target.module}.".startswith(f"{error.name}.")
-        if not missing or _has_users_frame(error.__traceback__):
+        if not missing or _users_frames(error) is not None:
             raise _shown(error) from None
-        raise CommandFailed(_no_module(target), USAGE) from None
+        raise click.UsageError(_no_module(target)) from None
     except Exception as error:
         raise _shown(error) from None
     origin = getattr(module, "__file__", None)
     if target.file is not None and (origin is None or not target.file.samefile(origin)):
-        raise CommandFailed(
+        raise click.UsageError(
             f"{target.file.name} cannot be imported: Python has another module "
-            f"{target.module}; rename the file",
-            USAGE,
+            f"{target.module}; rename the file"
         )
     return module
-
-
-def _starts_too_early(module: str, service: str) -> CommandFailed:
-    """It would serve without the options given and, once it is stopped, be started again."""
-    return CommandFailed(
-        f"the module {module} starts {service} while it is imported: put that below "
-        'if __name__ == "__main__":',
-        USAGE,
-    )
-
-
-def _has_users_frame(frames: types.TracebackType | None) -> bool:
-    while frames is not None:
-        if not frames.tb_frame.f_code.co_filename.startswith(_OURS):
-            return True
-        frames = frames.tb_next
-    return False
 
 
 def _no_module(target: Target) -> str:
@@ -225,18 +191,18 @@ def _no_module(target: Target) -> str:
     text = f"there is no module {target.module}"
     parent, _, last = target.module.rpartition(".")
     if target.attribute is None and parent in sys.modules:  # a dot where the colon belongs
-        close = difflib.get_close_matches(last, _services(sys.modules[parent]), n=1)
-        if close:
-            return f"{text}; did you mean {parent}:{close[0]}?"
+        hint = did_you_mean(last, _services(sys.modules[parent]), f"{parent}:")
+        if hint:
+            return text + hint
     folder, right = target.folder, []
     for part in target.module.split("."):
         names = [found.name for found in pkgutil.iter_modules([str(folder)])]
         names += [p.name for p in folder.glob("*/") if p.is_dir() and p.name.isidentifier()]
         if part not in names:
-            close = difflib.get_close_matches(part, names, n=1)
-            if not close:
+            close = nearest(part, names)
+            if close is None:
                 return f"{text} in {target.folder} or in Python's path"
-            part = close[0]
+            part = close
         right.append(part)
         folder = folder / part
     attribute = "" if target.attribute is None else f":{target.attribute}"
@@ -244,6 +210,34 @@ def _no_module(target: Target) -> str:
 
 
 # Finding the service in a module
+
+
+def _find(module: types.ModuleType, attribute: str | None) -> MicroService | type[MicroService]:
+    """:raises click.UsageError: when the module has no such service, or several that may be it."""
+    if attribute is None:
+        services = _services(module)
+        if not services:
+            raise click.UsageError(f"the module {module.__name__} has no MicroService")
+        if len(services) > 1:
+            choices = ", ".join(f"{module.__name__}:{name}" for name in services)
+            raise click.UsageError(
+                f"the module {module.__name__} has {len(services)} services; name one: {choices}"
+            )
+        return getattr(module, services[0])  # type: ignore[no-any-return]
+    found = getattr(module, attribute, UNSET)
+    if found is UNSET:
+        services = _services(module)
+        hint = did_you_mean(attribute, services) or did_you_mean(attribute, vars(module))
+        if not hint and services:
+            hint = "; its services: " + ", ".join(services)
+        raise click.UsageError(f"the module {module.__name__} has no {attribute}{hint}")
+    if not _is_service(found):
+        hint = "; a function that makes one is not called" if inspect.isroutine(found) else ""
+        raise click.UsageError(
+            f"{module.__name__}:{attribute} is neither a MicroService class nor a "
+            f"MicroService object{hint}"
+        )
+    return found  # type: ignore[no-any-return]
 
 
 def _is_service(value: Any) -> bool:
@@ -259,7 +253,7 @@ def _is_class(value: Any) -> bool:
 
 
 def _services(module: types.ModuleType) -> list[str]:
-    """The names of the services in a module that may be meant when none is named.
+    """List the names of the services in a module that may be meant when none is named.
 
     Those of the first kind that it has: classes that it defines, objects, classes that it imports.
     """
@@ -275,31 +269,3 @@ def _services(module: types.ModuleType) -> list[str]:
             # Each under the first of its names, in the module's order.
             return list({id(v): name for name, v in reversed(found.items())}.values())[::-1]
     return []
-
-
-def _only_service(module: types.ModuleType) -> str:
-    found = _services(module)
-    if not found:
-        raise CommandFailed(f"the module {module.__name__} has no MicroService", USAGE)
-    if len(found) > 1:
-        choices = ", ".join(f"{module.__name__}:{name}" for name in found)
-        raise CommandFailed(
-            f"the module {module.__name__} has {len(found)} services; name one: {choices}", USAGE
-        )
-    return found[0]
-
-
-def _no_attribute(module: types.ModuleType, attribute: str) -> str:
-    text = f"the module {module.__name__} has no {attribute}"
-    services = _services(module)
-    hint = _did_you_mean(attribute, services) or _did_you_mean(attribute, vars(module))
-    if not hint and services:
-        hint = "; its services: " + ", ".join(services)
-    return text + hint
-
-
-def _did_you_mean(word: str, names: Iterable[str]) -> str:
-    """``; did you mean X?`` for the name that comes closest, letters' case aside; or nothing."""
-    by_lower = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(word.lower(), by_lower, n=1)
-    return f"; did you mean {by_lower[close[0]]}?" if close else ""

@@ -1,6 +1,5 @@
 """Fixtures of the tests that make projects."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,10 +7,10 @@ import pytest
 
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
-    """Variables of a user who has no settings, of git or of cookiecutter."""
+    """Variables of a user who has no settings of cookiecutter."""
     folder = tmp_path / "home"
     folder.mkdir()
-    return {"HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+    return {"HOME": str(folder)}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,13 +122,11 @@ def test_a_run_shows_calls_latencies_and_a_histogram(service):
     assert done.stdout.startswith(f"add at {service.url}: 4 at once, ")
     assert re.search(r"^succeeded +300 +[\d,.]+ calls/s$", done.stdout, re.M)
     assert re.search(r"^failed +0 +0 %$", done.stdout, re.M)
-    size = len(b'{"jsonrpc":"2.0","result":3,"id":1}')
-    assert re.search(rf"^received +{300 * size:,} +bytes, {size} a call$", done.stdout, re.M)
     for name in ("p50", "p90", "p99", "p99.9", "max"):
-        assert re.search(rf"^  {name} +[\d.]+ (µs|ms|s)$", done.stdout, re.M), name
-    bars = re.findall(r"^ *\d\S* .?s - \d\S* .?s +([\d,]+)", done.stdout, re.M)
+        assert re.search(rf"^latency {name} +[\d.,]+ ms$", done.stdout, re.M), name
+    bars = re.findall(r"^\d\S* ms - \d\S* ms +([\d,]+)", done.stdout, re.M)
     assert sum(int(count.replace(",", "")) for count in bars) == 300
-    assert "█" in done.stdout
+    assert "###" in done.stdout
     assert service.calls == 301, "one call alone, then as many as were asked for"
 
 
@@ -152,12 +151,11 @@ def test_json_has_every_figure(service):
 
 
 @pytest.mark.parametrize("columns", [60, 100])
-def test_the_histogram_fits_the_terminal_and_its_characters(service, columns):
+def test_the_histogram_fits_any_terminal(service, columns):
     words = ("bench", service.url, *ADD, "--calls", "50")
-    for encoding, bar in (("utf-8", "█"), ("ascii", "###")):
-        done = run(*words, env={"COLUMNS": str(columns), "PYTHONIOENCODING": encoding})
-        bars = [line for line in done.stdout.splitlines() if bar in line]
-        assert columns - 2 <= max(map(len, bars)) < columns
+    done = run(*words, env={"COLUMNS": str(columns)})
+    bars = [line for line in done.stdout.splitlines() if "###" in line]
+    assert columns - 2 <= max(map(len, bars)) < columns
     assert done.stdout.isascii()
 
 
@@ -251,7 +249,7 @@ def test_a_failing_call_is_counted_and_the_run_goes_on(service):
     assert re.search(r"^succeeded +199 ", done.stdout, re.M)
     assert re.search(r"^failed +100 +33.4 %$", done.stdout, re.M)
     assert re.search(r"^ +100 +1001 Out of luck$", done.stdout, re.M)
-    bars = re.findall(r"^ *\d\S* .?s - \d\S* .?s +([\d,]+)", done.stdout, re.M)
+    bars = re.findall(r"^\d\S* ms - \d\S* ms +([\d,]+)", done.stdout, re.M)
     assert sum(map(int, bars)) == 199, "latencies are of the calls that succeeded"
 
 
@@ -347,6 +345,16 @@ def test_a_wrong_option_is_one_line(option, values):
 )
 def test_a_wrong_parameter_is_one_line(words, told):
     assert told in line_of(run("bench", "http://127.0.0.1:1/api", "add", *words.split()), 2)
+
+
+def test_without_hdrhistogram_it_says_what_to_install(monkeypatch):
+    # A module that is None in sys.modules cannot be imported: as if it were not installed.
+    monkeypatch.setitem(sys.modules, "hdrh", None)
+    line = line_of(run("bench", "http://127.0.0.1:1/api", "add"), 2)
+
+    assert line == (
+        "gemstone bench: hdrhistogram is not installed: pip install 'gemstone_sync[bench]'"
+    )
 
 
 def test_a_process_that_must_not_be_patched_makes_no_run(service):

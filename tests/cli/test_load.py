@@ -1,10 +1,12 @@
-"""A load run by itself: kinds of failures, the generator's own part."""
+"""A load run by itself: kinds of failures, the generator's own part, the bars of a histogram."""
+
+import itertools
 
 import pytest
 
 from gemstone_sync import RpcError
+from gemstone_sync.cli.bench import figures_of
 from gemstone_sync.cli.load import LoadRun, Plan
-from gemstone_sync.cli.load_report import figures_of
 from gemstone_sync.errors import BadResponse, ConnectionLost, ConnectTimeout, GemstoneError, Timeout
 
 
@@ -35,7 +37,7 @@ def test_kinds_of_failures_are_told_apart():
         "no connection in time": 1,
         "connection lost": 1,
         "no answer in time": 2,
-        "7 No  ]0;such  thing": 1,
+        r"7 No \x1b]0;such\x07 thing": 1,
     }
 
 
@@ -60,6 +62,32 @@ def test_a_busy_load_generator_says_so(cpu_seconds, is_the_limit):
     assert any("the load generator was the limit" in n for n in found["notes"]) is is_the_limit
 
 
-def test_a_run_without_an_end_is_refused():
-    with pytest.raises(ValueError, match="duration"):
-        Plan(1)
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0],
+        [0, 1, 7],
+        [1000],
+        [1000, 10_000, 100_000],
+        [9999, 10_000, 10_001],
+        [1, 3_600_000_000],
+        [2300] * 50 + [2400],
+        [86_400_000_000],
+    ],
+)
+def test_bars_hold_every_call_from_the_fastest_to_the_slowest(values):
+    measured = LoadRun(Plan(1, calls=1), lambda: 1)
+    for microseconds in values:
+        measured.latencies.record_value(microseconds)
+
+    bars = figures_of(measured, "http://a/api", "add")["histogram"]
+
+    assert sum(bar["calls"] for bar in bars) == len(values)
+    assert bars[0]["calls"] > 0
+    assert bars[-1]["calls"] > 0
+    assert len(bars) <= 12
+    for bar, following in itertools.pairwise(bars):
+        assert bar["from_ms"] < bar["to_ms"] == following["from_ms"]
+    least = max(min(values), 1) / 1000
+    assert least * 0.999 <= bars[0]["from_ms"] <= least
+    assert bars[-1]["to_ms"] >= max(values) / 1000

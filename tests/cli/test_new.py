@@ -59,7 +59,7 @@ def test_the_names_that_follow_from_its_name(work, name, package, class_name):
     service = (made / package / "service.py").read_text("utf-8")
     assert f"\nclass {class_name}(gemstone_sync.MicroService):\n" in service
     assert f'    name = "{name}"\n' in service
-    assert (made / "deploy" / f"{name}.service").is_file()
+    assert (made / "deploy" / f"{name}@.service").is_file()
     assert (made / f"{name}.toml").is_file()
     manifest = (made / "deploy" / "kubernetes.yaml").read_text("utf-8")
     deployment, service_object = yaml.safe_load_all(manifest)
@@ -82,17 +82,6 @@ def test_any_text_is_fine_for_author_and_description(work):
 def test_no_description_is_told_by_none_as_in_the_document(work, description):
     assert run("new", "shop", "--description", description, cwd=work).code == 0
     assert metadata_of(work / "shop")["description"] == "A JSON-RPC 2.0 microservice"
-
-
-def test_the_author_is_gits_user_or_me_without_git(home, work):
-    settings = Path(home["HOME"], "gitconfig")
-    settings.write_text('[user]\n\tname = "Grace Hopper"\n')
-    for name, variables, author in (
-        ("shop", {"GIT_CONFIG_GLOBAL": str(settings)}, "Grace Hopper"),
-        ("stock", {"PATH": home["HOME"]}, "Me"),
-    ):
-        assert run("new", name, cwd=work, env={**home, **variables}).code == 0
-        assert metadata_of(work / name)["authors"] == [{"name": author}]
 
 
 def test_the_users_settings_of_cookiecutter_do_not_count(home, work):

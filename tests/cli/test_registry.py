@@ -186,21 +186,40 @@ def test_a_shell_completes_its_options_and_files():
     ("words", "line"),
     [
         (["--port"], "gemstone registry: --port needs a value"),
+        *((["--port", port], "registry: --port: ") for port in ("70000", "-1")),
+        (["--host", ""], "registry: --host: "),
+        (["--token", ""], "registry: --token: "),
         (["--prot", "1"], "gemstone registry: unknown option --prot; did you mean --port?"),
         (["--tokn=sesame"], "gemstone registry: unknown option --tokn; did you mean --token?"),
         (["state.db"], "gemstone registry: unexpected argument 'state.db'"),
         (["--port", "http"], "registry: --port: must be "),
         (
             ["--token", "sesame with spaces"],
-            "registry: --token: a token is 1 to 1000 visible ASCII characters, without spaces",
+            "registry: --token: ServiceRegistry.token must be 1 to 1000 visible ASCII characters, "
+            "without spaces, or None, not ********",
         ),
-        (["--state", ""], "registry: --state: must be the path of a file, or none, not ''"),
-        (["--ttl", "0s"], "registry: --ttl: must be seconds above 0, or none, not 0"),
-        (["--max_entries", "0"], "registry: --max_entries: must be a whole number above 0, not 0"),
+        (["--state", ""], "registry: --state: ServiceRegistry.state must be the path of a file"),
+        *(
+            (["--state", path], "registry: --state: ServiceRegistry.state must be the path of a")
+            for path in (":memory:", "file:state.db")
+        ),
+        (["--tokn", "sesame"], "gemstone registry: unknown option --tokn; did you mean --token?"),
+        (
+            ["--port", "0", "--outbox", "outbox.db"],
+            "registry: outbox is set: it needs event_transports",
+        ),
+        (
+            ["--ttl", "0s"],
+            "registry: --ttl: ServiceRegistry.ttl must be a number of seconds above 0",
+        ),
+        (
+            ["--max_entries", "0"],
+            "registry: --max_entries: ServiceRegistry.max_entries must be a whole number above 0",
+        ),
         (
             ["--workers", "2"],
-            "registry: --workers: a registry is one process: with several workers each would know "
-            "a part of the services. Start more registries instead",
+            "registry: --workers: ServiceRegistry.workers must be 1: a registry is one process: "
+            "with several workers each would know a part of the services. Start more registries",
         ),
     ],
 )
@@ -215,11 +234,11 @@ def test_a_wrong_command_line_is_one_line(words, line):
     ("text", "line"),
     [
         ("tokn = 'sesame'", "registry: registry.toml: unknown key tokn; did you mean token?"),
-        ("token = 'ses ame'", "registry: registry.toml: token: a token is 1 to 1000 visible ASCII"),
+        ("token = 'ses ame'", "registry: registry.toml: token: ServiceRegistry.token must be 1 to"),
         ("token = ['sesame']", "registry: registry.toml: token: cannot be used (the value is a"),
         ("token = 'file:/absent'", "registry: registry.toml: token: /absent: No such file or"),
-        ("ttl = -1", "registry: registry.toml: ttl: must be seconds above 0, or none, not -1"),
-        ("workers = 2", "registry: registry.toml: workers: a registry is one process: "),
+        ("ttl = -1", "registry: registry.toml: ttl: ServiceRegistry.ttl must be a number of sec"),
+        ("workers = 2", "registry: registry.toml: workers: ServiceRegistry.workers must be 1: "),
     ],
 )
 def test_a_wrong_file_is_one_line(text, line, tmp_path):

@@ -71,7 +71,7 @@ def start(tmp_path):
 
 
 def write(path: Path, text: str) -> None:
-    """As editors do: the new file is moved into the place of the old one."""
+    """Write a file as editors do: the new one is moved into the place of the old one."""
     new = path.with_name(path.name + "~")
     new.write_text(text)
     new.replace(path)
@@ -340,4 +340,4 @@ def test_without_watchfiles_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     line = line_of(run("run", "service", "--reload"), 2)
 
-    assert line == "gemstone run: --reload needs watchfiles: pip install 'gemstone_sync[reload]'"
+    assert line == "gemstone run: watchfiles is not installed: pip install 'gemstone_sync[reload]'"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gemstone_sync.cli import source as module
+from gemstone_sync.cli import new as module
 from tests.support.programs import REPOSITORY
 
 

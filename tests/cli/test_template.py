@@ -27,8 +27,14 @@ FILES = {
     ".gitignore",
     "Dockerfile",
     "README.md",
+    "deploy/alerts.yml",
+    "deploy/grafana-dashboard.json",
+    "deploy/haproxy.cfg",
     "deploy/kubernetes.yaml",
-    "deploy/myservice.service",
+    "deploy/myservice@.service",
+    "deploy/nginx.conf",
+    "deploy/podmonitor.yaml",
+    "deploy/prometheus.yml",
     "gunicorn.conf.py",
     "myservice.toml",
     "myservice/__init__.py",
@@ -60,7 +66,7 @@ def test_it_makes_what_the_document_names(project):
         "authors": [{"name": "Me"}],
         "readme": "README.md",
         "requires-python": ">=3.10",
-        "dependencies": [f"gemstone_sync @ {HERE}"],
+        "dependencies": [f"gemstone_sync[metrics] @ {HERE}"],
         "optional-dependencies": {"test": ["pytest >= 8.3"]},
         "scripts": {"myservice": "myservice.service:cli"},
     }
@@ -71,8 +77,10 @@ def test_nothing_of_the_template_is_left_in_it(project):
         text = content.decode()
         assert text.endswith("\n"), path
         assert not text.endswith("\n\n"), path
+        assert "\n\n\n" not in text or path.endswith(".py"), path
         assert "cookiecutter" not in text, path
-        if not path.endswith(("index.html", "ci.yml")):  # a template of Flask's; GitHub's own form
+        # A template of Flask's, and forms of GitHub's, Grafana's and Prometheus' own.
+        if not path.endswith(("index.html", "ci.yml", "grafana-dashboard.json", "alerts.yml")):
             assert not re.search(r"\{\{|\{%", text), path
 
 
@@ -112,23 +120,48 @@ def test_each_line_of_its_settings_file_is_a_setting(project, tmp_path):
     assert json.loads(done.stdout) == settings
 
 
+def yaml_of(project, name):
+    return list(yaml.safe_load_all((project / "deploy" / name).read_text("utf-8")))
+
+
 def test_kubernetes_asks_what_the_service_answers(project):
-    documents = yaml.safe_load_all((project / "deploy" / "kubernetes.yaml").read_text("utf-8"))
-    deployment, service = documents
+    deployment, service = yaml_of(project, "kubernetes.yaml")
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    live, ready = gemstone_sync.MicroService.health_live_path, "/health/ready"
-    assert container["livenessProbe"]["httpGet"] == {"path": live, "port": "http"}
-    assert container["readinessProbe"]["httpGet"] == {"path": ready, "port": "http"}
+    own = gemstone_sync.MicroService
+    for probe, path in {
+        "startupProbe": own.health_startup_path,
+        "livenessProbe": own.health_live_path,
+        "readinessProbe": own.health_ready_path,
+    }.items():
+        assert container[probe]["httpGet"] == {"path": path, "port": "http"}
     variables = {each["name"]: each for each in container["env"]}
     for name in variables:
         assert hasattr(gemstone_sync.MicroService, name.removeprefix("GEMSTONE_").lower()), name
     assert "secretKeyRef" in variables["GEMSTONE_SECRET_KEY"]["valueFrom"]
     assert str(container["ports"][0]["containerPort"]) == variables["GEMSTONE_PORT"]["value"]
-    assert pod["terminationGracePeriodSeconds"] > gemstone_sync.MicroService.stop_timeout + 5
+    delay = float(variables["GEMSTONE_DRAIN_DELAY"]["value"])
+    # Two of Kubernetes' own looks, until no node sends anything new.
+    assert delay >= 2
+    assert pod["terminationGracePeriodSeconds"] > own.stop_timeout + delay
     assert container["image"] == "myservice:1.0"
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"] == labels
+    assert service["spec"]["ports"][0]["targetPort"] == "http"
+
+
+def test_prometheus_asks_each_pod(project):
+    """By the name of the job that the alerts and the dashboard have."""
+    deployment, _ = yaml_of(project, "kubernetes.yaml")
+    (monitor,) = yaml_of(project, "podmonitor.yaml")
+    pod = deployment["spec"]["template"]
+    assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
+    assert monitor["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
+    assert pod["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "myservice"
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    ports = [each["name"] for each in pod["spec"]["containers"][0]["ports"]]
+    assert endpoint["port"] in ports
+    assert endpoint["path"] == gemstone_sync.MicroService.metrics_path
 
 
 @pytest.mark.parametrize("name", ["null", "Yes", "off"])
@@ -136,6 +169,9 @@ def test_in_kubernetes_a_name_is_text_whatever_yaml_makes_of_it(work, name):
     assert run("new", name, cwd=work).code == 0
     manifest = (work / name / "deploy" / "kubernetes.yaml").read_text("utf-8")
     deployment, service = yaml.safe_load_all(manifest)
+    (monitor,) = yaml_of(work / name, "podmonitor.yaml")
+    (group,) = yaml_of(work / name, "alerts.yml")[0]["groups"]
+    assert monitor["metadata"]["name"] == group["name"] == name.lower()
     label = {"app.kubernetes.io/name": name.lower()}
     pod = deployment["spec"]["template"]
     for thing in (deployment, service):
@@ -173,9 +209,17 @@ def test_the_image_has_what_its_server_needs(project):
     assert "USER 10001:10001" in lines
 
 
+def unit_text(project: Path) -> str:
+    return (project / "deploy" / f"{project.name}@.service").read_text("utf-8")
+
+
+def manifest_text(project: Path) -> str:
+    return (project / "deploy" / "kubernetes.yaml").read_text("utf-8")
+
+
 def unit_of(project: Path) -> configparser.ConfigParser:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
-    unit.read(project / "deploy" / f"{project.name}.service")
+    unit.read(project / "deploy" / f"{project.name}@.service")
     return unit
 
 
@@ -187,10 +231,13 @@ def test_gunicorn_takes_its_settings_and_has_time_for_calls_in_flight(project):
     assert settings["wsgi_app"] == "myservice.service:MyService()"
     assert settings["worker_class"] == "gemstone_sync.server.GunicornWorker"
     assert settings["bind"] == "['[::1]:8000']"
-    assert float(settings["graceful_timeout"]) == gemstone_sync.MicroService.stop_timeout
+    graceful = float(settings["graceful_timeout"])
+    (unit,) = re.findall(r"GEMSTONE_DRAIN_DELAY=(\d+)", unit_text(project))
+    (pods,) = re.findall(r"GEMSTONE_DRAIN_DELAY\s+value: \"(\d+)\"", manifest_text(project))
+    assert graceful >= gemstone_sync.MicroService.stop_timeout + max(int(unit), int(pods))
     (wait_of_docker,) = re.findall(r"--stop-timeout (\d+)", (project / "README.md").read_text())
     for wait in (unit_of(project)["Service"]["TimeoutStopSec"], wait_of_docker):
-        assert int(wait) > gemstone_sync.MicroService.stop_timeout
+        assert int(wait) > graceful
 
 
 @pytest.mark.parametrize("name", ["backup", "long-name" * 7])
@@ -208,9 +255,8 @@ def test_systemd_finds_no_fault_with_its_unit(project, tmp_path):
     program = tmp_path / "myservice" / "venv" / "bin" / "gunicorn"
     program.parent.mkdir(parents=True)
     program.touch(0o755)
-    text = (project / "deploy" / "myservice.service").read_text("utf-8")
-    unit = tmp_path / "myservice.service"
-    unit.write_text(text.replace("/opt/", f"{tmp_path}/"), "utf-8")
+    unit = tmp_path / "myservice@8001.service"
+    unit.write_text(unit_text(project).replace("/opt/", f"{tmp_path}/"), "utf-8")
     for words in (["verify", "--man=no"], ["security", "--offline=true", "--threshold=20"]):
         done = run_program("systemd-analyze", *words, unit)
         assert (done.code, done.stderr) == (0, ""), done
@@ -240,7 +286,7 @@ def test_cookiecutter_makes_the_same_of_the_template(project, home, work):
     done = cookiecutter(work, home, name="shop", author=author)
     assert done.code == 0, done
     assert metadata_of(work / "shop")["authors"] == [{"name": author}]
-    assert metadata_of(work / "shop")["dependencies"] == ["gemstone_sync >= 0.1"]
+    assert metadata_of(work / "shop")["dependencies"] == ["gemstone_sync[metrics] >= 0.1"]
 
 
 def test_it_says_where_the_package_comes_from_and_cannot_be_had(project, home, work):
@@ -251,7 +297,7 @@ def test_it_says_where_the_package_comes_from_and_cannot_be_had(project, home, w
         done = cookiecutter(work, home, name=f"shop{number}", __from=url)
         assert done.code == 0, done
         made = work / f"shop{number}"
-        needs = f"gemstone_sync @ {url}" if url else "gemstone_sync >= 0.1"
+        needs = f"gemstone_sync[metrics] @ {url}" if url else "gemstone_sync[metrics] >= 0.1"
         assert metadata_of(made)["dependencies"] == [needs]
         for name in ("Dockerfile", "pyproject.toml"):
             assert "no such" not in (text := (made / name).read_text())

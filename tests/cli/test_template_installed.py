@@ -44,7 +44,7 @@ def project(tmp_path_factory, source):
     assert done.code == 0, done
     metadata = folder / "myservice" / "pyproject.toml"
     text = metadata.read_text("utf-8")
-    assert f"gemstone_sync @ {REPOSITORY.as_uri()}" in text
+    assert f"gemstone_sync[metrics] @ {REPOSITORY.as_uri()}" in text
     metadata.write_text(text.replace(REPOSITORY.as_uri(), source.as_uri()), "utf-8")
     return folder / "myservice"
 
@@ -147,7 +147,7 @@ def test_it_names_the_extra_that_is_missing(programs, tmp_path):
 
 
 #: Prints where the copy that is installed comes from.
-WHENCE = "from gemstone_sync.cli.source import source; print(source())"
+WHENCE = "from gemstone_sync.cli.new import source; print(source())"
 
 
 def test_where_a_copy_comes_from(programs, source, tmp_path):
@@ -156,6 +156,9 @@ def test_where_a_copy_comes_from(programs, source, tmp_path):
     python = tmp_path / "venv" / "bin" / "python"
     do(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     install = (python, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall")
+    do(
+        python, "-m", "pip", "install", "--quiet", "click", cwd=tmp_path
+    )  # which the command is made of
     do(*install, "--editable", source, cwd=tmp_path)
     assert do(python, "-c", WHENCE, cwd=tmp_path) == f"{source.as_uri()}\n"
     do(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", "a b", source, cwd=tmp_path)

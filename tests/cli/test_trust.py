@@ -134,7 +134,7 @@ def test_what_is_neither_a_switch_nor_a_path_is_refused(wrong: Any) -> None:
     service = Greeter()
     service.service_registry_verify = wrong
     with pytest.raises(ServiceConfigurationError, match="service_registry_verify must be True"):
-        service._runner._check()
+        service._runner._check_settings()
 
 
 def test_the_strategy_by_itself(registry: ServiceRegistry, greeter: Greeter) -> None:

@@ -24,10 +24,10 @@ _LONGEST_VERSION = 64
 _TAKEN = frozenset(
     """
     gemstone gemstone_sync
-    amqp blinker certifi charset_normalizer click configargparse dotenv flask gevent greenlet
-    gunicorn gunicornc httptools idna ipython itsdangerous jinja2 kombu markupsafe msgspec
-    normalizer packaging pydantic python_dotenv pyyaml redis requests tomli typing_extensions
-    urllib3 vine watchfiles werkzeug yaml zope
+    amqp blinker certifi charset_normalizer click configargparse docstring_parser dotenv flask
+    gevent greenlet gunicorn gunicornc httptools idna ipython itsdangerous jinja2 kombu markupsafe
+    msgspec normalizer packaging prometheus_client pydantic python_dotenv pyyaml redis requests
+    tomli typing_extensions urllib3 vine watchfiles werkzeug yaml zope
     exceptiongroup iniconfig pluggy py pygmentize pygments pytest
     activate cookiecutter pip pip3 pkg_resources python python3 ruff setuptools wheel
     build conftest deploy dist test tests

@@ -19,34 +19,25 @@ import signal
 import sys
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import GemstoneError, ParseError
+from ..exit_codes import UNREACHABLE, CommandFailed, printable
 from ..protocol import decode_json
-from .brokers import (
-    BrokerLog,
-    broker_options,
-    stop_in_time,
-    transport_of,
-    wait_until_ready,
-)
-from .faults import UNREACHABLE, CommandFailed, printable
+from .brokers import BrokerLog, broker_options, stop_in_time, transport_of, wait_until_ready
+from .options import json_option, seconds, utf8
 from .output import show
-from .parameters import TEXT, Duration, json_option
 
 if TYPE_CHECKING:
     from ..event import Envelope
     from ..event.link import Delivery
-    from ..event.runtime.consumer import Consumer
     from ..event.topology import Queue
     from ..event.transport import BrokerEventTransport
-    from ..event.wakeups import Receipt
 
-__all__ = ["listen"]
+__all__ = ["command"]
 
 #: Seconds between two looks whether somebody still reads what is printed.
 _INTERVAL = 0.25
@@ -54,22 +45,23 @@ _INTERVAL = 0.25
 _REMEMBERED = 10_000
 #: Seconds for an orderly goodbye.
 _PARTING = 2.0
-#: Seconds, longer than anybody waits.
-_FOREVER = 1e6
+#: Events that wait to be printed before further ones are left with the broker, and the seconds
+#: between two looks whether that is so.
+_WAITING = 100
+_LOOK = 0.01
 
 
-@click.command()
-@click.argument("patterns", metavar="[PATTERN]...", nargs=-1, type=TEXT)
+@click.command("listen")
+@click.argument("patterns", metavar="[PATTERN]...", nargs=-1, type=utf8)
 @broker_options
 @click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
 @click.option(
-    "--for", "duration", type=Duration(), metavar="DURATION", help="End after 30s, 5m, 2h."
+    "--for", "duration", type=seconds(), metavar="DURATION", help="End after 30s, 5m, 2h."
 )
 @json_option
-def listen(
+def command(
     patterns: tuple[str, ...],
     transport: str,
-    application: str | None,
     timeout: float,
     count: int | None,
     duration: float | None,
@@ -87,47 +79,53 @@ def listen(
     gemstone listen 'orders.*' --transport redis://127.0.0.1
     gemstone listen --json --count 1 --for 30s orders.paid | jq .body
     """
-    broker = transport_of(transport, application)
+    from ..event.runtime.consumer import Consumer
+
+    broker = transport_of(transport)
     own_queue = _queue_for(broker, patterns or ("#",))
-    log = BrokerLog("gemstone listen")
-    inbox = _Inbox()
-    consumer = _consumer_of(broker, own_queue, inbox)
-    _end_on_signals()
+    log, inbox = BrokerLog(), _Inbox()
+    # Not transport.receive(): what it cannot handle it lays with the dead letters.
+    consumer = Consumer(
+        lambda: broker.make_link("listener"),
+        broker.topology,
+        [own_queue],
+        inbox.receive,
+        name=str(broker),
+    )
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the latter: the end of the terminal
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
     seen = 0
     try:
         consumer.start()
-        wait_until_ready(consumer, log, timeout)
-        log.tell()
+        wait_until_ready(consumer.why_not_ready, log, timeout)
+        log.command = "gemstone listen"
         click.echo(f"listening on {broker} for {', '.join(patterns or ('#',))}", err=True)
         until = None if duration is None else time.monotonic() + duration
-        for envelope in inbox.events(until):
+        for seen, envelope in enumerate(inbox.events(until), 1):
             _print(envelope, as_json=as_json)
-            seen += 1
             if seen == count:
                 break
     except KeyboardInterrupt:
         # That is how listening ends.
         return
     finally:
-        log.tell(False)
-        inbox.close()
-        _leave(broker, consumer, own_queue)
+        log.command = None
+        inbox.is_closed = True
+        was_ready = consumer.why_not_ready() is None
+        # Not at any price: the queue expires anyway.
+        if stop_in_time(consumer.stop, _PARTING) and was_ready:
+            with contextlib.suppress(GemstoneError), broker.link() as link:
+                link.remove(own_queue.name)
     if count is not None and seen < count:
         raise CommandFailed(f"{seen} of {count} events came in {duration:g} s", UNREACHABLE)
-
-
-def _end_on_signals() -> None:
-    """SIGTERM, and the end of the terminal, are as Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, signal.default_int_handler)
 
 
 # Receiving
 
 
 def _queue_for(broker: BrokerEventTransport, patterns: Sequence[str]) -> Queue:
-    """The queue of this listener.
+    """Choose the queue of this listener.
 
     :raises click.UsageError: for a pattern that is none.
     """
@@ -135,7 +133,7 @@ def _queue_for(broker: BrokerEventTransport, patterns: Sequence[str]) -> Queue:
 
     try:
         handlers = tuple(
-            Handler(pattern=pattern, function=_nothing, name="listen", scope="instance")
+            Handler(pattern=pattern, function=print, name="listen", scope="instance")
             for pattern in patterns
         )
     except ValueError as error:
@@ -148,101 +146,59 @@ def _queue_for(broker: BrokerEventTransport, patterns: Sequence[str]) -> Queue:
     return dataclasses.replace(found, keyed=False)
 
 
-def _nothing(body: object) -> None:
-    """The topology asks for a function; what comes is taken by the inbox."""
-
-
-def _consumer_of(broker: BrokerEventTransport, own_queue: Queue, inbox: _Inbox) -> Consumer:
-    from ..event.runtime.consumer import Consumer
-
-    # Not transport.receive(): what it cannot handle it lays with the dead letters.
-    return Consumer(
-        lambda: broker.make_link("listener"),
-        broker.topology,
-        [own_queue],
-        inbox.receive,
-        name=str(broker),
-    )
-
-
-class _Arrival(NamedTuple):
-    """An event on its way from the thread that receives to the one that prints."""
-
-    delivery: Delivery
-    printed: Receipt
-
-
 class _Inbox:
-    """Events that have arrived and are not printed yet: as many as the consumer has places."""
+    """Keep events that have arrived and are not printed yet."""
 
     def __init__(self) -> None:
-        self._arrivals: queue.SimpleQueue[_Arrival] = queue.SimpleQueue()
-        self._known: OrderedDict[str, None] = OrderedDict()
-        self._current: _Arrival | None = None
-        self._closed = False
+        self.is_closed = False
+        self._arrivals: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._known: dict[str, None] = {}
 
-    def receive(self, delivery: Delivery, own_queue: Queue) -> bool:
-        """Called by the consumer: wait until an event is printed. Then it is acknowledged."""
-        from ..event.wakeups import Receipt
+    def receive(self, delivery: Delivery, own_queue: Queue) -> None:
+        """Take a delivery; acknowledge it when few others wait. The consumer calls this."""
+        import gevent
 
-        arrival = _Arrival(delivery, Receipt())
-        self._arrivals.put(arrival)
-        if not self._closed:
-            arrival.printed.wait(_FOREVER)
-        return True
+        self._arrivals.put(delivery)
+        while not self.is_closed and self._arrivals.qsize() > _WAITING:
+            gevent.sleep(_LOOK)
 
     def events(self, until: float | None) -> Iterator[Envelope]:
-        """Events as they come, each once.
+        """Give events as they come, each once.
 
         :param until: a moment of ``time.monotonic()``.
         :raises BrokenPipeError: when nobody reads stdout any more.
         """
+        # Else one would notice with the next event only that nobody reads any more, and `| head -1`
+        # may wait for that for ever.
+        reader = select.poll()
+        reader.register(sys.stdout.fileno(), 0)
         while True:
             left = _INTERVAL if until is None else until - time.monotonic()
             if left <= 0:
                 return
             try:
-                arrival = self._arrivals.get(timeout=min(left, _INTERVAL))
+                delivery = self._arrivals.get(timeout=min(left, _INTERVAL))
             except queue.Empty:
-                _check_that_somebody_reads()
+                if any(event & select.POLLERR for _, event in reader.poll(0)):
+                    raise BrokenPipeError from None
                 continue
-            self._current = arrival
-            # One whose connection was lost comes again.
-            if not arrival.delivery.gone and self._is_new(arrival.delivery.envelope.id):
-                yield arrival.delivery.envelope
-            arrival.printed.settle()
-
-    def close(self) -> None:
-        """Let go of those that wait."""
-        self._closed = True
-        if self._current is not None:
-            self._current.printed.settle()
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._arrivals.get_nowait().printed.settle()
-
-    def _is_new(self, id: str) -> bool:
-        if id in self._known:
-            return False
-        self._known[id] = None
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
-        return True
-
-
-def _leave(broker: BrokerEventTransport, consumer: Consumer, own_queue: Queue) -> None:
-    """Stop receiving and remove the queue; not at any price, since it expires anyway."""
-    was_ready = consumer.why_not_ready() is None
-    if stop_in_time(consumer.stop, _PARTING) and was_ready:
-        with contextlib.suppress(GemstoneError), broker.link() as link:
-            link.remove(own_queue.name)
+            # One whose connection was lost may come again.
+            if delivery.envelope.id not in self._known:
+                self._known[delivery.envelope.id] = None
+                if len(self._known) > _REMEMBERED:
+                    del self._known[next(iter(self._known))]
+                yield delivery.envelope
 
 
 # Printing
 
 
 def _print(envelope: Envelope, *, as_json: bool) -> None:
-    body, is_json = _body_of(envelope)
+    is_text = {}
+    try:
+        body = decode_json(envelope.body)
+    except ParseError:  # other programs publish what they like
+        body, is_text = envelope.body.decode("utf-8", "backslashreplace"), {"body_is_text": True}
     if as_json or not sys.stdout.isatty():
         record = {
             "id": envelope.id,
@@ -255,18 +211,10 @@ def _print(envelope: Envelope, *, as_json: bool) -> None:
             "request_id": envelope.request_id,
             "traceparent": envelope.traceparent,
         }
-        show(record if is_json else {**record, "body_is_text": True}, as_json=True)
+        show({**record, **is_text}, as_json=True)
     else:
         click.echo(_heading(envelope))
         show(body)
-
-
-def _body_of(envelope: Envelope) -> tuple[Any, bool]:
-    """The body, and whether it is JSON: other programs publish what they like."""
-    try:
-        return decode_json(envelope.body), True
-    except ParseError:
-        return envelope.body.decode("utf-8", "backslashreplace"), False
 
 
 def _heading(envelope: Envelope) -> str:
@@ -282,7 +230,7 @@ def _heading(envelope: Envelope) -> str:
 
 
 def _moment(seconds: float | None, *, local: bool = False) -> str | None:
-    """ISO 8601 with milliseconds; None for what is no moment."""
+    """Write ISO 8601 with milliseconds; None for what is no moment."""
     if seconds is None:
         return None
     try:
@@ -292,11 +240,3 @@ def _moment(seconds: float | None, *, local: bool = False) -> str | None:
     except (ValueError, OverflowError, OSError):
         return None  # of another program, far from now
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _check_that_somebody_reads() -> None:
-    # Else one would notice with the next event only, and `| head -1` may wait for that for ever.
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
-    if any(event & select.POLLERR for _, event in poll.poll(0)):
-        raise BrokenPipeError

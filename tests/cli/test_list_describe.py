@@ -138,7 +138,7 @@ def test_a_service_is_described_at_its_url(shop):
     assert f"\n\n{BUY}\n" in done.stdout
     assert done.stdout.endswith("\n\nundocumented(*words)\n")
     assert "\n\nget_service_specs(signatures: bool = False) -> " in done.stdout
-    assert "\n    What this service is" in done.stdout
+    assert "\n    Describe this service" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["test.shop", "test.*"])

@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from gemstone_sync.cli.parameters import params_of
+from gemstone_sync.cli.options import params_of
 from tests.cli.support import line_of, run
 from tests.support.machine import free_port
 

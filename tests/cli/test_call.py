@@ -234,8 +234,11 @@ def test_a_terminal_without_a_character_shows_its_number(greeter):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["say_helo"], "Method not found (-32601); did you mean say_hello?"),
-        (["qqqqqqqq"], "Method not found (-32601)"),
+        (
+            ["say_helo"],
+            "Method not found (-32601); see gemstone describe",
+        ),
+        (["qqqqqqqq"], "Method not found (-32601); see gemstone describe"),
         (["secret"], "Access denied (-32001)"),
         (["fail", "message=no"], "no (7)"),
         (["fail", "message=no", 'data:={"left": [0, "é"]}'], 'no (7): {"left":[0,"é"]}'),
@@ -299,7 +302,7 @@ def test_ctrl_c_ends_it_at_once(tmp_path):
 def test_a_client_s_command_does_not_patch_the_process(run_python):
     done = run_python(
         "import socket, sys\n"
-        "import gemstone_sync.cli.calling, gemstone_sync.cli.services, gemstone_sync.cli.remote\n"
+        "import gemstone_sync.cli.call, gemstone_sync.cli.list, gemstone_sync.cli.remote\n"
         "print(socket.socket.__module__, 'flask' in sys.modules, 'kombu' in sys.modules)\n"
     )
 
