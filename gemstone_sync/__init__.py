@@ -5,320 +5,185 @@ Public names are loaded on first use (PEP 562). The first use of a service-side 
 other things before is started over for it (`concurrency.starting_over`). Client-side names and
 errors never patch. ``GEMSTONE_MONKEY_PATCH=0`` in the environment opts out.
 
-Reading order of the packages, from the bottom: `errors`, `protocol` (bytes <-> messages),
-`concurrency` (greenlets), `config`, `client` (RemoteService), `event` (broadcast and work, on
-kombu), `discovery` (finding services), `contract` (type hints), `dispatch` (bytes -> your method ->
-bytes), `server` (HTTP), `ops` (health, logs), `service` (MicroService, which wires all of it),
-`registry` (a service), `cli` (the gemstone command), `testing`.
+Four ways lead through the package, each in one direction; README.md has them with every file:
+
+- a call: `server.gevent_server`, `connection`, `gate`, `endpoint`; `dispatch.dispatcher` (which
+  reads by `protocol`, takes a slot and starts a deadline by `concurrency`, binds parameters by
+  `contract`); your method; `protocol.writer`; `server.response`;
+- an event: `service.events`, `event.emission`, `event.outbox`, `event.runtime.publisher`,
+  `event.transport`; the broker; `event.runtime.consumer_loop`, `processing`, `attempts`; your
+  handler;
+- a setting: `config.setting` on a class, `service.settings`, `config.command_line`, `environment`
+  and `files`, `service.configuration`, `service.assembly`;
+- a start: `concurrency.patching`, `service.program`, `service.configuration`, `service.assembly`,
+  `service.runner`.
+
+The layers, from the bottom, import downwards only: `errors`; `tracing` (spans); `protocol` (bytes
+<-> messages), `concurrency` (greenlets), `config`; `sqlite`, `redis`; `client` (RemoteService);
+`event` (brokers), `discovery` (finding services), `contract` (type hints); `dispatch` (bytes ->
+your method -> bytes); `server` (HTTP), `ops` (health, logs, metrics), `explorer` (a page); `mcp`
+(tools for agents); `service` (MicroService, which wires all of it); `registry` (a service); `cli`
+(the gemstone command), `testing`.
+
+Where to put what: an error code into `errors`, a setting onto the class in `service` that uses
+it, an option of a command into its file in `cli`, a broker into `event.transport`, a way to find
+services into `discovery`, a library that waits in C into `concurrency.libraries`.
 """
 
-from __future__ import annotations
-
+import dis
 import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+import typing
 
-__version__ = "0.1.0"
+# By its whole name: what is imported by dots is a public name, as `_homes` finds them.
+from gemstone_sync.version import __version__ as __version__
 
-if TYPE_CHECKING:
+
+if typing.TYPE_CHECKING:  # the public names, once
     from .client import (
-        AsyncMethodCall,
-        BasicAuth,
-        BatchResult,
-        BearerToken,
-        CookieToken,
-        HeaderToken,
-        MethodCall,
-        Notification,
-        RemoteService,
-        Result,
-        as_completed,
-        first_completed,
-        make_callbacks,
+        AsyncMethodCall as AsyncMethodCall,
+        BasicAuth as BasicAuth,
+        BatchResult as BatchResult,
+        BearerToken as BearerToken,
+        CookieToken as CookieToken,
+        HeaderToken as HeaderToken,
+        MethodCall as MethodCall,
+        Notification as Notification,
+        RemoteService as RemoteService,
+        Result as Result,
+        as_completed as as_completed,
+        first_completed as first_completed,
+        make_callbacks as make_callbacks,
     )
-    from .concurrency import run_async
+    from .concurrency import (
+        run_async as run_async,
+    )
     from .config import (
-        BaseConfigurator,
-        CommandLineConfigurator,
-        Configurable,
-        EnvironmentConfigurator,
-        FileConfigurator,
-        IniFileConfigurator,
-        JsonFileConfigurator,
-        TomlFileConfigurator,
-        YamlFileConfigurator,
+        BaseConfigurator as BaseConfigurator,
+        CommandLineConfigurator as CommandLineConfigurator,
+        Configurable as Configurable,
+        EnvironmentConfigurator as EnvironmentConfigurator,
+        FileConfigurator as FileConfigurator,
+        IniFileConfigurator as IniFileConfigurator,
+        JsonFileConfigurator as JsonFileConfigurator,
+        TomlFileConfigurator as TomlFileConfigurator,
+        YamlFileConfigurator as YamlFileConfigurator,
+        setting as setting,
+    )
+    from .contract.model import (
+        NOTHING as NOTHING,
+        Example as Example,
     )
     from .discovery import (
-        BaseDiscoveryStrategy,
-        HttpDiscoveryStrategy,
-        MemoryDiscoveryStrategy,
-        RedisDiscoveryStrategy,
-        StaticDiscoveryStrategy,
+        BaseDiscoveryStrategy as BaseDiscoveryStrategy,
+        HttpDiscoveryStrategy as HttpDiscoveryStrategy,
+        MemoryDiscoveryStrategy as MemoryDiscoveryStrategy,
+        RedisDiscoveryStrategy as RedisDiscoveryStrategy,
+        StaticDiscoveryStrategy as StaticDiscoveryStrategy,
     )
     from .errors import (
-        UNSET,
-        AccessDenied,
-        BadResponse,
-        BrokerUnavailable,
-        CircuitOpen,
-        ConnectionFailed,
-        ConnectionLost,
-        ConnectTimeout,
-        DeadlineExceeded,
-        EventNotDelivered,
-        GemstoneError,
-        InternalError,
-        InvalidParams,
-        InvalidRequest,
-        MethodNotFound,
-        ParseError,
-        PluginError,
-        Reject,
-        RemoteError,
-        ResponseTooLarge,
-        RetryLater,
-        RpcError,
-        ServerOverloaded,
-        ServiceConfigurationError,
-        ServiceNotFound,
-        ServiceStartError,
-        Timeout,
-        TooManyHops,
-        TransportError,
+        UNSET as UNSET,
+        AccessDenied as AccessDenied,
+        BadResponse as BadResponse,
+        BrokerUnavailable as BrokerUnavailable,
+        CircuitOpen as CircuitOpen,
+        ConnectionFailed as ConnectionFailed,
+        ConnectionLost as ConnectionLost,
+        ConnectTimeout as ConnectTimeout,
+        DeadlineExceeded as DeadlineExceeded,
+        EventNotDelivered as EventNotDelivered,
+        GemstoneError as GemstoneError,
+        InternalError as InternalError,
+        InvalidParams as InvalidParams,
+        InvalidRequest as InvalidRequest,
+        MethodNotFound as MethodNotFound,
+        ParseError as ParseError,
+        PluginError as PluginError,
+        Reject as Reject,
+        RemoteError as RemoteError,
+        ResponseTooLarge as ResponseTooLarge,
+        RetryLater as RetryLater,
+        RpcError as RpcError,
+        ServerOverloaded as ServerOverloaded,
+        ServiceConfigurationError as ServiceConfigurationError,
+        ServiceNotFound as ServiceNotFound,
+        ServiceStartError as ServiceStartError,
+        Timeout as Timeout,
+        TooManyHops as TooManyHops,
+        TransportError as TransportError,
     )
     from .event import (
-        BaseEventTransport,
-        EventEmitter,
-        KombuEventTransport,
-        MemoryEventTransport,
-        Outbox,
-        RabbitMqEventTransport,
-        RedisEventTransport,
-        SqliteEventTransport,
-        current_event,
-        transport_from_url,
+        BaseEventTransport as BaseEventTransport,
+        EventEmitter as EventEmitter,
+        KombuEventTransport as KombuEventTransport,
+        MemoryEventTransport as MemoryEventTransport,
+        Outbox as Outbox,
+        RabbitMqEventTransport as RabbitMqEventTransport,
+        RedisEventTransport as RedisEventTransport,
+        SqliteEventTransport as SqliteEventTransport,
+        current_event as current_event,
+        transport_from_url as transport_from_url,
     )
-    from .protocol import JsonRpcRequest, JsonRpcResponse
-    from .registry import ServiceRegistry
+    from .protocol import (
+        JsonRpcRequest as JsonRpcRequest,
+        JsonRpcResponse as JsonRpcResponse,
+    )
+    from .registry import (
+        ServiceRegistry as ServiceRegistry,
+    )
     from .service import (
-        BasePlugin,
-        BasicAuthStrategy,
-        BasicCookieStrategy,
-        BearerTokenStrategy,
-        Container,
-        GemstoneCustomHandler,
-        HeaderValidationStrategy,
-        JsonRpcHandler,
-        MicroService,
-        Module,
-        ValidationStrategy,
-        async_method,
-        event_handler,
-        exposed_method,
-        periodic,
-        private_api_method,
-        public_method,
-        requires_handler_reference,
-        route,
-        run,
+        BasePlugin as BasePlugin,
+        BasicAuthStrategy as BasicAuthStrategy,
+        BasicCookieStrategy as BasicCookieStrategy,
+        BearerTokenStrategy as BearerTokenStrategy,
+        Container as Container,
+        GemstoneCustomHandler as GemstoneCustomHandler,
+        HeaderValidationStrategy as HeaderValidationStrategy,
+        JsonRpcHandler as JsonRpcHandler,
+        MicroService as MicroService,
+        Module as Module,
+        ValidationStrategy as ValidationStrategy,
+        async_method as async_method,
+        event_handler as event_handler,
+        exposed_method as exposed_method,
+        health_check as health_check,
+        periodic as periodic,
+        private_api_method as private_api_method,
+        public_method as public_method,
+        requires_handler_reference as requires_handler_reference,
+        route as route,
+        run as run,
     )
 
-__all__ = [
-    # core classes
-    "MicroService",
-    "Container",
-    "Module",
-    "BasePlugin",
-    "run",
-    # calling other services
-    "RemoteService",
-    "MethodCall",
-    "Notification",
-    "Result",
-    "BatchResult",
-    "AsyncMethodCall",
-    "as_completed",
-    "first_completed",
-    "make_callbacks",
-    "run_async",
-    "HeaderToken",
-    "CookieToken",
-    "BearerToken",
-    "BasicAuth",
-    # finding other services
-    "BaseDiscoveryStrategy",
-    "HttpDiscoveryStrategy",
-    "RedisDiscoveryStrategy",
-    "StaticDiscoveryStrategy",
-    "MemoryDiscoveryStrategy",
-    "ServiceRegistry",
-    # events
-    "BaseEventTransport",
-    "RabbitMqEventTransport",
-    "RedisEventTransport",
-    "SqliteEventTransport",
-    "MemoryEventTransport",
-    "KombuEventTransport",
-    "transport_from_url",
-    "EventEmitter",
-    "Outbox",
-    "current_event",
-    # decorators
-    "exposed_method",
-    "event_handler",
-    "periodic",
-    "route",
-    "public_method",
-    "private_api_method",
-    "requires_handler_reference",
-    "async_method",
-    # the request
-    "JsonRpcHandler",
-    "GemstoneCustomHandler",
-    "JsonRpcRequest",
-    "JsonRpcResponse",
-    # access
-    "ValidationStrategy",
-    "HeaderValidationStrategy",
-    "BasicCookieStrategy",
-    "BearerTokenStrategy",
-    "BasicAuthStrategy",
-    # configuration
-    "Configurable",
-    "BaseConfigurator",
-    "CommandLineConfigurator",
-    "EnvironmentConfigurator",
-    "FileConfigurator",
-    "TomlFileConfigurator",
-    "YamlFileConfigurator",
-    "JsonFileConfigurator",
-    "IniFileConfigurator",
-    # errors
-    "UNSET",
-    "GemstoneError",
-    "ServiceConfigurationError",
-    "ServiceStartError",
-    "ServiceNotFound",
-    "PluginError",
-    "RpcError",
-    "ParseError",
-    "InvalidRequest",
-    "MethodNotFound",
-    "InvalidParams",
-    "InternalError",
-    "ServerOverloaded",
-    "AccessDenied",
-    "DeadlineExceeded",
-    "TooManyHops",
-    "ResponseTooLarge",
-    "RemoteError",
-    "EventNotDelivered",
-    "BrokerUnavailable",
-    "Reject",
-    "RetryLater",
-    "TransportError",
-    "ConnectionFailed",
-    "ConnectTimeout",
-    "ConnectionLost",
-    "CircuitOpen",
-    "Timeout",
-    "BadResponse",
-]
 
-#: The names that patch the process when first used.
-_SERVICE = {
-    "MicroService",
-    "Container",
-    "Module",
-    "BasePlugin",
-    "run",
-    "exposed_method",
-    "event_handler",
-    "periodic",
-    "route",
-    "public_method",
-    "private_api_method",
-    "requires_handler_reference",
-    "async_method",
-    "JsonRpcHandler",
-    "GemstoneCustomHandler",
-    "ValidationStrategy",
-    "HeaderValidationStrategy",
-    "BasicCookieStrategy",
-    "BearerTokenStrategy",
-    "BasicAuthStrategy",
-}
+def _homes() -> dict[str, str]:
+    """Find the module of each public name: in the code of this one, where they are imported.
 
-_CLIENT = {
-    "RemoteService",
-    "MethodCall",
-    "Notification",
-    "Result",
-    "BatchResult",
-    "AsyncMethodCall",
-    "as_completed",
-    "first_completed",
-    "make_callbacks",
-    "HeaderToken",
-    "CookieToken",
-    "BearerToken",
-    "BasicAuth",
-}
+    A program that was packed by PyInstaller or the like has no source to look into.
+    """
+    homes, home = {}, ""
+    code = dis.get_instructions(sys._getframe(1).f_code)
+    steps = [step for step in code if step.opname != "EXTENDED_ARG"]
+    for two_before, step in zip(steps, steps[2:], strict=False):
+        if step.opname == "IMPORT_NAME":  # below it on the stack: the names, and how many dots
+            home = step.argval if two_before.argval == 1 else ""
+        elif step.opname == "IMPORT_FROM" and home:
+            homes[step.argval] = home
+    return homes
 
-_DISCOVERY = {
-    "BaseDiscoveryStrategy",
-    "HttpDiscoveryStrategy",
-    "RedisDiscoveryStrategy",
-    "StaticDiscoveryStrategy",
-    "MemoryDiscoveryStrategy",
-}
 
-_EVENT = {
-    "BaseEventTransport",
-    "RabbitMqEventTransport",
-    "RedisEventTransport",
-    "SqliteEventTransport",
-    "MemoryEventTransport",
-    "KombuEventTransport",
-    "transport_from_url",
-    "EventEmitter",
-    "Outbox",
-    "current_event",
-}
+_HOMES = _homes()
 
-_CONFIG = {
-    "Configurable",
-    "BaseConfigurator",
-    "CommandLineConfigurator",
-    "EnvironmentConfigurator",
-    "FileConfigurator",
-    "TomlFileConfigurator",
-    "YamlFileConfigurator",
-    "JsonFileConfigurator",
-    "IniFileConfigurator",
-}
+__all__ = [*_HOMES]
 
-#: Where each public name is defined; the rest is in `errors`.
-_HOME = {
-    **dict.fromkeys(_SERVICE, "service"),
-    **dict.fromkeys(_CLIENT, "client"),
-    **dict.fromkeys(_DISCOVERY, "discovery"),
-    **dict.fromkeys(_EVENT, "event"),
-    **dict.fromkeys(_CONFIG, "config"),
-    "run_async": "concurrency",
-    "ServiceRegistry": "registry",
-    "JsonRpcRequest": "protocol",
-    "JsonRpcResponse": "protocol",
-}
+if not typing.TYPE_CHECKING:  # or checkers would believe that there is every name
 
-if not TYPE_CHECKING:  # or checkers would believe that there is every name
-
-    def __getattr__(name: str) -> Any:
-        if name not in __all__:
+    def __getattr__(name: str) -> typing.Any:
+        if name not in _HOMES:
             from .missing import missing_name
 
             raise missing_name(__name__, name)
-        module = importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}")
+        module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
         value = globals()[name] = getattr(module, name)
         return value
 

@@ -41,7 +41,9 @@ Applications choose theirs outside that range.
 
 import enum
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from .number_checks import is_number
 
 __all__ = [
     "UNSET",
@@ -132,6 +134,9 @@ class RpcError(GemstoneError):
     >>> error.code, error.message, error.data
     (1001, 'Out of stock', {'left': 0})
 
+    One that annotates ``data``, as in ``data: Left``, tells readers of the contract its type, if a
+    method declares it: ``exposed_method(errors=[OutOfStock])``.
+
     Source: JSON-RPC 2.0, section 5.1 "Error object".
     """
 
@@ -139,8 +144,8 @@ class RpcError(GemstoneError):
     code: int = -32000
     #: One short sentence.
     message: str = "Server error"
-    #: Details for the caller, or `UNSET`.
-    data: object = UNSET
+    #: Details for the caller, or `UNSET`. A subclass may say of which type they are.
+    data: Any = UNSET
 
     def __init__(
         self, message: str | None = None, *, code: int | None = None, data: object = UNSET
@@ -274,7 +279,7 @@ class RemoteError(RpcError):
 
     @property
     def error_id(self) -> str | None:
-        """What finds the exception in the remote service's log; None when it sent none."""
+        """The id that finds the exception in the remote service's log; None when it sent none."""
         found = self.data.get("error_id") if isinstance(self.data, dict) else None
         return found if isinstance(found, str) else None
 
@@ -282,7 +287,29 @@ class RemoteError(RpcError):
         parts = (self.method, self.service and f"of {self.service}", self.url and f"at {self.url}")
         place = " ".join(part for part in parts if part)
         error_id = f" [error_id={self.error_id}]" if self.error_id is not None else ""
-        return f"{place}{place and ': '}{self.message} ({self.code}){error_id}"
+        faults = "; ".join(self.parameter_faults())
+        what = f"{self.message} ({self.code}){faults and ': '}{faults}"
+        return f"{place}{place and ': '}{what}{error_id}"
+
+    def parameter_faults(self) -> list[str]:
+        """List what a service of this framework says of each parameter that does not fit.
+
+        >>> error = RemoteError(data={"parameters": [{"name": "n", "reason": "missing"}]})
+        >>> error.parameter_faults()
+        ['n: missing']
+
+        :returns: the first five, and then ``"..."``; empty when the error says nothing of them.
+        """
+        entries = self.data.get("parameters") if isinstance(self.data, dict) else None
+        if not isinstance(entries, list):
+            return []
+        told = []
+        for entry in entries[:5]:
+            if not isinstance(entry, dict) or "reason" not in entry:
+                return []
+            where = entry.get("name", f"position {entry.get('position')}")
+            told.append(f"{where}: {entry['reason']}")
+        return [*told, "..."] if len(entries) > len(told) else told
 
     def __getitem__(self, name: str) -> object:
         """``error["code"]``, as with gemstone 0.10.1, whose errors were dicts."""
@@ -343,7 +370,7 @@ class RetryLater(GemstoneError):
     """
 
     def __init__(self, seconds: float) -> None:
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
+        if not is_number(seconds) or not seconds >= 0:
             raise ValueError(f"RetryLater takes a number of seconds, 0 or more, not {seconds!r}")
         super().__init__(f"again in {seconds:g} s")
         self.seconds = float(seconds)

@@ -1,4 +1,4 @@
-"""What gemstone 0.3 to 0.12 had and this has not, with the twin of each; read when one is missed.
+"""List the names that gemstone 0.3 to 0.12 had and this has not, with what replaces each.
 
 Nothing else belongs here: a name that works here stands where it belongs.
 """
@@ -67,7 +67,7 @@ TWINS: dict[str, str] = {
     "RemoteService.handle_single_request": "use call_method() or notify()",
     "RemoteService.handle_batch_request": "use call_batch()",
     "RemoteService.build_request_body": "use MethodCall(...).message()",
-    "RemoteService.build_http_request_obj": "give an adapter= or an authentication_method=",
+    "RemoteService.build_http_request_obj": "give a session= or an authentication_method=",
     "RemoteService.make_request_sync": "use call_method()",
     "RemoteService.get_new_id": "use MethodCall(...).id",
     "RemoteService.options": "use authentication_method",

@@ -1,7 +1,7 @@
-"""How a client says who it is: the other side of the service's validation strategies.
+"""Says who calls: the other side of the service's validation strategies.
 
-Each is a requests ``AuthBase``, so each works with plain requests too, and any ``AuthBase`` from
-elsewhere works with `RemoteService`.
+Each works with plain requests too (``auth=``), and any ``AuthBase`` of requests with
+`RemoteService`.
 
 =====================  ==============================
 here                   the service's strategy
@@ -17,22 +17,19 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from requests import PreparedRequest
-from requests.auth import AuthBase
+from .bridge import AuthBase
 
 __all__ = [
     "Authentication",
     "BasicAuth",
     "BearerToken",
     "CookieToken",
+    "Credentials",
     "HeaderToken",
     "authentication_of",
 ]
-
-#: What ``authentication_method`` may be.
-Authentication: TypeAlias = AuthBase | tuple[str, str] | None
 
 _FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 #: RFC 9110, section 5.5; space at the ends would get lost on the way.
@@ -41,8 +38,8 @@ _FIELD_VALUE = re.compile(r"[\x21-\x7e\x80-\xff]([\t\x20-\x7e\x80-\xff]*[\x21-\x
 _COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
 
 
-class _Header(AuthBase):
-    """A header that is the same in every request."""
+class Credentials:
+    """Sets a header that is the same in every request, so that a client sets it once."""
 
     def __init__(self, name: str, value: str) -> None:
         if not _FIELD_NAME.fullmatch(name):
@@ -56,7 +53,7 @@ class _Header(AuthBase):
         self._name = name
         self._value = value
 
-    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+    def __call__(self, request: Any) -> Any:
         request.headers[self._name] = self._value
         return request
 
@@ -64,8 +61,12 @@ class _Header(AuthBase):
         return f"{type(self).__name__}(header={self._name!r}, token=***)"
 
 
-class HeaderToken(_Header):
-    """A token in a header.
+#: What ``authentication_method`` may be.
+Authentication: TypeAlias = Credentials | AuthBase | tuple[str, str] | None
+
+
+class HeaderToken(Credentials):
+    """Sends a token in a header.
 
     :param token: the token.
     :param header: the header's name.
@@ -78,8 +79,8 @@ class HeaderToken(_Header):
         super().__init__(header, template.format(_text(token, "a token")))
 
 
-class BearerToken(_Header):
-    """``Authorization: Bearer …`` (RFC 6750, section 2.1).
+class BearerToken(Credentials):
+    """Sends ``Authorization: Bearer …`` (RFC 6750, section 2.1).
 
     :raises ValueError: when HTTP cannot carry the token.
     :raises TypeError: when it is no text.
@@ -89,8 +90,8 @@ class BearerToken(_Header):
         super().__init__("Authorization", f"Bearer {_text(token, 'a token')}")
 
 
-class BasicAuth(_Header):
-    """``Authorization: Basic …`` (RFC 7617), in UTF-8.
+class BasicAuth(Credentials):
+    """Sends ``Authorization: Basic …`` (RFC 7617), in UTF-8.
 
     :raises ValueError: when the user's name has a colon in it.
     :raises TypeError: when one of them is no text.
@@ -104,8 +105,8 @@ class BasicAuth(_Header):
         super().__init__("Authorization", f"Basic {encoded}")
 
 
-class CookieToken(AuthBase):
-    """A token in a cookie.
+class CookieToken(Credentials):
+    """Sends a token in a cookie.
 
     :param token: the token.
     :param cookie: the cookie's name.
@@ -121,7 +122,7 @@ class CookieToken(AuthBase):
         self._name = cookie
         self._value = token
 
-    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+    def __call__(self, request: Any) -> Any:
         others = request.headers.get("Cookie")
         own = f"{self._name}={self._value}"
         request.headers["Cookie"] = own if not others else f"{others}; {own}"
@@ -138,12 +139,12 @@ def _text(value: object, what: str) -> str:
     return value
 
 
-def authentication_of(given: object) -> AuthBase | None:
-    """What ``authentication_method`` means.
+def authentication_of(given: object) -> Credentials | AuthBase | None:
+    """Return what ``authentication_method`` means.
 
     :raises TypeError: when it is nothing of the kind.
     """
-    if given is None or isinstance(given, AuthBase):
+    if given is None or isinstance(given, (Credentials, AuthBase)):
         return given
     if isinstance(given, tuple) and len(given) == 2:
         return BasicAuth(*given)
@@ -151,8 +152,3 @@ def authentication_of(given: object) -> AuthBase | None:
         "authentication_method is HeaderToken, CookieToken, BearerToken, BasicAuth, a (user, "
         f"password) tuple or a requests AuthBase, not a {type(given).__name__}"
     )
-
-
-def is_constant(authentication: AuthBase | None) -> bool:
-    """Whether it does the same to every request, so that once is enough."""
-    return authentication is None or isinstance(authentication, (_Header, CookieToken))

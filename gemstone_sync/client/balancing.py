@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ..broker_urls import without_passwords
 from ..errors import ConnectionFailed
-from .endpoint import Endpoint
+from .endpoint import RemoteEndpoint
 
 __all__ = ["EndpointSet", "EndpointSource", "FixedEndpoints"]
 
@@ -26,13 +26,13 @@ _LONGEST_REST = 30.0
 
 
 class EndpointSource(Protocol):
-    """Where a client has its URLs from, when they change while it lives."""
+    """A source of a client's URLs, which may change while it lives."""
 
     def urls(self) -> Sequence[str]:
-        """Those known now, without waiting. The same object for as long as nothing changes."""
+        """Return those known now, without waiting; the same object while nothing changes."""
 
     def unreachable(self, url: str) -> None:
-        """One of them does not answer; asking anew may help. Does not wait."""
+        """Take note that an endpoint does not answer: a source may ask anew. Does not wait."""
 
     def renew(self, seconds: float) -> None:
         """Ask anew, and wait for that so many seconds at most."""
@@ -48,10 +48,10 @@ class FixedEndpoints:
         return self._urls
 
     def unreachable(self, url: str) -> None:
-        """Nothing else is known."""
+        """Do nothing: no other is known."""
 
     def renew(self, seconds: float) -> None:
-        """Nothing else is known."""
+        """Do nothing: no other is known."""
 
     def __str__(self) -> str:
         return without_passwords(", ".join(self._urls))
@@ -64,14 +64,14 @@ class EndpointSet:
     :param make: makes the endpoint for a URL.
     """
 
-    def __init__(self, source: EndpointSource, make: Callable[[str], Endpoint]) -> None:
+    def __init__(self, source: EndpointSource, make: Callable[[str], RemoteEndpoint]) -> None:
         self._source = source
         self._make = make
         #: What the source said, and the endpoints made from it: replaced together.
-        self._known: tuple[Sequence[str] | None, tuple[Endpoint, ...]] = (None, ())
+        self._known: tuple[Sequence[str] | None, tuple[RemoteEndpoint, ...]] = (None, ())
 
-    def current(self) -> tuple[Endpoint, ...]:
-        """The endpoints of now."""
+    def current(self) -> tuple[RemoteEndpoint, ...]:
+        """Return the endpoints known now."""
         urls = self._source.urls()
         known, endpoints = self._known
         if urls is not known:
@@ -82,8 +82,8 @@ class EndpointSet:
                 old[url].leave()
         return endpoints
 
-    def choose(self, tried: Collection[Endpoint] = ()) -> Endpoint:
-        """The endpoint for an attempt: preferably one that was not tried and can be reached.
+    def choose(self, tried: Collection[RemoteEndpoint] = ()) -> RemoteEndpoint:
+        """Choose the endpoint for an attempt: preferably one not tried yet that can be reached.
 
         :raises ConnectionFailed: when none is known.
         """
@@ -102,15 +102,15 @@ class EndpointSet:
         first, second = _draw_two(ready)
         return first if len(first.in_flight) <= len(second.in_flight) else second
 
-    def has_others(self, tried: Collection[Endpoint]) -> bool:
-        """Whether there are endpoints that were not tried."""
+    def has_others(self, tried: Collection[RemoteEndpoint]) -> bool:
+        """Tell whether there are endpoints that were not tried."""
         return any(endpoint not in tried for endpoint in self.current())
 
     def renew(self, seconds: float) -> None:
         """Ask the source anew, and wait for that so many seconds at most."""
         self._source.renew(seconds)
 
-    def unreachable(self, endpoint: Endpoint) -> None:
+    def unreachable(self, endpoint: RemoteEndpoint) -> None:
         """Leave an endpoint alone for a while, longer each time."""
         now = time.monotonic()
         if endpoint.rests_until <= now:  # a hundred calls that one end has broken count once
@@ -118,14 +118,14 @@ class EndpointSet:
             endpoint.rests_until = now + endpoint.rest * random.uniform(0.5, 1)
         self._source.unreachable(endpoint.url)
 
-    def reached(self, endpoint: Endpoint) -> None:
-        """It answers."""
+    def reached(self, endpoint: RemoteEndpoint) -> None:
+        """Take note that an endpoint answers."""
         if endpoint.rest:
             endpoint.rest = endpoint.rests_until = 0.0
 
 
-def _draw_two(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, Endpoint]:
-    """Two different ones: of three, one that is drawn twice would get a ninth of all calls."""
+def _draw_two(endpoints: Sequence[RemoteEndpoint]) -> tuple[RemoteEndpoint, RemoteEndpoint]:
+    """Draw two different ones: of three, one drawn twice would get a ninth of all calls."""
     # random.sample takes ten times as long.
     count = len(endpoints)
     first = int(random.random() * count)

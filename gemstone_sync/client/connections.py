@@ -22,16 +22,16 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import SplitResult
 
+import certifi
 import gevent
 from gevent import monkey
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from ..concurrency import is_patched
 from ..errors import ConnectionFailed
-from . import faults
+from . import exceptions
 from .hosts import host_of
 
-__all__ = ["MAX_IDLE", "MAX_UNUSED", "ConnectionPool"]
+__all__ = ["MAX_IDLE", "MAX_UNUSED", "Connection", "ConnectionPool"]
 
 #: For addresses that are numbers, which it only reads: gevent's own would ask a thread of its pool.
 _getaddrinfo: Any = monkey.get_original("socket", "getaddrinfo")
@@ -45,7 +45,7 @@ MAX_UNUSED = 60.0
 
 
 class Connection:
-    """A connected socket, and since when nobody uses it."""
+    """Holds a connected socket, and since when nobody uses it."""
 
     __slots__ = ("idle_since", "sock")
 
@@ -60,7 +60,7 @@ class Connection:
             self.sock._sock.close()  # type: ignore[attr-defined]
 
     def is_quiet(self) -> bool:
-        """Whether it is open, and nothing has arrived that nobody asked for.
+        """Tell whether it is open, and nothing has arrived that nobody asked for.
 
         The server's closing of an idle connection is seen here, before anything is sent.
         """
@@ -79,7 +79,7 @@ class Connection:
 
 
 class ConnectionPool:
-    """The connections to one scheme, host and port.
+    """Keeps the connections to one scheme, host and port.
 
     :param origin: the split URL.
     :param size: how many idle ones are kept.
@@ -111,11 +111,12 @@ class ConnectionPool:
         self.close.atexit = False
 
     def take(self) -> Connection | None:
-        """An idle connection that is as good as new; None when there is none."""
-        if self._pid != os.getpid():
-            self._forget_those_of_the_parent()
+        """Return an idle connection that is as good as new; None when there is none."""
+        if self._pid != os.getpid():  # a fork's child: closing its half leaves the parent connected
+            self._pid = os.getpid()
+            _close_all(self._stacks)
         self._last_used = now = time.monotonic()
-        stack = self._stacks.get(_loop())
+        stack = self._stacks.get(_event_loop_key())
         while stack:
             try:
                 connection = stack.pop()
@@ -129,7 +130,7 @@ class ConnectionPool:
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next call."""
         connection.idle_since = time.monotonic()
-        loop = _loop()
+        loop = _event_loop_key()
         stack = self._stacks.get(loop)
         if stack is None:
             self._forget_those_of_ended_threads()
@@ -144,15 +145,16 @@ class ConnectionPool:
 
     def sweep(self, now: float) -> bool:
         """Close what has been idle for too long; tell whether the pool may be forgotten."""
-        stack = self._stacks.get(_loop())
+        stack = self._stacks.get(_event_loop_key())
         with contextlib.suppress(IndexError):  # another thread may have taken the last one
             while stack and now - stack[0].idle_since > MAX_IDLE:
                 stack.popleft().close()
         return now - self._last_used > MAX_UNUSED
 
-    def connect(self, url: str, seconds: float) -> Connection:
-        """A new connection.
+    def connect(self, shown: str, seconds: float) -> Connection:
+        """Return a new connection.
 
+        :param shown: the URL, for messages.
         :param seconds: for everything: finding the address, connecting, the TLS handshake.
         :raises ConnectionFailed: when there is none to be had.
         """
@@ -163,7 +165,7 @@ class ConnectionPool:
             with gevent.Timeout(seconds, TimeoutError):
                 return Connection(self._connected(seconds))
         except (OSError, ValueError) as error:  # UnicodeError too: a host that is no name
-            raise faults.connecting(error, url, seconds) from error
+            raise exceptions.of_connecting(error, shown, seconds) from error
 
     def _connected(self, seconds: float) -> socket.socket:
         deadline = time.monotonic() + seconds
@@ -178,7 +180,7 @@ class ConnectionPool:
                 sock = context.wrap_socket(
                     sock, server_hostname=name, do_handshake_on_connect=False
                 )
-                sock.settimeout(_left(deadline))
+                sock.settimeout(_seconds_left(deadline))
                 sock.do_handshake()
         except BaseException:
             sock.close()
@@ -186,7 +188,7 @@ class ConnectionPool:
         return sock
 
     def _context(self) -> ssl.SSLContext:
-        """The TLS settings, read once: loading the authorities takes about 10 ms."""
+        """Return the TLS settings, read once: loading the authorities takes about 10 ms."""
         patched = is_patched()
         if self._tls_context is None or self._tls_context[0] is not patched:
             self._tls_context = (patched, self._new_context())
@@ -197,7 +199,7 @@ class ConnectionPool:
             if isinstance(self._verify, str) and os.path.isdir(self._verify):
                 context = ssl.create_default_context(capath=self._verify)
             else:
-                own = self._verify if isinstance(self._verify, str) else DEFAULT_CA_BUNDLE_PATH
+                own = self._verify if isinstance(self._verify, str) else certifi.where()
                 context = ssl.create_default_context(cafile=own)
             if self._cert is not None:
                 paths = (self._cert,) if isinstance(self._cert, str) else self._cert
@@ -217,14 +219,9 @@ class ConnectionPool:
             if loop is not None and loop.loop is None:  # gevent has destroyed it
                 _close_all({loop: self._stacks.pop(loop, deque())})
 
-    def _forget_those_of_the_parent(self) -> None:
-        """After a fork two processes have the sockets. Closing this one's leaves them connected."""
-        self._pid = os.getpid()
-        _close_all(self._stacks)
 
-
-def _loop() -> Any:
-    """What shares sockets: all threads of a plain process, one thread's greenlets of a patched one.
+def _event_loop_key() -> Any:
+    """Return what shares sockets: None for all threads of a plain process, else a thread's hub.
 
     A patched socket belongs to the event loop of the thread that made it. Not the thread's own
     identity: that is given to another thread once it has ended, and takes 15 times as long to get.
@@ -233,7 +230,7 @@ def _loop() -> Any:
 
 
 def _connected_socket(host: str, port: int, deadline: float) -> socket.socket:
-    """A TCP connection to the first address of the host that takes one.
+    """Return a TCP connection to the first address of the host that takes one.
 
     Not ``socket.create_connection``: that has the whole time again for each address.
     """
@@ -241,7 +238,7 @@ def _connected_socket(host: str, port: int, deadline: float) -> socket.socket:
     for family, kind, protocol, _, address in _addresses(host, port, deadline):
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.settimeout(_left(deadline))
+            sock.settimeout(_seconds_left(deadline))
             sock.connect(address)
         except BaseException as error:
             sock.close()
@@ -254,7 +251,7 @@ def _connected_socket(host: str, port: int, deadline: float) -> socket.socket:
 
 
 def _addresses(host: str, port: int, deadline: float) -> list[Any]:
-    """What ``socket.getaddrinfo`` returns.
+    """Return what ``socket.getaddrinfo`` does for a host and port.
 
     :raises LookUpTimeout: when nothing is known in time.
     """
@@ -264,13 +261,13 @@ def _addresses(host: str, port: int, deadline: float) -> list[Any]:
     try:
         if is_patched():
             return socket.getaddrinfo(*wanted)
-        return _in_time(functools.partial(socket.getaddrinfo, *wanted), _left(deadline))
+        return _in_time(functools.partial(socket.getaddrinfo, *wanted), _seconds_left(deadline))
     except TimeoutError:
-        raise faults.LookUpTimeout from None
+        raise exceptions.LookUpTimeout from None
 
 
 def _in_time(work: Callable[[], list[Any]], seconds: float) -> list[Any]:
-    """What `work` returns, in a thread of its own.
+    """Return what `work` does, in a thread of its own.
 
     Nothing cuts off the system's resolver, not even Ctrl-C, and its own limits are 5 s for each
     server and attempt (resolv.conf(5)): a thread that takes too long is left behind, and ends with
@@ -293,8 +290,11 @@ def _in_time(work: Callable[[], list[Any]], seconds: float) -> list[Any]:
         raise TimeoutError from None
 
 
-def _left(deadline: float) -> float:
-    """:raises TimeoutError: when nothing is left."""
+def _seconds_left(deadline: float) -> float:
+    """Return the seconds until a deadline.
+
+    :raises TimeoutError: when nothing is left.
+    """
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError

@@ -1,6 +1,6 @@
-"""One URL where a service answers: one attempt at a call, and what is remembered in between.
+"""Makes one attempt at a call of one URL, and remembers how it went.
 
-Hot path: `Endpoint.attempt` runs for each call.
+Hot path: `RemoteEndpoint.attempt` runs for each call.
 """
 
 from __future__ import annotations
@@ -8,25 +8,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-
-import requests
-import urllib3
-from requests.adapters import BaseAdapter
-from requests.auth import AuthBase
+from typing import Any
 
 from ..broker_urls import without_passwords
 from ..concurrency import current_call, outgoing_headers
-from ..errors import BadResponse, ConnectionFailed, DeadlineExceeded, Timeout, TransportError
-from . import faults
-from .adapter import RpcPost, ServiceAdapter, fields_of
-from .authentication import is_constant
-from .replies import HttpReply
+from ..errors import ConnectionFailed, DeadlineExceeded, Timeout, TransportError
+from .bridge import prepared_url
+from .messages import Adapter, HttpReply, HttpRequest, Limits
+from .observed import ObservedRequest
 from .retries import CircuitBreaker
 
-__all__ = ["Endpoint", "Limits", "Sending"]
-
-_PIECE = 64 * 1024
+__all__ = ["RemoteEndpoint", "Limits", "Sending"]
 
 #: Seconds that a service may take longer than its caller waits. Told the very moment, it would say
 #: that the time is over just when the caller sees so itself, and either could come first.
@@ -40,31 +32,20 @@ _HEADERS = {
 }
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Time limits of a call, in seconds, and the size of its answer, in bytes."""
-
-    connect: float
-    read: float
-    total: float
-    max_response_size: int
-
-
 class Sending:
-    """What is known of one call while it is being sent.
+    """Holds what is known of one call while it is being sent.
 
-    :param may_repeat: asked after a fault in the middle, with the seconds that are left: whether
-        the call is idempotent.
+    :param may_repeat: whether it may be sent again after a fault in the middle: it is idempotent.
     """
 
-    __slots__ = ("deadline", "inherited", "limits", "may_repeat", "method")
+    __slots__ = ("deadline", "inherited", "limits", "may_repeat", "method", "observed")
 
-    def __init__(
-        self, limits: Limits, method: str | None, may_repeat: Callable[[Exception, float], bool]
-    ) -> None:
+    def __init__(self, limits: Limits, method: str | None, may_repeat: bool) -> None:
         self.limits = limits
         self.method = method
         self.may_repeat = may_repeat
+        #: What observers see of it; None when there are none.
+        self.observed: ObservedRequest | None = None
         self.deadline = time.monotonic() + limits.total
         call = current_call.get()
         #: Whether it is the deadline of the running call that counts.
@@ -78,7 +59,7 @@ class Sending:
         return self.deadline - time.monotonic()
 
     def time_is_over(self, url: str) -> Exception:
-        """What to raise when there is no time left to send."""
+        """Return what to raise when there is no time left to send."""
         if self.inherited:
             return DeadlineExceeded()
         error = Timeout(f"{url}: no answer within {self.limits.total:g} s")
@@ -86,46 +67,44 @@ class Sending:
         return error
 
 
-class Endpoint:
-    """One URL.
+class RemoteEndpoint:
+    """Makes attempts at calls of one URL, and knows how they went.
 
     :param url: without user information.
-    :param authentication: is asked for each request, unless it does the same to all.
+    :param credentials: called once with a request, to set headers that all of them have.
     """
 
     def __init__(
         self,
         url: str,
-        adapter: BaseAdapter,
-        authentication: AuthBase | None,
+        adapter: Adapter,
+        credentials: Callable[[Any], Any] | None,
         verify: bool | str,
         cert: str | tuple[str, str] | None,
     ) -> None:
         self.url = url
         #: For messages.
         self.shown = without_passwords(url)
-        self.adapter = adapter
         #: One item for each call that is being sent: a plain count could lose one between threads.
         self.in_flight: deque[None] = deque()
         #: For the set it belongs to: when it may be chosen again, and for how long it was left out.
         self.rests_until = 0.0
         self.rest = 0.0
+        self._adapter = adapter
         self._breaker = CircuitBreaker()
         self._verify = verify
         self._cert = cert
-        self._authentication = None if is_constant(authentication) else authentication
-        template = requests.Request("POST", url, _HEADERS).prepare()
-        template.headers.pop("Content-Length", None)
-        if authentication is not None and self._authentication is None:
-            authentication(template)
-        self._common = template.headers
-        self._common_fields = fields_of(template.headers)
-        self._prepared_url = template.url or url
+        request = HttpRequest(prepared_url(url), self.shown, dict(_HEADERS))
+        if credentials is not None:
+            credentials(request)
+        self._prepared_url = request.url
+        #: A header that was set again, in whatever case, takes the place of the first.
+        by_name = {name.lower(): (name, value) for name, value in request.headers.items()}
+        self._headers = dict(by_name.values())
 
     def leave(self) -> None:
         """Keep no connection: its service has gone, and would leave half of each open here."""
-        if isinstance(self.adapter, ServiceAdapter):
-            self.adapter.forget(self._prepared_url)
+        self._adapter.forget(self._prepared_url)
 
     def attempt(self, body: bytes, sending: Sending) -> HttpReply:
         """Send a request once.
@@ -137,62 +116,38 @@ class Endpoint:
         if left <= 0:
             raise sending.time_is_over(self.shown)
         self._breaker.check(self.shown)
-        limits = sending.limits
-        read = min(limits.read, left)
-        request = self._request(body, read + _LAG)
-        timeout = urllib3.Timeout(total=left, connect=limits.connect, read=read)
+        request = HttpRequest(
+            self._prepared_url,
+            self.shown,
+            self._headers_of(min(sending.limits.read, left) + _LAG),
+            body,
+            sending.limits,
+            sending.deadline,
+            self._verify,
+            self._cert,
+        )
         self.in_flight.append(None)
         try:
-            response = self.adapter.send(
-                request,
-                stream=True,
-                timeout=timeout,  # type: ignore[arg-type]  # requests takes it, its hints do not
-                verify=self._verify,
-                cert=self._cert,
-            )
-            content = self._content_of(response, sending)
-        except (TransportError, requests.RequestException, OSError) as error:
-            fault = faults.using_adapter(error, self.shown)
-            if isinstance(fault, ConnectionFailed):
-                self._breaker.failed(fault)
+            reply = self._adapter.send(request)
+        except TransportError as error:
+            if isinstance(error, ConnectionFailed):
+                self._breaker.failed(error)
             else:
                 self._breaker.connected()
-            if fault is error:
-                raise
-            raise fault from error
+            raise
         finally:
             self.in_flight.pop()
         self._breaker.connected()
-        return HttpReply(self.shown, response.status_code, response, content)
+        return reply
 
-    def _request(self, body: bytes, seconds: float) -> requests.PreparedRequest:
+    def _headers_of(self, seconds: float) -> dict[str, str]:
         own = outgoing_headers()
-        # Nobody waits for it any more then: the service stops working on it.
+        # Nobody waits for the answer any more then: the service stops working on it.
         milliseconds = int(seconds * 1000)
         if "X-Gemstone-Deadline" in own:  # the running call's
             milliseconds = min(milliseconds, int(own["X-Gemstone-Deadline"]))
         own["X-Gemstone-Deadline"] = str(milliseconds)
-        request = RpcPost(self._prepared_url, self._common, self._common_fields, own, body)
-        return request if self._authentication is None else self._authentication(request)
-
-    def _content_of(self, response: requests.Response, sending: Sending) -> bytes:
-        """The body; of an adapter that streams, within the limits that it does not know."""
-        if isinstance(self.adapter, ServiceAdapter) or response.raw is None:
-            return response.content
-        pieces, size = [], 0
-        with response:
-            for piece in response.iter_content(_PIECE):
-                size += len(piece)
-                if size > sending.limits.max_response_size:
-                    raise BadResponse(
-                        f"{self.shown}: the answer is larger than "
-                        f"{sending.limits.max_response_size} bytes",
-                        status=response.status_code,
-                    )
-                if sending.seconds_left() <= 0:
-                    raise Timeout(f"{self.shown}: no complete answer in time")
-                pieces.append(piece)
-        return b"".join(pieces)
+        return self._headers | own
 
     def __repr__(self) -> str:
-        return f"<Endpoint {self.shown}>"
+        return f"<RemoteEndpoint {self.shown}>"

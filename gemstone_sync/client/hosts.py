@@ -13,7 +13,7 @@ _ZONE = re.compile(r"%[^\]]*\]")
 
 
 def host_of(parts: SplitResult) -> str:
-    """The host to look up: the zone of an IPv6 address follows ``%25`` in a URL (RFC 6874).
+    """Return the host to look up: the zone of an IPv6 address follows ``%25`` in a URL (RFC 6874).
 
     >>> from urllib.parse import urlsplit
     >>> host_of(urlsplit("http://[fe80::1%25eth0]:8000/api"))
@@ -24,7 +24,7 @@ def host_of(parts: SplitResult) -> str:
 
 
 def host_in_url(host: str) -> str:
-    """A host as it stands in a URL.
+    """Return a host as it stands in a URL.
 
     >>> host_in_url("fe80::1%eth0"), host_in_url("localhost")
     ('[fe80::1%25eth0]', 'localhost')
@@ -36,7 +36,7 @@ def host_in_url(host: str) -> str:
 
 
 def host_field(parts: SplitResult) -> str:
-    """What is sent as ``Host``.
+    """Return what is sent as ``Host``.
 
     Which of its own interfaces a machine takes to an address is nobody else's affair: the zone is
     left out (RFC 6874, section 1).
@@ -45,7 +45,7 @@ def host_field(parts: SplitResult) -> str:
 
 
 def is_every_address(host: str) -> bool:
-    """Whether it stands for all addresses of a machine, as ``0.0.0.0`` does, however written.
+    """Tell whether a host, however written, stands for all addresses of a machine (``0.0.0.0``).
 
     >>> [is_every_address(host) for host in ("0", "0x0", "::0", "::ffff:0.0.0.0", "::1", "name")]
     [True, True, True, True, False, False]

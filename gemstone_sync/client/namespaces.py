@@ -1,45 +1,70 @@
-"""``client.methods.users.login("ada")``: names written as attributes.
+"""Makes names of methods out of attributes: ``client.methods.users.login("ada")``.
 
 Hot path: a namespace and a method are made for each call.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ..broker_urls import without_passwords
-from .structs import AsyncMethodCall, MethodCall, Notification
-
-if TYPE_CHECKING:
-    from .remote_service import RemoteService
+from .describing import next_parts
+from .structs import AsyncMethodCall, MethodCall, Notification, Result
 
 __all__ = ["MethodNamespace", "NotificationNamespace", "RemoteMethod", "RemoteNotification"]
+
+T = TypeVar("T")
 
 #: gemstone's keyword; inside a class body Python writes ``_TheClass__async`` for it.
 _ASYNC = "__async"
 
 
-class _Named:
-    """A name that grows by its attributes."""
+class Caller(Protocol):
+    """Makes calls: a `RemoteService`, as far as names matter."""
+
+    @property
+    def url(self) -> str: ...
+    def call_method(self, call: MethodCall, /, *, idempotent: bool) -> Result: ...
+    def call_method_async(self, call: MethodCall, /, *, idempotent: bool) -> AsyncMethodCall: ...
+    def notify(self, notification: Notification, /) -> None: ...
+    def _known_methods(self) -> list[str]: ...
+
+
+class _Names(Generic[T]):
+    """Has names of attributes, which grow by theirs: ``users.login``."""
 
     __slots__ = ("_client", "_idempotent", "_name")
+    _made: ClassVar[type[Any]]
 
-    def __init__(self, client: RemoteService, name: str, idempotent: bool = False) -> None:
+    def __init__(self, client: Caller, name: str = "", idempotent: bool = False) -> None:
         self._client = client
         self._name = name
         self._idempotent = idempotent
 
-    def __getattr__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> T:
+        name = f"{self._name}.{name}" if self._name else name
+        made: T = self._made(self._client, name, self._idempotent)
+        return made
+
+    def __getattr__(self, name: str) -> T:
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)  # copy, pickle and inspect look for such
-        return type(self)(self._client, f"{self._name}.{name}", self._idempotent)
+        return self[name]
+
+    def __dir__(self) -> list[str]:
+        return next_parts(self._client._known_methods(), f"{self._name}." if self._name else "")
+
+    def _ipython_key_completions_(self) -> list[str]:
+        start = f"{self._name}." if self._name else ""
+        known = self._client._known_methods()
+        return [name[len(start) :] for name in known if name.startswith(start)]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r} at {without_passwords(self._client.url)}>"
 
 
-class RemoteMethod(_Named):
-    """A method of a remote service, or the first part of a dotted name."""
+class RemoteMethod(_Names["RemoteMethod"]):
+    """Calls a method of a remote service; or is the first part of a dotted name."""
 
     __slots__ = ()
 
@@ -51,7 +76,7 @@ class RemoteMethod(_Named):
         :raises TransportError: when there was no answer that counts.
         :raises TypeError: for positional and named parameters at once.
         """
-        if kwargs and (wanted := _take_async(kwargs)) is not None and wanted:
+        if kwargs and _take_async(kwargs):
             return self.async_(*args, **kwargs)
         call = MethodCall(self._name, params_of(args, kwargs))
         return self._client.call_method(call, idempotent=self._idempotent).value()
@@ -62,8 +87,8 @@ class RemoteMethod(_Named):
         return self._client.call_method_async(call, idempotent=self._idempotent)
 
 
-class RemoteNotification(_Named):
-    """A method of a remote service that is told something and not asked."""
+class RemoteNotification(_Names["RemoteNotification"]):
+    """Tells a method of a remote service something, and does not ask."""
 
     __slots__ = ()
 
@@ -75,43 +100,24 @@ class RemoteNotification(_Named):
         self._client.notify(Notification(self._name, params_of(args, kwargs)))
 
 
-class MethodNamespace:
-    """The methods of a remote service, by attribute or by ``[name]``."""
+class MethodNamespace(_Names[RemoteMethod]):
+    """Has the methods of a remote service, by attribute or by ``[name]``."""
 
-    __slots__ = ("_client", "_idempotent")
-
-    def __init__(self, client: RemoteService, idempotent: bool = False) -> None:
-        self._client = client
-        self._idempotent = idempotent
-
-    def __getattr__(self, name: str) -> RemoteMethod:
-        if name.startswith("__") and name.endswith("__"):
-            raise AttributeError(name)
-        return RemoteMethod(self._client, name, self._idempotent)
-
-    def __getitem__(self, name: str) -> RemoteMethod:
-        return RemoteMethod(self._client, name, self._idempotent)
+    __slots__ = ()
 
 
-class NotificationNamespace:
-    """The notifications of a remote service, by attribute or by ``[name]``."""
+class NotificationNamespace(_Names[RemoteNotification]):
+    """Has the notifications of a remote service, by attribute or by ``[name]``."""
 
-    __slots__ = ("_client",)
+    __slots__ = ()
 
-    def __init__(self, client: RemoteService) -> None:
-        self._client = client
 
-    def __getattr__(self, name: str) -> RemoteNotification:
-        if name.startswith("__") and name.endswith("__"):
-            raise AttributeError(name)
-        return RemoteNotification(self._client, name)
-
-    def __getitem__(self, name: str) -> RemoteNotification:
-        return RemoteNotification(self._client, name)
+RemoteMethod._made = MethodNamespace._made = RemoteMethod
+RemoteNotification._made = NotificationNamespace._made = RemoteNotification
 
 
 def params_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The parameters of a call that is written like one of Python's.
+    """Return the parameters of a call that is written like one of Python's.
 
     :raises TypeError: for positional and named ones at once (JSON-RPC 2.0, section 4.2).
     """

@@ -1,58 +1,57 @@
-"""RemoteService: another service, called as if it were here."""
+"""RemoteService: what users hold to call another service as if it were here."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
-import math
+import operator
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-from requests.adapters import BaseAdapter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..broker_urls import without_passwords
 from ..errors import (
     UNSET,
-    BadResponse,
-    MethodNotFound,
+    GemstoneError,
     RemoteError,
     RpcError,
     ServiceNotFound,
-    TransportError,
     Unset,
 )
-from ..missing import OldName
+from ..missing import OldName, twin_of
 from ..protocol import encode_json
 from .adapter import ServiceAdapter
 from .authentication import Authentication, authentication_of
 from .background import BackgroundCalls
 from .balancing import EndpointSet, EndpointSource
-from .endpoint import Endpoint, Limits, Sending
+from .bridge import AuthBase, AuthBaseAdapter, Session, SessionAdapter
+from .describing import Known, at_a_prompt, complete_in_ipython
+from .endpoint import RemoteEndpoint, Sending
+from .messages import Adapter, Limits, check_positive
 from .namespaces import MethodNamespace, NotificationNamespace
+from .options import Options
 from .replies import ReplyReader
 from .sending import Sender
-from .structs import AsyncMethodCall, BatchResult, MethodCall, Notification, Result
+from .structs import AsyncMethodCall, BatchResult, MethodCall, Notification, Result, made_of
 from .urls import source_of
+
+if TYPE_CHECKING:
+    from ..contract.model import Contract
 
 __all__ = ["AsyncMethodCall", "RemoteService"]
 
-#: Seconds for asking the service which of its methods are idempotent, once one is in doubt.
-_ASKING = 1.0
+T = TypeVar("T")
 
+_error_of: Callable[[Result], RemoteError | None] = operator.attrgetter("error")
 
-@dataclass(frozen=True)
-class _Options:
-    """What `with_options` may change."""
-
-    limits: Limits
-    idempotent_methods: frozenset[str]
-    errors: tuple[type[RpcError], ...]
+#: Seconds for what is asked while somebody types.
+_ASIDE = 1.0
 
 
 class RemoteService:
-    """A service that answers JSON-RPC 2.0 over HTTP.
+    """Calls a service that answers JSON-RPC 2.0 over HTTP.
 
     :param service_endpoint: the URL, e.g. ``"http://127.0.0.1:5000/api"``. A user and password in
         it are sent as `BasicAuth`. With a list of URLs, calls are spread over them by their calls
@@ -66,10 +65,13 @@ class RemoteService:
     :param cert: the path of a client certificate with its key, or the paths of both.
     :param pool_size: idle connections kept, and background calls that run at once.
     :param max_response_size: bytes of an answer at most, decompressed.
-    :param idempotent_methods: names of methods that may be called again after a fault; beside
-        those that the service itself marks with ``exposed_method(idempotent=True)``.
+    :param idempotent_methods: names of methods that may be called again after a fault. The
+        service is not asked which it marks as such; what it said when asked for its `name` counts.
     :param errors: `RpcError` subclasses of yours; an answer with the code of one is raised as it.
-    :param adapter: a requests transport adapter in place of the own one.
+    :param session: a ``requests.Session`` that carries the calls, as it is: its adapters, hooks,
+        auth, proxies, cookies, headers and TLS settings count, and closing it is yours. It bounds
+        each wait rather than the whole answer.
+    :param adapter: an `Adapter` of your own in place of all connections.
     :raises ValueError, TypeError: for a URL or option that cannot be used.
 
     Nothing connects before the first call. One may be shared by greenlets and by threads.
@@ -82,7 +84,8 @@ class RemoteService:
             client.idempotent.get_user(id=7)
             later = client.methods.slow_method.async_(3)
 
-    Environment variables (proxies, ``.netrc``) are not looked at, and redirects are not followed.
+    Redirects are not followed, and without a session environment variables (proxies, ``.netrc``)
+    are not looked at.
     """
 
     def __init__(
@@ -98,41 +101,47 @@ class RemoteService:
         max_response_size: int = 20_000_000,
         idempotent_methods: Iterable[str] = (),
         errors: Iterable[type[RpcError]] = (),
-        adapter: BaseAdapter | None = None,
+        session: Session | None = None,
+        adapter: Adapter | None = None,
     ) -> None:
-        connect, read = _pair(timeout)
-        _check_positive(timeout=connect, total_timeout=total_timeout, pool_size=pool_size)
-        _check_positive(timeout=read, max_response_size=max_response_size)
+        limits = Limits(max_response_size=max_response_size)
+        options = Options(limits).changed(timeout, total_timeout, idempotent_methods, errors)
+        check_positive(pool_size=pool_size)
         source, credentials = source_of(service_endpoint)
         authentication = authentication_of(authentication_method)
         if credentials is not None and authentication is not None:
             raise ValueError("credentials in the URL and an authentication_method: which?")
         #: What says who calls.
-        self.authentication_method = authentication or credentials
-        if adapter is None:
+        self.authentication_method = who = authentication or credentials
+        if session is not None:
+            if adapter is not None or cert is not None or verify is not True:
+                raise ValueError("a session has an adapter, verify and cert of its own")
+            adapter, who = SessionAdapter(session, who), None
+        elif adapter is None:
             adapter = ServiceAdapter(pool_size=pool_size, max_response_size=max_response_size)
-        self._adapter = adapter
-        who = self.authentication_method  # no reference to self: nothing must keep it alive
-        self._endpoints = EndpointSet(source, lambda url: Endpoint(url, adapter, who, verify, cert))
+        elif not isinstance(adapter, Adapter):
+            raise TypeError(
+                "adapter is a gemstone_sync.client.Adapter; one of requests is mounted "
+                "on a session="
+            )
+        if isinstance(who, AuthBase):
+            adapter, who = AuthBaseAdapter(adapter, who), None
+        self._adapter = used = adapter
+        # No reference to self: nothing must keep it alive.
+        self._endpoints = EndpointSet(
+            source, lambda url: RemoteEndpoint(url, used, who, verify, cert)
+        )
         self._endpoints.current()
         self._sender = Sender(self._endpoints)
         self._background = BackgroundCalls(pool_size)
         #: The name that a source looks up, for errors; a URL has none.
         self._found_as = getattr(source, "name", None)
-        self._configure(
-            _Options(
-                Limits(connect, read, total_timeout, max_response_size),
-                frozenset(idempotent_methods),
-                tuple(errors),
-            )
-        )
+        self._configure(options)
+        complete_in_ipython(RemoteService)
         #: What the service says of itself, by what is known so far.
-        self._learned: dict[str, Any] = {}
+        self._known = Known()
 
-    def _configure(self, options: _Options) -> None:
-        for cls in options.errors:
-            if not (isinstance(cls, type) and issubclass(cls, RpcError)):
-                raise TypeError(f"errors holds subclasses of RpcError, not {cls!r}")
+    def _configure(self, options: Options) -> None:
         self._options = options
         self._reader = ReplyReader(options.errors, self._found_as)
 
@@ -144,34 +153,28 @@ class RemoteService:
         idempotent_methods: Iterable[str] | Unset = UNSET,
         errors: Iterable[type[RpcError]] | Unset = UNSET,
     ) -> RemoteService:
-        """The same service over the same connections, with other options.
+        """Return a client of the same service over the same connections, with other options.
 
         ::
 
             client.with_options(timeout=(1, 60), total_timeout=60).methods.yearly_report()
         """
-        options = self._options
-        if timeout is not UNSET:
-            connect, read = _pair(timeout)
-            _check_positive(timeout=connect)
-            _check_positive(timeout=read)
-            options = replace(options, limits=replace(options.limits, connect=connect, read=read))
-        if total_timeout is not UNSET:
-            _check_positive(total_timeout=total_timeout)
-            options = replace(options, limits=replace(options.limits, total=total_timeout))
-        if idempotent_methods is not UNSET:
-            options = replace(options, idempotent_methods=frozenset(idempotent_methods))
-        if errors is not UNSET:
-            options = replace(options, errors=tuple(errors))
+        options = self._options.changed(timeout, total_timeout, idempotent_methods, errors)
+        return self._copy_with(options)
+
+    def _copy_with(self, options: Options) -> RemoteService:
         other = copy.copy(self)
         other._configure(options)
         return other
+
+    def _with_errors(self, errors: Iterable[type[RpcError]]) -> RemoteService:
+        return self._copy_with(replace(self._options, errors=(*errors, *self._options.errors)))
 
     # What the service is
 
     @property
     def url(self) -> str:
-        """The endpoint, without user and password; of several, the first.
+        """Return the endpoint, without user and password; of several, the first.
 
         :raises ConnectionFailed: when none is known at the moment.
         """
@@ -179,47 +182,93 @@ class RemoteService:
 
     @property
     def urls(self) -> list[str]:
-        """All endpoints, without user and password."""
+        """Return all endpoints, without user and password."""
         return [endpoint.url for endpoint in self._endpoints.current()]
 
     @property
     def name(self) -> str:
-        """The service's name: asked once, by a call of ``get_service_specs``.
+        """Return the service's name, which is asked once, by a call of ``get_service_specs``.
 
         :raises RemoteError: when the service has no such method.
         :raises TransportError: when it cannot be asked, or says something else.
         """
-        if "name" not in self._learned:
-            specs = self.idempotent.get_service_specs()
-            try:
-                self._learn(specs)
-            except (KeyError, TypeError, AttributeError):
-                raise BadResponse(
-                    f"{without_passwords(self.url)}: get_service_specs gave {specs!r:.60}, "
-                    "which has no name"
-                ) from None
-        return str(self._learned["name"])
+        if self._known.name is None:
+            self._known.learn_specs(self.idempotent.get_service_specs(), self.url)
+        return str(self._known.name)
 
-    def _learn(self, specs: Mapping[str, Any]) -> None:
-        self._learned["name"] = specs["name"]
-        self._learned["idempotent"] = frozenset(specs.get("idempotent_methods", ()))
+    def describe(self) -> Contract:
+        """Ask the service what it promises, by a call of ``rpc.discover``.
+
+        From then on this client repeats calls of the methods that the service marks as idempotent,
+        and completes the names of methods: ``dir(client.methods)``.
+
+        :raises MethodNotFound: when the service does not tell.
+        :raises BadResponse: when it tells something else than an OpenRPC document.
+        :raises RemoteError, TransportError: as all calls do.
+
+        ::
+
+            print(client.describe().method("say_hello").signature)
+        """
+        from .contracts import contract_in  # of use to those only who want it
+
+        contract = contract_in(self.call_method("rpc.discover", idempotent=True).value(), self.url)
+        self._known.learn_contract(contract)
+        return contract
+
+    def _known_methods(self) -> list[str]:
+        """List what is known of the methods; only where somebody types, the service is asked."""
+        if self._known.methods is None and at_a_prompt():
+            with contextlib.suppress(GemstoneError):
+                self.with_options(timeout=_ASIDE, total_timeout=_ASIDE).describe()
+        return self._known.methods or []
+
+    def _may_repeat(self, method: str) -> bool:
+        return method in self._options.idempotent_methods or method in self._known.idempotent
 
     # Calls by attribute
 
     @property
     def methods(self) -> MethodNamespace:
-        """``client.methods.say_hello("world")`` calls and gives the value, or raises."""
+        """Call: ``client.methods.say_hello("world")`` gives the value, or raises."""
         return MethodNamespace(self)
 
     @property
     def idempotent(self) -> MethodNamespace:
-        """As `methods`, for calls that may be made twice: they are repeated after a fault."""
-        return MethodNamespace(self, True)
+        """Call as `methods` does, and repeat the call after a fault: it may be made twice."""
+        return MethodNamespace(self, idempotent=True)
 
     @property
     def notifications(self) -> NotificationNamespace:
-        """``client.notifications.say_hello("world")`` tells, and gives None."""
+        """Notify: ``client.notifications.say_hello("world")`` tells, and gives None."""
         return NotificationNamespace(self)
+
+    def typed(self, api: Callable[..., T], *, idempotent: bool = False) -> T:
+        """Call the service as the class that says what it can do.
+
+        :param api: a Protocol, an ABC, or the service's own class. Its methods are called by their
+            exposed names, which `exposed_method` may say, as it may say errors and what is
+            idempotent; of a service's class the exposed ones count.
+        :param idempotent: every method may be called twice.
+        :returns: something that has the methods of `api`. Results are of the return types; an
+            answer that does not fit is a `BadResponse`, a declared error is of its own class, and
+            a name that `api` lacks is an AttributeError. Beside them it has ``idempotent`` and
+            ``notifications``, as this client, and methods have ``async_``.
+        :raises TypeError: for what is no class, and for types that JSON cannot give.
+
+        ::
+
+            class UsersApi(Protocol):
+                def find(self, id: int) -> User: ...
+
+            users = RemoteService("http://127.0.0.1:5000/api").typed(UsersApi)
+            print(users.find(7).name)
+        """
+        from .typed import TypedService, api_of  # of use to those only who want it
+
+        cls: Any = api
+        made: Any = TypedService(self, cls, api_of(cls), "idempotent" if idempotent else "")
+        return cast(T, made)
 
     # Calls by name
 
@@ -238,12 +287,14 @@ class RemoteService:
         :raises TransportError: when there was no answer that counts.
         :raises TypeError, ValueError: when the parameters cannot be written as JSON.
         """
-        call = _call_of(method_name_or_object, params)
-        sending = self._sending(call.method_name, idempotent)
-        body = encode_json(call.message())
-        read = self._reader.read_result
+        call = made_of(MethodCall, method_name_or_object, params)
+        method = call.method_name
+        sending = Sending(self._options.limits, method, idempotent or self._may_repeat(method))
+        body, read = encode_json(call.message()), self._reader.read_result
         try:
-            return self._sender.send(body, sending, lambda reply: read(reply, call))
+            return self._sender.send(
+                body, sending, lambda reply: read(reply, call), _error_of, call.id
+            )
         except RemoteError as error:  # one that came with an HTTP status of its own
             return Result(None, error, call.id, call)
 
@@ -258,9 +309,11 @@ class RemoteService:
 
         As many as ``pool_size`` run at once; ``total_timeout`` starts when the call does.
         """
-        call = _call_of(method_name_or_object, params)
-        future = self._background.submit(lambda: self.call_method(call, idempotent=idempotent))
-        return AsyncMethodCall(call, future)
+        call = made_of(MethodCall, method_name_or_object, params)
+        return self._in_background(call, lambda: self.call_method(call, idempotent=idempotent))
+
+    def _in_background(self, call: MethodCall, work: Callable[[], Result]) -> AsyncMethodCall:
+        return AsyncMethodCall(call, self._background.submit(work))
 
     def notify(
         self,
@@ -274,18 +327,14 @@ class RemoteService:
         :raises TransportError: when it did not arrive, or that is not known.
         :raises RemoteError: when the service had no place for it, or told of an error all the same.
         """
-        if isinstance(method_name_or_object, Notification):
-            if isinstance(method_name_or_object, MethodCall):
-                raise TypeError("a MethodCall wants an answer: use call_method, or a Notification")
-            _check_no_params(params)
-            notification = method_name_or_object
-        else:
-            notification = Notification(method_name_or_object, params)
+        if isinstance(method_name_or_object, MethodCall):
+            raise TypeError("a MethodCall wants an answer: use call_method, or a Notification")
+        notification = made_of(Notification, method_name_or_object, params)
         method = notification.method_name
+        sending = Sending(self._options.limits, method, may_repeat=False)
+        read = self._reader.read_nothing
         self._sender.send(
-            encode_json(notification.message()),
-            Sending(self._options.limits, method, _never),
-            lambda reply: self._reader.read_nothing(reply, method),
+            encode_json(notification.message()), sending, lambda reply: read(reply, method)
         )
 
     def call_batch(
@@ -310,45 +359,11 @@ class RemoteService:
             raise ValueError("two calls of the batch have the same id")
         if not requests:
             return BatchResult()
-        may_repeat = _always if idempotent and len(calls) == len(requests) else _never
-        return self._sender.send(
-            encode_json([item.message() for item in requests]),
-            Sending(self._options.limits, None, may_repeat),
-            lambda reply: self._reader.read_batch(reply, calls),
-        )
-
-    # Whether a call may be repeated
-
-    def _sending(self, method: str, idempotent: bool) -> Sending:
-        if idempotent or method in self._options.idempotent_methods:
-            may_repeat: Callable[[Exception, float], bool] = _always
-        else:
-
-            def may_repeat(error: Exception, seconds_left: float) -> bool:
-                return method in self._idempotent_by_contract(error, seconds_left)
-
-        return Sending(self._options.limits, method, may_repeat)
-
-    def _idempotent_by_contract(self, error: Exception, seconds_left: float) -> frozenset[str]:
-        """What the service marks as idempotent; asked for when a call is in doubt for it."""
-        if "idempotent" not in self._learned and isinstance(error, TransportError):
-            limit = min(_ASKING, seconds_left)
-            limits = replace(self._options.limits, connect=limit, read=limit, total=limit)
-            call = MethodCall("get_service_specs")
-            try:
-                # Never again after a fault: whether it may be is what is being asked.
-                answer = self._sender.send(
-                    encode_json(call.message()),
-                    Sending(limits, call.method_name, _never),
-                    lambda reply: self._reader.read_result(reply, call),
-                )
-                self._learn(answer.value())
-            except (MethodNotFound, KeyError, TypeError, AttributeError):
-                self._learned["idempotent"] = frozenset()  # it is not of this framework
-            except (TransportError, RpcError):
-                return frozenset()
-        found: frozenset[str] = self._learned.get("idempotent", frozenset())
-        return found
+        may_repeat = idempotent and len(calls) == len(requests)
+        sending = Sending(self._options.limits, None, may_repeat)
+        body = encode_json([item.message() for item in requests])
+        read = self._reader.read_batch
+        return self._sender.send(body, sending, lambda reply: read(reply, calls))
 
     # Finding and leaving
 
@@ -356,7 +371,7 @@ class RemoteService:
     def get_service_by_name(
         cls, registry: str | RemoteService, name: str, **options: Any
     ) -> RemoteService:
-        """A service that a registry knows.
+        """Return a client of a service that a registry knows.
 
         :param registry: the registry's endpoint, or a client of it when it wants a token.
         :param name: the service's name; what patterns mean is the registry's affair.
@@ -366,7 +381,9 @@ class RemoteService:
         :raises TypeError: for an option that there is not.
         """
         for option in options.keys() - inspect.signature(cls).parameters.keys():
-            raise _unknown_option(option)
+            twin = twin_of(f"RemoteService.{option}")
+            told = f": {twin}" if twin else ""
+            raise TypeError(f"RemoteService has no option {option!r}{told}")
         asked = RemoteService(registry) if isinstance(registry, str) else registry
         try:
             found = asked.idempotent.locate_service(name)
@@ -405,44 +422,3 @@ class RemoteService:
     def __repr__(self) -> str:
         urls = without_passwords(", ".join(self.urls))
         return f"<RemoteService {urls or 'without an endpoint'}>"
-
-
-def _unknown_option(name: str) -> TypeError:
-    from ..missing import twin_of
-
-    twin = twin_of(f"RemoteService.{name}")
-    return TypeError(f"RemoteService has no option {name!r}" + (f": {twin}" if twin else ""))
-
-
-def _always(error: Exception, seconds_left: float) -> bool:
-    return True
-
-
-def _never(error: Exception, seconds_left: float) -> bool:
-    return False
-
-
-def _call_of(given: str | MethodCall, params: Any) -> MethodCall:
-    if isinstance(given, MethodCall):
-        _check_no_params(params)
-        return given
-    return MethodCall(given, params)
-
-
-def _check_no_params(params: Any) -> None:
-    if params is not None:
-        raise TypeError("the parameters are in the object already")
-
-
-def _pair(timeout: float | tuple[float, float]) -> tuple[float, float]:
-    if not isinstance(timeout, tuple):
-        return timeout, timeout
-    if len(timeout) != 2:
-        raise ValueError(f"timeout is one number or a (connect, read) pair, not {timeout!r}")
-    return timeout
-
-
-def _check_positive(**values: Any) -> None:
-    for name, value in values.items():
-        if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise ValueError(f"{name} is a number above 0, not {value!r}: no wait is endless")

@@ -9,39 +9,20 @@ from __future__ import annotations
 import datetime
 import email.utils
 import http
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from ..errors import UNSET, BadResponse, ParseError, RemoteError, RpcError
 from ..protocol import RequestId, decode_json
-from . import faults
+from . import exceptions
+from .messages import HttpReply
 from .structs import BatchResult, MethodCall, Result
 
-__all__ = ["HttpReply", "ReplyReader"]
+__all__ = ["ReplyReader"]
 
 #: A Retry-After that is missing or makes no sense.
 _DEFAULT_WAIT = 1.0
 _OVERLOADED = (-32000, "Server overloaded")
-
-
-class HasHeaders(Protocol):
-    """A response of requests, as far as it matters here."""
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-
-class HttpReply(NamedTuple):
-    """What came back over HTTP.
-
-    :param url: where from.
-    :param response: has the headers, and makes them only when they are looked at.
-    """
-
-    url: str
-    status: int
-    response: HasHeaders
-    body: bytes
 
 
 class ReplyReader:
@@ -67,18 +48,18 @@ class ReplyReader:
         error = self._error_object_in(reply.body)
         if reply.status == 503:
             told = error or dict(zip(("code", "message"), _OVERLOADED, strict=True))
-            wait = _seconds_to_wait(reply.response.headers.get("Retry-After"))
+            wait = _seconds_to_wait(reply.headers.get("retry-after"))
             raise self._remote_error(told, reply, method, overloaded=True, retry_after=wait)
         if error is not None:
             raise self._remote_error(error, reply, method)
         phrase = _phrase_of(reply.status)
         if 300 <= reply.status < 400:
             # Followed, it would hand the token to whoever the Location names.
-            raise self._bad(f"HTTP {phrase}: redirects are not followed", reply)
-        raise self._bad(f"HTTP {phrase} without a JSON-RPC error", reply)
+            raise self._bad_response(f"HTTP {phrase}: redirects are not followed", reply)
+        raise self._bad_response(f"HTTP {phrase} without a JSON-RPC error", reply)
 
     def read_result(self, reply: HttpReply, call: MethodCall) -> Result:
-        """The answer to one call.
+        """Read the answer to a call.
 
         :raises RemoteError, BadResponse: as `check_status`.
         :raises BadResponse: when it is not the answer to this call.
@@ -89,11 +70,13 @@ class ReplyReader:
         found = response.get("id")
         # Of a request that it could not read, a server does not know the id (section 5).
         if not _is_same_id(found, call.id) and not (error is not None and found is None):
-            raise self._bad(f"the answer has the id {found!r:.50}, not {call.id!r:.50}", reply)
+            raise self._bad_response(
+                f"the answer has the id {found!r:.50}, not {call.id!r:.50}", reply
+            )
         return Result(value, error, call.id, call)
 
     def read_nothing(self, reply: HttpReply, method: str) -> None:
-        """The answer to a notification: nothing, or what some servers send instead.
+        """Read the answer to a notification: nothing, or what some servers send instead.
 
         :raises RemoteError: when it tells of an error all the same.
         """
@@ -103,7 +86,7 @@ class ReplyReader:
             raise self._remote_error(error, reply, method)
 
     def read_batch(self, reply: HttpReply, calls: Sequence[MethodCall]) -> BatchResult:
-        """The answers to a batch, in the order of its calls.
+        """Read the answers to a batch, in the order of its calls.
 
         :raises RemoteError: when the service refused the batch as a whole.
         :raises BadResponse: when an answer is missing, is there twice, or to no call of the batch.
@@ -117,7 +100,7 @@ class ReplyReader:
         content = self._decode(reply, list)
         if type(content) is dict:
             refusal = self._members_of(content, reply, None)[1]
-            raise refusal or self._bad("the answer to a batch is one response", reply)
+            raise refusal or self._bad_response("the answer to a batch is one response", reply)
         return self._match(content, reply, calls)
 
     def _match(self, items: Any, reply: HttpReply, calls: Sequence[MethodCall]) -> BatchResult:
@@ -125,19 +108,19 @@ class ReplyReader:
         results: dict[int, Result] = {}
         for item in items:
             if type(item) is not dict:
-                raise self._bad("an item of the batch's answer is no response", reply)
+                raise self._bad_response("an item of the batch's answer is no response", reply)
             found = item.get("id")
             call = open_calls.pop(_key_of(found), None)
             if call is None:
                 error = self._members_of(item, reply, None)[1]
                 if error is not None and found is None:
                     raise error
-                raise self._bad(f"the batch's answer has an odd id: {found!r:.50}", reply)
+                raise self._bad_response(f"the batch's answer has an odd id: {found!r:.50}", reply)
             value, error = self._members_of(item, reply, call.method_name)
             results[id(call)] = Result(value, error, call.id, call)
         if open_calls:
             missing = ", ".join(repr(call.id) for call in open_calls.values())
-            raise self._bad(f"the batch's answer lacks the ids {missing:.200}", reply)
+            raise self._bad_response(f"the batch's answer lacks the ids {missing:.200}", reply)
         return BatchResult(*(results[id(call)] for call in calls))
 
     # Parts
@@ -146,9 +129,9 @@ class ReplyReader:
         try:
             content = decode_json(reply.body)
         except ParseError:
-            raise self._bad("the answer is no JSON", reply) from None
+            raise self._bad_response("the answer is no JSON", reply) from None
         if type(content) is not dict and type(content) not in also:
-            raise self._bad("the answer is no JSON-RPC response", reply)
+            raise self._bad_response("the answer is no JSON-RPC response", reply)
         return content
 
     def _members_of(
@@ -156,16 +139,16 @@ class ReplyReader:
     ) -> tuple[Any, RemoteError | None]:
         """Result and error: one of them counts, and ``null`` in the other is gemstone's form."""
         if response.get("jsonrpc") != "2.0":
-            raise self._bad('the answer has no "jsonrpc": "2.0"', reply)
+            raise self._bad_response('the answer has no "jsonrpc": "2.0"', reply)
         error = response.get("error")
         if error is None:
             if "result" not in response:
-                raise self._bad("the answer has neither result nor error", reply)
+                raise self._bad_response("the answer has neither result nor error", reply)
             return response["result"], None
         if response.get("result") is not None:
-            raise self._bad("the answer has both result and error", reply)
+            raise self._bad_response("the answer has both result and error", reply)
         if not _is_error_object(error):
-            raise self._bad("the answer's error is no error object", reply)
+            raise self._bad_response("the answer's error is no error object", reply)
         # In a batch each item tells for itself that there was no place for it.
         overloaded = (error["code"], error["message"]) == _OVERLOADED
         return None, self._remote_error(error, reply, method, overloaded)
@@ -188,7 +171,7 @@ class ReplyReader:
         overloaded: bool = False,
         retry_after: float | None = None,
     ) -> RemoteError:
-        return faults.remote_error(
+        return exceptions.remote_error(
             error,
             method=method,
             url=reply.url,
@@ -198,14 +181,14 @@ class ReplyReader:
             known=self._known,
         )
 
-    def _bad(self, message: str, reply: HttpReply) -> BadResponse:
+    def _bad_response(self, message: str, reply: HttpReply) -> BadResponse:
         shown = reply.body[:60].decode("utf-8", "replace")
         start = f"; it starts with {shown!r}" if reply.body else ""
         return BadResponse(f"{reply.url}: {message}{start}", status=reply.status, body=reply.body)
 
 
 def _is_error_object(error: object) -> bool:
-    """Section 5.1."""
+    """Tell whether it is an error object (section 5.1)."""
     return (
         type(error) is dict and type(error.get("code")) is int and type(error.get("message")) is str
     )
@@ -227,7 +210,7 @@ def _phrase_of(status: int) -> str:
 
 
 def _seconds_to_wait(text: str | None) -> float:
-    """Retry-After: seconds, or a date (RFC 9110, section 10.2.3)."""
+    """Read Retry-After: seconds, or a date (RFC 9110, section 10.2.3)."""
     if text is None:
         return _DEFAULT_WAIT
     if text.isascii() and text.isdigit() and len(text) < 10:

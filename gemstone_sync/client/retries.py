@@ -23,7 +23,7 @@ _LONGEST_PAUSE = 2.0
 
 
 def backoff(attempt: int) -> float:
-    """Seconds to wait after attempt number `attempt` (from 1): anything up to a doubling bound."""
+    """Draw the seconds to wait after an attempt (from 1): anything up to a doubling bound."""
     return random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1)))
 
 
@@ -37,7 +37,7 @@ class RetryBudget:
         self._left = self.CAPACITY
 
     def call(self) -> None:
-        """A call is made."""
+        """Count a call, which earns a part of a repetition."""
         if self._left < self.CAPACITY:
             self._left += self.EARNED_BY_A_CALL
 
@@ -79,12 +79,12 @@ class CircuitBreaker:
         raise error
 
     def connected(self) -> None:
-        """A connection worked."""
+        """Take note that a connection worked."""
         self._failures = 0
         self._last = None
 
     def failed(self, error: ConnectionFailed) -> None:
-        """A connection failed."""
+        """Take note that a connection failed."""
         self._failures += 1
         self._last = error
         if self._failures >= self.FAILURES:

@@ -1,4 +1,4 @@
-"""A request's body on its way to a service, in as many attempts as are right.
+"""Sends a request's body to a service, in as many attempts as are right.
 
 Made again always: what failed before anything was sent; another endpoint takes it at once when
 there is one. Made again when the call is idempotent: what failed later, and what the service had
@@ -24,15 +24,21 @@ from ..errors import (
     Timeout,
     TransportError,
 )
-from . import faults
+from ..protocol import RequestId
+from . import exceptions, traced
 from .balancing import EndpointSet
-from .endpoint import Endpoint, Sending
-from .replies import HttpReply
+from .endpoint import RemoteEndpoint, Sending
+from .messages import HttpReply
 from .retries import MAX_ATTEMPTS, RetryBudget, backoff
 
 __all__ = ["Sender"]
 
 T = TypeVar("T")
+
+
+def _no_error(result: object) -> None:
+    return None
+
 
 #: Seconds that a call waits for its source to tell of other endpoints, when none can be reached.
 _ASKING = 1.0
@@ -48,18 +54,42 @@ class Sender:
         self.endpoints = endpoints
         self._budget = RetryBudget()
 
-    def send(self, body: bytes, sending: Sending, check: Callable[[HttpReply], T]) -> T:
-        """Send a body; what `check` makes of the reply.
+    def send(
+        self,
+        body: bytes,
+        sending: Sending,
+        check: Callable[[HttpReply], T],
+        error_in: Callable[[T], BaseException | None] = _no_error,
+        id: RequestId | None = None,
+    ) -> T:
+        """Send a body; return what `check` makes of the reply.
 
+        :param error_in: finds the error that a reply tells of, for those who observe.
+        :param id: the request's, for the same.
         :raises RemoteError, TransportError: what the last attempt came to.
         :raises DeadlineExceeded: when the running call's own time is over.
         """
+        hooks = traced.hooks()
+        if hooks is None:
+            return self._send(body, sending, check)
+        sending.observed = request = hooks.begin(sending.method, id)
+        try:
+            result = self._send(body, sending, check)
+        except BaseException as error:
+            hooks.finish(request, error)
+            raise
+        hooks.finish(request, error_in(result))
+        return result
+
+    def _send(self, body: bytes, sending: Sending, check: Callable[[HttpReply], T]) -> T:
         self._budget.call()
         attempt = 1
-        tried: list[Endpoint] = []
+        tried: list[RemoteEndpoint] = []
         earlier: TransportError | RemoteError | None = None
         while True:
             endpoint = self.endpoints.choose(tried)
+            if sending.observed is not None:
+                sending.observed.tried(endpoint.shown)
             try:
                 reply = endpoint.attempt(body, sending)
                 self.endpoints.reached(endpoint)
@@ -72,7 +102,7 @@ class Sender:
                 if pause is None:
                     # What an earlier attempt met tells more than that there was not another one.
                     told = earlier if earlier and isinstance(error, CircuitOpen) else error
-                    raise self._final(told, sending) from told.__cause__
+                    raise self._error_for_caller(told, sending) from told.__cause__
                 earlier = error
             time.sleep(pause)
             attempt += 1
@@ -80,11 +110,11 @@ class Sender:
     def _goes_elsewhere(
         self,
         error: TransportError | RemoteError,
-        endpoint: Endpoint,
-        tried: list[Endpoint],
+        endpoint: RemoteEndpoint,
+        tried: list[RemoteEndpoint],
         sending: Sending,
     ) -> bool:
-        """Whether another endpoint takes the call at once, since this one cannot be reached."""
+        """Tell whether another endpoint takes the call at once, since this cannot be reached."""
         if not isinstance(error, (ConnectionFailed, ConnectionLost)):
             return False
         self.endpoints.unreachable(endpoint)
@@ -98,10 +128,10 @@ class Sender:
         self,
         error: TransportError | RemoteError,
         attempt: int,
-        tried: list[Endpoint],
+        tried: list[RemoteEndpoint],
         sending: Sending,
     ) -> float | None:
-        """Seconds to wait before another attempt; None for no other attempt."""
+        """Return the seconds to wait before another attempt; None for no other attempt."""
         if attempt >= MAX_ATTEMPTS or not self._is_worth_repeating(error, sending):
             return None
         pause = backoff(attempt)
@@ -114,16 +144,15 @@ class Sender:
     def _is_worth_repeating(self, error: TransportError | RemoteError, sending: Sending) -> bool:
         if isinstance(error, TransportError) and not error.may_have_run:
             return isinstance(error, ConnectionFailed) and not isinstance(error, CircuitOpen)
-        passing = (ConnectionLost, Timeout, ServerOverloaded, faults.TruncatedResponse)
+        passing = (ConnectionLost, Timeout, ServerOverloaded, exceptions.TruncatedResponse)
         if isinstance(error, passing) or (
             isinstance(error, BadResponse) and error.status in (502, 504)
         ):
-            left = sending.seconds_left()
-            return left > 0 and sending.may_repeat(error, left)
+            return sending.may_repeat and sending.seconds_left() > 0
         return False
 
-    def _final(self, error: Exception, sending: Sending) -> Exception:
-        """The error as the caller sees it: its own deadline comes before whatever broke on it."""
+    def _error_for_caller(self, error: Exception, sending: Sending) -> Exception:
+        """Return what the caller sees: its own deadline comes before whatever broke on it."""
         ran_out = isinstance(error, (Timeout, DeadlineExceeded))
         if ran_out and sending.inherited and sending.seconds_left() < 0.05:
             return DeadlineExceeded()

@@ -1,4 +1,4 @@
-"""What goes into a client and what comes out: calls, notifications, results, handles.
+"""Holds what goes into a client and comes out of it: calls, notifications, results, handles.
 
 No I/O but waiting.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from ..errors import RemoteError
 from ..protocol import JsonRpcRequest, Params, RequestId
@@ -19,7 +19,7 @@ _ids = itertools.count(1)
 
 
 def plain_params(params: Sequence[Any] | Mapping[str, Any] | None) -> Params | None:
-    """Parameters as JSON has them; None for none (section 4.2 lets them be left out).
+    """Return parameters as JSON has them; None for none (section 4.2 lets them be left out).
 
     :raises TypeError: when they are neither a list, a tuple nor a dict.
     """
@@ -33,7 +33,7 @@ def plain_params(params: Sequence[Any] | Mapping[str, Any] | None) -> Params | N
 
 
 class Notification:
-    """A call that wants no answer.
+    """Holds a call that wants no answer.
 
     :param method_name: the method.
     :param params: a list or tuple (by position), a dict (by name), or None.
@@ -52,7 +52,7 @@ class Notification:
         self.id: RequestId = None
 
     def message(self) -> dict[str, Any]:
-        """The request object (JSON-RPC 2.0, section 4)."""
+        """Return the request object (JSON-RPC 2.0, section 4)."""
         if self.params is None:
             return {"jsonrpc": "2.0", "method": self.method_name}
         return {"jsonrpc": "2.0", "method": self.method_name, "params": self.params}
@@ -62,7 +62,7 @@ class Notification:
 
 
 class MethodCall(Notification):
-    """A call that wants an answer.
+    """Holds a call that wants an answer.
 
     :param method_name: the method.
     :param params: a list or tuple (by position), a dict (by name), or None.
@@ -106,8 +106,23 @@ class MethodCall(Notification):
         return f"MethodCall({self.method_name!r}, {self.params!r}, id={self.id!r})"
 
 
+N = TypeVar("N", bound=Notification)
+
+
+def made_of(cls: type[N], given: str | N, params: Any) -> N:
+    """Return what is given as an object, or as a name and parameters.
+
+    :raises TypeError: for an object and parameters.
+    """
+    if not isinstance(given, cls):
+        return cls(cast("str", given), params)
+    if params is not None:
+        raise TypeError("the parameters are in the object already")
+    return given
+
+
 class Result:
-    """The answer to one call: a result, or the error that the service answered with.
+    """Holds the answer to one call: a result, or the error that the service answered with.
 
     :ivar result: the value; None when there is an error.
     :ivar error: a `RemoteError`; None when the call succeeded.
@@ -126,7 +141,7 @@ class Result:
         self.method_call = method_call
 
     def value(self) -> Any:
-        """The result.
+        """Return the result.
 
         :raises RemoteError: the error, when there is one.
         """
@@ -140,7 +155,7 @@ class Result:
 
 
 class BatchResult:
-    """The answers to a batch, in the order of its calls; notifications have none."""
+    """Holds the answers to a batch, in the order of its calls; notifications have none."""
 
     def __init__(self, *responses: Result) -> None:
         self.responses = list(responses)
@@ -150,7 +165,7 @@ class BatchResult:
         self.responses.append(response)
 
     def get_response_for_call(self, method_call: MethodCall) -> Result | None:
-        """The answer to one of the calls; None when the batch had no such call."""
+        """Return the answer to one of the calls; None when the batch had no such call."""
         return next((r for r in self.responses if r.method_call == method_call), None)
 
     def __iter__(self) -> Iterator[Result]:
@@ -164,7 +179,7 @@ class BatchResult:
 
 
 class AsyncMethodCall:
-    """A call that runs in the background; from ``call_method_async`` and ``…async_()``.
+    """Follows a call that runs in the background; from ``call_method_async`` and ``…async_()``.
 
     :param req_obj: the call.
     :param async_resp_object: the future of its `Result`.
@@ -185,11 +200,11 @@ class AsyncMethodCall:
         return bool(concurrent.futures.wait([self.future], timeout).done)
 
     def finished(self) -> bool:
-        """Whether there is an outcome."""
+        """Tell whether there is an outcome."""
         return self.future.done()
 
     def result(self, wait: bool = False) -> Any:
-        """The value that the method returned.
+        """Return the value that the method returned.
 
         :param wait: wait for it, rather than raise RuntimeError.
         :raises RuntimeError: when it is not available yet.
@@ -200,7 +215,7 @@ class AsyncMethodCall:
         return self.future.result().value()
 
     def error(self) -> BaseException | None:
-        """What `result` would raise: a `RemoteError` or `TransportError`; None for success.
+        """Return what `result` would raise: a `RemoteError` or `TransportError`; None for success.
 
         :raises RuntimeError: when it is not available yet.
         """
@@ -210,7 +225,7 @@ class AsyncMethodCall:
         return self.future.exception() or self.future.result().error
 
     def successful(self) -> bool:
-        """Whether the call returned a value.
+        """Tell whether the call returned a value.
 
         :raises RuntimeError: when it is not finished yet.
         """

@@ -1,4 +1,4 @@
-"""What may be given as a service's endpoint, and what is made of it."""
+"""Reads what is given as a service's endpoint: a URL, a list of them, or a source."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from requests import PreparedRequest, RequestException
-
 from ..broker_urls import is_misread, without_passwords
 from .authentication import BasicAuth
 from .balancing import EndpointSource, FixedEndpoints
+from .bridge import prepared_url
 
 __all__ = ["checked_url", "source_of"]
 
@@ -18,7 +17,7 @@ __all__ = ["checked_url", "source_of"]
 def source_of(
     given: str | Sequence[str] | EndpointSource,
 ) -> tuple[EndpointSource, BasicAuth | None]:
-    """Where the URLs come from, and the credentials that stand in the one URL given.
+    """Return where the URLs come from, and the credentials that stand in the one URL given.
 
     :raises ValueError, TypeError: when they are no endpoints.
     """
@@ -41,7 +40,7 @@ def source_of(
 
 
 def checked_url(url: str) -> SplitResult:
-    """A URL in its parts, once it is known to be one.
+    """Return a URL in its parts, once it is known to be one.
 
     :raises ValueError, TypeError: when no service can be there.
     """
@@ -50,22 +49,14 @@ def checked_url(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        valid = valid and not is_misread(parts)
+        valid = valid and not is_misread(parts) and min(url) > " "
+        prepared_url(url)
     except ValueError:
         valid = False
-    if not valid or any(character <= " " for character in url) or not _can_be_sent(url):
+    if not valid:
         shown = without_passwords(url).rpartition("@")[2]
         raise ValueError(
             f"not a service's endpoint: {shown!r}; write it like "
             "'http://127.0.0.1:8000/api', and /, ?, # and @ of a password as %2F, %3F, %23 and %40"
         )
     return parts._replace(fragment="")
-
-
-def _can_be_sent(url: str) -> bool:
-    """Whether requests takes it too: it is the stricter one about hosts."""
-    try:
-        PreparedRequest().prepare_url(url, None)
-    except RequestException:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""What a configurator is: one source of values for the names it is given."""
+"""Define the contract of configurators, each a source of values for the names it is given."""
 
 from __future__ import annotations
 
@@ -9,25 +9,15 @@ from typing import Any, NamedTuple
 from .configurable import Configurable
 from .service_links import hint_of
 
-__all__ = ["BaseConfigurator", "CollectingConfigurator", "Found", "Raw"]
+__all__ = ["BaseConfigurator", "CollectingConfigurator", "Found"]
 
 ENVIRONMENT_PREFIX = "GEMSTONE_"
 
 
 class Found(NamedTuple):
-    """A value, ready to be set.
+    """A value that a source has: as it stands there, then ready to be set.
 
-    :ivar source: where it was found, for people: ``--port``, ``GEMSTONE_PORT``, ``shop.toml``.
-    """
-
-    value: Any
-    source: str
-
-
-class Raw(NamedTuple):
-    """A value as it stands in a source.
-
-    :ivar source: where it was found, as an error names it: ``shop.toml: port``.
+    :ivar source: where it was found, for people: ``--port``, ``shop.toml: port``.
     """
 
     value: Any
@@ -35,7 +25,7 @@ class Raw(NamedTuple):
 
 
 class BaseConfigurator(abc.ABC):
-    """One source of values. A subclass implements `load`, and `get` if it likes.
+    """A source of values. A subclass implements `load`, and `get` if it likes.
 
     The service gives it every configurable by `register_configurable`, calls `load` once, then
     `get` for each name. `load` may give the `configurables` their values by `set_value` instead.
@@ -70,7 +60,7 @@ class BaseConfigurator(abc.ABC):
         self.configurables = [*getattr(self, "configurables", []), configurable]
 
     def get_configurable_by_name(self, name: str) -> Configurable | None:
-        """The registered configurable of that name."""
+        """Return the registered configurable of that name."""
         return next((c for c in self.configurables if c.name == name), None)
 
     @abc.abstractmethod
@@ -81,7 +71,7 @@ class BaseConfigurator(abc.ABC):
         """
 
     def get(self, name: str) -> Any:
-        """The final value for `name`; None when this source has none.
+        """Return the final value for `name`; None when this source has none.
 
         :raises ValueError: when the value found cannot be used.
         """
@@ -89,7 +79,7 @@ class BaseConfigurator(abc.ABC):
         return None if configurable is None else configurable.get_final_value()
 
     def find(self, name: str) -> Found | None:
-        """As `get`, with the source; None when it has no value, so that None can be a value."""
+        """Return what `get` does with its source; None when there is no value: None can be one."""
         value = self.get(name)
         return None if value is None else Found(value, repr(self))
 
@@ -102,11 +92,11 @@ class CollectingConfigurator(BaseConfigurator):
 
     def __init__(self) -> None:
         super().__init__()
-        self._collected: dict[str, Raw] = {}
+        self._collected: dict[str, Found] = {}
 
     @abc.abstractmethod
-    def collect(self) -> dict[str, Raw]:
-        """The values of the registered names that this source has.
+    def collect(self) -> dict[str, Found]:
+        """Collect the values of the registered names that this source has.
 
         :raises ValueError: for a source that cannot be read, or names that it does not know.
         """
@@ -120,11 +110,11 @@ class CollectingConfigurator(BaseConfigurator):
 
     def find(self, name: str) -> Found | None:
         configurable = self.get_configurable_by_name(name)
-        raw = self._collected.get(name)
-        if configurable is None or raw is None:
+        found = self._collected.get(name)
+        if configurable is None or found is None:
             return None
-        configurable.set_value(raw.value)
+        configurable.set_value(found.value)
         try:
-            return Found(configurable.get_final_value(), raw.source)
+            return found._replace(value=configurable.get_final_value())
         except ValueError as error:
-            raise ValueError(f"{raw.source}: {error}{hint_of(raw.value)}") from error
+            raise ValueError(f"{found.source}: {error}{hint_of(found.value)}") from error

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UNSET
-from .base import CollectingConfigurator, Raw
+from .base import CollectingConfigurator, Found
 from .configurable import Configurable
 from .environment import from_environment
 from .files import from_file
-from .kinds import read_list
 from .names import option_of, variable_of
 from .options import AppendToList, HelpFormatter, OneLineParser, Switch, unknown_option
+from .setting_types import read_list
 
 __all__ = ["CommandLineConfigurator"]
 
@@ -51,7 +51,7 @@ class CommandLineConfigurator(CollectingConfigurator):
             self.environment_prefix = environment_prefix
         self.config_files = None if config_files is None else [os.fspath(f) for f in config_files]
 
-    def collect(self) -> dict[str, Raw]:
+    def collect(self) -> dict[str, Found]:
         words = self._words()
         parser = self._parser(explained=any(word in ("-h", "--help") for word in words))
         given, unknown = parser.parse_known_args(words, env_vars={})
@@ -68,30 +68,32 @@ class CommandLineConfigurator(CollectingConfigurator):
         return [] if "gunicorn.arbiter" in sys.modules else sys.argv[1:]
 
     def variable_of(self, name: str) -> str | None:
-        """The environment variable of a setting; None when the environment is left alone."""
+        """Return the variable of a setting; None when the environment is left alone."""
         return variable_of(name, self.environment_prefix) if self.reads_environment else None
 
     def format_help(self) -> str:
-        """What ``--help`` shows."""
+        """Format what ``--help`` prints."""
         return str(self._parser(explained=True).format_help())
 
     def _names(self) -> list[str]:
         return [configurable.name for configurable in self.configurables]
 
-    def _from(self, given: argparse.Namespace) -> dict[str, Raw]:
+    def _from(self, given: argparse.Namespace) -> dict[str, Found]:
         values = {name: getattr(given, name) for name in self._names()}
         return {
-            name: Raw(value, option_of(name)) for name, value in values.items() if value is not None
+            name: Found(value, option_of(name))
+            for name, value in values.items()
+            if value is not None
         }
 
-    def _from_environment(self) -> dict[str, Raw]:
+    def _from_environment(self) -> dict[str, Found]:
         if not self.reads_environment:
             return {}
         settings = [*self.configurables, Configurable("config")]
         return from_environment(settings, self.environment_prefix)
 
-    def _from_files(self, given: list[str]) -> dict[str, Raw]:
-        found: dict[str, Raw] = {}
+    def _from_files(self, given: list[str]) -> dict[str, Found]:
+        found: dict[str, Found] = {}
         for path in [*self._default_files(), *given]:
             found |= from_file(path, self._names(), self.service_name)
         return found
@@ -102,7 +104,7 @@ class CommandLineConfigurator(CollectingConfigurator):
         return [path for path in files if os.path.exists(path)]
 
     def _parser(self, *, explained: bool = False) -> Any:
-        """The parser of the command line.
+        """Make the parser of the command line.
 
         :param explained: with help texts, which take a while to collect.
         """
@@ -133,16 +135,16 @@ class CommandLineConfigurator(CollectingConfigurator):
         return parser
 
     def _add_option(self, parser: Any, configurable: Configurable, explained: bool) -> None:
-        name, kind = configurable.name, configurable.kind
+        name, setting_type = configurable.name, configurable.setting_type
         if name in _OWN:
             raise ValueError(f"a configurable cannot be called {name}: every command line has that")
         options: dict[str, Any] = {
             "dest": name,
-            "metavar": "VALUE" if kind is None else kind.metavar,
+            "metavar": "VALUE" if setting_type is None else setting_type.metavar,
         }
-        if kind is not None and kind.is_list and configurable.template is None:
+        if setting_type is not None and setting_type.is_list and configurable.template is None:
             options["action"] = AppendToList
-        elif kind is not None and kind.is_switch and configurable.template is None:
+        elif setting_type is not None and setting_type.is_switch and configurable.template is None:
             options.update(action=Switch, metavar="BOOL")
         if explained:
             options["help"] = self.explain(configurable).replace("%", "%%")
@@ -153,7 +155,7 @@ class CommandLineConfigurator(CollectingConfigurator):
             raise ValueError(f"two configurables share an option: {error}") from error
 
     def explain(self, configurable: Configurable) -> str:
-        """What a help text says of a setting: what it is for, its variable, its default."""
+        """Describe a setting for ``--help``: its purpose, its variable, its default."""
         parts = [configurable.help]
         if (variable := self.variable_of(configurable.name)) is not None:
             parts.append(f"[env var: {variable}]")
@@ -163,12 +165,12 @@ class CommandLineConfigurator(CollectingConfigurator):
         return " ".join(part for part in parts if part)
 
 
-def _files_named_by(option: list[str] | None, variable: Raw | None) -> list[str]:
+def _files_named_by(option: list[str] | None, variable: Found | None) -> list[str]:
     if option is not None:
         return option
     return [] if variable is None else [str(path) for path in read_list(variable.value)]
 
 
 def program_name() -> str:
-    """What the program is called in its messages."""
+    """Return the name of the program for its messages."""
     return os.path.basename(sys.argv[0]) or "service"

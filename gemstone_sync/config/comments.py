@@ -12,7 +12,7 @@ __all__ = ["comment_of"]
 
 
 def comment_of(cls: type, name: str) -> str:
-    """The ``#:`` lines above an attribute, in the class that sets it last; "" when there are none.
+    """Find the ``#:`` lines above an attribute, in the class that sets it last; "" for none.
 
     The source file must be there; without it there are no help texts, and nothing else is missing.
     """
@@ -43,7 +43,7 @@ def _comments(cls: type) -> dict[str, str]:
 
 
 def _above(lines: list[str], index: int) -> str:
-    """The block of ``#:`` lines that ends above a line, without its markup."""
+    """Return the block of ``#:`` lines that ends above a line, without its markup."""
     start = index
     while start > 0 and lines[start - 1].strip().startswith("#:"):
         start -= 1

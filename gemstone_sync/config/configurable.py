@@ -1,4 +1,4 @@
-"""One attribute of a service that may be set from outside."""
+"""Make the value of an attribute that may be set from outside."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import UNSET, ServiceConfigurationError
-from .kinds import Kind, as_text, brief
-from .masks import MASK, SECRET_REFUSED, is_secret_name, with_masks, without_passwords
+from .redaction import MASK, SECRET_REFUSED, is_secret_name, redacted, without_passwords
+from .setting_types import SettingType, as_text, brief
 from .texts import text_of
 
 __all__ = ["Configurable"]
@@ -36,7 +36,7 @@ class Configurable:
     """
 
     #: What the values are; set by the service from its attribute.
-    kind: Kind | None = None
+    setting_type: SettingType | None = None
     #: The value that counts when nothing is found.
     default: Any = UNSET
 
@@ -55,17 +55,27 @@ class Configurable:
         self._value: Any = UNSET
 
     def described(
-        self, kind: Kind, default: Any, help: str | Callable[[], str] = ""
+        self, setting_type: SettingType, default: Any, help: str | Callable[[], str] = ""
     ) -> Configurable:
-        """A copy that knows what the values are; `help` counts when this one has none."""
+        """Return a copy that knows what the values are; `help` counts when this one has none."""
         other = copy.copy(self)
-        other.kind, other.default = kind, default
+        other.setting_type, other.default = setting_type, default
         other._help = self._help or help
+        return other
+
+    def declared(self, template: Callable[[Any], Any] | None, secret: bool | None) -> Configurable:
+        """Return a copy that knows what `setting` says of the same attribute.
+
+        A secret stays one, whoever says so; a template of its own counts first.
+        """
+        other = copy.copy(self)
+        other.template = self.template or template
+        other.secret = self.secret or bool(secret)
         return other
 
     @property
     def help(self) -> str:
-        """What it is for."""
+        """Return the help text."""
         return self._help if isinstance(self._help, str) else self._help()
 
     def set_value(self, value: Any) -> None:
@@ -73,7 +83,7 @@ class Configurable:
         self._value = value
 
     def get_final_value(self) -> Any:
-        """The value to set; None when none was found.
+        """Return the value to set; None when none was found.
 
         :raises ValueError: for a value that cannot be used, or a file that cannot be read. The text
             does not show a secret.
@@ -88,14 +98,14 @@ class Configurable:
         try:
             if self.template is not None:
                 return self.template(value)
-            return value if self.kind is None else self.kind.convert(value)
+            return value if self.setting_type is None else self.setting_type.convert(value)
         except Exception as error:  # the user's template: it may raise anything for a wrong value
             if self.secret:
                 raise ValueError(SECRET_REFUSED) from None
             raise ValueError(_complaint(value, error)) from error
 
     def takes(self, value: Any) -> bool:
-        """Whether a value of its could be made of what was found."""
+        """Tell whether a value can be made of what was found."""
         trial = copy.copy(self)
         trial.set_value(value)
         try:
@@ -105,10 +115,10 @@ class Configurable:
         return True
 
     def shown(self, value: Any) -> str:
-        """A value as text, in the way one would give it; a secret is masked."""
+        """Write a value as one would give it; a secret is masked."""
         if value is None or value is UNSET:
             return "none"
-        return MASK if self.secret else without_passwords(as_text(with_masks(value)))
+        return MASK if self.secret else without_passwords(as_text(redacted(value)))
 
     def __repr__(self) -> str:
         return f"<Configurable name={self.name}>"
@@ -127,7 +137,7 @@ def _complaint(value: Any, error: Exception) -> str:
 
 
 def _content_of(path: str) -> str:
-    """The text of a file, without the line's end.
+    """Read the text of a file, without the line's end.
 
     :raises ValueError: when it cannot be read.
     """

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import dotenv
 import dotenv.parser
 
-from .base import CollectingConfigurator, Raw
+from .base import CollectingConfigurator, Found
 from .configurable import Configurable
 from .names import variable_of
 from .service_links import HOW_NOT, is_service_link
@@ -43,14 +43,14 @@ class EnvironmentConfigurator(CollectingConfigurator):
             self.environment_prefix = prefix
         self.dotenv_path = dotenv_path
 
-    def collect(self) -> dict[str, Raw]:
+    def collect(self) -> dict[str, Found]:
         return from_environment(self.configurables, self.environment_prefix, self.dotenv_path)
 
 
 def from_environment(
     settings: Sequence[Configurable], prefix: str, dotenv_path: str | None = ".env"
-) -> dict[str, Raw]:
-    """The values of settings that the process's environment and a ``.env`` file give.
+) -> dict[str, Found]:
+    """Read the values of settings from the process's environment and a ``.env`` file.
 
     :raises ValueError: for a file that cannot be read.
     """
@@ -65,8 +65,8 @@ def from_variables(
     variables: Mapping[str, str],
     prefix: str,
     file: str | None = None,
-) -> dict[str, Raw]:
-    """The values of settings that variables give; a variable that is nearly one is logged.
+) -> dict[str, Found]:
+    """Read the values of settings from variables; log a variable that is nearly one.
 
     :param file: where the variables come from, if not from the process's environment.
     """
@@ -83,7 +83,7 @@ def from_variables(
                     HOW_NOT,
                 )
                 continue
-            found[setting.name] = Raw(value, f"{place}{variable}")
+            found[setting.name] = Found(value, f"{place}{variable}")
         elif (close := _nearly(variable, prefix, known)) and not is_service_link(
             variable, variables, lambda value: False
         ):
@@ -92,7 +92,7 @@ def from_variables(
 
 
 def _nearly(variable: str, prefix: str, known: Iterable[str]) -> list[str]:
-    """No error: others read the same environment, and have settings of their own."""
+    """Find the settings that a variable nearly names; logged only, as others read it too."""
     name = variable.removeprefix(prefix)
     if name == variable or name in _OTHERS or name.startswith(_REGISTRY):
         return []
@@ -100,7 +100,7 @@ def _nearly(variable: str, prefix: str, known: Iterable[str]) -> list[str]:
 
 
 def read_dotenv(path: str) -> dict[str, str]:
-    """The variables of a ``.env`` file; none when there is no such file.
+    """Read the variables of a ``.env`` file; none when there is no such file.
 
     :raises ValueError: for a file that cannot be read, naming the line.
     """

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .base import CollectingConfigurator, Raw
-from .names import meant, plain
+from ..suggestions import did_you_mean
+from .base import CollectingConfigurator, Found
+from .names import plain
 from .texts import text_of
 
 if sys.version_info >= (3, 11):
@@ -48,7 +49,7 @@ def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_repetition(names: Iterable[str]) -> None:
-    """JSON and YAML let the last of equal names win, and nobody notices."""
+    """Refuse a name given twice: JSON and YAML let the last one win, and nobody notices."""
     for name, count in collections.Counter(names).items():
         if count > 1:
             raise ValueError(f"{name} is there twice")
@@ -85,7 +86,7 @@ _TOP = " "
 def _read_ini(text: str) -> Any:
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # names as they are written
-    added = f"[{_TOP}]\n" if _starts_with_key(text) else ""
+    added = "" if text.lstrip().startswith("[") else f"[{_TOP}]\n"
     try:
         parser.read_string(added + text)
     except configparser.Error as error:
@@ -105,12 +106,6 @@ def _what_is_wrong(error: Any, lines_added: int) -> str:
     elif isinstance(error, configparser.DuplicateSectionError):
         reason = f"[{error.section}] is there twice"
     return f"line {line - lines_added}: {reason}"
-
-
-def _starts_with_key(text: str) -> bool:
-    lines = (line.strip() for line in text.splitlines())
-    first = next((line for line in lines if line and line[0] not in "#;"), "")
-    return first != "" and not first.startswith("[")
 
 
 _READERS: dict[str, Callable[[str], Any]] = {
@@ -144,13 +139,13 @@ class FileConfigurator(CollectingConfigurator):
         self.required = required
 
     def read(self, text: str) -> Any:
-        """The file's text as a mapping.
+        """Read the file's text as a mapping.
 
         :raises ValueError: for a text that is not of the format.
         """
         return _READERS[self._format or _format_of(self.path)](text)
 
-    def collect(self) -> dict[str, Raw]:
+    def collect(self) -> dict[str, Found]:
         if not self.required and not os.path.exists(self.path):
             return {}
         names = [configurable.name for configurable in self.configurables]
@@ -176,7 +171,7 @@ class JsonFileConfigurator(FileConfigurator):
 
 
 class IniFileConfigurator(FileConfigurator):
-    """Takes the values of an INI file: all are texts, read by the kinds of the settings."""
+    """Takes the values of an INI file: all are texts, read by the types of the settings."""
 
     _format = ".ini"
 
@@ -186,8 +181,8 @@ def from_file(
     names: Iterable[str],
     service_name: str,
     read: Callable[[str], Any] | None = None,
-) -> dict[str, Raw]:
-    """The values of names that a file gives.
+) -> dict[str, Found]:
+    """Read the values of names from a file.
 
     :param read: what makes a mapping of the text; left out, what the file's name ends in decides.
     :raises ValueError: for a file that cannot be read, or keys that are not names.
@@ -215,17 +210,19 @@ def _format_of(path: str) -> str:
 
 def _settings_in(
     content: Mapping[Any, Any], path: str, names: list[str], service_name: str
-) -> dict[str, Raw]:
+) -> dict[str, Found]:
     tables = (_COMMON, service_name)
     by_plain = {plain(name): name for name in names}
-    found: dict[str, Raw] = {}
+    found: dict[str, Found] = {}
     for key, value in _flat(content, path, tables, by_plain):
         if not isinstance(key, str) or plain(key) not in by_plain:
-            raise ValueError(f"{path}: unknown key {key}{meant(str(key), [*names, *tables])}")
+            raise ValueError(
+                f"{path}: unknown key {key}{did_you_mean(str(key), [*names, *tables])}"
+            )
         name = by_plain[plain(key)]
         if name in found:
             raise ValueError(f"{path}: {name} is there twice")
-        found[name] = Raw(value, f"{path}: {key}")
+        found[name] = Found(value, f"{path}: {key}")
     return found
 
 

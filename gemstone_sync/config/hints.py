@@ -10,12 +10,11 @@ import uuid
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from ..annotations import is_alias
 from ..errors import UNSET
 
 __all__ = ["bare", "hint_of_value"]
 
-#: ``type Name = ...``, from Python 3.12 on.
-_ALIAS: Any = getattr(typing, "TypeAliasType", ())
 #: What a default that has no hint may be; a date and time is a date, and True an int.
 _PLAIN = (
     bool,
@@ -35,20 +34,20 @@ _PLAIN = (
 
 
 def bare(hint: Any) -> Any:
-    """The hint of the value: int of ``ClassVar[int]`` and of ``NewType("Id", int)``."""
+    """Return the hint of the value: int of ``ClassVar[int]`` and of ``NewType("Id", int)``."""
     if hint is ClassVar or hint is Final:
         return UNSET
     if typing.get_origin(hint) in (ClassVar, Final):
         return bare(typing.get_args(hint)[0])
     if isinstance(hint, typing.NewType):
         return bare(hint.__supertype__)
-    if isinstance(hint, _ALIAS):
+    if is_alias(hint):
         return bare(hint.__value__)
     return hint
 
 
 def hint_of_value(value: Any) -> Any:
-    """What a hint would say of a default that has none; UNSET when nothing can be told.
+    """Derive the type hint that a default without one would have; UNSET when nothing can be told.
 
     >>> hint_of_value([1, 2]), hint_of_value(("a", 1))
     (list[int], tuple[str, ...])

@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 
 import configargparse
 
-from .kinds import read_list
-from .masks import without_passwords
-from .names import meant, option_of, plain
+from ..suggestions import did_you_mean
+from .names import option_of, plain
+from .redaction import without_passwords
+from .setting_types import read_list
 
 __all__ = ["AppendToList", "HelpFormatter", "OneLineParser", "Switch", "unknown_option"]
 
@@ -71,8 +72,8 @@ class OneLineParser(configargparse.ArgumentParser):  # type: ignore[misc]
 
 
 def unknown_option(word: str, names: Iterable[str]) -> str:
-    """What to say of a word that is no option; what stands behind ``=`` is not shown."""
+    """Describe a word that is no option, without the value behind its ``=``."""
     if not word.startswith("-"):
         return f"unexpected argument {word!r}"
     option = word.partition("=")[0]
-    return f"unknown option {option}{meant(plain(option.lstrip('-')), names, option_of(''))}"
+    return f"unknown option {option}{did_you_mean(plain(option.lstrip('-')), names, option_of(''))}"

@@ -22,7 +22,7 @@ _NAME = re.compile(rf"_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|{_PORT})$")
 def is_service_link(
     variable: str, variables: Mapping[str, str], takes: Callable[[str], bool]
 ) -> bool:
-    """Whether nobody can have meant a variable.
+    """Tell whether Kubernetes has set a variable, rather than a person.
 
     It is one of a whole set for one Service, or it has the form of one and a value that the setting
     cannot take.
@@ -43,6 +43,6 @@ def is_service_link(
 
 
 def hint_of(value: object) -> str:
-    """What is added to a complaint of a value that looks like one of these; mostly nothing."""
+    """Explain a value that looks like one of these, for the end of an error; mostly empty."""
     found = isinstance(value, str) and _URL.fullmatch(value.strip())
     return f"; Kubernetes sets such values for Services, {HOW_NOT}" if found else ""

@@ -9,7 +9,7 @@ _MAX_SIZE = 1_000_000
 
 
 def text_of(path: str) -> str:
-    """The text of a file, as UTF-8, without a byte order mark.
+    """Read the text of a file, as UTF-8, without a byte order mark.
 
     :raises ValueError: saying why it cannot be read, naming neither the file nor what is in it.
     """

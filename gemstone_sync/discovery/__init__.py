@@ -12,7 +12,7 @@ from .announcer import Announcer
 from .base import BaseDiscoveryStrategy
 from .directory import Directory
 from .http import HttpDiscoveryStrategy
-from .locator import LocatedService, Locator
+from .locator import Locator
 from .memory import MemoryDiscoveryStrategy
 from .redis_strategy import RedisDiscoveryStrategy
 from .static import StaticDiscoveryStrategy
@@ -27,7 +27,6 @@ __all__ = [
     # what a service uses them for
     "Announcer",
     "Locator",
-    "LocatedService",
     "Directory",
 ]
 

@@ -28,13 +28,14 @@ _PATIENCE = 2.0
 
 
 class Announcer:
-    """Keeps the registries told.
+    """Tells registries that a service is there, again and again.
 
     :param name: the service's name.
     :param location: the URL of its endpoint, as others reach it.
     :param instance: what tells this run of the service from every other one.
     :param strategies: objects with ``ping`` and, if they have one, ``goodbye``.
     :param interval: seconds between two pings.
+    :param on_ping: called with a strategy's name and whether it has taken a ping.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Announcer:
         strategies: Sequence[Any],
         interval: float,
         logger: logging.Logger,
+        on_ping: Callable[[str, bool], object] | None = None,
     ) -> None:
         self._name = name
         self._location = location
@@ -53,10 +55,13 @@ class Announcer:
         self._strategies = strategies
         self._interval = interval
         self._logger = logger
+        self._on_ping = on_ping or (lambda name, worked: None)
         self._stopping = Event()
         self._greenlets: list[gevent.Greenlet[..., None]] = []
         #: Those of which the log has told that they cannot be told.
         self._failing: set[int] = set()
+        #: When each last answered or failed, and how.
+        self._states: dict[int, tuple[float, str | None]] = {}
 
     def start(self) -> None:
         """Begin to ping. Does not wait for the first answer."""
@@ -64,6 +69,14 @@ class Announcer:
             return
         # Without the starter's context: its deadline is not the pings'.
         self._greenlets = [gevent.spawn(self._keep_told, s) for s in self._strategies]
+
+    def states(self) -> list[tuple[str, float, str | None]]:
+        """Tell of each strategy that was tried: its name, when (seconds since 1970), why it failed.
+
+        The last is None where it was told.
+        """
+        found = [(each, self._states.get(id(each))) for each in self._strategies]
+        return [(str(each), *state) for each, state in found if state is not None]
 
     def stop(self, patience: float = _PATIENCE) -> None:
         """Stop pinging, then say goodbye to those that were told.
@@ -98,13 +111,18 @@ class Announcer:
             except USER_FAULTS as error:  # a strategy of the user's may raise anything
                 failures += 1
                 self._failing.add(id(strategy))
+                self._on_ping(str(strategy), False)
+                why = str(error) or type(error).__name__
+                self._states[id(strategy)] = time.time(), why
                 self._tell_of_failure(strategy, error, failures)
                 pause = self._pause_after(error, failures)
             else:
+                self._on_ping(str(strategy), True)
                 if failures:
                     self._logger.info("%s is told of %s again", strategy, self._name)
                     self._failing.discard(id(strategy))
                 failures = 0
+                self._states[id(strategy)] = time.time(), None
                 pause = self._interval - (time.monotonic() - began)
             self._stopping.wait(max(0.0, pause))
 

@@ -12,7 +12,7 @@ _logger = logging.getLogger("gemstone_sync.discovery")
 
 
 class BaseDiscoveryStrategy(abc.ABC):
-    """One way to find services by their name.
+    """A way to find services by their name.
 
     A strategy of your own needs `ping` and `locate`; without a `goodbye` its entries go when they
     expire. All three may block, and may be called from several greenlets or threads at once; what
@@ -34,7 +34,7 @@ class BaseDiscoveryStrategy(abc.ABC):
 
     @abc.abstractmethod
     def locate(self, name: str) -> list[str]:
-        """The URLs of the services whose name matches; an empty list for none.
+        """Return the URLs of the services whose name matches; an empty list for none.
 
         :param name: a name, or a pattern with ``*``, ``?`` and ``[...]`` as in `fnmatch`, upper
             and lower case told apart.

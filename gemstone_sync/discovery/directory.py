@@ -1,4 +1,4 @@
-"""Who answers where: names and the URLs of their instances, each for as long as it is pinged.
+"""Keep the names of services and the URLs of their instances, each for as long as it is pinged.
 
 Only the table belongs here: no I/O, no background work, and no time but that of a clock which
 never jumps. The registry serves one over JSON-RPC; `memory` serves one within a process.
@@ -49,7 +49,7 @@ class DirectoryFull(Exception):
 
 
 class Registration(NamedTuple):
-    """One instance of one name at one URL.
+    """An instance of a named service at a URL.
 
     :param instance: a text that no other running instance has; None when it did not say.
     :param interval: seconds between two of its pings.
@@ -62,7 +62,7 @@ class Registration(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """What is known of one URL of a name.
+    """An entry of a listing: a URL of a name.
 
     :param instances: how many instances share it.
     :param age: seconds since it was registered.
@@ -87,7 +87,7 @@ class _Instance:
 
 
 class _Place:
-    """One URL, with all the instances behind it."""
+    """A URL with all the instances behind it."""
 
     __slots__ = ("expires", "instances", "since")
 
@@ -150,7 +150,7 @@ class Directory:
         self._search = threading.Lock()
 
     def __len__(self) -> int:
-        """How many instances are known, those that expired since the last sweep included."""
+        """Count the instances, those that expired since the last sweep included."""
         return self._count
 
     # Changes
@@ -211,7 +211,7 @@ class Directory:
     # Questions
 
     def locate(self, name: str) -> list[str]:
-        """The URLs of a name, or of the names that a pattern matches, each once.
+        """Find the URLs of a name, or of the names that a pattern matches, each once.
 
         Names are looked at until `MOST_FOUND` URLs are found.
 
@@ -228,7 +228,7 @@ class Directory:
         return list(dict.fromkeys(url for urls in listed.values() for url in urls))
 
     def listing(self, pattern: str = "*", *, after: str = "") -> dict[str, list[Listed]]:
-        """What is known, by name in alphabetical order, until `MOST_FOUND` URLs are found.
+        """List entries by name in alphabetical order, until `MOST_FOUND` URLs are found.
 
         :param pattern: only the names that it matches, as for `locate`.
         :param after: only the names behind this one; the last of a listing leads to the next.
@@ -238,7 +238,7 @@ class Directory:
         return self._search_for(pattern, after, _describe)
 
     def registrations(self) -> list[Registration]:
-        """Every instance that has not been dropped."""
+        """Return every instance that has not been dropped."""
         with self._guard:
             return [
                 Registration(name, url, instance, known.interval)
@@ -273,7 +273,7 @@ class Directory:
         return {name: alive} if alive else {}
 
     def _matching(self, pattern: str, after: str) -> Iterator[str]:
-        """The names behind `after` that a pattern matches, in order."""
+        """Find the names behind `after` that a pattern matches, in order."""
         wildcard = _WILDCARD.search(pattern)
         matches = _matcher(pattern) if wildcard is not None else None
         if wildcard is None or matches is None:
@@ -296,7 +296,7 @@ class Directory:
     # Inside, with the guard held
 
     def _alive(self, name: str, url: str, instance: str | None, now: float) -> _Instance | None:
-        """The instance, unless it has expired: one that comes back is a new one."""
+        """Return the instance, unless it has expired: one that comes back is a new one."""
         place = self._names.get(name, {}).get(url)
         known = place.instances.get(instance) if place is not None else None
         if place is None or known is None or known.expires > now:

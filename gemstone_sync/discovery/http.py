@@ -33,7 +33,7 @@ from ..errors import (
     ServiceConfigurationError,
 )
 from .base import BaseDiscoveryStrategy
-from .urls import UrlFilter, shown, url_of
+from .urls import UrlFilter, abridged, url_of
 
 __all__ = ["HttpDiscoveryStrategy"]
 
@@ -77,7 +77,7 @@ class HttpDiscoveryStrategy(BaseDiscoveryStrategy):
     ) -> None:
         if not isinstance(registry_url, str):
             raise ServiceConfigurationError(
-                f"a registry's endpoint is a URL, not {shown(registry_url)}"
+                f"a registry's endpoint is a URL, not {abridged(registry_url)}"
             )
         if token is not None and authentication_method is not None:
             raise ServiceConfigurationError("give a token or an authentication_method, not both")
@@ -128,7 +128,7 @@ class HttpDiscoveryStrategy(BaseDiscoveryStrategy):
         usable = [] if found is None else self._urls.usable(found)
         if found is None or (found and not usable):
             raise BadResponse(
-                f"{self._shown}: locate_service answered with {shown(answer)}, "
+                f"{self._shown}: locate_service answered with {abridged(answer)}, "
                 "which is no list of services' URLs"
             )
         return usable
@@ -142,7 +142,7 @@ class HttpDiscoveryStrategy(BaseDiscoveryStrategy):
     # The forms
 
     def _tell(self, method: str, forms: list[_Params]) -> int:
-        """Call a method in the first form that the registry takes; the number of that form."""
+        """Call a method in the first form that the registry takes; return that form's number."""
         first, times = self._taken.get(method, (0, 0))
         if times >= _KEEP_A_LESSER_FORM:
             first = times = 0
@@ -168,7 +168,7 @@ class HttpDiscoveryStrategy(BaseDiscoveryStrategy):
     def _refusal_of(
         self, method: str, params: dict[str, Any] | list[Any], deadline: float
     ) -> GemstoneError | None:
-        """What the registry has against the form; None when it took it.
+        """Call the registry; return its error if it does not know these parameters, else None.
 
         :raises RemoteError, TransportError: for every other fault.
         """
@@ -198,7 +198,7 @@ class HttpDiscoveryStrategy(BaseDiscoveryStrategy):
 
 
 def _forms(name: str, location: str, given: dict[str, Any], *more: str) -> list[_Params]:
-    """The parameters in each form, in the order in which they are tried."""
+    """Write the parameters in each form, in the order in which they are tried."""
     extra = {key: given[key] for key in more if given.get(key) is not None}
     plain = {"name": name, "url": location}
     address = _address_in(location)
@@ -207,7 +207,7 @@ def _forms(name: str, location: str, given: dict[str, Any], *more: str) -> list[
 
 
 def _address_in(location: str) -> tuple[str, int] | None:
-    """Host and port of a URL; None when it has none."""
+    """Return the host and port of a URL; None when it has none."""
     try:
         parts = urlsplit(location)
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
@@ -217,7 +217,7 @@ def _address_in(location: str) -> tuple[str, int] | None:
 
 
 def _is_about_values(error: InvalidParams) -> bool:
-    """Whether a registry of this framework takes the form, and refuses what is in it."""
+    """Tell whether the registry knows the parameters, and refuses only their values."""
     data = error.data if isinstance(error.data, dict) else {}
     entries = data.get("parameters")
     if not isinstance(entries, list) or not entries:
@@ -230,7 +230,7 @@ def _is_about_values(error: InvalidParams) -> bool:
 
 
 def _locations_in(answer: object) -> list[object] | None:
-    """What an answer names, each as a URL where it is one; None when it is no answer at all."""
+    """Read the locations in an answer, each as a URL where it is one; None for another answer."""
     if answer is None:
         return []
     if isinstance(answer, list) and not _is_pair(answer):
@@ -241,7 +241,7 @@ def _locations_in(answer: object) -> list[object] | None:
 
 
 def _location_in(item: object) -> object:
-    """One service's place: a URL, a host and a port, or what cannot be used."""
+    """Read a location: a URL, or a host and a port; anything else is returned as it is."""
     if isinstance(item, dict):
         return item["url"] if "url" in item else _of_host(item, item.get("host"), item.get("port"))
     if isinstance(item, list) and _is_pair(item):
@@ -255,5 +255,5 @@ def _of_host(item: object, host: object, port: object) -> object:
 
 
 def _is_pair(item: list[Any]) -> bool:
-    """Whether it is one host and its port, rather than a list of two places."""
+    """Tell whether a list is a host and its port, rather than two locations."""
     return len(item) == 2 and isinstance(item[0], str) and url_of(*item) is not None

@@ -44,7 +44,7 @@ class Locator:
     """Finds services by name, for one service.
 
     :param strategies: objects with ``locate``, asked in this order until one knows something;
-        neighbours of the same class are asked at once, and the first good answer counts.
+        those of one class that follow each other are asked at once: the first good answer counts.
     :param time_to_live: seconds for which an answer is used without asking again.
     """
 
@@ -60,7 +60,7 @@ class Locator:
         self._clients: dict[Any, RemoteService] = {}
 
     def client_of(self, name: str, **options: Any) -> RemoteService:
-        """A client over all endpoints of the services that match; the same one for the same name.
+        """Make a client over all endpoints that match; the same one for the same name.
 
         :param name: a name or a pattern.
         :param options: for the `RemoteService`.
@@ -80,9 +80,13 @@ class Locator:
                 client = _remember(self._clients, key, client)
         return client
 
+    def endpoints(self) -> dict[str, int]:
+        """Count the endpoints that are known, by name."""
+        return {name: len(located.known()) for name, located in list(self._located.items())}
+
     def _completed(self, options: dict[str, Any]) -> dict[str, Any]:
-        """One adapter for all clients, so that they share connections, unless one needs its own."""
-        if {"adapter", "pool_size", "max_response_size"} & options.keys():
+        """Add the adapter that all clients share, unless the options need one of their own."""
+        if {"session", "adapter", "pool_size", "max_response_size"} & options.keys():
             return options
         return {**options, "adapter": self._adapter}
 
@@ -95,7 +99,7 @@ class Locator:
         return located
 
     def ask(self, name: str) -> tuple[str, ...]:
-        """The endpoints that the strategies know.
+        """Ask the strategies for the endpoints that they know.
 
         :returns: URLs, none of them twice; empty when somebody was asked, and nobody knows any.
         :raises ServiceNotFound: when nobody could be asked.
@@ -112,7 +116,7 @@ class Locator:
         return ()
 
     def _answers_of(self, group: list[Any], name: str, failures: list[str]) -> Iterator[list[str]]:
-        """Their answers, the quickest first; what failed is added to `failures`."""
+        """Yield the answers of strategies, the quickest first; add what failed to `failures`."""
         if len(group) == 1:
             jobs: dict[Any, Any] = {}
             strategies = group
@@ -183,13 +187,17 @@ class LocatedService:
         self._old_at = time.monotonic() + self._time_to_live
 
     def urls(self) -> tuple[str, ...]:
-        """Those known now; what is old is renewed in the background."""
+        """Return those known now; what is old is renewed in the background."""
         if time.monotonic() >= self._old_at:
             self._begin_renewal()
         return self._urls
 
+    def known(self) -> tuple[str, ...]:
+        """Return those known now, without asking anew."""
+        return self._urls
+
     def unreachable(self, url: str) -> None:
-        """One of them does not answer: whoever took its place may be known already."""
+        """Leave out a URL that does not answer, and ask again: it may have a successor."""
         self._silent |= {url}
         if url in self._lacking and len(self._urls) > 1:
             self._urls = tuple(known for known in self._urls if known != url)
@@ -263,7 +271,7 @@ def _is_hashable(options: dict[str, Any]) -> bool:
 
 
 def _remember(memory: dict[Any, T], key: Any, value: T) -> T:
-    """What is kept under the key: this, unless somebody was quicker. The oldest makes place."""
+    """Keep a value, unless there is one under its key; return that one. The oldest makes room."""
     while len(memory) >= _MOST_NAMES and key not in memory:
         memory.pop(next(iter(memory)), None)
     return memory.setdefault(key, value)

@@ -34,7 +34,7 @@ class MemoryDiscoveryStrategy(BaseDiscoveryStrategy):
         self.directory.add(name, location, kwargs.get("instance"), interval)
 
     def locate(self, name: str) -> list[str]:
-        """The URLs that match, by name and then in the order of registration."""
+        """Return the URLs that match, by name and then in the order of registration."""
         return self.directory.locate(name)
 
     def goodbye(self, name: str, location: str, **kwargs: Any) -> None:

@@ -12,38 +12,24 @@ others use too when the name is known, and may name instances that are gone.
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import hashlib
 import math
 import re
 import time
-import weakref
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from operator import methodcaller
+from typing import Any
 
-import gevent
-
-from ..broker_urls import check_redis_url, shown, wrong_url
-from ..concurrency import is_patched
-from ..errors import (
-    BadResponse,
-    ConnectionFailed,
-    ServiceConfigurationError,
-    Timeout,
-)
+from ..errors import BadResponse, ConnectionFailed, ServiceConfigurationError, Timeout
+from ..number_checks import is_number
+from ..redis import Raised, RedisClient
 from .base import BaseDiscoveryStrategy
 from .urls import UrlFilter
-
-if TYPE_CHECKING:
-    import redis
 
 __all__ = ["RedisDiscoveryStrategy"]
 
 #: Missed pings after which an instance is forgotten, where that takes longer than `time_to_live`.
 _MISSED_PINGS = 3
-#: Connections kept; more callers at once wait for one.
-_CONNECTIONS = 10
 #: Keys that Redis looks at, and values that it sends, before it serves others: under 1 ms.
 _PAGE = 1000
 #: Seconds after the last ping for which the digests of a name are kept.
@@ -63,8 +49,9 @@ class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
     :param time_to_live: seconds after the last ping for which an instance is known; never less
         than three times the interval of its pings.
     :param prefix: how each key starts.
-    :param timeout: seconds to connect and to wait for an answer; one number sets both.
-    :param total_timeout: seconds for one locate, and for the wait for a free connection.
+    :param timeout: seconds to connect and to wait for an answer or for a free connection; one
+        number sets both.
+    :param total_timeout: seconds for one locate that searches all keys.
     :raises ServiceConfigurationError: when one of them cannot be used, or redis-py is missing.
 
     Its methods raise `ConnectionFailed`, `Timeout` or `BadResponse`, all of them `TransportError`.
@@ -83,54 +70,61 @@ class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
     ) -> None:
         connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
         for option in (time_to_live, connect, read, total_timeout):
-            if not isinstance(option, (int, float)) or not 0 < option < math.inf:
+            if not is_number(option) or not 0 < option < math.inf:
                 raise ServiceConfigurationError(
                     f"time_to_live and time-outs are seconds above 0, not {option!r}"
                 )
-        check_redis_url(redis_url)
-        self._shown = shown(redis_url)
-        self._url = redis_url
+        # All commands may be sent twice. Once is for a connection that a restart has ended.
+        self._redis = RedisClient(
+            redis_url,
+            connect_timeout=connect,
+            timeout=read,
+            retries=1,
+            user="RedisDiscoveryStrategy",
+            raised=Raised(late=Timeout, lost=ConnectionFailed, refused=BadResponse),
+        )
         self._time_to_live = time_to_live
         self._prefix = prefix
-        self._connect_timeout = connect
-        self._read_timeout = read
         self._total_timeout = total_timeout
-        self._urls = UrlFilter(self._shown)
-        self._clients: weakref.WeakKeyDictionary[Any, redis.Redis] = weakref.WeakKeyDictionary()
-        self._check_options()
+        self._urls = UrlFilter(self._redis.shown)
 
     def ping(self, name: str, location: str, **kwargs: Any) -> None:
         interval = kwargs.get("interval") or 0
         lifetime = max(self._time_to_live, _MISSED_PINGS * interval)
         digest = _digest_of(name, location, kwargs)
         index = self._key(name, _INDEX)
-        with self._faults(), self._connected().pipeline() as pipeline:
-            pipeline.set(self._key(name, digest), location, px=math.ceil(lifetime * 1000))
-            pipeline.sadd(index, digest)
-            pipeline.expire(index, math.ceil(lifetime + _KEEP_INDEX))
-            pipeline.srandmember(index, _A_FEW)
-            self._sort_out(name, pipeline.execute()[-1])
+
+        def tell(client: Any) -> Any:
+            with client.pipeline() as pipeline:
+                pipeline.set(self._key(name, digest), location, px=math.ceil(lifetime * 1000))
+                pipeline.sadd(index, digest)
+                pipeline.expire(index, math.ceil(lifetime + _KEEP_INDEX))
+                pipeline.srandmember(index, _A_FEW)
+                return pipeline.execute()[-1]
+
+        self._sort_out(name, self._redis.ask(tell))
 
     def goodbye(self, name: str, location: str, **kwargs: Any) -> None:
         digest = _digest_of(name, location, kwargs)
-        with self._faults(), self._connected().pipeline() as pipeline:
-            pipeline.delete(self._key(name, digest))
-            pipeline.srem(self._key(name, _INDEX), digest)
-            pipeline.execute()
+
+        def tell(client: Any) -> None:
+            with client.pipeline() as pipeline:
+                pipeline.delete(self._key(name, digest))
+                pipeline.srem(self._key(name, _INDEX), digest)
+                pipeline.execute()
+
+        self._redis.ask(tell)
 
     def locate(self, name: str) -> list[str]:
-        with self._faults():
-            keys = self._keys_matching(name) if _is_pattern(name) else self._keys_of(name)
-            found = [value for value in self._values(keys) if value is not None]
+        keys = self._keys_matching(name) if _is_pattern(name) else self._keys_of(name)
+        found = [value for value in self._values(keys) if value is not None]
         return self._urls.usable(sorted(found))
 
     def close(self) -> None:
-        clients, self._clients = self._clients, weakref.WeakKeyDictionary()
-        for client in list(clients.values()):
-            client.connection_pool.disconnect()
+        self._redis.close()
 
     def __repr__(self) -> str:
-        return f"RedisDiscoveryStrategy({self._shown!r})"
+        return f"RedisDiscoveryStrategy({self._redis.shown!r})"
 
     # Keys and values
 
@@ -138,9 +132,9 @@ class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
         return f"{self._prefix}{name}:{last}"
 
     def _keys_of(self, name: str) -> list[str]:
-        """The keys of the instances with exactly this name."""
-        client, index = self._connected(), self._key(name, _INDEX)
-        digests = sorted(map(_text, cast("set[bytes]", client.smembers(index))))
+        """Find the keys of the instances with exactly this name."""
+        found = self._redis.ask(methodcaller("smembers", self._key(name, _INDEX)))
+        digests = sorted(map(_text, found))
         return [self._key(name, digest) for digest in digests]
 
     def _sort_out(self, name: str, digests: list[bytes]) -> None:
@@ -153,98 +147,36 @@ class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
         values = self._values([self._key(name, digest) for digest in texts])
         gone = [digest for digest, value in zip(texts, values, strict=True) if value is None]
         if gone:
-            self._connected().srem(self._key(name, _INDEX), *gone)
+            self._redis.ask(methodcaller("srem", self._key(name, _INDEX), *gone))
 
     def _keys_matching(self, pattern: str) -> list[str]:
-        """The keys of the instances whose name matches."""
-        client = self._connected()
+        """Find the keys of the instances whose name matches."""
         searched = f"{_escaped(self._prefix)}{_redis_pattern(pattern)}:{'?' * _DIGEST_LENGTH}"
         end = time.monotonic() + self._total_timeout
         cursor = 0
         keys: set[str] = set()
         while True:
-            page = client.scan(cursor, match=searched, count=_PAGE)
-            cursor, found = cast("tuple[int, list[bytes]]", page)
+            scan = methodcaller("scan", cursor, match=searched, count=_PAGE)
+            cursor, found = self._redis.ask(scan)
             keys.update(map(_text, found))
             if cursor == 0:
                 break
             if time.monotonic() >= end:
                 raise Timeout(
-                    f"{self._shown}: its keys were not searched within {self._total_timeout:g} s; "
-                    "give services a database of their own"
+                    f"{self._redis.shown}: its keys were not searched within "
+                    f"{self._total_timeout:g} s; give services a database of their own"
                 )
         return sorted(key for key in keys if fnmatch.fnmatchcase(self._name_in(key), pattern))
 
     def _name_in(self, key: str) -> str:
         return key[len(self._prefix) :].rpartition(":")[0]
 
-    def _values(self, keys: list[str]) -> Iterator[str | None]:
-        client = self._connected()
+    def _values(self, keys: list[str]) -> list[str | None]:
+        found: list[bytes | None] = []
         for start in range(0, len(keys), _PAGE):
-            values = client.mget(keys[start : start + _PAGE])
-            for value in cast("list[bytes | None]", values):
-                yield None if value is None else _text(value)
-
-    # The connection
-
-    def _connected(self) -> redis.Redis:
-        """The client; made at first use, when the process is patched if it ever will be."""
-        # A patched socket belongs to the event loop of the thread that made it; all threads of a
-        # plain process share theirs.
-        loop = gevent.get_hub() if is_patched() else RedisDiscoveryStrategy
-        client = self._clients.get(loop)
-        if client is None:
-            client = self._clients.setdefault(loop, self._new_client())
-        return client
-
-    def _new_client(self) -> redis.Redis:
-        import redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-
-        pool = redis.BlockingConnectionPool.from_url(
-            self._url,
-            max_connections=_CONNECTIONS,
-            timeout=self._total_timeout,
-            socket_connect_timeout=self._connect_timeout,
-            socket_timeout=self._read_timeout,
-            # Every Redis understands it, and tells what it has against a password.
-            protocol=2,
-            # All commands may be sent twice. Once is for a connection that a restart has ended;
-            # redis-py's own default goes on for up to ten seconds.
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-        )
-        return redis.Redis(connection_pool=pool)
-
-    def _check_options(self) -> None:
-        """:raises ServiceConfigurationError: when no connection can be made of them."""
-        try:
-            client = self._new_client()
-        except ImportError as error:
-            raise ServiceConfigurationError(
-                "RedisDiscoveryStrategy needs redis-py: pip install 'gemstone_sync[redis]'"
-            ) from error
-        except ValueError:
-            raise wrong_url() from None
-        pool = client.connection_pool
-        try:
-            pool.connection_class(**pool.connection_kwargs)
-        except (ValueError, TypeError) as error:  # an option in the query that redis-py has not
-            raise ServiceConfigurationError(f"{self._shown}: {error}") from None
-
-    @contextlib.contextmanager
-    def _faults(self) -> Iterator[None]:
-        """redis-py's exceptions -> the tree in `gemstone_sync.errors`."""
-        import redis
-
-        try:
-            yield
-        except redis.TimeoutError as error:
-            raise Timeout(f"{self._shown}: no answer in time ({error})") from error
-        except (redis.ConnectionError, UnicodeError) as error:  # a host that no DNS can have
-            raise ConnectionFailed(f"{self._shown}: {error}") from error
-        except redis.RedisError as error:
-            raise BadResponse(f"{self._shown}: {error}") from error
+            page = keys[start : start + _PAGE]
+            found += self._redis.ask(methodcaller("mget", page))
+        return [None if value is None else _text(value) for value in found]
 
 
 def _digest_of(name: str, location: str, kwargs: dict[str, Any]) -> str:
@@ -268,7 +200,7 @@ def _is_pattern(name: str) -> bool:
 
 
 def _redis_pattern(pattern: str) -> str:
-    """A pattern for SCAN that matches all that `fnmatch` does, and possibly more.
+    """Write a pattern for SCAN that matches all that `fnmatch` does, and possibly more.
 
     To Redis a ``?`` is one byte rather than one character, classes are of bytes as well, and a
     backslash escapes. What it finds too much is sorted out afterwards.

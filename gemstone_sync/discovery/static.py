@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ServiceConfigurationError
 from .base import BaseDiscoveryStrategy
-from .urls import is_endpoint, shown
+from .urls import abridged, is_endpoint
 
 __all__ = ["StaticDiscoveryStrategy"]
 
@@ -40,7 +40,7 @@ class StaticDiscoveryStrategy(BaseDiscoveryStrategy):
         self._services = {_checked_name(name): _urls_of(name, services[name]) for name in services}
 
     def ping(self, name: str, location: str, **kwargs: Any) -> None:
-        """Nothing: what is known does not change."""
+        """Do nothing: what is known does not change."""
 
     def locate(self, name: str) -> list[str]:
         found = [urls for known, urls in self._services.items() if fnmatch.fnmatchcase(known, name)]
@@ -65,12 +65,12 @@ def _urls_of(name: str, given: object) -> tuple[str, ...]:
     urls = [given] if isinstance(given, str) else given
     if not isinstance(urls, Sequence) or not urls:
         raise ServiceConfigurationError(
-            f"the service {name!r} wants a URL or a list of URLs, not {shown(given)}"
+            f"the service {name!r} wants a URL or a list of URLs, not {abridged(given)}"
         )
     for url in urls:
         if not is_endpoint(url):
             raise ServiceConfigurationError(
-                f"the service {name!r} cannot be at {shown(url)}: write it like "
+                f"the service {name!r} cannot be at {abridged(url)}: write it like "
                 "'http://127.0.0.1:8000/api', without a user and password"
             )
     return tuple(urls)

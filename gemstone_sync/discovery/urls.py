@@ -15,7 +15,7 @@ from ..broker_urls import without_passwords
 from ..client.hosts import host_in_url
 from ..client.urls import checked_url
 
-__all__ = ["UrlFilter", "is_endpoint", "shown", "url_of"]
+__all__ = ["UrlFilter", "abridged", "is_endpoint", "url_of"]
 
 logger = logging.getLogger("gemstone_sync.discovery")
 
@@ -24,7 +24,7 @@ _LONGEST = 8000
 
 
 def is_endpoint(text: object) -> bool:
-    """Whether it is a URL at which a service can answer.
+    """Tell whether a text is a URL at which a service can answer.
 
     That is http or https, with a host, and without a user and password: those would be shown in
     logs, and to everybody who asks for the service.
@@ -38,7 +38,7 @@ def is_endpoint(text: object) -> bool:
 
 
 def url_of(host: object, port: object) -> str | None:
-    """The endpoint of a service of which only host and port are known; None when they are wrong.
+    """Make the endpoint of a host and a port; None when they are wrong.
 
     The path is the one that services have by default; port 443 is HTTPS.
     """
@@ -55,8 +55,8 @@ def url_of(host: object, port: object) -> str | None:
     return url if is_endpoint(url) and not set(host) & set("/?#\\") else None
 
 
-def shown(item: object) -> str:
-    """The start of what somebody said, for a message: of a host too what stands before an @."""
+def abridged(item: object) -> str:
+    """Shorten what somebody said, for a message, and mask what stands before an @."""
     return re.sub(r"[^\s'\"]*@", "***@", without_passwords(f"{item!r:.1000}"))[:100]
 
 
@@ -71,7 +71,7 @@ class UrlFilter:
         self._has_told = False
 
     def usable(self, found: Iterable[object]) -> list[str]:
-        """The endpoints among them, in their order."""
+        """Return the endpoints among them, in their order."""
         kept: dict[str, None] = {}
         for item in found:
             if isinstance(item, str) and is_endpoint(item):
@@ -87,5 +87,5 @@ class UrlFilter:
         logger.warning(
             "%s names what is no service's URL, which is left out (told once): %s",
             self._source,
-            shown(item),
+            abridged(item),
         )

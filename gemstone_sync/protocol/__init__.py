@@ -8,10 +8,10 @@ Source: https://www.jsonrpc.org/specification
 """
 
 from ..errors import UNSET, Unset
-from .codec import decode_json, encode_json
+from .codec import PLAIN, Encoder, decode_json, encode_json
 from .messages import ErrorObject, JsonRpcRequest, JsonRpcResponse, Params, RequestId
 from .reader import Item, read_body
-from .writer import WIRE_FORMATS, GemstoneWriter, StrictWriter, Writer
+from .writer import WIRE_FORMATS, GemstoneWriter, ResponseWriter, StrictWriter, Writer
 
 __all__ = [
     # messages
@@ -25,6 +25,7 @@ __all__ = [
     # bytes <-> messages
     "read_body",
     "Item",
+    "ResponseWriter",
     "Writer",
     "StrictWriter",
     "GemstoneWriter",
@@ -32,4 +33,6 @@ __all__ = [
     # JSON text <-> values
     "decode_json",
     "encode_json",
+    "Encoder",
+    "PLAIN",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ResponseTooLarge
-from .codec import encode_into, encode_json
+from .codec import PLAIN, Encoder
 
 __all__ = ["encode_bounded"]
 
@@ -26,13 +26,13 @@ _SHORT = 4096
 _SCALARS = frozenset({int, float, bool, type(None)})
 
 
-def encode_bounded(value: object, limit: int) -> bytes:
+def encode_bounded(value: object, limit: int, encoder: Encoder = PLAIN) -> bytes:
     """Encode `value`, stopping where the text grows past `limit` bytes.
 
     :raises ResponseTooLarge: when the text is longer than `limit`.
     :raises TypeError, ValueError, RecursionError: when `value` cannot be represented as JSON.
     """
-    text = encode_json(value) if _is_small(value) else _encode_within(value, limit)
+    text = encoder.encode(value) if _is_small(value) else _encode_within(value, limit, encoder)
     if len(text) > limit:
         raise ResponseTooLarge()
     return text
@@ -60,14 +60,14 @@ def _is_small(value: Any) -> bool:
     return True
 
 
-def _encode_within(value: object, limit: int) -> bytes:
+def _encode_within(value: object, limit: int, encoder: Encoder) -> bytes:
     size = _FIRST_SIZE
     while True:
         size = min(size, limit + _SLACK)
         buffer = bytearray(size)
         with memoryview(buffer):
             try:
-                encode_into(value, buffer)
+                encoder.encode_into(value, buffer)
             except BufferError:
                 if size > limit:
                     raise ResponseTooLarge() from None

@@ -54,7 +54,7 @@ class ErrorObject(msgspec.Struct, frozen=True):
 
 
 class JsonRpcRequest(msgspec.Struct, frozen=True):
-    """One request, or one notification when its id is `UNSET` (section 4).
+    """A request; or a notification, when its id is `UNSET` (section 4).
 
     :param method: the name of the method.
     :param params: list or dict, or `UNSET` when absent.
@@ -92,7 +92,7 @@ class JsonRpcRequest(msgspec.Struct, frozen=True):
 
 
 class JsonRpcResponse(msgspec.Struct, frozen=True):
-    """One response: a result or an error, never both and never neither (section 5).
+    """A response: a result or an error, never both and never neither (section 5).
 
     :param result: the value that the method returned.
     :param error: the error object.

@@ -31,8 +31,11 @@ def read_body(body: bytes, max_batch_size: int = 100) -> Item | list[Item]:
         return JsonRpcResponse.failure(error)
     if type(content) is dict:
         return _read_item(content)
-    if type(content) is list and 0 < len(content) <= max_batch_size:
-        return [_read_item(item) for item in content]
+    if type(content) is list and content:
+        if len(content) <= max_batch_size:
+            return [_read_item(item) for item in content]
+        text = f"The batch has more than {max_batch_size} items"
+        return JsonRpcResponse.failure(InvalidRequest(text))
     return JsonRpcResponse.failure(InvalidRequest())
 
 

@@ -14,21 +14,27 @@ import msgspec
 
 from ..errors import UNSET
 from .bounded import encode_bounded
-from .codec import encode_json
+from .codec import PLAIN, Encoder
 from .messages import ErrorObject, JsonRpcResponse
 
-__all__ = ["WIRE_FORMATS", "GemstoneWriter", "StrictWriter", "Writer"]
+__all__ = ["WIRE_FORMATS", "GemstoneWriter", "ResponseWriter", "StrictWriter", "Writer"]
 
 
-class Writer(Protocol):
-    """One wire format."""
+class ResponseWriter(Protocol):
+    """Writes a response."""
 
-    def write_response(self, response: JsonRpcResponse, limit: int) -> bytes:
+    def write_response(
+        self, response: JsonRpcResponse, limit: int, encoder: Encoder = PLAIN
+    ) -> bytes:
         """Encode one response of at most `limit` bytes.
 
         :raises ResponseTooLarge: when its result or error is longer.
         :raises TypeError, ValueError, RecursionError: when it cannot be represented as JSON.
         """
+
+
+class Writer(ResponseWriter, Protocol):
+    """A wire format."""
 
     def write_batch(self, responses: Iterable[bytes]) -> bytes:
         """Join encoded responses, in their order, to one batch."""
@@ -56,12 +62,14 @@ class StrictWriter:
     notification_reply: bytes | None = None
     empty_batch_reply: bytes | None = None
 
-    def write_response(self, response: JsonRpcResponse, limit: int) -> bytes:
-        member = b"" if response.id is UNSET else b',"id":%b' % encode_json(response.id)
+    def write_response(
+        self, response: JsonRpcResponse, limit: int, encoder: Encoder = PLAIN
+    ) -> bytes:
+        member = b"" if response.id is UNSET else b',"id":%b' % encoder.encode(response.id)
         if response.error is UNSET:
-            result = encode_bounded(response.result, limit)
+            result = encode_bounded(response.result, limit, encoder)
             return b'{"jsonrpc":"2.0","result":%b%b}' % (result, member)
-        error = encode_bounded(_error_members(response.error), limit)
+        error = encode_bounded(_error_members(response.error), limit, encoder)
         return b'{"jsonrpc":"2.0","error":%b%b}' % (error, member)
 
     def write_batch(self, responses: Iterable[bytes]) -> bytes:
@@ -78,13 +86,15 @@ class GemstoneWriter:
     notification_reply: bytes | None = b'{"result": null, "error": null, "jsonrpc": "2.0"}'
     empty_batch_reply: bytes | None = b"[]"
 
-    def write_response(self, response: JsonRpcResponse, limit: int) -> bytes:
-        member = b"" if response.id is UNSET else b', "id": %b' % encode_json(response.id)
+    def write_response(
+        self, response: JsonRpcResponse, limit: int, encoder: Encoder = PLAIN
+    ) -> bytes:
+        member = b"" if response.id is UNSET else b', "id": %b' % encoder.encode(response.id)
         result = error = b"null"
         if response.error is UNSET:
-            result = _with_blanks(encode_bounded(response.result, limit))
+            result = _with_blanks(encode_bounded(response.result, limit, encoder))
         else:
-            error = _with_blanks(encode_bounded(_error_members(response.error), limit))
+            error = _with_blanks(encode_bounded(_error_members(response.error), limit, encoder))
         return b'{"result": %b, "error": %b, "jsonrpc": "2.0"%b}' % (result, error, member)
 
     def write_batch(self, responses: Iterable[bytes]) -> bytes:

@@ -2,9 +2,8 @@
 
 Importing this package patches the process, as `gemstone_sync.service` does.
 
-Reading order: `service_registry` (the service), `settings` (what its own settings must be),
-`admission` (which names and URLs are taken), `state` (the file that survives a restart), `page`
-(what a browser sees), `command`.
+Reading order: `service_registry` (the service), `admission` (which names and URLs are taken),
+`state` (the file that survives a restart), `page` (what a browser sees), `command`.
 """
 
 # ruff: noqa: E402

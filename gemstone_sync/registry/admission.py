@@ -1,4 +1,4 @@
-"""Which names, URLs and hosts a registry takes: every refusal says why.
+"""Admission to a registry: which names, URLs and hosts it takes; every refusal says why.
 
 Whoever asks a registry calls the URL that it gives out. So a URL that would lead callers to a cloud
 machine's metadata service (which hands out credentials), or that is no address of a service at all,
@@ -87,7 +87,10 @@ class RegistrationRefused(RpcError):
 
 
 def check_name(name: str) -> None:
-    """:raises RegistrationRefused: when no service may be called so."""
+    """Check the name of a service.
+
+    :raises RegistrationRefused: when no service may be called so.
+    """
     if len(name) > MAX_NAME:
         raise RegistrationRefused.because(
             f"the name has {len(name)} characters, {MAX_NAME} are the most"
@@ -99,7 +102,10 @@ def check_name(name: str) -> None:
 
 
 def check_instance(instance: str) -> None:
-    """:raises RegistrationRefused: when no instance may be called so."""
+    """Check the name of an instance.
+
+    :raises RegistrationRefused: when no instance may be called so.
+    """
     if len(instance) > MAX_INSTANCE or not _VISIBLE.fullmatch(instance):
         raise RegistrationRefused.because(
             f"the instance is not 1 to {MAX_INSTANCE} visible ASCII characters"
@@ -107,7 +113,10 @@ def check_instance(instance: str) -> None:
 
 
 def check_url(url: str) -> None:
-    """:raises RegistrationRefused: when callers must not be sent there."""
+    """Check the URL of a service.
+
+    :raises RegistrationRefused: when callers must not be sent there.
+    """
     if len(url) > MAX_URL:
         raise RegistrationRefused.because(
             f"the URL has {len(url)} characters, {MAX_URL} are the most"
@@ -139,7 +148,7 @@ def check_url(url: str) -> None:
 
 
 def url_of(host: str, port: int) -> str:
-    """The URL that ``ping(name, host, port)`` means: the endpoint's usual path.
+    """Make the URL that ``ping(name, host, port)`` means: the endpoint's usual path.
 
     :raises RegistrationRefused: when callers must not be sent there.
     """
@@ -178,7 +187,7 @@ def _ipv6(host: str) -> ipaddress.IPv6Address:
 
 
 def _ipv4(host: str) -> ipaddress.IPv4Address | None:
-    """The address that the system's resolver sees: hex, octal and short forms too."""
+    """Read an address as the system's resolver does: hex, octal and short forms too."""
     try:
         return ipaddress.IPv4Address(socket.inet_aton(host.rstrip(".")))
     except OSError:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from ..broker_urls import without_passwords
-from ..errors import ServiceConfigurationError
+from ..exit_codes import run_reported
 from .service_registry import ServiceRegistry
 
 __all__ = ["main"]
@@ -26,7 +26,7 @@ send it as X-Api-Token or as Authorization: Bearer."""
 
 def main(
     argv: Sequence[str] | None = None, *, program: str = "python -m gemstone_sync.registry"
-) -> None:
+) -> NoReturn:
     """Run a registry until SIGTERM or Ctrl-C.
 
     A wrong setting, wherever it was found, ends with exit code 2 and one line; an address or state
@@ -37,17 +37,16 @@ def main(
     """
     words = sys.argv[1:] if argv is None else argv
     sys.argv[0] = program  # what the registry's configurators begin their messages with
+    run_reported(lambda: _run(words), command=program)
+
+
+def _run(words: Sequence[str]) -> None:
     registry = ServiceRegistry()
     if any(word in ("-h", "--help") for word in words):
         sys.stdout.write(_help_of(registry))
-        return
-    registry.configure(words)
-    try:
+    else:
+        registry.configure(words)
         registry.start()
-    except ServiceConfigurationError as error:  # of settings that do not fit each other
-        text = without_passwords(" ".join(str(error).split()))
-        sys.stderr.write(f"{program}: {text}\n")
-        raise SystemExit(2) from None
 
 
 def _help_of(registry: ServiceRegistry) -> str:

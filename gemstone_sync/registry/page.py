@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 import jinja2
 from markupsafe import Markup
@@ -65,7 +66,7 @@ class Page:
         self._made: dict[str, tuple[float, str]] = {}
 
     def html(self, pattern: str) -> str:
-        """The page.
+        """Render the page.
 
         :param pattern: only the services whose names it matches, as for ``locate_service``.
         """
@@ -100,12 +101,29 @@ def _template() -> jinja2.Template:
         loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True
     )
     environment.filters["ago"] = _ago
+    environment.filters["explorer"] = _explorer
     environment.filters["without_passwords"] = without_passwords
     return environment.get_template("registry.html")
 
 
+def _explorer(url: str) -> str | None:
+    """Make the address of a service's explorer; None for a URL that no browser should follow.
+
+    >>> _explorer("http://user:word@10.0.0.1:8000/api/")
+    'http://10.0.0.1:8000/api/docs'
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not host:
+        return None
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}/docs"
+
+
 def _ago(seconds: float) -> str:
-    """A time that is easy to read: two digits are enough.
+    """Write a time that is easy to read: two digits are enough.
 
     >>> [_ago(seconds) for seconds in (0.2, 59.9, 200, 7200, 200000)]
     ['0 s', '59 s', '3 min', '2 h', '2 d']

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import flask
 
 from ..concurrency import NoSlot
-from ..config import Configurable, Seconds
+from ..config import Seconds, setting
+from ..config.rules import ABOVE_0, PATH, SECONDS_ABOVE_0, Rule, whole
 from ..discovery.directory import (
     DEFAULT_INTERVAL,
     Directory,
     DirectoryFull,
     Listed,
 )
-from ..errors import InvalidParams, ServiceConfigurationError, ServiceStartError
+from ..errors import InvalidParams, ServiceStartError
 from ..server import current_worker
 from ..service import (
     BearerTokenStrategy,
@@ -31,13 +33,40 @@ from ..service import (
 )
 from .admission import MAX_NAME, RegistrationRefused, check_instance, check_name, check_url, url_of
 from .page import SECURITY_HEADERS, Page
-from .settings import CHECKS, ONE_PROCESS, CheckedConfigurable
 from .state import StateFile
 
 if TYPE_CHECKING:
     from ..discovery.directory import Registration
 
 __all__ = ["ServiceRegistry"]
+
+_ONE_PROCESS = (
+    "a registry is one process: with several workers each would know a part of the services. "
+    "Start more registries instead, and have services ping them all"
+)
+
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,1000}")
+
+
+def _is_token(value: Any) -> bool:
+    return isinstance(value, str) and _VISIBLE.fullmatch(value) is not None
+
+
+def _is_file(value: Any) -> bool:
+    """Refuse an empty text, the working directory as ``Path("")`` is, devices, and SQLite's names.
+
+    They would become files called ``:memory:`` and ``file:…``.
+    """
+    if not PATH.fits(value) or os.fspath(value) in ("", ".", ":memory:"):
+        return False
+    if str(value).startswith("file:"):
+        return False
+    return not os.path.exists(value) or os.path.isfile(value) or os.path.isdir(value)
+
+
+#: A header must be able to carry it.
+_TOKEN = Rule("1 to 1000 visible ASCII characters, without spaces", _is_token).or_none()
+_STATE = Rule("the path of a file (without one, entries are in memory only)", _is_file).or_none()
 
 
 class ServiceRegistry(MicroService):
@@ -72,32 +101,22 @@ class ServiceRegistry(MicroService):
         HeaderValidationStrategy("X-Api-Token"),
         BearerTokenStrategy(),
     ]
-    configurables: Sequence[Configurable] = [
-        *MicroService.configurables,
-        CheckedConfigurable("token", secret=True),
-        CheckedConfigurable("state"),
-        CheckedConfigurable("ttl"),
-        CheckedConfigurable("max_entries"),
-        CheckedConfigurable("max_per_name"),
-        CheckedConfigurable(
-            "workers",
-            help="Always 1: a registry is one process. Start more registries instead, and have "
-            "services ping them all.",
-        ),
-    ]
 
     #: What `ping` and `goodbye` must be sent with, in ``X-Api-Token`` or as ``Authorization:
     #: Bearer``. None: they are open to everyone.
-    token: str | None = None
+    token: str | None = setting(None, _TOKEN, secret=True)
     #: The file that keeps the entries across restarts. None: they are kept in memory only, and come
     #: back with the services' next pings.
-    state: str | os.PathLike[str] | None = None
+    state: str | os.PathLike[str] | None = setting(None, _STATE)
     #: Seconds that an entry lives without a ping. None: three of its service's own intervals.
-    ttl: Seconds | None = None
+    ttl: Seconds | None = setting(None, SECONDS_ABOVE_0.or_none())
     #: How many instances may be registered, of all names together.
-    max_entries: int = 100_000
+    max_entries: int = setting(100_000, ABOVE_0)
     #: How many instances of one name may be registered.
-    max_per_name: int = 1_000
+    max_per_name: int = setting(1_000, ABOVE_0)
+    #: Always 1: a registry is one process. Start more registries instead, and have services ping
+    #: them all.
+    workers: int = setting(1, Rule(f"1: {_ONE_PROCESS}", whole(1, 1).fits))
 
     def __init__(self, io_loop: object = None) -> None:
         super().__init__(io_loop)
@@ -113,7 +132,9 @@ class ServiceRegistry(MicroService):
 
         :raises ServiceStartError: when it cannot be used.
         """
-        self._check_own_attributes()
+        worker = current_worker()
+        if worker is not None and worker.cfg.workers > 1:
+            raise ServiceStartError(_ONE_PROCESS)
         self.directory = Directory(
             ttl=self.ttl, max_entries=self.max_entries, max_per_name=self.max_per_name
         )
@@ -138,18 +159,8 @@ class ServiceRegistry(MicroService):
             self._state_file.close()
             self._state_file = None
 
-    def _check_own_attributes(self) -> None:
-        worker = current_worker()
-        if self.workers > 1 or (worker is not None and worker.cfg.workers > 1):
-            raise ServiceStartError(ONE_PROCESS)
-        for name, check in CHECKS.items():
-            try:
-                check(getattr(self, name))
-            except ValueError as error:
-                raise ServiceConfigurationError(f"{name}: {error}") from None
-
     def _restore(self, found: list[Registration]) -> None:
-        """Every entry gets its whole life again: its service could not ping meanwhile."""
+        """Add entries with their whole life again: their services could not ping meanwhile."""
         left_out = 0
         for name, url, instance, interval in found:
             try:
@@ -228,7 +239,7 @@ class ServiceRegistry(MicroService):
 
     @exposed_method(idempotent=True)
     def locate_service(self, name: str) -> list[str]:
-        """The URLs of a name, or of the names that a pattern with *, ? and [...] matches.
+        """List the URLs of a name, or of the names that a pattern with *, ? and [...] matches.
 
         Of a pattern, names are looked at until 1,000 URLs are found.
         """
@@ -236,7 +247,7 @@ class ServiceRegistry(MicroService):
 
     @exposed_method(idempotent=True)
     def list_services(self, name: str = "*", after: str = "") -> dict[str, list[dict[str, Any]]]:
-        """What is registered, by name in order; with `name`, what it or a pattern matches.
+        """List what is registered, by name in order; with `name`, what it or a pattern matches.
 
         One answer has 1,000 URLs and the rest of the last one's name: what comes behind is asked
         for with that name as `after`, until nothing comes.
@@ -249,7 +260,7 @@ class ServiceRegistry(MicroService):
 
     @route("/")
     def web_page(self) -> flask.Response:
-        """The page for browsers."""
+        """Serve the page for browsers."""
         slots = self.dispatcher.slots  # whoever looks at it takes the place of a call
         try:
             slots.acquire()
@@ -275,7 +286,7 @@ class ServiceRegistry(MicroService):
 def _place(
     url: str | None, instance: str | int | None, host: str | None, port: int | None
 ) -> tuple[str, str | None]:
-    """The URL and instance that the two forms of `ping` and `goodbye` mean.
+    """Return the URL and instance that the two forms of `ping` and `goodbye` mean.
 
     By position the second form's host and port stand where the first has its URL and instance.
 

@@ -171,7 +171,7 @@ class StateFile:
             connection.executemany(_INSERT, here)
 
     def _rewrite(self, entries: Sequence[Registration]) -> None:
-        """From scratch, over a new connection: an old one may be what is broken."""
+        """Write everything anew, over a new connection: an old one may be what is broken."""
         self._file.close()
         with self._file.writing(durable=False) as connection:
             connection.execute("DELETE FROM entries")
@@ -179,7 +179,7 @@ class StateFile:
         self._generation = self._file.generation
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        """See that the file is a registry's, of this version.
+        """Ensure that the file is a registry's, of this version.
 
         :raises ValueError: when it is not.
         """
@@ -204,7 +204,7 @@ class StateFile:
 
 
 def _error_of(work: Callable[[], None]) -> Exception | None:
-    """What `work` raises: gevent would print the traceback of an exception in its thread."""
+    """Return what `work` raises: gevent would print the traceback of one in its thread."""
     try:
         work()
     except (OSError, ValueError) as error:

@@ -1,21 +1,28 @@
-"""HTTP: the gevent server, the Flask app, and the way of a request between them.
+"""Serve HTTP: the gevent server, the Flask app, and the way of a request between them.
 
-Reading order: `gevent_server` (listening, ending) and `connection` (one socket, over
-`channel`) with `head`, `streams` and `response` (HTTP/1.1); then `gate` (which hosts and origins
-may, and where a path goes), `endpoint` (the JSON-RPC endpoint), `app` (the Flask factory),
-`static`. `prefork` and `gunicorn_worker` run it in several processes, which `stop_signals` end.
+A request's way, one direction and no back and forth: `gevent_server` accepts, and `connection`
+reads it from its `client_socket`: the `head`, the body (`streams`); then `gate` (which hosts and
+origins may, and where a path goes), `endpoint` (the JSON-RPC endpoint) or `app` (the Flask app);
+then the `response`, or the `upgrade` to another protocol. What connections share sits in `state`.
+`prefork` and `gunicorn_worker` run it in several `processes`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .app import Rule, WebSettings, make_app
-from .asgi import refuse_asgi
-from .balance import Balance
-from .endpoint import Endpoint, EndpointSettings
-from .gate import Gate, GateSettings, Readiness, is_in_process
-from .gevent_server import GeventServer, ServerSettings, bind, tls_context
+from .app import Rule, WebSettings, make_app, refuse_asgi
+from .endpoint import Endpoint, EndpointSettings, Reply
+from .gate import (
+    SOFTWARE,
+    Gate,
+    GateSettings,
+    Health,
+    is_from_this_machine,
+    is_in_process,
+    is_loopback,
+)
+from .gevent_server import GeventServer, bind, tls_context
 from .gunicorn import (
     before_serving,
     cannot_boot,
@@ -24,8 +31,11 @@ from .gunicorn import (
     seconds_left,
     under_gunicorn,
 )
+from .prefork import Balance
+from .state import ServerSettings, open_connections
 
 __all__ = [
+    "SOFTWARE",
     "Balance",
     "Endpoint",
     "EndpointSettings",
@@ -33,7 +43,8 @@ __all__ = [
     "GateSettings",
     "GeventServer",
     "GunicornWorker",
-    "Readiness",
+    "Health",
+    "Reply",
     "Rule",
     "ServerSettings",
     "WebSettings",
@@ -43,7 +54,10 @@ __all__ = [
     "current_worker",
     "finish_calls",
     "is_in_process",
+    "is_from_this_machine",
+    "is_loopback",
     "make_app",
+    "open_connections",
     "refuse_asgi",
     "seconds_left",
     "tls_context",

@@ -1,4 +1,4 @@
-"""The access log, in combined format: one line a request, also for those that are refused."""
+"""Write the access log, in combined format: a line for each request, also for refused ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 import re
 import time
 from typing import Any
+
+from ..concurrency import travelling_id
 
 __all__ = ["log_refusal", "log_request"]
 
@@ -16,20 +18,47 @@ _UNSAFE = re.compile(r'["\\]|[^ -~]')
 
 
 def log_request(environ: dict[str, Any], status: str, sent: int) -> None:
-    """:param sent: bytes of the body."""
+    """Log a request that was answered.
+
+    :param sent: bytes of the body.
+    """
     line = f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}"
     referer = environ.get("HTTP_REFERER", "-")
-    _log(environ["REMOTE_ADDR"], line, status, sent, referer, environ.get("HTTP_USER_AGENT", "-"))
+    agent = environ.get("HTTP_USER_AGENT", "-")
+    request_id = travelling_id(environ.get("HTTP_X_REQUEST_ID"))
+    _log(environ["REMOTE_ADDR"], line, status, sent, referer, agent, request_id)
 
 
 def log_refusal(address: Any, head: bytes, status: str, sent: int) -> None:
-    """:param head: what came of the request's head."""
+    """Log a request that was refused.
+
+    :param head: what came of its head.
+    """
     remote = address[0] if isinstance(address, tuple) else ""
     line = head.lstrip(b"\r\n").split(b"\r\n", 1)[0][:256].decode("latin-1")
     _log(remote, line or "-", status, sent, "-", "-")
 
 
-def _log(remote: str, line: str, status: str, sent: int, referer: str, agent: str) -> None:
+def _log(
+    remote: str,
+    line: str,
+    status: str,
+    sent: int,
+    referer: str,
+    agent: str,
+    request_id: str | None = None,
+) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    known = {  # for logs in JSON
+        "remote": remote or None,
+        "request": line,
+        "status": int(status[:3] or 500),
+        "bytes": sent,
+        "referer": None if referer == "-" else referer,
+        "agent": None if agent == "-" else agent,
+        "request_id": request_id,
+    }
     logger.info(
         '%s - - [%s] "%s" %s %d "%s" "%s"',
         remote or "-",
@@ -39,6 +68,7 @@ def _log(remote: str, line: str, status: str, sent: int, referer: str, agent: st
         sent,
         _UNSAFE.sub(_escape, referer),
         _UNSAFE.sub(_escape, agent),
+        extra={key: value for key, value in known.items() if value is not None},
     )
 
 

@@ -1,8 +1,9 @@
-"""The Flask app of a service: the endpoint as a route, extra routes, static files, templates."""
+"""Make the Flask app of a service: the endpoint as a route, extra routes, files, templates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,17 +22,20 @@ from flask.typing import ResponseReturnValue, RouteCallable
 from werkzeug.exceptions import default_exceptions
 
 from ..errors import ServiceConfigurationError
-from .asgi import refuse_asgi
 from .endpoint import Endpoint, Reply
-from .gate import Entrance, GateSettings, Readiness
-from .static import static_view
+from .gate import Entrance, GateSettings, Health
 
-__all__ = ["Rule", "WebSettings", "make_app"]
+__all__ = ["Rule", "WebSettings", "make_app", "refuse_asgi"]
+
+_NO_ASGI = (
+    "gemstone_sync services speak WSGI: start uvicorn with --interface wsgi, or use "
+    "gunicorn -k gemstone_sync.server.GunicornWorker"
+)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One extra route: a Flask rule, its endpoint name, the view, options of ``add_url_rule``."""
+    """Describe a route: a Flask rule, its endpoint name, the view, options of ``add_url_rule``."""
 
     rule: str
     name: str
@@ -41,7 +45,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class WebSettings:
-    """The web application beside the endpoint.
+    """Describe the web application beside the endpoint.
 
     :param import_name: the module of the service class.
     :param root_path: the folder of its file.
@@ -52,22 +56,23 @@ class WebSettings:
     import_name: str
     root_path: str
     template_dir: str
-    static_dirs: tuple[tuple[str, str], ...] = ()
-    rules: tuple[Rule, ...] = ()
-    blueprints: tuple[flask.Blueprint, ...] = ()
-    secret_key: str | bytes | None = None
-    max_body_size: int = 10_000_000
+    static_dirs: tuple[tuple[str, str], ...]
+    rules: tuple[Rule, ...]
+    blueprints: tuple[flask.Blueprint, ...]
+    secret_key: str | bytes | None
+    max_body_size: int
 
 
 def make_app(
     web: WebSettings,
-    endpoint: Endpoint,
+    endpoints: Sequence[Endpoint],
     gate: Callable[[], GateSettings],
-    readiness: Readiness,
+    health: Health,
     enter: Callable[[], bool],
 ) -> flask.Flask:
     """Build the app; its ``wsgi_app`` starts with the gate.
 
+    :param endpoints: the JSON-RPC endpoint, then those of other protocols.
     :param enter: see `Entrance`.
     """
 
@@ -83,30 +88,36 @@ def make_app(
     app.config["MAX_CONTENT_LENGTH"] = web.max_body_size
     if web.secret_key is not None:
         app.config["SECRET_KEY"] = web.secret_key
-    path = endpoint.settings.endpoint
-    # The endpoint itself answers whatever verb comes; add_url_rule wants a list of them.
-    app.url_map.add(app.url_rule_class(path, endpoint="jsonrpc"))
-    app.add_url_rule(
-        path, "jsonrpc", _endpoint_view(endpoint), methods=["POST"], provide_automatic_options=False
-    )
+    for endpoint in endpoints:
+        path, name, view = endpoint.settings.endpoint, endpoint.name, _endpoint_view(endpoint)
+        # The endpoint itself answers whatever verb comes; add_url_rule wants a list of them.
+        app.url_map.add(app.url_rule_class(path, endpoint=name))
+        app.add_url_rule(path, name, view, methods=["POST"], provide_automatic_options=False)
     for number, (url, folder) in enumerate(web.static_dirs):
         rule = f"{url.rstrip('/')}/<path:filename>"
-        app.add_url_rule(rule, f"static_{number}" if number else "static", static_view(folder))
+        app.add_url_rule(rule, f"static_{number}" if number else "static", _static_view(folder))
     for extra in web.rules:
         app.add_url_rule(extra.rule, extra.name, extra.view, **extra.options)
     for blueprint in web.blueprints:
         app.register_blueprint(blueprint)
-    _refuse_taken_rules(app, endpoint, gate())
+    _refuse_taken_rules(app, endpoints, gate())
     app.wsgi_app = Entrance(  # type: ignore[method-assign]
-        app.wsgi_app, endpoint, gate, readiness, _user_functions_of(app), enter
+        app.wsgi_app, endpoints, gate, health, _user_functions_of(app), enter
     )
     return app
 
 
-def _refuse_taken_rules(app: flask.Flask, endpoint: Endpoint, gate: GateSettings) -> None:
-    taken = {endpoint.settings.endpoint, gate.health_live_path, gate.health_ready_path}
+def _refuse_taken_rules(
+    app: flask.Flask, endpoints: Sequence[Endpoint], gate: GateSettings
+) -> None:
+    own = {endpoint.settings.endpoint: endpoint.name for endpoint in endpoints}
+    health = {gate.health_live_path, gate.health_ready_path, gate.health_startup_path}
+    if len(own) < len(endpoints) or health & {*own}:
+        raise ServiceConfigurationError(
+            f"{', '.join(e.settings.endpoint for e in endpoints)}: one path for two things"
+        )
     for rule in app.url_map.iter_rules():
-        if rule.endpoint != "jsonrpc" and rule.rule in taken:
+        if rule.rule in health or own.get(rule.rule, rule.endpoint) != rule.endpoint:
             raise ServiceConfigurationError(f"{rule.rule} is taken by the service itself")
 
 
@@ -160,3 +171,39 @@ def _flask_response(reply: Reply) -> flask.Response:
     response.headers.clear()  # the reply has its own
     response.headers.extend(headers)
     return response
+
+
+def _static_view(folder: str) -> Callable[[str], ResponseReturnValue]:
+    """Make the view that serves the files below `folder`, and nothing else.
+
+    Flask's own ``send_from_directory`` stops ``..`` but follows symlinks out of the folder and
+    serves ``.env``; here both are 404, as is everything that is no regular file.
+    """
+    root = os.path.realpath(folder)
+
+    def serve(filename: str) -> ResponseReturnValue:
+        parts = filename.split("/")
+        if "\0" in filename or "\\" in filename or any(part.startswith(".") for part in parts):
+            flask.abort(404)
+        path = os.path.realpath(os.path.join(root, *parts))
+        if os.path.commonpath([root, path]) != root or not os.path.isfile(path):
+            flask.abort(404)
+        return flask.send_file(path, conditional=True)
+
+    return serve
+
+
+def refuse_asgi(scope: Any) -> Callable[[Any, Any], Coroutine[Any, Any, None]]:
+    """Make what ends an ASGI server that starts a WSGI application, with one line.
+
+    uvicorn and daphne take what is no coroutine function for an application of ASGI 2, which they
+    call with one argument.
+    """
+
+    async def refuse(receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            raise ServiceConfigurationError(_NO_ASGI)
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": _NO_ASGI})
+
+    return refuse

@@ -1,4 +1,4 @@
-"""Reading a request's body within a limit, from any WSGI server.
+"""Read a request's body within a limit, from any WSGI server.
 
 A body over the limit is known by its Content-Length, or, when it comes in chunks, by the first
 byte beyond: never a part of a body taken for the whole.
@@ -77,7 +77,7 @@ def _read_chunked(stream: Any, limit: int) -> bytes:
 
 
 class EarlyAnswer:
-    """A WSGI response body that, once sent, reads a little of what the client still sends."""
+    """Answer over WSGI and, once that is sent, read a little of what the client still sends."""
 
     def __init__(self, body: bytes, environ: dict[str, Any]) -> None:
         self._body = body
@@ -90,7 +90,7 @@ class EarlyAnswer:
         yield b"" if self._environ["REQUEST_METHOD"] == "HEAD" else self._body
 
     def close(self) -> None:
-        """Called by the WSGI server after the body was sent (PEP 3333)."""
+        """Read; called by the WSGI server after the body was sent (PEP 3333)."""
         if "HTTP_EXPECT" in self._environ or "gemstone_sync.server" in self._environ:
             return  # it waits for "100 Continue" and sends nothing; or our own server drains
         stream = self._environ["wsgi.input"]
@@ -104,7 +104,7 @@ class EarlyAnswer:
 
 
 class LimitedBody(io.RawIOBase):
-    """A body for Flask's request, that reads itself with `read_body` when first touched."""
+    """Give Flask's request its body, which is read with `read_body` when first touched."""
 
     def __init__(self, environ: dict[str, Any], limit: int) -> None:
         self._source = dict(environ)

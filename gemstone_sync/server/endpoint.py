@@ -9,7 +9,6 @@ Hot path: `Endpoint.__call__` and `respond` run for each request.
 from __future__ import annotations
 
 import logging
-import math
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -24,7 +23,7 @@ from werkzeug.exceptions import (
     RequestTimeout,
 )
 
-from ..concurrency import spawn, travelling_id
+from ..concurrency import carried_headers, spawn, travelling_id
 from ..dispatch import CallContext, Dispatcher
 from ..errors import InvalidRequest, RpcError, ServerOverloaded
 from .body import EarlyAnswer, read_body
@@ -33,9 +32,12 @@ __all__ = ["Endpoint", "EndpointSettings", "Reply", "STATUS_LINES", "TOLD"]
 
 STATUS_LINES = {
     200: "200 OK",
+    202: "202 Accepted",
     204: "204 No Content",
     400: "400 Bad Request",
+    401: "401 Unauthorized",
     403: "403 Forbidden",
+    404: "404 Not Found",
     405: "405 Method Not Allowed",
     408: "408 Request Timeout",
     413: "413 Content Too Large",
@@ -58,7 +60,7 @@ _REMEMBERED_TYPES = 256
 
 
 class Reply(NamedTuple):
-    """What goes back over HTTP."""
+    """An HTTP reply, before its body is sent."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -69,8 +71,8 @@ class Reply(NamedTuple):
 class EndpointSettings:
     """See the attributes of the same names on ``MicroService``."""
 
-    endpoint: str = "/api"
-    max_body_size: int = 10_000_000
+    endpoint: str
+    max_body_size: int
 
 
 class Endpoint:
@@ -78,6 +80,9 @@ class Endpoint:
 
     :param is_starting: true until the service may be called.
     """
+
+    #: Flask's own word for its route.
+    name = "jsonrpc"
 
     def __init__(
         self,
@@ -121,11 +126,8 @@ class Endpoint:
             return self.refuse(environ, 503, starting, ("Retry-After", "1"))
         context = _context_of(environ)
         answer = self._dispatch(body, context)
-        if context.retry_after is not None and answer is not None:
-            headers = [_JSON, ("Content-Length", str(len(answer))), *context.response_headers]
-            # RFC 9110, section 10.2.3: whole seconds.
-            headers.append(("Retry-After", str(math.ceil(context.retry_after))))
-            return Reply(503, headers, answer)
+        if context.status is not None:
+            return _reply_with(context.status, context.response_headers, answer)
         if answer is None:
             return Reply(204, context.response_headers, b"")
         headers = [_JSON, ("Content-Length", str(len(answer)))]
@@ -139,7 +141,7 @@ class Endpoint:
         The framework's server sees to that where it is needed; others answer many requests in one
         greenlet or thread.
         """
-        dispatch = self.dispatcher.dispatch
+        dispatch = self._dispatch
         self._dispatch = lambda body, context: spawn(dispatch, body, context).get()
 
     def refuse(
@@ -152,19 +154,26 @@ class Endpoint:
         """Refuse a request over HTTP: the log hears of it, and the reply has the request's id."""
         if isinstance(error, str):
             error = InvalidRequest(error)
-        environ[TOLD] = True
         request_id = _id_of(environ) or uuid.uuid4().hex
-        where = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO'][:60]!r}"
-        source = environ.get("REMOTE_ADDR") or "-"
-        self.dispatcher.refusals.tell(
-            logging.WARNING,
-            (status, error.message),
-            f"refused {where} from {source}: {error.message} [{status} request_id={request_id}]",
-            request_id,
-        )
-        text = self.dispatcher.refusal(error)
+        self.tell(environ, status, error.message, request_id)
+        text = self._write_refusal(error)
         own = [_JSON, ("Content-Length", str(len(text))), ("X-Request-Id", request_id)]
         return Reply(status, [*own, *headers], text)
+
+    def tell(self, environ: dict[str, Any], status: int, message: str, request_id: str) -> None:
+        """Log that a request is refused."""
+        environ[TOLD] = True
+        where = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO'][:60]!r}"
+        source = environ.get("REMOTE_ADDR") or "-"
+        self.dispatcher.log_throttle.log(
+            logging.WARNING,
+            (status, message),
+            f"refused {where} from {source}: {message} [{status} request_id={request_id}]",
+            request_id,
+        )
+
+    def _write_refusal(self, error: RpcError) -> bytes:
+        return self.dispatcher.refusal(error)
 
     def _refuse_body(self, environ: dict[str, Any], fault: HTTPException) -> Reply:
         text = {
@@ -182,7 +191,7 @@ class Endpoint:
 
 
 def _is_json(content_type: str) -> bool:
-    """JSON media types in UTF-8 only: a web page can send text/plain anywhere without asking."""
+    """Take JSON media types in UTF-8 only: a web page may send text/plain anywhere."""
     media_type, *parameters = content_type.lower().split(";")
     media_type = media_type.strip()
     if media_type not in {"application/json", "application/json-rpc", "application/jsonrequest"}:
@@ -194,6 +203,12 @@ def _is_json(content_type: str) -> bool:
         if name.strip() == "charset" and value.strip().strip('"') not in {"utf-8", "utf8"}:
             return False
     return True
+
+
+def _reply_with(status: int, headers: list[tuple[str, str]], body: bytes | None) -> Reply:
+    if body is None:
+        return Reply(status, [*headers, ("Content-Length", "0")], b"")
+    return Reply(status, [_JSON, ("Content-Length", str(len(body))), *headers], body)
 
 
 def _context_of(environ: dict[str, Any]) -> CallContext:
@@ -210,6 +225,9 @@ def _context_of(environ: dict[str, Any]) -> CallContext:
         context.response_headers.append(("X-Request-Id", request_id))
     if (traceparent := get("HTTP_TRACEPARENT")) is not None:
         context.traceparent = travelling_id(traceparent)
+        context.carried = carried_headers(get("HTTP_TRACESTATE"), get("HTTP_BAGGAGE"))
+    elif (baggage := get("HTTP_BAGGAGE")) is not None:
+        context.carried = carried_headers(None, baggage)
     return context
 
 
@@ -218,5 +236,5 @@ def _id_of(environ: dict[str, Any]) -> str | None:
 
 
 def _number(text: str) -> int | None:
-    """A header's whole number; what is none is ignored, as RFC 9110 asks of unknown content."""
+    """Read a header's whole number; ignore what is none, as RFC 9110 asks of unknown content."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 12 else None

@@ -1,4 +1,4 @@
-"""The ``flask`` command and services: ``flask --app module:service routes``.
+"""Teach the ``flask`` command services: ``flask --app module:service routes``.
 
 Flask's command takes the name of an app, or a call, after the colon. It loads the plugins of
 ``flask.commands`` before the app, so this plugin teaches it services and ``service.app``; and it is

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ipaddress
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,9 +21,22 @@ from ..errors import InvalidRequest
 from ..protocol import encode_json
 from .body import EarlyAnswer, LimitedBody
 from .endpoint import STATUS_LINES, Endpoint
+from .forwarded import PROXIED
+from .head import FORWARDED
 
-__all__ = ["SOFTWARE", "Entrance", "Gate", "GateSettings", "Readiness", "is_in_process"]
+__all__ = [
+    "SOFTWARE",
+    "Entrance",
+    "Gate",
+    "GateSettings",
+    "Health",
+    "is_from_this_machine",
+    "is_in_process",
+    "is_loopback",
+]
 
+#: Fields that show that a request came through a proxy, beside Forwarded and X-Forwarded.
+_OF_PROXIES = ("HTTP_VIA", "HTTP_X_REAL_IP")
 #: What the framework's own server calls itself.
 SOFTWARE = "gemstone_sync"
 
@@ -34,18 +47,35 @@ _TEST_CLIENTS = {
     ("httpx._transports.wsgi", "handle_request"),
 }
 
+_HEALTH = "application/health+json"
+
 #: At most this many accepted Host headers are remembered.
 _REMEMBERED_HOSTS = 256
 
 
-class Readiness(Protocol):
-    """What the gate asks about the service's life."""
+class HealthReport(Protocol):
+    """An answer to a health path: its word for everybody, and the whole document."""
 
-    def why_not_live(self) -> str | None:
-        """None while the process is worth keeping."""
+    @property
+    def status(self) -> str:
+        """Return ``"pass"``, ``"warn"`` or ``"fail"``."""
 
-    def why_not_ready(self) -> str | None:
-        """None while requests should be sent here."""
+    @property
+    def details(self) -> dict[str, Any]:
+        """Return what those are told who may know more."""
+
+
+class Health(Protocol):
+    """The service's health, as the gate asks for it."""
+
+    def live(self) -> HealthReport:
+        """Tell whether the process is worth keeping."""
+
+    def ready(self) -> HealthReport:
+        """Tell whether requests should be sent here."""
+
+    def startup(self) -> HealthReport:
+        """Tell whether the start is over."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +87,20 @@ class GateSettings:
     :param allow_loopback: accept any loopback address beside `allowed_hosts`.
     """
 
-    allowed_hosts: frozenset[str] | None = None
-    allow_loopback: bool = False
-    allowed_origins: frozenset[str] = frozenset()
-    health_live_path: str | None = "/health/live"
-    health_ready_path: str | None = "/health/ready"
+    allowed_hosts: frozenset[str] | None
+    allow_loopback: bool
+    allowed_origins: frozenset[str]
+    health_live_path: str | None
+    health_ready_path: str | None
+    health_startup_path: str | None
 
 
 class Gate:
     """A WSGI application in front of the Flask app.
 
     :param flask_wsgi: the Flask app's own WSGI callable.
-    :param endpoint: answers the endpoint's path without Flask, where `needs_flask` is false.
+    :param endpoints: answer their paths without Flask, where `needs_flask` is false; the first is
+        the service's own, which tells of refusals.
     :param settings: asked when needed: the address to bind to may be configured after the Flask app
         was made.
     :param needs_flask: true when the user's Flask functions want to see the endpoint's requests.
@@ -77,22 +109,23 @@ class Gate:
     def __init__(
         self,
         flask_wsgi: Callable[..., Iterable[bytes]],
-        endpoint: Endpoint,
+        endpoints: Sequence[Endpoint],
         settings: Callable[[], GateSettings],
-        readiness: Readiness,
+        health: Health,
         needs_flask: Callable[[], bool],
     ) -> None:
         self._flask_wsgi = flask_wsgi
-        self._endpoint = endpoint
-        self._path = endpoint.settings.endpoint
+        self._endpoint = endpoints[0]
+        self._endpoints = {each.settings.endpoint: each for each in endpoints}
         self._settings = settings
         now = settings()
         self._needs_flask = needs_flask
         self._health = {
-            path: why_not
-            for path, why_not in (
-                (now.health_live_path, readiness.why_not_live),
-                (now.health_ready_path, readiness.why_not_ready),
+            path: report
+            for path, report in (
+                (now.health_live_path, health.live),
+                (now.health_ready_path, health.ready),
+                (now.health_startup_path, health.startup),
             )
             if path is not None
         }
@@ -116,9 +149,9 @@ class Gate:
                 ):
                     return self._answer_preflight(environ, start_response, origin)
                 start_response = self._with_cors(start_response, origin)
-        if path == self._path:
+        if path in self._endpoints:
             if not self._needs_flask():
-                return self._endpoint(environ, start_response)
+                return self._endpoints[path](environ, start_response)
             # Whoever reads it first, a function of the user or the view: within the limit.
             environ["wsgi.input"] = LimitedBody(environ, self._endpoint.settings.max_body_size)
             environ["wsgi.input_terminated"] = True
@@ -134,7 +167,7 @@ class Gate:
         if (
             allowed is None
             or name in allowed
-            or (settings.allow_loopback and _is_loopback(name))
+            or (settings.allow_loopback and is_loopback(name))
             or any(name.endswith(pattern[1:]) for pattern in allowed if pattern.startswith("*."))
         ):
             if len(self._known_hosts) < _REMEMBERED_HOSTS:
@@ -147,7 +180,7 @@ class Gate:
         return "*" in allowed or origin.lower() in allowed
 
     def _is_allowed_origin(self, origin: str, host: str | None) -> bool:
-        """The page's own host is no foreign origin: it was served from here."""
+        """Tell whether an origin may call: one of the list, or the page's own host."""
         if self._is_listed_origin(origin):
             return True
         return host is not None and origin.partition("://")[2].lower() == host.lower()
@@ -170,7 +203,7 @@ class Gate:
     def _answer_preflight(
         self, environ: dict[str, Any], start_response: Any, origin: str
     ) -> Iterable[bytes]:
-        """Fetch standard, "CORS-preflight fetch": say what the page may send."""
+        """Say what a page may send (Fetch standard, "CORS-preflight fetch")."""
         headers = self._cors_headers(origin)
         headers.append(
             ("Access-Control-Allow-Methods", environ["HTTP_ACCESS_CONTROL_REQUEST_METHOD"])
@@ -197,17 +230,15 @@ class Gate:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             text = self._endpoint.dispatcher.refusal(InvalidRequest("Only GET is answered here"))
             return _send(405, text, environ, start_response, ("Allow", "GET, HEAD"))
-        reason = self._health[path]()
-        if reason is None:
-            return _send(200, b'{"status":"ok"}', environ, start_response)
-        # It may name a broker and its address.
-        details = {"reason": reason} if self._may_know(environ) else {}
-        text = encode_json({"status": "unavailable", **details})
-        return _send(503, text, environ, start_response)
+        report = self._health[path]()
+        # The rest may name a broker and its address.
+        told = report.details if self._may_know(environ) else {"status": report.status}
+        status = 503 if report.status == "fail" else 200
+        return _send(status, encode_json(told), environ, start_response, kind=_HEALTH)
 
     def _may_know(self, environ: dict[str, Any]) -> bool:
-        """Details are for this machine, and for whom the service's authentication lets in."""
-        if _is_loopback(environ.get("REMOTE_ADDR") or ""):
+        """Tell details to this machine, and to those whom the service's authentication lets in."""
+        if is_from_this_machine(environ):
             return True
         return self._endpoint.dispatcher.lets_in(CallContext(environ))
 
@@ -231,19 +262,20 @@ class Entrance(Gate):
     def __init__(
         self,
         flask_wsgi: Callable[..., Iterable[bytes]],
-        endpoint: Endpoint,
+        endpoints: Sequence[Endpoint],
         settings: Callable[[], GateSettings],
-        readiness: Readiness,
+        health: Health,
         needs_flask: Callable[[], bool],
         enter: Callable[[], bool],
     ) -> None:
-        super().__init__(flask_wsgi, endpoint, settings, readiness, needs_flask)
+        super().__init__(flask_wsgi, endpoints, settings, health, needs_flask)
         self._enter = enter
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if self._enter():
             if environ.get("SERVER_SOFTWARE") != SOFTWARE and not is_in_process():
-                self._endpoint.use_own_greenlets()
+                for endpoint in self._endpoints.values():
+                    endpoint.use_own_greenlets()
             # Middleware may hold this object: so it changes itself, and no later request pays.
             self.__class__ = Gate  # type: ignore[assignment]
         return Gate.__call__(self, environ, start_response)
@@ -255,11 +287,12 @@ def _send(
     environ: dict[str, Any],
     start_response: Any,
     *headers: tuple[str, str],
+    kind: str = "application/json",
 ) -> Iterable[bytes]:
     start_response(
         STATUS_LINES[status],
         [
-            ("Content-Type", "application/json"),
+            ("Content-Type", kind),
             ("Content-Length", str(len(text))),
             ("Cache-Control", "no-store"),
             *headers,
@@ -269,13 +302,34 @@ def _send(
 
 
 def _without_port(host: str) -> str:
-    """The name of a Host header, in lower case, without port, brackets and zone."""
+    """Return the name of a Host header, in lower case, without port, brackets and zone."""
     if host.startswith("["):
         return host[1:].partition("]")[0].partition("%")[0].lower()
     return host.partition(":")[0].lower().rstrip(".")
 
 
-def _is_loopback(name: str) -> bool:
+def is_from_this_machine(environ: Mapping[str, Any]) -> bool:
+    """Tell whether a request comes from this machine, and not through a proxy on it.
+
+    Such a proxy speaks for anybody. One that is trusted says for whom, in ``REMOTE_ADDR``. So does
+    a browser for a page whose name was made to resolve to 127.0.0.1.
+    """
+    host = _without_port(environ.get("HTTP_HOST", ""))
+    if PROXIED in environ or (host and not is_loopback(host)):
+        return False
+    if environ.get("SERVER_SOFTWARE") != SOFTWARE:
+        # Other servers leave it to the application whom to trust.
+        if any(name.startswith(FORWARDED) for name in environ):
+            return False
+    elif "HTTP_X_FORWARDED_FOR" in environ:  # of a trusted one
+        return is_loopback(environ.get("REMOTE_ADDR") or "")
+    if any(name in environ for name in _OF_PROXIES):
+        return False
+    return is_loopback(environ.get("REMOTE_ADDR") or "")
+
+
+def is_loopback(name: str) -> bool:
+    """Tell whether a host's name or address is this machine's own."""
     if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, section 6.3
         return True
     try:

@@ -1,27 +1,28 @@
-"""Being served by gunicorn: telling that it is so, without importing it."""
+"""Fit into gunicorn's workers, and tell that one serves, without importing gunicorn."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import gevent
 
 from ..concurrency.patching import hostile_objects_hidden
-from .handed_down import close_or_name
-from .stop_signals import StopRequests
+from .processes import StopRequests, close_or_name
 
 __all__ = [
     "before_serving",
     "cannot_boot",
     "current_worker",
     "finish_calls",
+    "master_leaves",
     "seconds_left",
     "under_gunicorn",
 ]
@@ -38,7 +39,7 @@ def under_gunicorn() -> bool:
 
 
 def current_worker() -> Any:
-    """The gunicorn worker that this process is; None in the master and everywhere else.
+    """Find the gunicorn worker that this process is; None in the master and everywhere else.
 
     A worker installs its signal handlers before it loads the application, and they are methods of
     the worker object: the one trace of it that an application can see.
@@ -107,7 +108,7 @@ def _patch_unasked(worker: Any) -> None:
 
 
 def _starting_worker() -> Any:
-    """The worker that gunicorn's master has forked and that is being started just now."""
+    """Find the worker that gunicorn's master has forked and that is being started just now."""
     frame: types.FrameType | None = sys._getframe()
     while frame is not None:
         if frame.f_globals.get("__name__") == "gunicorn.arbiter":
@@ -135,7 +136,7 @@ def finish_calls(worker: Any) -> None:
     def take(worker: Any, number: int, frame: Any) -> None:
         if number == signal.SIGHUP:
             return  # the master replaces its workers then
-        second = requests.is_second(number) and number != signal.SIGTERM
+        second = requests.record(number) and number != signal.SIGTERM
         if second:
             quit_at_once(number, frame)
             return
@@ -155,8 +156,29 @@ def finish_calls(worker: Any) -> None:
         signal.signal(number, types.MethodType(take, worker))
 
 
+def master_leaves(worker: Any, listeners: Iterable[Any]) -> bool:
+    """Tell whether gunicorn as a whole stops, and not this worker alone, to be replaced.
+
+    The master says the same to both; but before it stops it closes the sockets on which it listens.
+    False where that cannot be seen: for a worker that runs as another user, with ``reuse_port``, or
+    without Linux's ``/proc``.
+    """
+    if worker.told is None or worker.cfg.reuse_port:
+        return False
+    listening = {f"socket:[{os.fstat(sock.fileno()).st_ino}]" for sock in listeners}
+    folder = f"/proc/{worker.ppid}/fd"
+    held = set()
+    try:
+        for name in os.listdir(folder):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                held.add(os.readlink(f"{folder}/{name}"))
+    except OSError:
+        return False
+    return not listening & held
+
+
 def seconds_left(worker: Any) -> float:
-    """Seconds until gunicorn kills a worker that was told to end."""
+    """Count the seconds until gunicorn kills a worker that was told to end."""
     told = getattr(worker, "told", None)
     return math.inf if told is None else told + worker.cfg.graceful_timeout - time.monotonic()
 

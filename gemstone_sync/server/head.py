@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 __all__ = [
+    "FORWARDED",
     "MAX_FIELDS",
     "MAX_HEAD",
     "Head",
@@ -41,7 +42,7 @@ _TOKENS = re.compile(r"\s*,\s*")
 #: The WSGI names of fields that have no HTTP_ in front (PEP 3333).
 _PLAIN = {"CONTENT_TYPE", "CONTENT_LENGTH"}
 #: Only a trusted proxy may say what starts so; from others it does not reach the application.
-_FORWARDED = ("HTTP_X_FORWARDED", "HTTP_FORWARDED")
+FORWARDED = ("HTTP_X_FORWARDED", "HTTP_FORWARDED")
 #: HTTP clients offer these beside every request, in case the server knows better; none is answered.
 _IDLE_OFFERS = ("h2c", "tls/")
 
@@ -60,7 +61,7 @@ class HttpFault(OSError):
 
 @dataclass(frozen=True)
 class Head:
-    """What a request's head says.
+    """The parsed head of a request.
 
     :param environ: the WSGI environ's part that the head determines.
     :param content_length: bytes of the body; 0 without one.
@@ -124,7 +125,7 @@ class HeadParser:
 
 
 def check_request_line(line: bytes) -> tuple[str, str, str]:
-    """Method, target and version of a request line without its CRLF.
+    """Check a request line without its CRLF; return method, target and version.
 
     :raises HttpFault: when it is malformed, too long, or of another version than 1.0 and 1.1.
     """
@@ -204,12 +205,12 @@ def finish_head(text: bytes, parser: HeadParser) -> Head:
         is_head=method == "HEAD",
         expects_continue=expect is not None and not is_1_0,
         upgrade="upgrade" in options and not is_1_0 and _wants_upgrade(environ, chunked),
-        forwarded={n: environ.pop(n) for n in fields if n.startswith(_FORWARDED)},
+        forwarded={n: environ.pop(n) for n in fields if n.startswith(FORWARDED)},
     )
 
 
 def _collect(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Fields under their WSGI names; repeated ones joined (RFC 9110, section 5.3)."""
+    """Collect fields under their WSGI names; join repeated ones (RFC 9110, section 5.3)."""
     collected: dict[str, str] = {}
     dashed = {name.upper() for name, _ in fields if b"_" not in name}
     for raw_name, raw_value in fields:
@@ -234,7 +235,7 @@ def _collect(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _set_target(environ: dict[str, Any], method: str, target: str) -> None:
-    """RFC 9112, section 3.2: origin-form, absolute-form, and ``*`` for OPTIONS."""
+    """Take origin-form, absolute-form, and ``*`` for OPTIONS (RFC 9112, section 3.2)."""
     environ["RAW_URI"] = environ["REQUEST_URI"] = target
     if target == "*":
         if method != "OPTIONS":
@@ -259,14 +260,14 @@ def _set_target(environ: dict[str, Any], method: str, target: str) -> None:
 
 
 def _wants_upgrade(environ: dict[str, Any], chunked: bool) -> bool:
-    """Whether there is something to go over to, and nothing else to come of the request."""
+    """Tell whether the client asks for another protocol, and the request has no body."""
     protocols = _TOKENS.split(environ.get("HTTP_UPGRADE", "").lower())
     bodiless = not chunked and int(environ.get("CONTENT_LENGTH", 0)) == 0
     return bodiless and any(p and not p.startswith(_IDLE_OFFERS) for p in protocols)
 
 
 def _check_host(environ: dict[str, Any], is_1_0: bool) -> None:
-    """RFC 9112, section 3.2: exactly one, and valid; HTTP/1.0 may go without."""
+    """Require one valid Host; HTTP/1.0 may go without (RFC 9112, section 3.2)."""
     host = environ.get("HTTP_HOST")
     if host is None:
         if not is_1_0:

@@ -1,4 +1,4 @@
-"""One WSGI response: start_response, write, the framing of the body (PEP 3333, RFC 9112).
+"""Send one WSGI response: start_response, write, framing of the body (PEP 3333, RFC 9112).
 
 Hot path: `Response.start` and `Response.finish` run for each request.
 """
@@ -10,14 +10,12 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .connection import HttpConnection
-    from .head import Head
-    from .streams import BodyStream
+from .head import Head
+from .streams import BodyStream, Client
 
-__all__ = ["Response", "render_refusal"]
+__all__ = ["FIELD_NAME", "Response", "render_refusal"]
 
 logger = logging.getLogger("gemstone_sync.server")
 
@@ -25,11 +23,11 @@ _NO_BODY = ("204", "304")
 #: Bytes of body up to which one piece for head and body is cheaper than two.
 _COPIED = 64 * 1024
 _STATUS = re.compile(r"\d{3}( .*)?")
-_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.1
+FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.1
 
 
 class _DateLine:
-    """The Date field, made once a second."""
+    """Make the Date field, once a second."""
 
     def __init__(self) -> None:
         self._second = 0
@@ -52,8 +50,8 @@ _REMEMBERED_HEADS = 512
 
 
 def _render(status: str, headers: list[tuple[str, str]]) -> tuple[bytes, int | None, bool, bool]:
-    """Status line and headers as text, the length they announce, whether they hold a Date, and
-    whether they close the connection.
+    """Return status line and headers as text, the length they announce, if they hold a Date, and if
+    they close the connection.
 
     :raises ValueError: when a part is malformed, or holds a line break or NUL (response
         splitting).
@@ -64,7 +62,7 @@ def _render(status: str, headers: list[tuple[str, str]]) -> tuple[bytes, int | N
     dated = closes = False
     lines = [f"HTTP/1.1 {status}" if " " in status else f"HTTP/1.1 {status} "]
     for name, value in headers:
-        if not _FIELD_NAME.fullmatch(name):
+        if not FIELD_NAME.fullmatch(name):
             raise ValueError(f"not a header name: {name!r}")
         lower = name.lower()
         if lower in ("connection", "transfer-encoding"):
@@ -88,7 +86,9 @@ def _render(status: str, headers: list[tuple[str, str]]) -> tuple[bytes, int | N
     return text, length, dated, closes
 
 
-def _learn(status: str, headers: list[tuple[str, str]]) -> tuple[bytes, int | None, bool, bool]:
+def _render_cached(
+    status: str, headers: list[tuple[str, str]]
+) -> tuple[bytes, int | None, bool, bool]:
     """Render and remember; but an id that no other reply has must not displace what others share.
 
     :raises ValueError: as `_render`.
@@ -122,7 +122,7 @@ _REFUSALS = {
 
 
 def render_refusal(status: int, message: str, request_id: str) -> tuple[bytes, bytes]:
-    """Head and body of what a connection is told before it ends."""
+    """Make head and body of what a client is told before its connection ends."""
     body = b'{"jsonrpc":"2.0","error":{"code":%d,"message":"%b"},"id":null}' % (
         {500: -32603, 503: -32000}.get(status, -32600),
         message.encode().replace(b'"', b"'").replace(b"\\", b"/"),
@@ -135,15 +135,24 @@ def render_refusal(status: int, message: str, request_id: str) -> tuple[bytes, b
 
 
 class BrokenResponse(Exception):
-    """The application broke the rules of WSGI or its own Content-Length."""
+    """Say that the application broke the rules of WSGI or its own Content-Length."""
 
 
 class Response:
-    """What the application answers to one request."""
+    """Send what the application answers to one request.
+
+    :param head: of the request.
+    :param stream: the request's body, if not all of it is here yet.
+
+    :ivar keep_alive: the connection can be used again.
+    :ivar status: the status line's text, e.g. "200 OK".
+    :ivar length: Content-Length as the application announced it; None when it did not.
+    :ivar sent: bytes of body that were sent.
+    """
 
     __slots__ = (
         "_chunked",
-        "_connection",
+        "_client",
         "_head",
         "_head_text",
         "_left",
@@ -156,24 +165,15 @@ class Response:
         "status",
     )
 
-    def __init__(
-        self,
-        connection: HttpConnection,
-        head: Head,
-        stream: BodyStream | None,
-        keep_alive: bool,
-    ) -> None:
-        self._connection = connection
+    def __init__(self, client: Client, head: Head, stream: BodyStream | None) -> None:
+        self._client = client
         self._head = head
         self._stream = stream
         self._head_text: bytes | None = None
-        self.keep_alive = keep_alive
-        #: The status line's text, e.g. "200 OK".
+        self.keep_alive = head.keep_alive
         self.status = ""
-        #: Content-Length as the application announced it; None when it did not.
         self.length: int | None = None
         self.headers_sent = False
-        #: Bytes of body that were sent.
         self.sent = 0
         self._chunked = False
         self._no_body = False
@@ -182,20 +182,17 @@ class Response:
     def start(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]:
-        """PEP 3333's start_response."""
+        """Take status and headers: PEP 3333's start_response."""
         if exc_info is not None:
-            try:
-                if self.headers_sent:
-                    raise exc_info[1].with_traceback(exc_info[2])
-            finally:
-                exc_info = None
+            if self.headers_sent:
+                raise exc_info[1].with_traceback(exc_info[2])
         elif self._head_text is not None:
             raise AssertionError("start_response was called twice without exc_info")
         self.status = status
         key = (status, *headers)
         known = _known_heads.get(key)
         if known is None:
-            known = _learn(status, headers)
+            known = _render_cached(status, headers)
         text, self.length, dated, closes = known
         if closes:
             self.keep_alive = False
@@ -203,47 +200,46 @@ class Response:
         return self.write
 
     def write(self, data: bytes) -> None:
-        """PEP 3333's write callable, and every piece of an iterable."""
-        if not self.headers_sent:
-            message = self._start_of_message(None)
-            if len(data) <= _COPIED:
-                message, data = message + self._framed(data), b""
-            self.headers_sent = True
-            self._connection.send(message)
-        self._send_body(data)
+        """Send a piece of body: PEP 3333's write callable, and every piece of an iterable."""
+        if self.headers_sent:
+            self._send_body(data)
+        else:
+            self._send_first(data, None)
 
     def finish(self, result: Iterable[bytes]) -> None:
         """Send everything that the application returned."""
         if type(result) is list and len(result) == 1 and not self.headers_sent:
-            body = result[0]
-            message = self._start_of_message(len(body))
-            framed = self._framed(body)
-            if len(framed) <= _COPIED:
-                message += framed
-                self.headers_sent = True
-                self._connection.send(message)
-            else:
-                self.headers_sent = True
-                self._connection.send(message)
-                self._connection.send(framed)
+            self._send_first(result[0], len(result[0]))
         else:
             for data in result:
                 if data:
                     self.write(data)
             if not self.headers_sent:
-                message = self._start_of_message(0)
-                self.headers_sent = True
-                self._connection.send(message)
+                self._send_first(b"", 0)
             if self._chunked:
-                self._connection.send(b"0\r\n\r\n")
+                self._client.send(b"0\r\n\r\n")
         if self._left > 0:
             self.keep_alive = False
             raise BrokenResponse(
                 f"the application announced {self.length} bytes and sent {self.sent}"
             )
 
+    def excuses(self, error: BaseException) -> bool:
+        """Tell whether what the application raised is no fault of it."""
+        return False
+
+    def _send_first(self, data: bytes, known: int | None) -> None:
+        """Send the headers, and the first piece of the body."""
+        message = self._start_of_message(known)
+        if len(data) <= _COPIED:
+            message, data = message + self._framed(data), b""
+        self.headers_sent = True
+        self._client.send(message)
+        if data:
+            self._send_body(data)
+
     def _start_of_message(self, known: int | None) -> bytes:
-        """Status line and headers; decides how the body is framed.
+        """Make status line and headers; decide how the body is framed.
 
         :param known: the body's length when it is known now.
         """
@@ -267,7 +263,7 @@ class Response:
         else:
             self._chunked = True
             text += b"Transfer-Encoding: chunked\r\n"
-        if self._connection.is_ending:  # perhaps since the request began
+        if self._client.is_ending:  # perhaps since the request began
             self.keep_alive = False
         if self._stream is not None:
             if not self._stream.can_be_skipped():
@@ -280,7 +276,7 @@ class Response:
         return text + b"\r\n"
 
     def _framed(self, data: bytes) -> bytes:
-        """The bytes for the wire of one piece of body."""
+        """Frame a piece of body for the wire."""
         if self._no_body or not data:
             return b""
         if self._chunked:
@@ -301,8 +297,8 @@ class Response:
         if self._chunked and len(data) > _COPIED:
             self.sent += len(data)
             for piece in (b"%x\r\n" % len(data), data, b"\r\n"):
-                self._connection.send(piece)
+                self._client.send(piece)
             return
         framed = self._framed(data)
         if framed:
-            self._connection.send(framed)
+            self._client.send(framed)

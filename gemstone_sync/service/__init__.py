@@ -3,11 +3,16 @@
 Importing this package patches the process (`gemstone_sync.concurrency.patch`), because a service
 is written in blocking style and blocking calls must switch greenlets; not so beside an event loop.
 
-Reading order: `microservice` (the base class), `container` and `decorators` (how methods are
-exposed), `handler` and `auth` (the request, and who sent it), `assembly` (from attributes to a
-dispatcher and a Flask app), `runner` (the life of one service), `own_thread`, `program` (signals,
-workers), `neighbours` (registries, other services), `events`, `subscriptions` and `traffic` (saying
-and hearing), `plugins`, `periodic_tasks`, `statistics`, `misspelt`.
+A start: `microservice` (what users call) -> `configuration` (settings from outside) -> `program`
+(signals, workers), or `hosting` under another server (`foreign_server`) -> `runner` -> `assembly`
+(from attributes to the parts: dispatcher, Flask app, periodic tasks, event runtime, discovery).
+
+Reading order: `decorators` and `container` (how methods are exposed), `handler` and `auth` (the
+request, and who sent it), `plugins`, `attributes` (every setting), `base` (the hooks), then the
+parts: `discovery`, `event_runtime` and `events`, `event_handlers`, `periodic_tasks`,
+`operating`, `threads`, `process_main`, `processes` and `elsewhere` (methods in threads and
+processes); `assembly`, `runner` with `instance_lock`, `program`, `hosting`, `microservice`. No
+module imports one that stands later.
 """
 
 # ruff: noqa: E402
@@ -28,6 +33,7 @@ from .decorators import (
     async_method,
     event_handler,
     exposed_method,
+    health_check,
     periodic,
     private_api_method,
     public_method,
@@ -35,9 +41,8 @@ from .decorators import (
     route,
 )
 from .handler import GemstoneCustomHandler, JsonRpcHandler
-from .microservice import MicroService
+from .microservice import MicroService, run
 from .plugins import BasePlugin
-from .program import run
 
 __all__ = [
     # what users subclass
@@ -50,6 +55,7 @@ __all__ = [
     "exposed_method",
     "event_handler",
     "periodic",
+    "health_check",
     "route",
     "public_method",
     "private_api_method",

@@ -6,99 +6,202 @@ Everything is checked here, before anything listens; every complaint says what t
 from __future__ import annotations
 
 import inspect
-import ipaddress
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import flask
 import flask.views
 
-from ..callables import name_of
+from ..annotations import CannotEvaluate, evaluate
+from ..callables import class_of, name_of
+from ..config.declaration import is_ours
 from ..contract import ParameterBinder
-from ..dispatch import CallContext, Dispatcher, DispatchSettings, Hooks, Method
+from ..contract.examples import Signature, refuse_unfit
+from ..contract.hints import Fault, UncheckedHint
+from ..contract.model import NOTHING
+from ..contract.results import result_check_for
+from ..contract.signatures import result_hint
+from ..dispatch import Around, CallContext, Dispatcher, DispatchSettings, Hooks, Method, Nest, nest
 from ..errors import UNSET, ServiceConfigurationError
 from ..event.handlers import Handler
+from ..event.observed import EventHooks
+from ..ops import Health, Metrics, Observer, SlowCalls, Statistics, notifier, overrides
+from ..protocol import Encoder, JsonRpcResponse
 from ..server import (
     Endpoint,
     EndpointSettings,
     GateSettings,
     Rule,
     WebSettings,
+    is_loopback,
     make_app,
     under_gunicorn,
 )
-from .attributes import check_attributes
+from .base import ServiceBase
 from .class_file import folder_of
-from .container import Container
+from .container import Container, attach
+from .contracts import Documents
 from .decorators import Marks
+from .discovery import DiscoveryRuntime
+from .elsewhere import Elsewhere
+from .event_handlers import handlers_of
+from .event_runtime import EventRuntime
+from .explorer import Explorer
 from .handler import GemstoneCustomHandler, JsonRpcHandler
-from .ownership import take
+from .metrics import metrics_of, rules_of, watch_calls
+from .operating import checks_of, stacks_method
 from .periodic_tasks import PeriodicTasks
-from .settings import is_ours
-from .statistics import Statistics
-from .subscriptions import handlers_of
+from .plugins import BasePlugin
+from .settings import check_settings, refuse_changes, snapshot
+from .status import StatusPage
+from .threads import WorkerThreads
+from .tools import bearer_for_agents, tools_endpoint
 
-if TYPE_CHECKING:
-    from .microservice import MicroService
-
-__all__ = ["Assembly", "assemble", "pick", "refuse_late_changes"]
+__all__ = ["FROZEN", "Parts", "assemble", "pick", "refuse_late_changes"]
 
 
 @dataclass(frozen=True)
-class Assembly:
-    """The working parts of one service."""
+class Parts:
+    """The working parts of one service.
+
+    :ivar frozen: what they were made from: the values of the settings named in `FROZEN`.
+    :ivar check: raises a `ServiceConfigurationError` for what only the whole contract shows.
+    """
 
     dispatcher: Dispatcher
     app: flask.Flask
     periodic: PeriodicTasks
-    made_from: dict[str, Any]
+    health: Health
     event_handlers: tuple[Handler, ...]
+    event_hooks: EventHooks
+    observers: tuple[Observer, ...]
+    metrics: Metrics | None
+    status: StatusPage | None
+    around_event: Nest | None
+    events: EventRuntime
+    discovery: DiscoveryRuntime
+    executor: WorkerThreads
+    elsewhere: Elsewhere
+    frozen: Mapping[str, Any]
+    check: Callable[[], None]
 
 
-def assemble(service: MicroService) -> Assembly:
+def assemble(
+    service: ServiceBase,
+    *,
+    events: EventRuntime,
+    discovery: DiscoveryRuntime,
+    executor: WorkerThreads,
+    encoder: Encoder,
+    documents: Documents,
+    explorer: Explorer,
+    enter: Callable[[], bool],
+) -> Parts:
     """Build the parts of a service whose attributes are final.
 
+    :param events, discovery, executor: the parts that a service has from its making on.
+    :param encoder: writes results.
+    :param documents: what callers are told of the contract.
+    :param explorer: the page that shows it.
+    :param enter: called for each request until it returns true.
     :raises ServiceConfigurationError: when an attribute is wrong.
     :raises ValueError: when two methods are exposed under one name.
     """
-    check_attributes(service)
-    service._make_outbox()  # methods may want it from the first call on
+    check_settings(service)
+    service.plugin_set.follow(service.plugins)
+    events.make_outbox()  # methods may want it from the first call on
     containers = [service, *_take_modules(service)]
     marked = [(method, marks) for c in containers for method, marks in c.marked_methods()]
     statistics = Statistics() if service.use_statistics else None
-    methods = _methods(service, marked, statistics)
+    metrics = metrics_of(service, discovery) if service.metrics else None
+    slow = None if service.slow_call_seconds is None else SlowCalls(service.slow_call_seconds)
+    status = StatusPage(service, lambda: parts) if service.status_page else None
+    watching = None if status is None else status.observer
+    known = [statistics, metrics, slow, explorer.handled, watching]
+    own = [each for each in known if each is not None]
+    observers: list[Observer] = [*own, *service.plugin_set]
+    elsewhere = Elsewhere(service, containers)
+    framework_methods = [
+        *documents.methods(),
+        *explorer.methods(),
+        stacks_method(lambda context: dispatcher.lets_in(context)),
+    ]
+    methods = _methods(service, marked, statistics, encoder, framework_methods, elsewhere)
     _warn_of_closed_methods(service, methods)
+
+    def make_handler(context: CallContext) -> JsonRpcHandler:
+        bearer = bearer_for_agents(service, context)
+        return JsonRpcHandler(service, context, dispatcher.answer, bearer)
+
     dispatcher = Dispatcher(
         methods,
         settings=pick(DispatchSettings, service),
-        make_handler=_handler_maker(service),
-        hooks=_hooks(service, statistics),
+        make_handler=make_handler,
+        hooks=_hooks(service, observers),
         logger=service.logger,
+        encoder=encoder,
     )
-    periodic = [*service.periodic_tasks]
-    periodic += [(method, marks.period) for method, marks in marked if marks.period is not None]
+    if metrics is not None:
+        watch_calls(metrics, dispatcher)
+    tasks = [*service.periodic_tasks]
+    tasks += [(method, marks.period) for method, marks in marked if marks.period is not None]
+    periodic = PeriodicTasks(tasks, service.name)
+    health = Health(
+        service.lifecycle,
+        lambda: {"version": service.version, "serviceId": service.name},
+        checks_of(marked),
+        [events.components, discovery.components, periodic.components],
+    )
+    framework_rules = [
+        *documents.rules(),
+        *explorer.rules(),
+        *rules_of(service.metrics_path, metrics),
+        *([] if status is None else status.rules()),
+    ]
     endpoint = Endpoint(dispatcher, pick(EndpointSettings, service), service.lifecycle.is_starting)
-    return Assembly(
+    for_agents = tools_endpoint(service, dispatcher, documents.contract)
+    endpoints = [endpoint, *for_agents]
+    parts = Parts(
         dispatcher=dispatcher,
-        app=_app(service, endpoint, marked),
-        periodic=PeriodicTasks(periodic),
-        made_from=_read(service),
-        event_handlers=handlers_of(marked),
+        app=_app(service, endpoints, marked, framework_rules, health, enter),
+        periodic=periodic,
+        health=health,
+        event_handlers=handlers_of(marked, service=service.name, strict=service.strict_types),
+        event_hooks=EventHooks(
+            begun=notifier(observers, "on_event_begun"),
+            finished=notifier(observers, "on_event_finished"),
+        ),
+        observers=tuple(observers),
+        metrics=metrics,
+        status=status,
+        around_event=nest(_around(service, "around_event"), None),
+        events=events,
+        discovery=discovery,
+        executor=executor,
+        elsewhere=elsewhere,
+        frozen=snapshot(service, FROZEN),
+        check=for_agents[0].check if for_agents else lambda: None,
     )
+    return parts
 
 
-def pick(settings: type[Any], service: MicroService) -> Any:
+def pick(settings: type[Any], service: ServiceBase) -> Any:
     """Fill a settings class from the service's attributes of the same names."""
     return settings(**{name: getattr(service, name) for name in settings.__dataclass_fields__})
 
 
-#: What the parts are made from, beside the settings classes; read once.
-_READ_ONCE = (
+#: The settings that `assemble` reads: setting one of them later would do nothing.
+FROZEN = (
+    *DispatchSettings.__dataclass_fields__,
+    *EndpointSettings.__dataclass_fields__,
     "default_timeout",
-    "validation_strategies",
+    "max_threads",
+    "max_processes",
+    "strict_types",
+    "validate_results",
     "static_dirs",
     "extra_handlers",
     "blueprints",
@@ -106,53 +209,62 @@ _READ_ONCE = (
     "secret_key",
     "health_live_path",
     "health_ready_path",
+    "health_startup_path",
+    "emits",
+    "explorer",
     "periodic_tasks",
     "modules",
+    "plugins",
     "use_statistics",
+    "name",
+    "metrics",
+    "metrics_path",
+    "status_page",
+    "status_path",
+    "slow_call_seconds",
+    "mcp",
+    "mcp_path",
+    "mcp_methods",
 )
 
 
-def _read(service: MicroService) -> dict[str, Any]:
-    names = [*DispatchSettings.__dataclass_fields__, *EndpointSettings.__dataclass_fields__]
-    return {name: getattr(service, name) for name in (*names, *_READ_ONCE)}
-
-
-def refuse_late_changes(service: MicroService, assembly: Assembly) -> None:
+def refuse_late_changes(service: ServiceBase, parts: Parts) -> None:
     """Refuse attributes that were set after the parts were made: they would do nothing.
 
     :raises ServiceConfigurationError: naming the first.
     """
-    for name, value in _read(service).items():
-        if value != assembly.made_from[name]:
-            raise ServiceConfigurationError(
-                f"{name} was set after service.app was made: set it, or call "
-                "service.configure(), before"
-            )
+    what = "service.app was made, which is to be asked for after service.configure()"
+    refuse_changes(service, parts.frozen, what)
+    parts.events.refuse_late_changes()
+    parts.discovery.refuse_late_changes()
 
 
 # Methods
 
 
-def _take_modules(service: MicroService) -> list[Container]:
+def _take_modules(service: ServiceBase) -> list[Container]:
     taken = []
     for module in service.modules:
         if not isinstance(module, Container):
             raise ServiceConfigurationError(
                 f"modules holds instances of Module or Container, not {module!r}"
             )
-        taken.append(take(module, service))
+        taken.append(attach(module, service))
     return taken
 
 
 def _methods(
-    service: MicroService,
+    service: ServiceBase,
     marked: list[tuple[Callable[..., Any], Marks]],
     statistics: Statistics | None,
+    encoder: Encoder,
+    framework_methods: Iterable[Method],
+    elsewhere: Elsewhere,
 ) -> dict[str, Method]:
     methods: dict[str, Method] = {}
     for function, marks in marked:
         if marks.exposed:
-            _add(methods, _method(service, function, marks))
+            _add(methods, _method(service, function, marks, encoder, elsewhere))
     if statistics is not None:
         # A function, so that it has a docstring for get_service_specs.
         def built_in() -> dict[str, Any]:
@@ -161,7 +273,9 @@ def _methods(
 
         built_in.__qualname__ = "the built-in one of use_statistics"
         _add(methods, Method("statistics", built_in, ParameterBinder(built_in)))
-    return methods
+    for own in framework_methods:
+        _add(methods, own)
+    return {name: replace(one, service=service.name) for name, one in methods.items()}
 
 
 def _add(methods: dict[str, Method], method: Method) -> None:
@@ -174,17 +288,32 @@ def _add(methods: dict[str, Method], method: Method) -> None:
     methods[method.name] = method
 
 
-def _method(service: MicroService, function: Callable[..., Any], marks: Marks) -> Method:
+def _method(
+    service: ServiceBase,
+    function: Callable[..., Any],
+    marks: Marks,
+    encoder: Encoder,
+    elsewhere: Elsewhere,
+) -> Method:
     assert marks.name is not None
     skip = 1 if marks.needs_handler else 0
     if inspect.ismethod(function):
         skip += 1
     try:
-        binder = ParameterBinder(getattr(function, "__func__", function), skip=skip)
+        binder = ParameterBinder(
+            getattr(function, "__func__", function),
+            skip=skip,
+            cls=class_of(function),
+            strict=service.strict_types,
+        )
     except TypeError:
         raise ServiceConfigurationError(
             f"{name_of(function)} takes the handler: it needs a first parameter for it"
         ) from None
+    if marks.told.examples:  # again: by now every name in a hint is there
+        hint = result_hint(function, marks.told.result)
+        signature = Signature(binder, function, class_of(function), hint)
+        refuse_unfit(name_of(function), marks.told.examples, signature)
     return Method(
         name=marks.name,
         function=function,
@@ -194,12 +323,46 @@ def _method(service: MicroService, function: Callable[..., Any], marks: Marks) -
         timeout=service.default_timeout if marks.timeout is UNSET else marks.timeout,
         idempotent=marks.idempotent,
         pass_errors=marks.pass_errors,
+        told=marks.told,
+        run=elsewhere.wrap(function, marks),
+        check_result=(
+            _result_check(service, function, marks, encoder) if service.validate_results else None
+        ),
     )
 
 
-def _warn_of_closed_methods(service: MicroService, methods: dict[str, Method]) -> None:
+def _result_check(
+    service: ServiceBase, function: Callable[..., Any], marks: Marks, encoder: Encoder
+) -> Callable[[Any], None] | None:
+    annotation = result_hint(function, marks.told.result)
+    if annotation is inspect.Signature.empty or annotation is NOTHING:
+        return None
+    try:
+        hint = evaluate(annotation, function, class_of(function))
+        check = result_check_for(hint, encoder, service.max_response_size)
+    except (CannotEvaluate, UncheckedHint) as error:
+        service.logger.warning("%s: the result is not validated: %s", name_of(function), error)
+        return None
+    except ServiceConfigurationError as error:
+        raise ServiceConfigurationError(f"{name_of(function)}: the result has {error}") from None
+    if check is None:
+        return None
+
+    def fit(result: Any) -> None:
+        try:
+            check(result)
+        except Fault as fault:
+            told = f"{name_of(function)} returned what its hint forbids: {fault}"
+            raise TypeError(told) from None
+
+    return fit
+
+
+def _warn_of_closed_methods(service: ServiceBase, methods: dict[str, Method]) -> None:
     private = [method.name for method in methods.values() if method.private]
-    if private and not _overrides(service, "authenticate_request", "api_token_is_valid"):
+    if private and not overrides(
+        service, ServiceBase, "authenticate_request", "api_token_is_valid"
+    ):
         service.logger.warning(
             "every call of %s will be denied: override authenticate_request(handler)",
             ", ".join(private),
@@ -209,48 +372,47 @@ def _warn_of_closed_methods(service: MicroService, methods: dict[str, Method]) -
 # Hooks
 
 
-def _overrides(service: MicroService, *names: str) -> bool:
-    from .microservice import MicroService
-
-    return any(
-        getattr(type(service), name) is not getattr(MicroService, name) or name in vars(service)
-        for name in names
-    )
-
-
-def _hooks(service: MicroService, statistics: Statistics | None) -> Hooks:
-    """Only what somebody overrode: a hook that does nothing costs nothing."""
+def _hooks(service: ServiceBase, observers: list[Observer]) -> Hooks:
+    """Take what somebody overrode only: a hook that does nothing costs nothing."""
 
     def own(name: str) -> Any:
-        return getattr(service, name) if _overrides(service, name) else None
-
-    def of_plugins(name: str) -> Any:
-        if not service.plugin_set.overrides(name):
-            return None
-        return lambda *args: service.plugin_set.call(name, *args)
+        return getattr(service, name) if overrides(service, ServiceBase, name) else None
 
     return Hooks(
         before=own("before_method_call"),
         after=own("after_method_call"),
         failed=own("on_failed_method_call"),
-        on_call=of_plugins("on_method_call"),
-        on_internal_error=of_plugins("on_internal_error"),
-        observe=statistics.observe if statistics is not None else None,
+        around=nest(_around(service, "around_method_call"), JsonRpcResponse),
+        on_call=service.plugin_set.notifier("on_method_call"),
+        on_internal_error=service.plugin_set.notifier("on_internal_error"),
+        begun=notifier(observers, "on_call_begun"),
+        finished=notifier(observers, "on_call_finished"),
+        batch=notifier(observers, "on_batch"),
     )
 
 
-def _handler_maker(service: MicroService) -> Callable[[CallContext], JsonRpcHandler]:
-    def make(context: CallContext) -> JsonRpcHandler:
-        return JsonRpcHandler(service, context)
-
-    return make
+def _around(service: ServiceBase, hook: str) -> list[Around]:
+    """List the middleware that somebody overrode, the outermost first."""
+    found = [
+        (f"{hook} of {plugin}", getattr(plugin, hook))
+        for plugin in service.plugin_set
+        if overrides(plugin, BasePlugin, hook)
+    ]
+    if overrides(service, ServiceBase, hook):
+        found.append((f"{type(service).__qualname__}.{hook}", getattr(service, hook)))
+    return found
 
 
 # The web application
 
 
 def _app(
-    service: MicroService, endpoint: Endpoint, marked: list[tuple[Callable[..., Any], Marks]]
+    service: ServiceBase,
+    endpoints: list[Endpoint],
+    marked: list[tuple[Callable[..., Any], Marks]],
+    framework_rules: list[Rule],
+    health: Health,
+    enter: Callable[[], bool],
 ) -> flask.Flask:
     rules = [_extra_rule(service, number, h) for number, h in enumerate(service.extra_handlers)]
     for method, marks in marked:
@@ -259,6 +421,8 @@ def _app(
             own = getattr(method, "__qualname__", f"{marks.name}.{len(rules)}")
             name = options.pop("endpoint", None) or own.replace(".", "_")
             rules.append(Rule(url, name, method, options))
+    _refuse_one_path_for_two(framework_rules)
+    rules += framework_rules  # last: one of the service's own on the same path goes first
     web = WebSettings(
         import_name=str(type(service).__module__),
         root_path=folder_of(type(service)),
@@ -272,14 +436,22 @@ def _app(
         secret_key=service.secret_key,
         max_body_size=service.max_body_size,
     )
-    app = make_app(
-        web, endpoint, lambda: _gate_settings(service), service.lifecycle, service._runner.enter
-    )
+    app = make_app(web, endpoints, lambda: _gate_settings(service), health, enter)
     app.extensions["gemstone_sync"] = service
     return app
 
 
-def _extra_rule(service: MicroService, number: int, entry: Any) -> Rule:
+def _refuse_one_path_for_two(rules: Iterable[Rule]) -> None:
+    """Refuse settings of two pages at one place: nobody would ever see the second."""
+    names: dict[str, str] = {}
+    for each in rules:
+        if names.setdefault(each.rule, each.name) != each.name:
+            raise ServiceConfigurationError(
+                f"{each.rule} is one path for two things, {names[each.rule]} and {each.name}"
+            )
+
+
+def _extra_rule(service: ServiceBase, number: int, entry: Any) -> Rule:
     try:
         rule, handler, options = entry if len(entry) == 3 else (*entry, {})
         options = dict(options)
@@ -301,7 +473,7 @@ def _extra_rule(service: MicroService, number: int, entry: Any) -> Rule:
     return Rule(rule, name, handler, options)
 
 
-def _owner(service: MicroService, name: str, entry: object = None) -> type:
+def _owner(service: ServiceBase, name: str, entry: object = None) -> type:
     """Find the class that has set an attribute, or an entry of one that may have been handed on."""
     owners = [] if name in vars(service) else [c for c in type(service).__mro__ if name in vars(c)]
     for owner in reversed(owners[1:] if entry is not None else []):
@@ -311,15 +483,15 @@ def _owner(service: MicroService, name: str, entry: object = None) -> type:
     return type(service) if not owners or is_ours(owners[0]) else owners[0]
 
 
-def _absolute(service: MicroService, owner: type, path: str | os.PathLike[str]) -> str:
-    """Relative paths start at the file of the class that has them, wherever the program runs."""
+def _absolute(service: ServiceBase, owner: type, path: str | os.PathLike[str]) -> str:
+    """Resolve a path: relative ones start at the file of the class that has them."""
     absolute = os.path.normpath(os.path.join(folder_of(owner), path))
     if not os.path.isdir(absolute):
         raise ServiceConfigurationError(f"{type(service).__qualname__}: no directory {absolute}")
     return absolute
 
 
-def _gate_settings(service: MicroService) -> GateSettings:
+def _gate_settings(service: ServiceBase) -> GateSettings:
     hosts: frozenset[str] | None = None
     loopback = False
     if service.allowed_hosts is not None:
@@ -328,7 +500,7 @@ def _gate_settings(service: MicroService) -> GateSettings:
             host.lower().strip("[]").partition("%")[0] for host in service.allowed_hosts
         )
         hosts = None if "*" in hosts else hosts
-    elif _is_loopback(service.host) and not under_gunicorn() and not service.trusted_proxies:
+    elif is_loopback(service.host) and not under_gunicorn() and not service.trusted_proxies:
         hosts, loopback = frozenset({service.host.lower(), *_public_host(service)}), True
     return GateSettings(
         allowed_hosts=hosts,
@@ -336,20 +508,14 @@ def _gate_settings(service: MicroService) -> GateSettings:
         allowed_origins=frozenset(origin.lower() for origin in service.allowed_origins),
         health_live_path=service.health_live_path,
         health_ready_path=service.health_ready_path,
+        health_startup_path=service.health_startup_path,
     )
 
 
-def _public_host(service: MicroService) -> list[str]:
-    """The name by which callers know a service: a proxy may pass it on."""
+def _public_host(service: ServiceBase) -> list[str]:
+    """List the name by which callers know a service: a proxy may pass it on."""
     try:
         name = urlsplit(service.accessible_at or "").hostname
     except ValueError:
         return []
     return [name.rstrip(".")] if name else []
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"

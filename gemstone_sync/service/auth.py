@@ -31,11 +31,11 @@ __all__ = [
 
 
 class ValidationStrategy(abc.ABC):
-    """One place where a token may stand."""
+    """A place where a token may stand."""
 
     @abc.abstractmethod
     def extract_api_token(self, handler: JsonRpcHandler, /) -> str | None:
-        """The token of this request; None when there is none here."""
+        """Return the token of this request; None when there is none here."""
 
 
 #: A regular expression whose first group is the token, and that a value with a token matches whole;

@@ -9,7 +9,9 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["folder_of"]
+__all__ = ["class_statement", "folder_of"]
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 def folder_of(cls: type) -> str:
@@ -42,3 +44,14 @@ def _namespaces_of(cls: type) -> Iterator[dict[str, Any]]:
     module = sys.modules.get(cls.__module__)
     if module is not None:
         yield vars(module)
+
+
+def class_statement() -> types.FrameType:
+    """Find the frame that makes a class: the nearest that is neither ours nor a base's hook."""
+    frame: types.FrameType = sys._getframe(1)
+    while frame.f_back is not None and (
+        frame.f_code.co_name == "__init_subclass__"
+        or str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE
+    ):
+        frame = frame.f_back
+    return frame

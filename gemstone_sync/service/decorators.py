@@ -13,19 +13,24 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn, TypeVar, cast
+from types import NoneType
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 from werkzeug.routing import Rule
 
 from ..callables import name_of
+from ..contract.model import Example, Told
 from ..errors import UNSET, RpcError, Unset
 from ..event.handlers import Backoff, Handler
+from ..number_checks import is_number
 
 __all__ = [
+    "UNMARKED",
     "Marks",
     "async_method",
     "event_handler",
     "exposed_method",
+    "health_check",
     "marks_of",
     "periodic",
     "private_api_method",
@@ -38,6 +43,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _NAME = re.compile(r"[A-Za-z0-9_.]+", re.ASCII)
 _ATTRIBUTE = "__gemstone_marks__"
+_UNTOLD = Told()
 #: Of `exposed_method`.
 _OPTIONS = (
     "name",
@@ -46,14 +52,33 @@ _OPTIONS = (
     "timeout",
     "idempotent",
     "pass_errors",
+    "errors",
+    "examples",
+    "deprecated",
+    "summary",
+    "tags",
+    "result",
+    "threaded",
+    "cpu",
+    "read_only",
+    "destructive",
+    "mcp",
     "public",
     "is_coroutine",
 )
 
 
+class CheckOptions(NamedTuple):
+    """Options of `health_check`."""
+
+    name: str
+    timeout: float
+    every: float
+
+
 @dataclass(frozen=True)
 class Marks:
-    """What the decorators said of one function; every decorator adds to it, in any order."""
+    """The options that decorators gave a function; each adds its own, in any order."""
 
     exposed: bool = False
     name: str | None = None
@@ -63,20 +88,27 @@ class Marks:
     timeout: float | Unset | None = UNSET
     idempotent: bool = False
     pass_errors: tuple[type[RpcError], ...] = ()
+    told: Told = _UNTOLD
     #: Names of events, or patterns, with the options of `event_handler`.
     events: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     period: float | None = None
+    check: CheckOptions | None = None
+    #: In ``"a thread"``, in ``"a process"``, or in the greenlet of the call.
+    runs_in: str | None = None
     routes: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
 
+UNMARKED = Marks()
+
+
 def marks_of(function: object) -> Marks:
-    """The marks of a function; an empty `Marks` when it has none."""
+    """Return the marks of a function; `UNMARKED` when it has none."""
     # A staticmethod or classmethod hides the function, with what was said of it before.
     for place in (function, getattr(function, "__func__", None)):
         marks = getattr(place, _ATTRIBUTE, None)
         if isinstance(marks, Marks):
             return marks
-    return Marks()
+    return UNMARKED
 
 
 def _mark(function: F, **changes: Any) -> F:
@@ -100,6 +132,17 @@ def exposed_method(
     *,
     idempotent: bool = False,
     pass_errors: Iterable[type[RpcError]] = (),
+    errors: Iterable[type[RpcError]] = (),
+    examples: Iterable[Example] = (),
+    deprecated: bool | str = False,
+    summary: str | None = None,
+    tags: Iterable[str] = (),
+    result: Any = UNSET,
+    threaded: bool = False,
+    cpu: bool = False,
+    read_only: bool = False,
+    destructive: bool | None = None,
+    mcp: bool | None = None,
     public: bool | None = None,
     **unknown: NoReturn,  # refused below, in one line
 ) -> Callable[[F], F]:
@@ -117,6 +160,25 @@ def exposed_method(
     :param pass_errors: classes of `RpcError`. When another service answers the method with one of
         them and the method does not catch it, the caller gets it as it is; every other error of
         another service is an `InternalError` to the caller.
+    :param errors: classes of `RpcError` that the method raises, for whoever reads the contract:
+        their codes, messages and, where they annotate ``data``, its type.
+    :param examples: `Example` calls. One that does not fit the type hints is refused when the class
+        is made.
+    :param deprecated: True, or what to use instead.
+    :param summary: one line, instead of the docstring's first.
+    :param tags: words by which readers group methods.
+    :param result: the type of the result, instead of the hint's; ``NOTHING`` for a method that
+        returns nothing by design, so that callers send it notifications.
+    :param threaded: calls run in native threads, `max_threads` at once, so that what computes or
+        waits in C holds nobody up. At its deadline a call is answered; its thread goes on, and
+        keeps its place until it ends.
+    :param cpu: calls run in processes, `max_processes` at once, for what computes in Python for
+        longer than some 50 ms. Arguments and result must be picklable; ``self`` is a copy with the
+        settings and what else can be pickled. At its deadline the process is killed.
+    :param read_only: it changes nothing, which agents are told.
+    :param destructive: it may undo or overwrite something, or does not; agents ask before they call
+        one that may. Left out, they are told neither.
+    :param mcp: False keeps it from agents; see `MicroService.mcp`.
     :param is_coroutine, public: accepted for gemstone's sake; a coroutine has no meaning here.
     :raises ValueError: for a name that callers may not use, or a timeout that is not positive.
     :raises TypeError: for something in `pass_errors` that is no class of `RpcError`, or an option
@@ -136,11 +198,25 @@ def exposed_method(
     _refuse_unknown("exposed_method", unknown, _OPTIONS)
     if public is not None and public is private:
         raise ValueError("a method is either public or private")
-    if timeout is not None and timeout is not UNSET and not _is_time(timeout):
+    if timeout is not None and timeout is not UNSET and not (is_number(timeout) and timeout > 0):
         raise ValueError(f"a timeout is a number of seconds above 0, not {timeout!r}")
+    if threaded and cpu:
+        raise ValueError("a method is either threaded or cpu")
     if name is not None:
         check_method_name(name)
-    passed = _error_classes(pass_errors)
+    runs_in = "a thread" if threaded else "a process" if cpu else None
+    passed = _error_classes("pass_errors", pass_errors)
+    told = _documentation(
+        errors=_error_classes("errors", errors),
+        examples=examples,
+        deprecated=deprecated,
+        summary=summary,
+        tags=tags,
+        result=result,
+        read_only=read_only,
+        destructive=destructive,
+        mcp=mcp,
+    )
 
     def decorate(function: F) -> F:
         if name is None and hasattr(function, "__name__"):  # else its attribute's, an identifier
@@ -155,17 +231,47 @@ def exposed_method(
             timeout=timeout if timeout is not UNSET else before.timeout,
             idempotent=idempotent or before.idempotent,
             pass_errors=passed or before.pass_errors,
+            told=told if told != _UNTOLD else before.told,
+            runs_in=runs_in or before.runs_in,
         )
 
     return decorate
 
 
-def _error_classes(given: Any) -> tuple[type[RpcError], ...]:
-    """:raises TypeError: saying what was meant, when they are none."""
+def _documentation(**given: Any) -> Told:
+    """Read the options that say something to those who read the contract.
+
+    :raises TypeError: for what is not of its kind.
+    """
+    for name in ("examples", "tags"):
+        wanted = Example if name == "examples" else str
+        if isinstance(given[name], (str, Example)) or not isinstance(given[name], Iterable):
+            raise TypeError(f"{name} is a list, not {given[name]!r}")
+        given[name] = tuple(given[name])
+        for each in given[name]:
+            if not isinstance(each, wanted) or not each:
+                raise TypeError(f"{name} has {wanted.__name__}s, and {each!r} is none")
+    if not isinstance(given["deprecated"], (bool, str)):
+        raise TypeError(f"deprecated is True or what to use instead, not {given['deprecated']!r}")
+    if not isinstance(given["summary"], (str, NoneType)):
+        raise TypeError(f"summary is one line of text, not {given['summary']!r}")
+    for name in ("read_only", "destructive", "mcp"):
+        if not isinstance(given[name], (bool, NoneType)):
+            raise TypeError(f"{name} is True or False, not {given[name]!r}")
+    if given["read_only"] and given["destructive"]:
+        raise ValueError("a method that is read_only cannot be destructive")
+    return Told(**given)
+
+
+def _error_classes(option: str, given: Any) -> tuple[type[RpcError], ...]:
+    """Read an option that lists errors.
+
+    :raises TypeError: saying what was meant, when they are no classes of `RpcError`.
+    """
     if isinstance(given, (type, str, RpcError)) or not isinstance(given, Iterable):
         meant = getattr(given, "__name__", given if isinstance(given, str) else None)
-        hint = f"; did you mean pass_errors=[{meant or type(given).__name__}]?"
-        raise TypeError(f"pass_errors is a list of classes of RpcError, not {given!r}{hint}")
+        hint = f"; did you mean {option}=[{meant or type(given).__name__}]?"
+        raise TypeError(f"{option} is a list of classes of RpcError, not {given!r}{hint}")
     classes = tuple(given)
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, RpcError)):
@@ -175,12 +281,15 @@ def _error_classes(given: Any) -> tuple[type[RpcError], ...]:
                 hint = f"; did you mean the class {meant}?"
             elif isinstance(cls, type):
                 hint = "; did you forget to derive it from RpcError? Nothing else travels"
-            raise TypeError(f"pass_errors has classes of RpcError, and {cls!r} is none{hint}")
+            raise TypeError(f"{option} has classes of RpcError, and {cls!r} is none{hint}")
     return classes
 
 
 def check_method_name(name: str) -> None:
-    """:raises ValueError: when callers may not use `name`."""
+    """Check the name of a method.
+
+    :raises ValueError: when callers may not use it.
+    """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
             f"invalid method name {name!r}: letters, digits, dots and underscores are allowed"
@@ -261,9 +370,47 @@ def periodic(seconds: float) -> Callable[[F], F]:
     """
     if callable(seconds):
         raise TypeError("write @periodic(seconds=60), with how often")
-    if not _is_time(seconds):
+    if not (is_number(seconds) and seconds > 0):
         raise ValueError(f"a period is a number of seconds above 0, not {seconds!r}")
     return lambda function: _mark(function, period=seconds)
+
+
+def health_check(
+    name: str,
+    *,
+    timeout: float = 2,
+    every: float = 10,
+    **unknown: NoReturn,  # refused below, in one line
+) -> Callable[[F], F]:
+    """Have a method tell whether something that the service depends on is there.
+
+    It takes nothing but ``self``. The service is not ready (``/health/ready`` answers 503) while
+    it raises or returns False. What else it returns, a number, a text or a dict, is shown as the
+    observed value to those who may see it. Liveness never depends on it.
+
+    :param name: the key among the checks, such as ``"database"`` or ``"database:responseTime"``.
+    :param timeout: seconds that it may take; then it counts as failed and is ended.
+    :param every: seconds for which a result is kept, however often it is asked for.
+    :raises ValueError: for a name or a time that makes no sense.
+    :raises TypeError: for an option that there is not.
+
+    ::
+
+        @health_check("database", timeout=2, every=10)
+        def database(self) -> float:
+            begun = time.monotonic()
+            self.engine.connect().close()
+            return time.monotonic() - begun
+    """
+    if callable(name):
+        raise TypeError('write @health_check("database"), with the name of what it checks')
+    _refuse_unknown("health_check", unknown, ["timeout", "every"])
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise ValueError(f"the name of a health check is a text, not {name!r}")
+    for option, seconds in (("timeout", timeout), ("every", every)):
+        if not (is_number(seconds) and seconds > 0):
+            raise ValueError(f"{option} is a number of seconds above 0, not {seconds!r}")
+    return lambda function: _mark(function, check=CheckOptions(name, timeout, every))
 
 
 def route(rule: str, **options: Any) -> Callable[[F], F]:
@@ -283,12 +430,11 @@ def route(rule: str, **options: Any) -> Callable[[F], F]:
     return lambda function: _mark(function, routes=(*marks_of(function).routes, (rule, options)))
 
 
-def _is_time(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
-
-
 def _refuse_unknown(decorator: str, given: Iterable[str], known: Collection[str]) -> None:
-    """:raises TypeError: for the first option that a decorator has not."""
+    """Refuse options that a decorator has not.
+
+    :raises TypeError: naming the first.
+    """
     for name in given:
         if name in known:
             continue

@@ -1,24 +1,25 @@
-"""What a service says and hears: its event transports, emitting, the memory of what was handled."""
+"""Emitting events: the methods of a service that publish them."""
 
 from __future__ import annotations
 
 import datetime
 import functools
 import itertools
-import logging
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..concurrency import current_call, is_patched, let_others_run
-from ..config import Seconds
 from ..errors import ServiceConfigurationError
-from ..event.deduplication import ProcessedEvents
-from ..event.emission import MAX_SIZE, make_envelope, make_envelopes
+from ..event.emission import make_envelope, make_envelopes
 from ..event.envelope import Envelope
-from ..event.outbox import Outbox
-from ..event.transport import BaseEventTransport
-from .traffic import Traffic
+from ..event.traced import published
+from ..number_checks import is_number
+from ..ops import overrides
+from ..protocol import PLAIN, Encoder
+from .base import ServiceBase
+from .decorators import UNMARKED, marks_of
+from .emitted import Emitted
+from .event_runtime import EventRuntime
 
 __all__ = ["Events"]
 
@@ -26,32 +27,8 @@ __all__ = ["Events"]
 _PIECE = 500
 
 
-class Events:
-    """The part of `MicroService` that knows of events. Not for use by itself."""
-
-    name: str
-    logger: logging.Logger
-
-    #: Event transports. An event goes out through all of them, and handlers listen on all.
-    event_transports: Sequence[BaseEventTransport] = []
-    #: Seconds that emitting may take unless the call says otherwise.
-    event_timeout: Seconds = 10.0
-    #: Bytes of an event's body as JSON; more is refused.
-    max_event_size: int = MAX_SIZE
-    #: Where ids of handled events are remembered for handlers with ``idempotent=False``: a URL, the
-    #: path of a SQLite file, or a `ProcessedEvents`. None: in the transport's own store, if there
-    #: is one transport and it has a store (SQLite, Redis and memory have).
-    event_deduplication: str | ProcessedEvents | None = None
-    # Any: mypy sees a text in a class that gives a path, whatever is said here; with an `Outbox` it
-    # sees one.
-    #: Where events are stored before they are sent, so that emitting works while the broker is
-    #: away: the path of a SQLite file, or an `Outbox`. Methods find an `Outbox` here in any case.
-    #: None: emitting waits for the broker.
-    outbox: Any = None
-    #: When `outbox` is a path, those of your own databases in which
-    #: ``self.outbox.transaction(connection)`` stores events: paths of SQLite files, SQLAlchemy
-    #: engines or URLs.
-    outbox_databases: Sequence[Any] = ()
+class Events(ServiceBase):
+    """The part of `MicroService` that emits events. Not for use by itself."""
 
     def emit_event(
         self,
@@ -88,24 +65,30 @@ class Events:
         :raises EventNotDelivered: when the broker has not confirmed it in time; it may have it all
             the same. With several transports all are tried, and the text names those that failed.
         :raises ServiceConfigurationError: when there is no transport, or for what it cannot do.
-        :raises ValueError: for a name or an option that makes no sense, or a body over
-            `max_event_size`.
+        :raises ValueError: for a name or an option that makes no sense, a body over
+            `max_event_size`, or one that is not of the type that `emits` declares.
         :raises TypeError: for a body that JSON cannot represent.
 
         May be called from methods, hooks, handlers, periodic tasks, and real threads.
         """
-        envelope = make_envelope(
-            event_name,
-            event_body,
-            broadcast=broadcast,
-            key=key,
-            delay=delay,
-            at=at,
-            expires_in=expires_in,
-            emitter=self.name,
-            max_size=self.max_event_size,
-        )
-        self._emit([envelope], timeout)
+        if self.emits:
+            self._emitted.check(event_name, event_body)
+        with published(event_name, 1, self.name, self.event_transports) as observed:
+            envelope = make_envelope(
+                event_name,
+                event_body,
+                broadcast=broadcast,
+                key=key,
+                delay=delay,
+                at=at,
+                expires_in=expires_in,
+                emitter=self.name,
+                max_size=self.max_event_size,
+                encoder=self._encoder,
+            )
+            if observed is not None:
+                observed.take([envelope])
+            self._store_or_publish([envelope], timeout)
         return envelope.id
 
     def emit_events(
@@ -124,47 +107,63 @@ class Events:
         :param timeout: seconds for all of them together.
         :raises EventNotDelivered: when not all are confirmed in time; some may be delivered.
         """
+        with published(None, 0, self.name, self.event_transports) as observed:
+            envelopes = self._envelopes_of(events)
+            if observed is not None:
+                observed.take(envelopes)
+            if envelopes:
+                self._store_or_publish(envelopes, timeout)
+        return [envelope.id for envelope in envelopes]
+
+    def _envelopes_of(self, events: Iterable[tuple[Any, ...]]) -> list[Envelope]:
         envelopes: list[Envelope] = []
         rest = iter(events)
         # In pieces, since ten thousand bodies take 50 ms to encode: others have their turn.
         while piece := list(itertools.islice(rest, _PIECE)):
-            envelopes += make_envelopes(piece, emitter=self.name, max_size=self.max_event_size)
+            for event in piece if self.emits else ():
+                self._emitted.check(*event[:2])
+            envelopes += make_envelopes(
+                piece,
+                emitter=self.name,
+                max_size=self.max_event_size,
+                encoder=self._encoder,
+            )
             if len(piece) == _PIECE and is_patched():
                 let_others_run()
-        if envelopes:
-            self._emit(envelopes, timeout)
-        return [envelope.id for envelope in envelopes]
+        return envelopes
 
-    def _emit(self, envelopes: Sequence[Envelope], timeout: float | None) -> None:
-        seconds = self._patience(timeout)
+    def _store_or_publish(self, envelopes: Sequence[Envelope], timeout: float | None) -> None:
+        seconds = self._effective_timeout(timeout)
         if not self.event_transports:
             raise ServiceConfigurationError(
                 "no event transport is configured: set event_transports, for example to "
                 "[SqliteEventTransport('events.db')]"
             )
-        self._traffic.start()
+        self._event_runtime.start()
         if self.outbox is None:
-            self._traffic.publish(envelopes, seconds)
+            self._event_runtime.publish(envelopes, seconds)
         elif (transaction := self.outbox.current_transaction()) is not None:
             transaction.store(envelopes, seconds)
         else:
             self.outbox.add(envelopes, seconds)
 
-    def _patience(self, timeout: float | None) -> float:
+    def _effective_timeout(self, timeout: float | None) -> float:
         seconds = self.event_timeout if timeout is None else timeout
-        number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-        if not number or not seconds > 0:
+        if not is_number(seconds) or not seconds > 0:
             raise ValueError(f"a timeout is a number of seconds above 0, not {seconds!r}")
         call = current_call.get()
         left = None if call is None else call.seconds_left()
         return seconds if left is None else min(seconds, left)
 
     @functools.cached_property
-    def _traffic(self) -> Traffic:
-        return Traffic(self)
+    def _encoder(self) -> Encoder:
+        own = overrides(self, ServiceBase, "encode") and marks_of(self.encode) is UNMARKED
+        return Encoder(self.encode) if own else PLAIN
 
-    def _make_outbox(self) -> None:
-        """Have `outbox` be one, also when the path of its file was given."""
-        if isinstance(self.outbox, (str, os.PathLike)):
-            path = os.fspath(self.outbox)
-            self.outbox = Outbox(path, databases=self.outbox_databases, logger=self.logger)
+    @functools.cached_property
+    def _emitted(self) -> Emitted:
+        return Emitted(self.emits, type(self), self._encoder, self.logger)
+
+    @functools.cached_property
+    def _event_runtime(self) -> EventRuntime:
+        return EventRuntime(self)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import flask
 import flask.views
@@ -18,29 +18,48 @@ from ..dispatch import CallContext
 from ..errors import UNSET, ServiceConfigurationError
 from ..missing import missing_attribute
 from ..protocol import JsonRpcRequest, JsonRpcResponse
+from ..server.response import FIELD_NAME
 from .decorators import marks_of
-
-if TYPE_CHECKING:
-    from .microservice import MicroService
 
 __all__ = ["GemstoneCustomHandler", "JsonRpcHandler"]
 
-_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
+class AccessRules(Protocol):
+    """Says who sent a request: what a handler asks of its service."""
+
+    validation_strategies: Sequence[Any]
+    secret_key: str | bytes | None
+
+    def authenticate_request(self, handler: JsonRpcHandler, /) -> Any:
+        """Return who sent the request; anything falsy denies it."""
+
+
 class JsonRpcHandler:
-    """One call's HTTP request and reply.
+    """The HTTP request and reply of a call.
 
     Given to methods with ``requires_handler_reference=True`` and to ``authenticate_request``. In a
     batch each item has a handler of its own; what they set goes into the one HTTP reply.
 
-    :ivar microservice: the service.
+    :param answer: answers a request object, as `Dispatcher.answer` does.
+    :param last: the validation strategy that is asked after the service's own; None for none.
+    :ivar microservice: the service. For type checkers it may be any.
     """
 
-    def __init__(self, microservice: MicroService, context: CallContext) -> None:
-        self.microservice = microservice
+    microservice: Any
+
+    def __init__(
+        self,
+        microservice: AccessRules,
+        context: CallContext,
+        answer: Callable[[JsonRpcRequest, CallContext], JsonRpcResponse | None],
+        last: Any = None,
+    ) -> None:
+        self.microservice = self._access = microservice
         self._context = context
+        self._answer = answer
+        self._last = last
         #: What `write_single_response` was given.
         self.written: JsonRpcResponse | None = None
 
@@ -48,32 +67,32 @@ class JsonRpcHandler:
 
     @functools.cached_property
     def request(self) -> flask.Request:
-        """The Flask request. Its body has been read already."""
+        """Return the Flask request. Its body has been read already."""
         return flask.Request(self._context.transport)
 
     @property
     def headers(self) -> Headers:
-        """The request's headers, by case-insensitive name."""
+        """Return the request's headers, by case-insensitive name."""
         return self.request.headers
 
     @property
     def cookies(self) -> Mapping[str, str]:
-        """The request's cookies."""
+        """Return the request's cookies."""
         return self.request.cookies
 
     @property
     def remote_addr(self) -> str | None:
-        """The client's address."""
+        """Return the client's address."""
         return self.request.remote_addr
 
     def get_cookie(self, name: str, default: str | None = None) -> str | None:
-        """One cookie of the request."""
+        """Return a cookie of the request."""
         return self.request.cookies.get(name, default)
 
     def get_secure_cookie(
         self, name: str, default: Any = None, *, max_age: float | None = 31 * 86400
     ) -> Any:
-        """The value that `set_secure_cookie` signed; `default` when absent, forged or too old.
+        """Return what `set_secure_cookie` signed; `default` when absent, forged or too old.
 
         :param max_age: seconds.
         :raises ServiceConfigurationError: when the service has no ``secret_key``.
@@ -89,17 +108,18 @@ class JsonRpcHandler:
 
     @functools.cached_property
     def api_token(self) -> str | None:
-        """The first token that the service's ``validation_strategies`` find; None for none."""
-        for strategy in self.microservice.validation_strategies:
-            token = strategy.extract_api_token(self)
+        """Return the first token that ``validation_strategies`` find; None for none."""
+        last = () if self._last is None else (self._last,)
+        for strategy in (*self._access.validation_strategies, *last):
+            token: str | None = strategy.extract_api_token(self)
             if token is not None:
                 return token
         return None
 
     @functools.cached_property
     def current_user(self) -> Any:
-        """What ``authenticate_request`` returned for this call; asked once."""
-        return self.microservice.authenticate_request(self)
+        """Return what ``authenticate_request`` said of this call; asked once."""
+        return self._access.authenticate_request(self)
 
     # The reply
 
@@ -108,7 +128,7 @@ class JsonRpcHandler:
 
         :raises ValueError: when HTTP cannot carry the name or the value (RFC 9110, section 5).
         """
-        if not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+        if not FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
             raise ValueError(f"not a header field: {name!r}: {value!r}")
         if name.lower() in ("content-length", "content-type", "transfer-encoding"):
             raise ValueError(f"{name} is set by the service")
@@ -126,7 +146,7 @@ class JsonRpcHandler:
         :raises ValueError: when HTTP cannot carry what comes of it (RFC 6265, section 4.1.1).
         """
         options = {"httponly": True, "samesite": "Lax", **options}
-        if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
+        if not isinstance(name, str) or not FIELD_NAME.fullmatch(name):
             raise ValueError(f"not a cookie's name: {name!r}")
         cookie = dump_cookie(name, value, **options)
         attributes = f"{options.get('domain', '')}{options.get('expires', '')}"
@@ -146,7 +166,7 @@ class JsonRpcHandler:
         self.set_cookie(name, "", **{"max_age": 0, "expires": 0, **options})
 
     def _serializer(self, name: str) -> URLSafeTimedSerializer:
-        key = self.microservice.secret_key
+        key = self._access.secret_key
         if not key:
             raise ServiceConfigurationError("signed cookies need a secret_key on the service")
         return URLSafeTimedSerializer(key, salt=f"gemstone_sync.cookie.{name}")
@@ -175,7 +195,7 @@ class JsonRpcHandler:
 
     def handle_single_request(self, request_object: JsonRpcRequest) -> JsonRpcResponse | None:
         """Answer another request object as if this client had sent it; None for a notification."""
-        return self.microservice.dispatcher.answer(request_object, self._context)
+        return self._answer(request_object, self._context)
 
     def write_single_response(self, response_obj: JsonRpcResponse) -> None:
         """Reply with this response object instead of the method's own result.
@@ -215,5 +235,5 @@ class GemstoneCustomHandler(flask.views.MethodView):
     #: your own service class in your subclass.
     microservice: Any
 
-    def __init__(self, microservice: MicroService) -> None:
+    def __init__(self, microservice: Any) -> None:
         self.microservice = microservice

@@ -14,71 +14,65 @@ import gc
 import inspect
 import os
 import signal
-import socket
 import sys
 import types
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar, cast
 
 import gevent
 
-from ..broker_urls import without_passwords
-from ..client.hosts import host_in_url, is_every_address
 from ..errors import ServiceConfigurationError
 from ..ops import show_logs
-from ..server import ServerSettings, before_serving, cannot_boot, finish_calls, seconds_left
+from ..server import ServerSettings, before_serving, cannot_boot, finish_calls
+from . import foreign_server
 from .assembly import pick
-from .behind import services_behind
-
-if TYPE_CHECKING:
-    from .microservice import MicroService
+from .base import ServiceBase
+from .explorer import tell_of_pages
+from .runner import Runner, describe_failure, reachable_url
+from .service_finder import find_services
 
 __all__ = [
     "configure",
-    "failure",
-    "has_our_server",
+    "install_boot",
     "instance_of",
-    "is_ending",
     "made_of",
-    "prepare",
-    "reachable_url",
-    "seconds_to_end",
-    "shared_address",
-    "url_at",
+    "register",
 ]
+
+S = TypeVar("S", bound=ServiceBase)
 
 _USE = "use gunicorn -k gemstone_sync.server.GunicornWorker"
 
 #: Workers of gunicorn that answer one request after the other.
 _ONE_AT_A_TIME = {"gunicorn.workers.sync": "sync", "gunicorn.workers.gtornado": "tornado"}
 
-#: The services of this process, in the order in which they were made.
-_made: list[weakref.ref[MicroService]] = []
+#: What runs the services of this process, in the order in which they were made.
+_made: list[weakref.ref[Runner]] = []
 
-#: Those that were made because a server was given their class.
-_instances: dict[type[MicroService], MicroService] = {}
-
-#: gunicorn's, and where it listens.
-_worker: Any = None
-_shared_address: str | None = None
+#: Services that were made because a server was given their class.
+_instances: dict[type[ServiceBase], ServiceBase] = {}
 
 
-def prepare(service: MicroService | None = None) -> None:
-    """Have what hosts this process, if anything does, start its services.
+def install_boot() -> None:
+    """Have gunicorn, if it runs this process, start the services before it serves.
 
-    Called for each class of services, and for each service.
+    Called for each class of services: a server may be given no more.
 
     :raises SystemExit: where no service can run, with one line.
     """
     _refuse_unfit_servers()
-    if service is not None:
-        _made.append(weakref.ref(service))
     before_serving(_check_kind, _boot)
 
 
+def register(runner: Runner) -> None:
+    """Register a service of this process with the server that may start it."""
+    _made.append(weakref.ref(runner))
+    install_boot()
+
+
 def _refuse_unfit_servers() -> None:
-    """Servers whose threads or processes run no event loop of gevent's: calls would hang there."""
+    """Refuse servers whose threads or processes run no event loop of gevent's: calls would hang."""
     uwsgi: Any = sys.modules.get("uwsgi")
     if uwsgi is not None and getattr(uwsgi, "loop", b"gevent") != b"gevent":
         sys.stderr.write(
@@ -101,54 +95,38 @@ def _refuse_unfit_servers() -> None:
         )
 
 
-def shared_address() -> str | None:
-    """What the workers of gunicorn that serve the same have in common; None elsewhere."""
-    return _shared_address
-
-
-def has_our_server() -> bool:
-    """Tell whether the worker of gunicorn that this process is has our server in it."""
-    return hasattr(type(_worker), "settings")
-
-
-def is_ending() -> bool:
-    """Tell whether gunicorn has told this worker to stop: its services hear of it last of all."""
-    return _worker is not None and not _worker.alive
-
-
-def seconds_to_end() -> float:
-    """Seconds until gunicorn kills this worker: for ever, as long as nothing says so."""
-    return seconds_left(_worker)
-
-
-def instance_of(cls: type[MicroService]) -> MicroService:
-    """The service that is served where a server was given its class."""
+def instance_of(cls: type[S]) -> S:
+    """Return the service that is served where a server was given its class."""
     if cls not in _instances:
         _instances[cls] = cls()
-    return _instances[cls]
+    return cast(S, _instances[cls])
 
 
-def made_of(cls: type[MicroService]) -> list[MicroService]:
-    """The services of a class that this process has, in the order in which they were made."""
+def made_of(cls: type[S]) -> list[S]:
+    """List the services of a class that this process has, in the order in which they were made."""
     gc.collect()  # what nobody has any more is held by its own parts only
-    made = [service for reference in _made if (service := reference()) is not None]
-    return [service for service in made if type(service) is cls]
+    return [each.service for each in _runners() if type(each.service) is cls]
+
+
+def _runners() -> list[Runner]:
+    return [runner for reference in _made if (runner := reference()) is not None]
 
 
 # In a worker of gunicorn
 
 
-def configure(service: MicroService) -> None:
+def configure(runner: Runner) -> None:
     """Configure a service under gunicorn and make its parts, unless it was done before.
 
     :raises SystemExit: that ends gunicorn, after one line.
     """
     try:
-        service._configure_once([])
+        runner.configure([])
     except SystemExit:
         raise cannot_boot() from None
+    show_logs(runner.service.log_format, runner.service.log_level)
     try:
-        service._assemble()
+        runner.parts()
     except ServiceConfigurationError as error:
         raise cannot_boot(str(error)) from None
 
@@ -158,30 +136,32 @@ def _boot(worker: Any) -> None:
 
     :raises SystemExit: that ends gunicorn, after one line.
     """
-    global _worker, _shared_address
     if not worker.alive:
         return
     show_logs()  # gunicorn sets up its own loggers only
     # Not what gunicorn was told: the number of a socket that was handed over is no address.
     addresses = [sock.getsockname() for sock in worker.sockets]
-    _worker, _shared_address = worker, str(addresses)
+    foreign_server.enter_worker(worker, addresses)
     with _kept_alive(worker):
         worker.wsgi = _application(worker)
-        made = [service for reference in _made if (service := reference()) is not None]
-        paths = services_behind(worker.wsgi, made) or {id(service): "" for service in made}
-        served = [service for service in made if id(service) in paths]
-        for service in served:
-            configure(service)
-            with _failures_end_gunicorn(worker, service.name):
-                service._runner.start_hosted()
-    worker.settings = _settings(served)
+        made = _runners()
+        services = [runner.service for runner in made]
+        paths = find_services(worker.wsgi, services) or {id(service): "" for service in services}
+        served = [runner for runner in made if id(runner.service) in paths]
+        for runner in served:
+            configure(runner)
+            with _failures_end_gunicorn(worker, runner.service.name):
+                runner.start_hosted()
+    worker.settings = _settings([runner.service for runner in served])
+    worker.say_leaving = lambda: gevent.joinall([gevent.spawn(r.say_leaving) for r in served])
     if _is_gevents(worker):
         finish_calls(worker)
-    for service in served:
+    for service in (runner.service for runner in served):
         tls = worker.cfg.is_ssl or bool(worker.settings.certfile)
         urls = [_url(address, paths[id(service)] + service.endpoint, tls) for address in addresses]
         service.logger.info("%s listens on %s", service.name, ", ".join(urls))
-    for service in made:
+        tell_of_pages(service, *urls)
+    for service in services:
         if id(service) not in paths:
             service.logger.info(
                 "one more %s is not behind what gunicorn serves: its first request starts it",
@@ -230,30 +210,13 @@ def _failures_end_gunicorn(worker: Any, name: str) -> Iterator[None]:
     except BaseException as error:
         if isinstance(error, SystemExit) and not worker.alive:
             raise  # told to stop meanwhile
-        raise cannot_boot(failure(name, error)) from None
-
-
-def failure(name: str, error: BaseException) -> str:
-    """Say in one line what kept a service from starting, and where."""
-    text = without_passwords(" ".join(str(error).split()))
-    if isinstance(error, ServiceConfigurationError):
-        return text
-    where, trace = "", error.__traceback__
-    package = __package__.partition(".")[0]
-    while trace is not None:
-        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] != package:
-            where = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
-            break
-        trace = trace.tb_next
-    return f"{name} could not start: {type(error).__name__}: {text}{where}"
+        raise cannot_boot(describe_failure(name, error)) from None
 
 
 def _application(worker: Any) -> Any:
-    """What a worker was given: an application, a service's class, or what makes an application."""
-    from .microservice import MicroService
-
+    """Make an application of what a worker was given: one, a service's class, or a factory."""
     target = worker.wsgi
-    if issubclass(type(target), type) and issubclass(target, MicroService):
+    if issubclass(type(target), type) and issubclass(target, ServiceBase):
         with _failures_end_gunicorn(worker, target.__qualname__):
             return instance_of(target)
     if type(target) is not types.FunctionType:
@@ -269,8 +232,8 @@ def _application(worker: Any) -> Any:
     return made
 
 
-def _settings(services: Sequence[MicroService]) -> ServerSettings:
-    """The server's settings: those of the services, where they agree."""
+def _settings(services: Sequence[ServiceBase]) -> ServerSettings:
+    """Make the server's settings: those of the services, where they agree."""
     if not services:
         return ServerSettings()
     first: ServerSettings
@@ -294,18 +257,3 @@ def _url(address: Any, path: str, tls: bool) -> str:
     if not isinstance(address, tuple):
         return f"unix:{os.fsdecode(address)}:{path}"
     return reachable_url(address[0], address[1], path, tls)
-
-
-def reachable_url(host: str, port: int, path: str, tls: bool, bound: str | None = None) -> str:
-    """The URL by which others reach a host that is listened on.
-
-    :param bound: the address that the host led to: of ``0``, ``*`` and ``::0`` every one.
-    """
-    if is_every_address(bound or host):
-        host = socket.gethostname()
-    return url_at(host, port, path, tls)
-
-
-def url_at(host: str, port: int, path: str, tls: bool) -> str:
-    """A URL at a host, a name or an address."""
-    return f"{'https' if tls else 'http'}://{host_in_url(host)}:{port}{path}"

@@ -1,4 +1,4 @@
-"""One worker among those of an instance does what must be done once: periodic tasks, pings.
+"""The lock by which one worker of an instance does what must be done once: periodic tasks, pings.
 
 An instance is a name at an address, however many worker processes serve it. The one that holds the
 lock on a file works; the system takes the lock away when that process ends, and another gets it.
@@ -59,12 +59,12 @@ class InstanceLock:
         """Call `work` once this process holds the lock: at once, or when the holder has ended."""
 
         def hold() -> None:
-            while not self._without_fault(self._try):
+            while not self._without_fault(self._try_lock):
                 gevent.sleep(_RETRY_SECONDS)
             work()
             while True:
                 gevent.sleep(_RETRY_SECONDS)
-                self._without_fault(self._keep)
+                self._without_fault(self._keep_lock)
 
         self._greenlet = gevent.spawn(hold)
 
@@ -73,7 +73,7 @@ class InstanceLock:
         return [] if self._descriptor is None else [self._descriptor]
 
     def give_up_waiting(self) -> None:
-        """Do not take the lock any more; one that is held is held on."""
+        """Stop waiting for the lock; one that is held is held on."""
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
 
@@ -100,8 +100,8 @@ class InstanceLock:
         self._is_faulty = False
         return done
 
-    def _try(self) -> bool:
-        descriptor = self._locked()
+    def _try_lock(self) -> bool:
+        descriptor = self._open_locked()
         if descriptor is None:
             return False
         another = self._held_by_another not in (None, _identity(os.fstat(descriptor)))
@@ -112,8 +112,8 @@ class InstanceLock:
         self._descriptor, self._touched = descriptor, time.monotonic()
         return True
 
-    def _keep(self) -> bool:
-        """See to it that the file that is held is the one that others would find."""
+    def _keep_lock(self) -> bool:
+        """Ensure that the file that is held is the one that others would find."""
         assert self._descriptor is not None
         with contextlib.suppress(FileNotFoundError):
             if _identity(os.stat(self._path)) == _identity(os.fstat(self._descriptor)):
@@ -121,20 +121,20 @@ class InstanceLock:
                     os.utime(self._descriptor)
                     self._touched = time.monotonic()
                 return True
-        descriptor = self._locked()  # None for a moment, while another looks at it
+        descriptor = self._open_locked()  # None for a moment, while another looks at it
         if descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = descriptor
         return True
 
-    def _locked(self) -> int | None:
-        """The locked file, opened; None when another process has it."""
+    def _open_locked(self) -> int | None:
+        """Open and lock the file; None when another process has it."""
         with contextlib.suppress(FileNotFoundError):  # the folder was removed with it
-            return self._locked_in_folder()
+            return self._open_locked_in_folder()
         os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
-        return self._locked_in_folder()
+        return self._open_locked_in_folder()
 
-    def _locked_in_folder(self) -> int | None:
+    def _open_locked_in_folder(self) -> int | None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(self._path, flags, 0o600)
         try:
@@ -154,7 +154,7 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 
 def _folder() -> str:
-    """The first folder for locks that is this user's own, and that nobody else can write to."""
+    """Find the first folder for locks that is this user's own and nobody else can write to."""
     for folder in _folders():
         with contextlib.suppress(OSError):
             os.makedirs(folder, mode=0o700, exist_ok=True)

@@ -1,6 +1,7 @@
-"""MicroService: the attributes to set, the methods to override, the methods to call.
+"""MicroService: the class that users subclass, with the methods that they call.
 
-What they lead to is built in `assembly` and run by `runner`.
+The attributes to set stand in `attributes`, the methods to override in `base`. What they lead to is
+built in `assembly` and run by `runner`.
 """
 
 from __future__ import annotations
@@ -8,71 +9,45 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
-import logging
-import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import flask
-from gevent.threadpool import ThreadPoolExecutor
 
-from ..callables import doc_of
-from ..concurrency import current_call, is_at_prompt, is_patched
-from ..config import Seconds
-from ..config.masks import without_passwords
+from ..concurrency import is_at_prompt, is_patched
+from ..config.redaction import without_passwords
+from ..contract.model import Contract
 from ..dispatch import Dispatcher
 from ..errors import ServiceConfigurationError
 from ..ops import Lifecycle
-from ..protocol import JsonRpcRequest, JsonRpcResponse
 from ..server import refuse_asgi, under_gunicorn
 from . import hosting, program
-from .assembly import Assembly, assemble
-from .attributes import check_attributes
-from .auth import HeaderValidationStrategy, ValidationStrategy
-from .command_line import argv_of_caller
-from .configuration import Configuration
-from .container import Container
+from .assembly import Parts, assemble
+from .base import NAMES_OF_HOOKS
+from .configuration import Configuration, argv_of_caller
+from .contracts import Documents, calling_context
 from .decorators import exposed_method
+from .discovery import Discovery
 from .events import Events
-from .handler import JsonRpcHandler
+from .explorer import Explorer
 from .misspelt import warn_of_misspelt
-from .neighbours import Neighbours
 from .plugins import BasePlugin, PluginSet
 from .runner import Runner
-from .settings import names_of_settings
-from .signatures import signatures_of
-from .subscriptions import docstrings
+from .settings import check_settings, names_of_settings
+from .threads import WorkerThreads
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
-__all__ = ["MicroService"]
+__all__ = ["MicroService", "documents_of", "run", "runner_of"]
 
 P = TypeVar("P", bound=BasePlugin)
 
-_HOOKS = (
-    "on_service_start",
-    "on_service_stop",
-    "before_method_call",
-    "after_method_call",
-    "on_failed_method_call",
-    "authenticate_request",
-    "api_token_is_valid",
-    "get_logger",
-)
 
-
-class ContextExecutor(ThreadPoolExecutor):  # type: ignore[misc]  # gevent has no types here
-    """Real threads that keep the context of the call that hands work to them."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        return super().submit(copy_context().run, fn, *args, **kwargs)
-
-
-class MicroService(Container, Neighbours, Events, Configuration):
+class MicroService(Discovery, Events, Configuration):
     """Base class of services: subclass it, give it a name, expose methods, start it.
 
     ::
@@ -96,125 +71,10 @@ class MicroService(Container, Neighbours, Events, Configuration):
     :raises ServiceConfigurationError: when the class has no name.
     """
 
-    # Identification
-
-    #: The name of the service. Required.
-    name: str = None  # type: ignore[assignment]
-    #: The address to bind to: a host name or an IP address.
-    host: str = "127.0.0.1"
-    #: The port to bind to; 0, as an option also random, for any free one.
-    port: int = 8000
-    #: The path of the JSON-RPC endpoint.
-    endpoint: str = "/api"
-    #: The URL under which other services reach this one. Unset, the bound address.
-    accessible_at: str | None = None
-
-    # Access
-
-    #: Where to look for the token that ``api_token_is_valid`` gets; the first that finds one wins.
-    validation_strategies: Sequence[ValidationStrategy] = [HeaderValidationStrategy("X-Api-Token")]
-    #: Host names that requests may be sent to (the ``Host`` header), ports aside; ``"*.a.b"`` is
-    #: every name below a.b, ``"*"`` every name. None: on a loopback address the loopback names, on
-    #: any other and under gunicorn every name.
-    allowed_hosts: Sequence[str] | None = None
-    #: Origins whose web pages may call the service, e.g. ``"https://app.example.org"``; ``"*"`` is
-    #: every origin.
-    allowed_origins: Sequence[str] = ()
-    #: Signs cookies, here and in Flask sessions.
-    secret_key: str | bytes | None = None
-
-    # Limits
-
-    #: How many calls run at once. Each has a greenlet (a few kB), not a thread, so the default is
-    #: high: it bounds memory and the load on what lies behind the service, not the CPU.
-    max_parallel_blocking_tasks: int = 1000
-    #: How many calls may wait for a place; the next one gets HTTP 503.
-    max_waiting_calls: int = 200
-    #: Seconds that a call waits for a place before it gets HTTP 503.
-    max_wait_seconds: Seconds = 5.0
-    #: Seconds that a call may take unless its method says otherwise; None for no limit. A method
-    #: that computes without ever blocking cannot be interrupted.
-    default_timeout: Seconds | None = 30.0
-    #: How many requests a batch may hold.
-    max_batch_size: int = 100
-    #: ``"parallel"``, or ``"serial"``: one item after another.
-    batch_mode: str = "parallel"
-    #: Bytes of a request body; more is refused with HTTP 413.
-    max_body_size: int = 10_000_000
-    #: Bytes of a response; a result that is longer becomes an error.
-    max_response_size: int = 16_000_000
-    #: Through how many services a call may come, so that a circle of services ends.
-    max_hops: int = 8
-    #: Open connections; beyond it the one that is idle for longest is closed.
-    max_connections: int = 2000
-    #: Seconds that a request's head may take to arrive.
-    header_timeout: Seconds = 5.0
-    #: Seconds that a connection may be idle between two requests.
-    keep_alive_timeout: Seconds = 5.0
-    #: Seconds without a byte of a request's body; on the whole it must come at 1 kB/s.
-    body_timeout: Seconds = 10.0
-    #: Seconds that calls in flight, and all else that the service does, have to finish at its stop.
-    stop_timeout: Seconds = 30.0
-    #: Seconds after SIGTERM in which requests on open connections are still answered.
-    drain_grace: Seconds = 1.0
-
-    # Server
-
-    #: How many processes serve the address. Each runs the start and stop hooks; one that dies is
-    #: replaced. Under gunicorn its own ``--workers`` counts.
-    workers: int = 1
-    #: The PEM file of the server's certificate, for HTTPS (TLS 1.2 and up).
-    certfile: str | None = None
-    #: The PEM file of its private key, when it is not in `certfile`.
-    keyfile: str | None = None
-    #: Addresses and networks of proxies whose X-Forwarded-For, -Proto and -Host are believed.
-    trusted_proxies: Sequence[str] = ()
-    #: Logs each request in combined format, to the logger ``gemstone_sync.access``. Other servers
-    #: than ours have access logs of their own.
-    access_log: bool = False
-
-    # Wire
-
-    #: ``"jsonrpc"``, or ``"gemstone"`` for the responses that the old gemstone library wrote.
-    wire_format: str = "jsonrpc"
-    #: Adds class and text of an unexpected exception to the reply. Not for production.
-    debug: bool = False
-
-    # Web
-
-    #: (URL prefix, directory) pairs. Relative directories start at the file of the class
-    #: that sets them.
-    static_dirs: Sequence[tuple[str, str | os.PathLike[str]]] = []
-    #: (Flask rule, view) or (Flask rule, view, options): functions, MethodViews,
-    #: `GemstoneCustomHandler` classes.
-    extra_handlers: Sequence[tuple[Any, ...]] = []
-    #: Flask blueprints.
-    blueprints: Sequence[flask.Blueprint] = []
-    #: The directory of the templates; relative, it starts at the file of the class that sets it.
-    template_dir: str | os.PathLike[str] = "."
-    #: The path of the liveness check, None for none.
-    health_live_path: str | None = "/health/live"
-    #: The path of the readiness check, None for none.
-    health_ready_path: str | None = "/health/ready"
-
-    # Parts
-
-    #: (callable, seconds) pairs, each called every so many seconds. See also `periodic`.
-    periodic_tasks: Sequence[tuple[Callable[[], Any], float]] = []
-    #: Where periodic tasks run when there are several workers: ``"instance"``, in one of them, or
-    #: ``"worker"``, in each.
-    periodic_scope: str = "instance"
-    #: Groups of methods: instances of `Module` or `Container`.
-    modules: Sequence[Container] = []
-    #: Instances of `BasePlugin` subclasses.
-    plugins: Sequence[BasePlugin] = []
-    #: Exposes ``statistics``: calls, errors and durations of every method.
-    use_statistics: bool = False
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        warn_of_misspelt(cls, names_of_settings(cls), _HOOKS)
-        hosting.prepare()
+        warn_of_misspelt(cls, names_of_settings(cls), NAMES_OF_HOOKS)
+        hosting.install_boot()
 
     if not TYPE_CHECKING:
 
@@ -245,69 +105,26 @@ class MicroService(Container, Neighbours, Events, Configuration):
                 stacklevel=2,
             )
             self.service_registry_urls = misspelt
-        #: The service's logger, from `get_logger`.
         self.logger = self.get_logger()
-        #: Where the service is in its life.
-        self.lifecycle = Lifecycle(self._traffic.why_not_ready)
-        check_attributes(self, only=("plugins",))
+        self._logger_name = self.name
+        self.lifecycle = Lifecycle()
+        check_settings(self, only=("plugins",))
         self.plugin_set = PluginSet(self, self.plugins)
-        self._assembly: Assembly | None = None
-        self._runner = Runner(self)
-        hosting.prepare(self)
+        self._executor = WorkerThreads()
+        self._documents = Documents(self, self._assemble, self._addresses)
+        self._assembly: Parts | None = None
+        self._runner = Runner(self, self._assemble, self._configure_once)
+        hosting.register(self._runner)
 
     if not TYPE_CHECKING:  # or checkers would believe that there is every name
 
         def __getattr__(self, name: str) -> Any:
-            if name in ("_runner", "_assembly", "lifecycle", "plugin_set", "logger"):
+            made = ("_runner", "_assembly", "_executor", "lifecycle", "plugin_set", "logger")
+            if name in made and "_gemstone_left" not in vars(self):
                 raise ServiceConfigurationError(
                     f"{type(self).__qualname__}.__init__ must call super().__init__()"
                 )
             return super().__getattr__(name)
-
-    # To override. Their parameters have no names for callers: an override may give its own.
-
-    def on_service_start(self) -> None:
-        """Called when the service starts, before it answers its first call.
-
-        What it raises ends the start.
-        """
-
-    def on_service_stop(self) -> None:
-        """Called when the service has stopped, after the last call."""
-
-    def before_method_call(self, request: JsonRpcRequest, /) -> None:
-        """Called before each call that is authenticated and has valid parameters.
-
-        Raising an `RpcError` refuses the call.
-        """
-
-    def after_method_call(
-        self, request: JsonRpcRequest, response: JsonRpcResponse, /
-    ) -> JsonRpcResponse | None:
-        """Called after each successful call.
-
-        :returns: None, or the response to send instead: ``response.with_result(...)``.
-        """
-        return None
-
-    def on_failed_method_call(self, request: JsonRpcRequest, response: JsonRpcResponse, /) -> None:
-        """Called with the error response of each failed call; what it raises is logged."""
-
-    def authenticate_request(self, handler: JsonRpcHandler, /) -> Any:
-        """Decide whether a private method may be called; anything falsy denies it.
-
-        The result can be read as ``handler.current_user``. ``handler.api_token`` is the first token
-        that `validation_strategies` find; by default it is given to `api_token_is_valid`.
-        """
-        return handler.api_token is not None and self.api_token_is_valid(handler.api_token)
-
-    def api_token_is_valid(self, api_token: str, /) -> bool:
-        """Decide whether a token is good. Deprecated: override `authenticate_request`."""
-        return False
-
-    def get_logger(self) -> logging.Logger:
-        """The logger of the service."""
-        return logging.getLogger(f"gemstone_sync.service.{self.name}")
 
     # To call
 
@@ -326,14 +143,14 @@ class MicroService(Container, Neighbours, Events, Configuration):
         self._configure_once(argv_of_caller(2))
         if workers is not None:
             self.workers = workers
-        with program.refusals_in_one_line(self) if block else contextlib.nullcontext():
-            check_attributes(self, only=("workers",))
+        with program.start_errors_in_one_line(self) if block else contextlib.nullcontext():
+            check_settings(self, only=("workers",))
         if self.workers > 1:
             if not block:
                 raise ServiceConfigurationError("several workers need start(block=True)")
-            program.run_workers(self, self.workers)
+            program.run_workers(self._runner, self.workers)
         elif block:
-            program.run_until_stopped([self])
+            program.run_until_stopped([self._runner])
         else:
             self._runner.start(in_own_thread=not is_patched() or is_at_prompt())
 
@@ -348,33 +165,27 @@ class MicroService(Container, Neighbours, Events, Configuration):
         self._runner.stop_everywhere(grace)
 
     @property
-    def url(self) -> str:
-        """The URL of the endpoint at the bound address."""
-        host = "0.0.0.0" if self.host == "*" else self.host
-        return hosting.url_at(host, self.port, self.endpoint, bool(self.certfile))
-
-    @property
     def app(self) -> flask.Flask:
-        """The Flask app. Extra routes and functions can be registered on it before the start.
+        """Return the Flask app. Extra routes can be registered on it before the start.
 
         A server that is given it serves the service, as one that is given the service itself.
         """
         if self._assembly is None and under_gunicorn():
-            hosting.configure(self)  # while it still has an effect
+            hosting.configure(self._runner)  # while it still has an effect
         return self._assemble().app
 
     def make_flask_app(self) -> flask.Flask:
         """Make a new Flask app of the service, e.g. for a test. See also `app`."""
-        return assemble(self).app
+        return self._make_parts().app
 
     def make_tornado_app(self) -> None:
-        """Only names its twin."""
+        """Refuse, naming its twin."""
         raise ServiceConfigurationError("there is no tornado here: use make_flask_app()")
 
     def __call__(
         self, environ: dict[str, Any], start_response: StartResponse | None = None
     ) -> Iterable[bytes]:
-        """The service as a WSGI application, for gunicorn and other servers."""
+        """Answer as a WSGI application, for gunicorn and other servers."""
         if start_response is None:
             return refuse_asgi(environ)  # type: ignore[return-value]
         self._runner.ensure_started()
@@ -382,18 +193,53 @@ class MicroService(Container, Neighbours, Events, Configuration):
 
     @property
     def dispatcher(self) -> Dispatcher:
-        """What answers bodies; for transports other than HTTP."""
+        """Return what answers bodies; for transports other than HTTP."""
         return self._assemble().dispatcher
 
     @property
     def methods(self) -> Mapping[str, Callable[..., Any]]:
-        """The exposed methods by the names that callers use."""
-        return {name: m.function for name, m in self.dispatcher.methods.items()}
+        """Return the exposed methods by the names that callers use."""
+        methods = self.dispatcher.methods
+        return {n: m.function for n, m in methods.items() if not n.startswith("rpc.")}
 
-    def _assemble(self) -> Assembly:
+    @property
+    def contract(self) -> Contract:
+        """Everything that the service promises, private methods included; made when first asked."""
+        return self._documents.contract()
+
+    def _addresses(self) -> tuple[str, ...]:
+        address = without_passwords(self.accessible_at or "")
+        return (address,) if address else ()
+
+    def _assemble(self) -> Parts:
         if self._assembly is None:
-            self._assembly = assemble(self)
+            self._assembly = self._make_parts()
+            try:
+                self._assembly.check()
+            except ServiceConfigurationError:
+                self._assembly = None
+                raise
         return self._assembly
+
+    def _make_parts(self) -> Parts:
+        if self.name != self._logger_name:  # set after the making
+            self.logger, self._logger_name = self.get_logger(), self.name
+        # An event may have been emitted before what it was made of was set.
+        vars(self).pop("_emitted", None)
+        vars(self).pop("_encoder", None)
+        parts = assemble(
+            self,
+            events=self._event_runtime,
+            discovery=self._discovery_runtime,
+            executor=self._executor,
+            encoder=self._encoder,
+            documents=self._documents,
+            explorer=Explorer(self, self._assemble, self._documents, self._executor),
+            enter=self._runner.enter,
+        )
+        if self.emits:
+            assert self._emitted  # checks them
+        return parts
 
     def register_plugin(self, plugin: BasePlugin) -> None:
         """Add a plugin before the start.
@@ -412,10 +258,13 @@ class MicroService(Container, Neighbours, Events, Configuration):
     def get_plugin(self, name: type[P]) -> P: ...
 
     def get_plugin(self, name: str | type[BasePlugin]) -> BasePlugin:
-        """The plugin of that name, or of that class.
+        """Return the plugin of that name, or of that class.
 
         :raises PluginError: when there is none.
         """
+        if self._assembly is None:
+            check_settings(self, only=("plugins",))
+            self.plugin_set.follow(self.plugins)
         return self.plugin_set.get(name if isinstance(name, str) else name.name)
 
     def start_thread(
@@ -431,21 +280,14 @@ class MicroService(Container, Neighbours, Events, Configuration):
         return thread
 
     def get_executor(self) -> concurrent.futures.ThreadPoolExecutor:
-        """An executor of real threads, for work that computes or blocks in C.
+        """Return an executor of real threads, for work that computes or blocks in C.
 
         ``service.get_executor().submit(work).result()`` lets other calls run meanwhile.
         """
-        return self._executor
-
-    @functools.cached_property
-    def _executor(self) -> concurrent.futures.ThreadPoolExecutor:
-        executor: concurrent.futures.ThreadPoolExecutor = ContextExecutor(
-            min(32, (os.cpu_count() or 1) + 4)
-        )
-        return executor
+        return self._executor.executor()
 
     def get_current_configuration(self) -> dict[str, Any]:
-        """The settings that are in force, without secrets and the passwords in URLs."""
+        """Return the settings that are in force, without secrets and the passwords in URLs."""
         return {
             "name": self.name,
             "host": self.host,
@@ -470,16 +312,17 @@ class MicroService(Container, Neighbours, Events, Configuration):
         }
 
     def _lets_caller_in(self) -> bool:
-        """Whether the caller of the running call may know what is private; nobody's call may."""
-        call = current_call.get()
-        return call is None or call.context is None or self.dispatcher.lets_in(call.context)
+        """Tell whether the running call's caller may know what is private; nobody's call may."""
+        context = calling_context()
+        return context is None or self.dispatcher.lets_in(context)
 
     @exposed_method()
     def get_service_specs(self, signatures: bool = False) -> dict[str, Any]:
-        """What this service is: its address, methods and events, with their docstrings.
+        """Describe this service: its address, methods and events, with their docstrings.
 
         Docstrings and signatures of private methods and the addresses of brokers are told to those
-        only whom `authenticate_request` lets in.
+        only whom `authenticate_request` lets in; with `hide_private` the names of private methods
+        too.
 
         The names of methods that are marked as idempotent stand in ``idempotent_methods``, which is
         left out when there are none.
@@ -487,26 +330,53 @@ class MicroService(Container, Neighbours, Events, Configuration):
         :param signatures: adds ``signatures``: what each method takes and gives, as Python writes
             it: ``{"say_hello": "say_hello(name: str) -> str"}``.
         """
-        assembly = self._assemble()
-        methods = assembly.dispatcher.methods
-        idempotent = [m.name for m in methods.values() if m.idempotent]
+        contract = self._documents.contract()
         transports: list[Any] = [*self.event_transports]
-        open_to_all = {name: m for name, m in methods.items() if not m.private}
-        told = methods
-        if (transports or len(open_to_all) < len(methods)) and not self._lets_caller_in():
-            told, transports = open_to_all, [type(each).__name__ for each in transports]
+        private = {method.name for method in contract.methods if method.private}
+        if (transports or private) and not self._lets_caller_in():
+            transports = [type(each).__name__ for each in transports]
+            if self.hide_private:
+                contract = self._documents.contract(private=False)
+        else:
+            private = set()
+        methods = contract.methods
         specs = {
             "host": self.host,
             "port": self.port,
             "accessible_at": without_passwords(self.accessible_at or "") or None,
             "name": self.name,
             "max_parallel_blocking_tasks": self.max_parallel_blocking_tasks,
-            "methods": {n: doc_of(m.function) if n in told else None for n, m in methods.items()},
+            "methods": {m.name: None if m.name in private else m.doc for m in methods},
             "event_transports": list(map(str, transports)),
-            "events_handled": docstrings(assembly.event_handlers),
+            "events_handled": {event.name: event.doc for event in contract.handles},
         }
-        if idempotent:
+        if idempotent := [method.name for method in methods if method.idempotent]:
             specs["idempotent_methods"] = idempotent
         if signatures:
-            specs["signatures"] = signatures_of(told)
+            specs["signatures"] = {m.name: m.signature for m in methods if m.name not in private}
         return specs
+
+
+def runner_of(service: MicroService) -> Runner:
+    """Return what starts and stops a service, for what runs services: tests, several at once."""
+    return service._runner
+
+
+def documents_of(service: MicroService) -> Documents:
+    """Return what callers of a service are told of its contract."""
+    return service._documents
+
+
+def run(*services: MicroService) -> None:
+    """Run several services in one process until SIGTERM or Ctrl-C.
+
+    ::
+
+        gemstone_sync.run(Users(), Orders())
+
+    An address that cannot be bound ends the program with one line and exit code 1, an attribute
+    that is wrong with exit code 2.
+
+    :raises ServiceConfigurationError: when a service wants several workers: this is one process.
+    """
+    program.run_together([runner_of(service) for service in services])

@@ -1,4 +1,4 @@
-"""What a class says that nobody reads, and nearly is a setting or a hook: told where it is written.
+"""Warnings of attributes that nearly have the name of a setting or a hook, where they are written.
 
 A warning and no error: a later version may have a setting whose name is near one of yours.
 """
@@ -10,19 +10,18 @@ import difflib
 import functools
 import inspect
 import linecache
-import sys
 import types
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..config import Configurable
-from .decorators import Marks, marks_of
-from .settings import is_ours
+from ..config.declaration import declarations_of, is_ours
+from .class_file import class_statement
+from .decorators import UNMARKED, marks_of
 
 __all__ = ["warn_of_misspelt"]
 
-_PACKAGE = __name__.partition(".")[0]
 #: Of shorter names only swapped and doubled letters are told: `ports` and `ghost` are words.
 _LONG = 6
 #: How much of both names must be the same, and how many of their letters may have no counterpart:
@@ -41,66 +40,72 @@ def warn_of_misspelt(cls: type, settings: Iterable[str], hooks: Iterable[str]) -
     Only of such that no code uses: not the methods of the class, of its bases, modules and
     plugins, nor the file where it stands.
     """
-    told = [*_nearly(cls, settings, "sets nothing"), *_nearly(cls, hooks, "is never called")]
+    told = [
+        *_misspelt_members(cls, settings, "sets nothing"),
+        *_misspelt_members(cls, hooks, "is never called"),
+    ]
     if not told or is_ours(cls):
         return
-    frame = _class_statement()
+    frame = class_statement()
     used = _used_by_functions(cls) | _used_in_file(frame.f_code.co_filename)
     for name, text in told:
         if name not in used:
             warnings.warn_explicit(text, UserWarning, frame.f_code.co_filename, frame.f_lineno)
 
 
-def _nearly(cls: type, known: Iterable[str], fault: str) -> Iterator[tuple[str, str]]:
+def _misspelt_members(cls: type, known: Iterable[str], fault: str) -> Iterator[tuple[str, str]]:
     hooks = fault == "is never called"
     names = tuple(known)
-    for name, value in _own(cls):
+    for name, value in _public_members(cls):
         if (type(value) in _FUNCTIONS) is not hooks:
             continue
-        meant = _meant(name, names, _ODD_LETTERS + hooks)  # on_service_stopped
+        meant = _closest_name(name, names, _ODD_LETTERS + hooks)  # on_service_stopped
         if meant is not None and (hooks or not _is_another_word(name, value, cls, meant)):
             yield name, f"{cls.__qualname__}.{name} {fault}; did you mean {meant}?"
 
 
 def _is_another_word(name: str, value: object, cls: type, meant: str) -> bool:
-    """`endpoints`, a list, beside the setting `endpoint`, a text; but not `plugin = [...]`."""
+    """Tell `endpoints`, a list, from the setting `endpoint`, a text; but not `plugin = [...]`."""
     if "_" in name or meant not in (f"{name}s", name.removesuffix("s")):
         return False
     default = inspect.getattr_static(cls, meant, None)
     return (type(value) in (list, tuple)) is not (type(default) in (list, tuple))
 
 
-def _own(cls: type) -> Iterator[tuple[str, Any]]:
-    """Public names that no base has, with values that may have been meant for the framework."""
+def _public_members(cls: type) -> Iterator[tuple[str, Any]]:
+    """List public names that no base has, with values that may be meant for the framework."""
     inherited = {name for base in cls.__mro__[1:] for name in vars(base)}
     inherited |= {c.name for c in _listed(cls, "configurables") if _is_a(c, Configurable)}
+    inherited |= {*declarations_of(cls)}
     inherited.add("service_registries_urls")  # understood, and told of by itself
     for name, value in vars(cls).items():
         if name.startswith("_") or name.isupper() or name in inherited:
             continue
         if type(value) in _FUNCTIONS:
-            if marks_of(value) == Marks():
+            if marks_of(value) is UNMARKED:
                 yield name, value
         elif not any(_is_a(value, other) for other in _OTHERS):
             yield name, value
 
 
-def _meant(name: str, known: tuple[str, ...], odd: int = _ODD_LETTERS) -> str | None:
-    """The known name that this one nearly is.
+def _closest_name(name: str, known: tuple[str, ...], odd: int = _ODD_LETTERS) -> str | None:
+    """Find the known name that this one nearly is.
 
-    >>> _meant("allowed_origin", ("allowed_origins",)), _meant("prot", ("port",))
+    >>> _closest_name("allowed_origin", ("allowed_origins",)), _closest_name("prot", ("port",))
     ('allowed_origins', 'port')
-    >>> _meant("ports", ("port",)), _meant("read_timeout", ("body_timeout", "event_timeout"))
-    (None, None)
+    >>> _closest_name("ports", ("port",))
+    >>> _closest_name("read_timeout", ("body_timeout", "event_timeout"))
     """
     if len(name) < _LONG + 4:
         odd = min(odd, 1)
-    if (found := _plain(known).get(name.replace("_", "").lower())) is not None:  # allowedOrigins
-        return found
-    letters, certain = set(name), {_single(name), f"{name[:-1]}ies" if name[-1] == "y" else name}
+    in_camel_case = _without_underscores(known).get(name.replace("_", "").lower())
+    if in_camel_case is not None:  # allowedOrigins
+        return in_camel_case
+    letters = set(name)
+    certain = {_drop_doubled_letter(name), f"{name[:-1]}ies" if name[-1] == "y" else name}
     likely = []
     for other in known:
-        if other in certain or (len(name) == len(other) and _swapped(name, other) == other):
+        if other in certain or (len(name) == len(other) and _swap_letters(name, other) == other):
             return other
         # What differs in length or letters by more cannot be near: it spares most of the work.
         if (
@@ -117,18 +122,18 @@ def _meant(name: str, known: tuple[str, ...], odd: int = _ODD_LETTERS) -> str | 
 
 
 @functools.lru_cache(maxsize=8)
-def _plain(known: tuple[str, ...]) -> dict[str, str]:
+def _without_underscores(known: tuple[str, ...]) -> dict[str, str]:
     return {other.replace("_", ""): other for other in known}
 
 
-def _swapped(name: str, other: str) -> str:
-    """The name with the two neighbours exchanged where it first differs from the other."""
+def _swap_letters(name: str, other: str) -> str:
+    """Swap the two letters where the name first differs from the other."""
     at = next((i for i, (a, b) in enumerate(zip(name, other, strict=False)) if a != b), len(name))
     return name[:at] + name[at : at + 2][::-1] + name[at + 2 :]
 
 
-def _single(name: str) -> str:
-    """The name without the second of its first doubled letters."""
+def _drop_doubled_letter(name: str) -> str:
+    """Drop the second of the name's first doubled letters."""
     at = next((i for i in range(1, len(name)) if name[i] == name[i - 1]), len(name))
     return name[:at] + name[at + 1 :]
 
@@ -136,19 +141,8 @@ def _single(name: str) -> str:
 # What is used
 
 
-def _class_statement() -> types.FrameType:
-    """The frame that makes the class: the nearest that is neither ours nor a base's hook."""
-    frame: types.FrameType = sys._getframe(1)
-    while frame.f_back is not None and (
-        frame.f_code.co_name == "__init_subclass__"
-        or str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE
-    ):
-        frame = frame.f_back
-    return frame
-
-
 def _used_in_file(path: str) -> set[str]:
-    """Names that a file reads, of attributes and variables."""
+    """Collect the names of attributes and variables that a file reads."""
     try:
         tree = ast.parse("".join(linecache.getlines(path)))
     except (SyntaxError, ValueError, RecursionError):
@@ -166,7 +160,7 @@ def _used_in_file(path: str) -> set[str]:
 
 
 def _used_by_functions(cls: type) -> set[str]:
-    """The same, of the class, its bases, and what it lists: they may stand in other files."""
+    """Collect those that a class, its bases, modules and plugins read, in whatever files."""
     parts = [*_listed(cls, "modules"), *_listed(cls, "plugins")]
     classes = {base for each in (cls, *map(type, parts)) for base in each.__mro__}
     left = [
@@ -202,5 +196,5 @@ def _listed(cls: type, name: str) -> Iterable[Any]:
 
 
 def _is_a(value: object, cls: type) -> bool:
-    """Without asking the value, which is the user's: isinstance reads its `__class__`."""
+    """Test a class without asking the user's value: isinstance reads its `__class__`."""
     return issubclass(type(value), cls)

@@ -8,27 +8,31 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import gevent
 
 from ..concurrency import end_children, host, is_at_prompt, kill_children
 from ..errors import ServiceConfigurationError, ServiceStartError
-from ..ops import show_logs
+from ..ops import remove_directory, share_metrics_no_more, show_logs
 from ..server import Balance
 from ..server.prefork import leave_with_parent, supervise
-from ..server.stop_signals import StopRequests, stop_signals
-from .attributes import check_attributes
-from .hosting import failure
+from ..server.processes import StopRequests, stop_signals
+from .base import ServiceBase
+from .explorer import tell_of_pages
+from .metrics import share_with_workers
+from .runner import Runner, describe_failure
+from .settings import check_settings
 
-if TYPE_CHECKING:
-    from .microservice import MicroService
-    from .runner import Runner
-
-__all__ = ["refusals_in_one_line", "run", "run_until_stopped", "run_workers", "running_refused"]
+__all__ = [
+    "start_errors_in_one_line",
+    "run_together",
+    "run_until_stopped",
+    "run_workers",
+    "running_refused",
+]
 
 #: What keeps a service from starting, and is told in one line.
-_REFUSALS = (ServiceStartError, ServiceConfigurationError)
+_START_ERRORS = (ServiceStartError, ServiceConfigurationError)
 
 #: Makes the exception that running a service raises just now, of its name; None when it may run.
 _refuse: Callable[[str], Exception] | None = None
@@ -45,35 +49,29 @@ def running_refused(refuse: Callable[[str], Exception]) -> Iterator[None]:
         _refuse = None
 
 
-def run(*services: MicroService) -> None:
-    """Run several services in one process until SIGTERM or Ctrl-C.
-
-    ::
-
-        gemstone_sync.run(Users(), Orders())
-
-    An address that cannot be bound ends the program with one line and exit code 1, an attribute
-    that is wrong with exit code 2.
+def run_together(runners: Sequence[Runner]) -> None:
+    """Run several services in one process; see `gemstone_sync.run`.
 
     :raises ServiceConfigurationError: when a service wants several workers: this is one process.
     """
-    for service in services:
-        service._configure_once([])
-        with refusals_in_one_line(service):
-            check_attributes(service, only=("workers",))
+    for runner in runners:
+        service = runner.service
+        runner.configure([])
+        with start_errors_in_one_line(service):
+            check_settings(service, only=("workers",))
         if service.workers > 1:
             raise ServiceConfigurationError(
                 f"{service.name} wants {service.workers} workers; run() is one process for all: "
                 "start it by itself, with service.start()"
             )
-    run_until_stopped(services)
+    run_until_stopped(runners)
 
 
-def run_until_stopped(services: Sequence[MicroService]) -> None:
+def run_until_stopped(runners: Sequence[Runner]) -> None:
     """Start services, and stop them all when a signal comes or they have stopped by themselves."""
-    _check_allowed(*services)
-    show_logs()
-    runners = [service._runner for service in services]
+    _check_allowed(*runners)
+    first = runners[0].service
+    show_logs(first.log_format, first.log_level)
     for runner in runners:
         runner.check_stopped()  # before any is started: what fails then stops them all
     if host() is not None:
@@ -88,7 +86,7 @@ def run_until_stopped(services: Sequence[MicroService]) -> None:
                     runner.start()
         except BaseException:
             gevent.joinall([gevent.spawn(runner.stop) for runner in started])
-            with refusals_in_one_line(started[-1]._service):
+            with start_errors_in_one_line(started[-1].service):
                 raise
         for runner in started:
             runner.wait()
@@ -112,22 +110,24 @@ def _run_in_own_threads(runners: Sequence[Runner]) -> None:
             runner.stop()
 
 
-def run_workers(service: MicroService, count: int) -> None:
+def run_workers(runner: Runner, count: int) -> None:
     """Serve one address with `count` processes until SIGTERM or Ctrl-C.
 
     :raises ServiceConfigurationError: beside an event loop, which forks would double.
     """
-    _check_allowed(service)
+    service = runner.service
+    _check_allowed(runner)
     if (beside := host()) is not None:
         raise ServiceConfigurationError(
             f"{service.name} wants {count} workers: {beside} must not be forked. "
             "Put the class into a file and start it with `gemstone run`"
         )
-    show_logs()
-    runner = service._runner
+    show_logs(service.log_format, service.log_level)
     runner.warn_if_unpatched()
-    with refusals_in_one_line(service):
+    with start_errors_in_one_line(service):
         listener = runner.bind()
+    if runner.parts().metrics is not None:
+        share_with_workers()
     parent = os.getpid()
     balance = Balance(count)
 
@@ -142,7 +142,7 @@ def run_workers(service: MicroService, count: int) -> None:
             try:
                 balance.join(number)
                 runner.serve(listener, balance)
-            except _REFUSALS as error:
+            except _START_ERRORS as error:
                 service.logger.error("%s", error)
                 return 1
             except SystemExit as error:
@@ -158,40 +158,48 @@ def run_workers(service: MicroService, count: int) -> None:
 
     def say_ready() -> None:
         service.logger.info("%s listens on %s with %d workers", service.name, service.url, count)
+        tell_of_pages(service, service.url)
 
     # Five seconds more than the workers give their calls: they end by themselves if they can.
-    code = supervise(count, work, service.stop_timeout + 5, say_ready, listener.close)
+    timeout = service.drain_delay + service.stop_timeout + 5
+    try:
+        code = supervise(count, work, timeout, say_ready, listener.close)
+    finally:
+        if runner.parts().metrics is not None:
+            share_metrics_no_more()
+        if runner.parts().status is not None:
+            remove_directory(parent)
     service.logger.info("%s and its workers stopped", service.name)
     if code:
         raise SystemExit(code)
 
 
 @contextlib.contextmanager
-def refusals_in_one_line(service: MicroService) -> Iterator[None]:
+def start_errors_in_one_line(service: ServiceBase) -> Iterator[None]:
     """End the program with one line on stderr where the service cannot start; not at a prompt."""
     try:
         yield
-    except _REFUSALS as error:
+    except _START_ERRORS as error:
         if is_at_prompt():
             raise
         if isinstance(error, ServiceStartError):
             sys.stderr.write(f"{error}\n")
             raise SystemExit(1) from None
-        sys.stderr.write(f"{service.name}: {failure(service.name, error)}\n")
+        sys.stderr.write(f"{service.name}: {describe_failure(service.name, error)}\n")
         raise SystemExit(2) from None
 
 
-def _check_allowed(*services: MicroService) -> None:
-    for service in services:
+def _check_allowed(*runners: Runner) -> None:
+    for runner in runners:
         if _refuse is not None:
-            raise _refuse(service.name)
+            raise _refuse(runner.service.name)
 
 
 @contextlib.contextmanager
 def _stop_signals(
     runners: Sequence[Runner], numbers: Sequence[signal.Signals], *, second_ends: bool = True
 ) -> Iterator[list[int]]:
-    """Ctrl-C stops at once, the others with the grace of each service, a second signal hard.
+    """Stop at signals: at Ctrl-C at once, else with each service's grace, at a second one hard.
 
     Yields the list of the signals received.
     """
@@ -199,11 +207,11 @@ def _stop_signals(
     if threading.current_thread() is not threading.main_thread():
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # nobody else stops it
             for runner in runners:
-                runner._service.logger.warning(
+                runner.service.logger.warning(
                     "%s is started outside the main thread, where no signal is heard: SIGTERM ends "
                     "the process at once, without stop hooks. Start it in the main thread, with "
                     "start(block=False) if that has more to do",
-                    runner._service.name,
+                    runner.service.name,
                 )
         yield received
         return
@@ -211,12 +219,11 @@ def _stop_signals(
 
     def stop(number: int) -> None:
         received.append(number)
-        if second_ends and requests.is_second(number):
+        if second_ends and requests.record(number):
             kill_children()
             os._exit(128 + number)
         for runner in runners:
-            grace = 0.0 if number == signal.SIGINT else runner._service.drain_grace
-            gevent.spawn(runner.stop, grace)
+            gevent.spawn(runner.stop if number == signal.SIGINT else runner.stop_gently)
 
     before = {n: signal.getsignal(n) for n in numbers}
     watchers = [gevent.signal_handler(n, stop, n) for n in before]

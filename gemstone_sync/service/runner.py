@@ -9,28 +9,37 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gevent
 from gevent.event import Event
 
-from ..concurrency import USER_FAULTS, current_call, host, is_patched, watch_this_hub
+from .. import tracing
+from ..broker_urls import without_passwords
+from ..client.hosts import is_every_address
+from ..concurrency import (
+    USER_FAULTS,
+    current_call,
+    host,
+    is_patched,
+    show_stacks_on_request,
+    watch_no_more,
+    watch_this_hub,
+)
+from ..dispatch import log_suppressed
 from ..errors import ServiceConfigurationError, ServiceStartError
 from ..event.wakeups import seconds_until
-from ..ops import Lifecycle, restore_loggers
+from ..ops import observe_process, restore_loggers
 from ..ops.health import State
 from ..server import Balance, GeventServer, ServerSettings, bind, is_in_process, tls_context
-from . import hosting
-from .assembly import pick, refuse_late_changes
-from .hosted_end import stop_at_the_end
+from . import foreign_server
+from .assembly import Parts, pick, refuse_late_changes
+from .base import ServiceBase, url_at
+from .explorer import tell_of_pages
 from .instance_lock import InstanceLock
-from .own_thread import OwnThread
+from .threads import OwnThread
 
-if TYPE_CHECKING:
-    from ..discovery import Announcer
-    from .microservice import MicroService
-
-__all__ = ["Runner"]
+__all__ = ["Runner", "describe_failure", "reachable_url"]
 
 #: Seconds beyond `stop_timeout` in which a service that has a thread of its own must have stopped.
 _CUTTING_OFF = 5.0
@@ -39,32 +48,44 @@ _CUTTING_OFF = 5.0
 _MOMENT, _TURN = 0.5, 0.01
 #: Seconds for the pings in flight, and again for the goodbyes, if `stop_timeout` is long enough.
 _PATIENCE = 2.0
+#: Seconds for the program's spans to be exported: a collector that is away holds up no end.
+_EXPORTING = 5.0
 
 
 class Runner:
-    """The life of one service."""
+    """Starts and stops one service.
 
-    def __init__(self, service: MicroService) -> None:
-        self._service = service
+    :param parts: makes the parts of the service when it is first called, and returns them.
+    :param configure: sets what the service's configurators find in the words of a command line,
+        unless that was done before.
+    """
+
+    def __init__(
+        self,
+        service: ServiceBase,
+        parts: Callable[[], Parts],
+        configure: Callable[[Sequence[str]], None],
+    ) -> None:
+        self.service = service
+        self.parts = parts
+        self.configure = configure
+        self._lifecycle = service.lifecycle
         self._server: GeventServer | None = None
         self._tls: ssl.SSLContext | None = None
         self._lock: InstanceLock | None = None
         #: Where it runs, when that is not the thread that started it.
         self._own_thread: OwnThread | None = None
-        #: Tells registries of this service.
-        self._announcer: Announcer | None = None
         #: `accessible_at` as derived from the bound address: derived anew at every start.
         self._derived_url: str | None = None
-        self._starter: Any = None
+        self._start_greenlet: Any = None
+        self._blocked_after: float | None = None
         #: Has the other workers of the instance stop too, where there are.
         self.stop_others: Callable[[], object] = lambda: None
         self._hooks_done = Event()
         self._started = Event()
         self.stopped = Event()
-
-    @property
-    def _lifecycle(self) -> Lifecycle:
-        return self._service.lifecycle
+        #: Ends the telling of observers what the process sends.
+        self._end_observing: Callable[[], None] = lambda: None
 
     # Starting
 
@@ -80,16 +101,17 @@ class Runner:
         else:
             self.serve(self.bind())
         if self._lifecycle.state is State.RUNNING:
-            self._service.logger.info("%s listens on %s", self._service.name, self._service.url)
+            self.service.logger.info("%s listens on %s", self.service.name, self.service.url)
+            tell_of_pages(self.service, self.service.url)
 
     def _start_in_own_thread(self) -> None:
-        own = self._own_thread = OwnThread(self._service.name)
+        own = self._own_thread = OwnThread(self.service.name)
         atexit.register(self.stop)  # a thread that is cut off may crash the interpreter
         try:
             own.call(lambda: self.serve(self.bind()))
         except BaseException:  # Ctrl-C too, while the hooks run
             self.stop()
-            self._leave_own_thread()
+            self._end_own_thread()
             raise
 
     def warn_if_unpatched(self) -> None:
@@ -98,9 +120,9 @@ class Runner:
             return
         beside = host()
         why = "" if beside is None else f" beside {beside}, whose event loop that would stop"
-        self._service.logger.warning(
+        self.service.logger.warning(
             "%s: the process is not patched by gevent%s, so calls will not overlap",
-            self._service.name,
+            self.service.name,
             why,
         )
 
@@ -109,16 +131,16 @@ class Runner:
 
         :raises ServiceStartError: when the address cannot be bound.
         """
-        service = self._service
+        service = self.service
         self.check_stopped()
-        self._check()
-        service._check_neighbours()
+        self._check_settings()
+        self.parts().discovery.check()
         if service.certfile:
             self._tls = tls_context(service.certfile, service.keyfile)
         listener = bind(service.host, service.port)
         bound, service.port = listener.getsockname()[:2]
         if service.accessible_at in (None, self._derived_url):
-            service.accessible_at = self._derived_url = hosting.reachable_url(
+            service.accessible_at = self._derived_url = reachable_url(
                 service.host, service.port, service.endpoint, bool(service.certfile), bound
             )
         return listener
@@ -129,13 +151,12 @@ class Runner:
         :param balance: set when other workers of the same instance serve on it too.
         """
         shared = balance is not None
-        service = self._service
+        service = self.service
         self._server = GeventServer(
             listener,
-            service.app.wsgi_app,
+            self.parts().app.wsgi_app,
             pick(ServerSettings, service),
             tls=self._tls,
-            shared=shared,
             balance=balance,
         )
         self._lifecycle.state = State.STARTING
@@ -148,94 +169,116 @@ class Runner:
         :raises ServiceConfigurationError: when it runs, or begins or ends to.
         """
         if self._lifecycle.state not in (State.NEW, State.STOPPED, State.FAILED):
-            raise ServiceConfigurationError(
-                f"{self._service.name} is {self._lifecycle.state.value}"
-            )
+            raise ServiceConfigurationError(f"{self.service.name} is {self._lifecycle.state.value}")
 
-    def _check(self) -> None:
+    def _check_settings(self) -> None:
         restore_loggers()
-        service = self._service
-        assembly = service._assemble()
-        refuse_late_changes(service, assembly)
-        service._traffic.check(assembly.event_handlers)
+        parts = self.parts()
+        refuse_late_changes(self.service, parts)
+        parts.events.check(parts.event_handlers)
 
-    def _start_work(self, shared_address: str | None = None, *, announce: bool = True) -> None:
-        """Everything but the server: the same under gunicorn.
+    def _start_work(self, workers_address: str | None = None, *, announce: bool = True) -> None:
+        """Start everything but the server: the same under gunicorn.
 
-        :param shared_address: where the other workers of this instance listen too, if there are.
+        :param workers_address: where the other workers of this instance listen too, if there are.
         :param announce: tell registries of it.
         """
-        watch_this_hub()
+        self._blocked_after = self.service.blocked_after
+        watch_this_hub(self._blocked_after)
+        show_stacks_on_request()
         # New ones: an event stays with the thread that has waited for it.
         self._hooks_done, self._started, self.stopped = Event(), Event(), Event()
-        self._starter = gevent.getcurrent()
+        self._start_greenlet = gevent.getcurrent()
         self._lifecycle.state = State.STARTING
-        service = self._service
+        service, parts = self.service, self.parts()
+        self._begin_observing(parts, has_siblings=workers_address is not None)
         try:
-            service._traffic.start()  # first: the hooks may emit
+            parts.events.start()  # first: the hooks may emit
             service.plugin_set.call("on_service_start")
             service.on_service_start()
             restore_loggers()  # a hook may configure logging, too
             if self._lifecycle.state is State.STARTING:
-                service._traffic.start_receiving(service._assemble().event_handlers)
+                parts.events.start_receiving(
+                    parts.event_handlers, parts.event_hooks, parts.around_event
+                )
         except BaseException:
-            self._give_up()
+            self._clean_up_failed_start()
             raise
         finally:
-            self._starter = None
+            self._start_greenlet = None
             self._hooks_done.set()
         if self._lifecycle.state is not State.STARTING:
             return  # stop() was called meanwhile
         self._lifecycle.state = State.RUNNING
-        self._start_background(shared_address, announce)
+        self._start_background(workers_address, announce)
         self._started.set()
 
-    def _give_up(self) -> None:
-        """After a start hook that failed."""
+    def _begin_observing(self, parts: Parts, *, has_siblings: bool) -> None:
+        """Have the service's observers see what this process sends, until it stops."""
+        end, metrics, status = observe_process(parts.observers), parts.metrics, parts.status
+        if metrics is not None:
+            metrics.start()
+        if status is not None:
+            status.start(has_siblings=has_siblings)
+
+        def end_observing() -> None:
+            end()
+            if metrics is not None:
+                metrics.stop()
+            if status is not None:
+                status.stop()
+
+        self._end_observing = end_observing
+
+    def _clean_up_failed_start(self) -> None:
+        """Clean up after a start hook that failed."""
         self._lifecycle.state = State.FAILED
         if self._server is not None:
             self._server.drain(0, 0)
             self._server = None
-        self._service._traffic.stop_receiving(0)
-        self._service.plugin_set.call("on_service_stop")
-        self._service._traffic.stop()
-        self._service._leave_neighbours()
+        parts = self.parts()
+        parts.events.stop_receiving(0)
+        self.service.plugin_set.call("on_service_stop")
+        parts.events.stop()
+        parts.discovery.close()
+        self._end_observing()
+        watch_no_more(self._blocked_after)
+        log_suppressed()
         self.stopped.set()
 
-    def _start_background(self, shared_address: str | None, announce: bool) -> None:
-        """Periodic tasks and pings: in one of the workers of an instance only."""
-        service = self._service
+    def _start_background(self, workers_address: str | None, announce: bool) -> None:
+        """Start periodic tasks and pings, in one of the workers of an instance only."""
+        service, parts = self.service, self.parts()
         work: list[Callable[[], None]] = []
-        periodic = service._assemble().periodic
-        if shared_address is None or service.periodic_scope == "worker":
+        periodic = parts.periodic
+        if workers_address is None or service.periodic_scope == "worker":
             periodic.start()
         elif periodic:
             work.append(periodic.start)
-        if announce and service._announces():
+        if announce and parts.discovery.announces():
             work.append(self._announce)
-        if shared_address is None:
-            _call_all(work)
+        if workers_address is None:
+            _run_all(work)
         elif work:
-            self._lock = InstanceLock(service.name, shared_address)
-            self._lock.when_held(lambda: _call_all(work))
+            self._lock = InstanceLock(service.name, workers_address)
+            self._lock.when_held(lambda: _run_all(work))
 
     def _announce(self) -> None:
-        if self._lifecycle.state is not State.RUNNING:
-            return  # the lock came too late
-        self._announcer = self._service._announcer()
-        if self._announcer is not None:
-            self._announcer.start()
+        if self._lifecycle.state is State.RUNNING:  # or the lock came too late
+            self.parts().discovery.announce()
 
-    def start_work_only(self, shared_address: str | None = None, *, announce: bool = False) -> None:
+    def start_work_only(
+        self, workers_address: str | None = None, *, announce: bool = False
+    ) -> None:
         """Start without a server of our own: in process, or under another server.
 
-        :param shared_address: where the other workers of this instance listen too, if there are.
+        :param workers_address: where the other workers of this instance listen too, if there are.
         :param announce: tell registries of it: others can reach it.
         """
-        self._check()
+        self._check_settings()
         if announce:
-            self._service._check_neighbours()
-        self._start_work(shared_address, announce=announce)
+            self.parts().discovery.check()
+        self._start_work(workers_address, announce=announce)
 
     # Under another server
 
@@ -243,14 +286,14 @@ class Runner:
         """Start under another server, which stops no service but ends the process."""
         if self._lifecycle.state is not State.NEW:
             return
-        if self._service.access_log and not hosting.has_our_server():
-            self._service.logger.warning(
+        if self.service.access_log and not foreign_server.has_our_server():
+            self.service.logger.warning(
                 "%s: access_log is our own server's: have this one write its own access log, "
                 "as gunicorn's --access-logfile does",
-                self._service.name,
+                self.service.name,
             )
-        stop_at_the_end(self.stop)
-        self.start_work_only(hosting.shared_address(), announce=True)
+        foreign_server.stop_at_exit(self.stop)
+        self.start_work_only(foreign_server.workers_address(), announce=True)
 
     def enter(self) -> bool:
         """Called for each request until it returns true: the first may have to start the service.
@@ -268,15 +311,15 @@ class Runner:
             return
         if state is State.NEW:
             try:
-                self._service._configure_once([])
+                self.configure([])
                 self.start_hosted()
             except (Exception, SystemExit) as error:
                 # It is neither live nor ready from now on, and refuses calls.
                 self._lifecycle.state = State.FAILED
-                self._service.logger.error("%s", hosting.failure(self._service.name, error))
-                self._service.logger.debug("", exc_info=True)
+                self.service.logger.error("%s", describe_failure(self.service.name, error))
+                self.service.logger.debug("", exc_info=True)
                 self._started.set()
-        elif state is State.STARTING and self._starter is not gevent.getcurrent():
+        elif state is State.STARTING and self._start_greenlet is not gevent.getcurrent():
             self._started.wait()
 
     # Stopping
@@ -287,33 +330,42 @@ class Runner:
             self.stop_others()
         self.stop(grace)
 
-    def stop(self, grace: float = 0.0) -> None:
-        """Finish what runs, call the stop hooks. Does nothing when the service does not run."""
+    def stop_gently(self) -> None:
+        """Stop as at SIGTERM: load balancers and callers have time to go elsewhere."""
+        self.stop(self.service.drain_grace, self.service.drain_delay)
+
+    def say_leaving(self) -> None:
+        """Be ready no more and tell registries so, while calls go on: the server is to stop."""
+        self._lifecycle.leaving = True
+        self.parts().discovery.say_goodbye(_PATIENCE)
+
+    def stop(self, grace: float = 0.0, delay: float = 0.0) -> None:
+        """Finish what runs, call the stop hooks; do nothing when the service does not run."""
         if self._lifecycle.state not in (State.RUNNING, State.STARTING):
             return
         own = self._own_thread
         if own is not None and not own.is_current():
-            self._stop_from_outside(own, grace)
+            self._stop_from_outside(own, grace, delay)
             return
-        if current_call.get() is not None or self._starter is gevent.getcurrent():
+        if current_call.get() is not None or self._start_greenlet is gevent.getcurrent():
             # The call, periodic task or start hook that asks must be able to finish.
-            gevent.spawn(self._stop, grace)
+            gevent.spawn(self._stop, grace, delay)
             return
-        self._stop(grace)
+        self._stop(grace, delay)
 
-    def _stop_from_outside(self, own: OwnThread, grace: float) -> None:
+    def _stop_from_outside(self, own: OwnThread, grace: float, delay: float) -> None:
         if own.process != os.getpid():
             return
-        own.spawn(lambda: self.stop(grace))
-        limit = grace + self._service.stop_timeout + _CUTTING_OFF
+        own.spawn(lambda: self.stop(grace, delay))
+        limit = delay + grace + self.service.stop_timeout + _CUTTING_OFF
         if not own.join(limit):
-            self._service.logger.error(
+            self.service.logger.error(
                 "%s has not stopped within %g s: one of its calls holds the thread",
-                self._service.name,
+                self.service.name,
                 limit,
             )
 
-    def _leave_own_thread(self) -> None:
+    def _end_own_thread(self) -> None:
         own, self._own_thread = self._own_thread, None
         if own is not None:
             atexit.unregister(self.stop)
@@ -327,83 +379,116 @@ class Runner:
         else:
             own.join()
 
-    def _stop(self, grace: float) -> None:
-        """Stop within `stop_timeout`; the stop hooks have a moment more if calls need all of it."""
+    def _stop(self, grace: float, delay: float) -> None:
+        """Stop within `stop_timeout`, which begins after `delay`.
+
+        The stop hooks have a moment more if calls need all of it.
+        """
         if self._lifecycle.state is State.DRAINING:
             return
-        service, assembly = self._service, self._service._assemble()
-        seconds = max(0.0, min(service.stop_timeout, hosting.seconds_to_end() - _MOMENT))
-        end = time.monotonic() + seconds
+        service, parts = self.service, self.parts()
+        seconds = max(0.0, min(service.stop_timeout, foreign_server.seconds_to_end() - _MOMENT))
+        end = time.monotonic() + delay + seconds
         last = end + _MOMENT
         self._lifecycle.state = State.DRAINING
         if self._lock is not None:
             self._lock.give_up_waiting()
         # All at the same time: none waits for another, and methods can still emit.
-        periodic = gevent.spawn(assembly.periodic.stop, seconds)
-        hearing = gevent.spawn(self._stop_hearing, end)
-        if (announcer := self._announcer) is not None:
-            self._announcer = None
-            # While calls are still answered, so that none gets lost.
-            patience = min(_PATIENCE, seconds / 4)
-            until = time.monotonic() + 2 * patience + _TURN
-            self._end("the goodbye", lambda: announcer.stop(patience), until)
-        if self._server is not None and not self._server.drain(grace, seconds_until(end)):
+        periodic = gevent.spawn(parts.periodic.stop, seconds)
+        receiving = gevent.spawn(self._stop_receiving, end)
+        # While calls are still answered, so that none gets lost.
+        patience = min(_PATIENCE, seconds / 4)
+        until = time.monotonic() + 2 * patience + _TURN
+        self._call_until("the goodbye", lambda: parts.discovery.say_goodbye(patience), until)
+        server = self._server
+        if server is not None and not server.drain(grace, seconds_until(end), delay):
             service.logger.warning(
                 "%s: calls were cut off after %s s", service.name, service.stop_timeout
             )
-        gevent.joinall([periodic, hearing], timeout=seconds_until(end))
-        self._end_start(end)  # a stop hook never runs beside a start hook
+        gevent.joinall([periodic, receiving], timeout=seconds_until(end))
+        self._abort_start_hooks(end)  # a stop hook never runs beside a start hook
         if self._lifecycle.state is State.FAILED:
             return
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-        self._end("on_service_stop", service.on_service_stop, last)
-        self._end(
+        self._call_until("on_service_stop", service.on_service_stop, last)
+        self._call_until(
             "a plugin's on_service_stop", lambda: service.plugin_set.call("on_service_stop"), last
         )
-        if (executor := vars(service).pop("_executor", None)) is not None:
-            self._end("get_executor()'s work", executor.shutdown, end)
-        hearing.join(seconds_until(last))
+        self._call_until("get_executor()'s work", parts.executor.shutdown, end)
+        self._call_until("work of threaded=True and cpu=True", parts.elsewhere.stop, end)
+        receiving.join(seconds_until(last))
         # Last: everything above may emit.
-        self._end("sending", lambda: service._traffic.stop(seconds_until(last)), last)
-        self._end("discovery", service._leave_neighbours, last)
+        self._call_until("sending", lambda: parts.events.stop(seconds_until(last)), last)
+        self._call_until("discovery", parts.discovery.close, last)
+        self._end_observing()
+        # A worker ends without OpenTelemetry's own last words.
+        until = min(last, time.monotonic() + _EXPORTING)
+        self._call_until("exporting spans", lambda: tracing.flush(seconds_until(until)), until)
         self._server = None
+        watch_no_more(self._blocked_after)
         self._lifecycle.state = State.STOPPED
         self.stopped.set()
-        self._leave_own_thread()
+        self._end_own_thread()
+        log_suppressed()
         service.logger.info("%s stopped", service.name)
 
-    def _end_start(self, end: float) -> None:
-        if not self._hooks_done.wait(seconds_until(end)) and self._starter is not None:
-            text = f"{self._service.name} was stopped while on_service_start still ran"
-            gevent.kill(self._starter, ServiceStartError(text))
+    def _abort_start_hooks(self, end: float) -> None:
+        if not self._hooks_done.wait(seconds_until(end)) and self._start_greenlet is not None:
+            text = f"{self.service.name} was stopped while on_service_start still ran"
+            gevent.kill(self._start_greenlet, ServiceStartError(text))
             self._hooks_done.wait(_MOMENT)
 
-    def _end(self, what: str, function: Callable[[], object], end: float) -> None:
+    def _call_until(self, what: str, function: Callable[[], object], end: float) -> None:
         """Call what ends a part of the service; nobody waits for it when its time is over."""
 
         def call() -> None:
             try:
                 function()
             except USER_FAULTS:
-                self._service.logger.exception("%s failed", what)
+                self.service.logger.exception("%s failed", what)
 
         running = gevent.spawn(copy_context().run, call)
         running.join(max(_TURN, seconds_until(end)))
         if not running.ready():
-            self._service.logger.warning(
-                "%s: %s took too long and was left behind", self._service.name, what
+            self.service.logger.warning(
+                "%s: %s took too long and was left behind", self.service.name, what
             )
 
-    def _stop_hearing(self, end: float) -> None:
+    def _stop_receiving(self, end: float) -> None:
         # After the start hooks: the handlers are started behind them.
         self._hooks_done.wait(seconds_until(end))
-        self._service._traffic.stop_receiving(seconds_until(end))
+        self.parts().events.stop_receiving(seconds_until(end))
 
 
-def _call_all(functions: Sequence[Callable[[], None]]) -> None:
-    if hosting.is_ending():
+def _run_all(functions: Sequence[Callable[[], None]]) -> None:
+    if foreign_server.is_ending():
         return  # the lock came when the other workers left, and this one is about to
     for function in functions:
         function()
+
+
+def describe_failure(name: str, error: BaseException) -> str:
+    """Say in one line what kept a service from starting, and where."""
+    text = without_passwords(" ".join(str(error).split()))
+    if isinstance(error, ServiceConfigurationError):
+        return text
+    where, trace = "", error.__traceback__
+    package = __package__.partition(".")[0]
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] != package:
+            where = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+            break
+        trace = trace.tb_next
+    return f"{name} could not start: {type(error).__name__}: {text}{where}"
+
+
+def reachable_url(host: str, port: int, path: str, tls: bool, bound: str | None = None) -> str:
+    """Make the URL by which others reach a host that is listened on.
+
+    :param bound: the address that the host led to: of ``0``, ``*`` and ``::0`` every one.
+    """
+    if is_every_address(bound or host):
+        host = socket.gethostname()
+    return url_at(host, port, path, tls)

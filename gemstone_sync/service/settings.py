@@ -1,56 +1,38 @@
-"""Which attributes of a service may be set from outside, and which may not, and why."""
+"""A service's settings: which there are, what their values must be, where these come from."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Container, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+from ..annotations import CannotEvaluate, evaluate
+from ..broker_urls import MASK, without_passwords
 from ..config import Configurable
 from ..config.comments import comment_of
-from ..config.kinds import Kind, brief, kind_of, read_list
-from ..errors import UNSET
-from ..event.transport import BaseEventTransport, transport_from_url
+from ..config.declaration import Declaration, declarations_of, is_ours, refuse_late_settings
+from ..config.redaction import is_secret_name
+from ..config.setting_types import SettingType, brief, setting_type_of, wants_text
+from ..errors import UNSET, ServiceConfigurationError
 
 __all__ = [
-    "NOT_SETTINGS",
     "Setting",
+    "check_settings",
     "hint_of",
-    "is_ours",
     "names_of_settings",
     "port_of",
+    "refuse_changes",
     "settings_of",
+    "snapshot",
     "source_of_default",
 ]
 
-_WHOLE = kind_of(int)
-
-_OBJECTS = "holds objects, which only code can make"
-
-#: Plain public attributes of `MicroService` that cannot be set from outside, with the reason.
-NOT_SETTINGS: Mapping[str, str] = {
-    "name": "its settings are found by it",
-    "environment_prefix": "its settings are found by it",
-    "skip_configuration": "says whether settings are looked for",
-    "configurables": "says which settings there are",
-    "configurators": "says where settings are looked for",
-    "validation_strategies": _OBJECTS,
-    "discovery_strategies": _OBJECTS + "; service_registry_urls can be set",
-    "extra_handlers": _OBJECTS,
-    "blueprints": _OBJECTS,
-    "periodic_tasks": _OBJECTS,
-    "modules": _OBJECTS,
-    "plugins": _OBJECTS,
-    "microservice": "is set by the framework",
-    "static_dirs": "says which of the program's own files everyone may read",
-}
-
-_SECRETS = frozenset({"secret_key", "service_registry_token"})
+_WHOLE = setting_type_of(int)
 
 
 class Setting(NamedTuple):
-    """One setting of a service as it is now.
+    """A setting of a service as it is now.
 
     :ivar value: as text; a secret is masked.
     :ivar source: where it comes from: ``--port``, ``GEMSTONE_PORT``, ``shop.toml: port``,
@@ -63,7 +45,7 @@ class Setting(NamedTuple):
 
 
 def port_of(found: Any) -> int:
-    """A port; ``random`` is any that is free.
+    """Read a port; ``random`` is any that is free.
 
     :raises ValueError: for what is none.
     """
@@ -75,43 +57,121 @@ def port_of(found: Any) -> int:
         raise ValueError(f"must be a whole number or 'random', not {brief(found)}") from None
 
 
-def _transports(found: Any) -> list[BaseEventTransport]:
-    return [transport_from_url(str(url)) for url in read_list(found)]
-
-
-_TEMPLATES = {"event_transports": _transports, "port": port_of}
-
-#: What is wanted most: shown right after the service's own.
-_FIRST = ("port", "host", "accessible_at", "endpoint", "workers", "debug")
-
-
 def settings_of(service: Any) -> list[Configurable]:
-    """The service's own configurables, and one for every other attribute that may be set.
+    """List what may be set from outside: the service's configurables, then its other settings.
 
     :param service: a service, or the class of one.
     """
     cls = service if isinstance(service, type) else type(service)
     settings = {configurable.name: configurable for configurable in service.configurables}
-    for name in dict.fromkeys([*_FIRST, *_tunable(cls)]):
-        if name not in settings:
-            settings[name] = Configurable(
-                name, template=_TEMPLATES.get(name), secret=name in _SECRETS
-            )
+    for name, declared in declarations_of(cls).items():
+        if (listed := settings.get(name)) is not None:
+            settings[name] = listed.declared(declared.template, declared.secret)
+        elif declared.in_code is None:
+            settings[name] = Configurable(name, template=declared.template, secret=declared.secret)
     return [_described(cls, configurable) for configurable in settings.values()]
 
 
 def names_of_settings(cls: type) -> list[str]:
-    """What a subclass may set of the framework's own, from outside or in code only."""
-    return [*_tunable(cls), *NOT_SETTINGS]
+    """List what a subclass may set of the framework's own, from outside or in code only."""
+    ours = next(base for base in cls.__mro__ if is_ours(base))
+    return [*declarations_of(ours)]
 
 
-def _tunable(cls: type) -> Iterator[str]:
-    """The public annotated attributes that the framework's own classes have."""
-    for owner in reversed(cls.__mro__):
-        if is_ours(owner):
-            for name in vars(owner).get("__annotations__", {}):
-                if not name.startswith("_") and name not in NOT_SETTINGS and name in vars(owner):
-                    yield name
+def check_settings(service: Any, only: Container[str] | None = None) -> None:
+    """Check all of a service's settings, or some, each by its rule.
+
+    A text that stands for another value is read as an option's is: ``port = "8000"``, which
+    gemstone 0.10.1 took; ``debug = "no"``, which Python takes for true.
+
+    :raises ServiceConfigurationError: for the first that is wrong, naming the attribute and what it
+        must be.
+    """
+    cls = type(service)
+    refuse_late_settings(service)
+    for name, declared in declarations_of(cls).items():
+        if only is None or name in only:
+            _check_setting(service, name, declared)
+    if only is not None:
+        return
+    for configurable in service.configurables:
+        if configurable.template is None:
+            _read_by_hint(service, configurable.name)
+    names = ("endpoint", "health_live_path", "health_ready_path", "health_startup_path")
+    taken = [path for name in names if (path := getattr(service, name)) is not None]
+    if len(set(taken)) != len(taken):
+        raise ServiceConfigurationError(
+            f"{cls.__qualname__}: {', '.join(names[:-1])} and {names[-1]} must differ"
+        )
+
+
+def snapshot(service: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return the values of settings that something is about to be made of.
+
+    Lists and dicts are copied: one that grows in its place has changed, too.
+    """
+    values = {name: getattr(service, name) for name in names}
+    return {
+        name: copy.copy(value) if isinstance(value, (list, dict)) else value
+        for name, value in values.items()
+    }
+
+
+def refuse_changes(service: Any, made_of: Mapping[str, Any], what: str) -> None:
+    """Refuse settings that were changed after something was made of them: it would do nothing.
+
+    :param made_of: their `snapshot`.
+    :param what: happened then, as the error says it: "service.app was made".
+    :raises ServiceConfigurationError: naming the first.
+    """
+    for name, value in made_of.items():
+        if getattr(service, name) != value:
+            raise ServiceConfigurationError(f"{name} was set after {what}: set it before")
+
+
+def _check_setting(service: Any, name: str, declared: Declaration) -> None:
+    if (rule := declared.rule) is None:
+        if declared.template is None:
+            _read_by_hint(service, name)
+        return
+    value = getattr(service, name)
+    if isinstance(value, str) and not rule.fits(value) and declared.in_code is None:
+        value = _read_text(service, name, value)
+        setattr(service, name, value)
+    if not rule.fits(value):
+        raise ServiceConfigurationError(
+            f"{type(service).__qualname__}.{name} must be {rule.wanted}, not "
+            + (MASK if _is_secret(service, name, declared) else without_passwords(repr(value)))
+        )
+
+
+def _is_secret(service: Any, name: str, declared: Declaration) -> bool:
+    # They may be wrong themselves, and not be checked yet.
+    listed = service.configurables if isinstance(service.configurables, (list, tuple)) else ()
+    if any(isinstance(each, Configurable) and each.secret and each.name == name for each in listed):
+        return True
+    return is_secret_name(name) if declared.secret is None else declared.secret
+
+
+def _read_by_hint(service: Any, name: str) -> None:
+    """Read a text that is not what the type hint wants: ``basket_timeout: Seconds = "15m"``."""
+    value = getattr(service, name, None)
+    if type(value) is str and not wants_text(hint_of(type(service), name), value):
+        setattr(service, name, _read_text(service, name, value))
+
+
+def _read_text(service: Any, name: str, text: str) -> Any:
+    """Read a text as an option's.
+
+    :raises ServiceConfigurationError: for what an option may not be either.
+    """
+    configurable = next(each for each in settings_of(service) if each.name == name)
+    configurable.set_value(text)
+    try:
+        return configurable.get_final_value()
+    except ValueError as error:
+        told = without_passwords(str(error))
+        raise ServiceConfigurationError(f"{type(service).__qualname__}.{name}: {told}") from None
 
 
 def _described(cls: type, configurable: Configurable) -> Configurable:
@@ -120,38 +180,29 @@ def _described(cls: type, configurable: Configurable) -> Configurable:
     if isinstance(default, property):
         default = UNSET
     return configurable.described(
-        _kind(cls, name, default), default, partial(comment_of, cls, name)
+        _setting_type(cls, name, default), default, partial(comment_of, cls, name)
     )
 
 
-def _kind(cls: type, name: str, default: Any) -> Kind:
-    return kind_of(hint_of(cls, name), default)
+def _setting_type(cls: type, name: str, default: Any) -> SettingType:
+    return setting_type_of(hint_of(cls, name), default)
 
 
 def hint_of(cls: type, name: str) -> Any:
-    """The attribute's type hint; `UNSET` when there is none that can be resolved."""
+    """Return an attribute's type hint; `UNSET` when there is none that can be resolved."""
     for owner in cls.__mro__:
         if (hint := vars(owner).get("__annotations__", {}).get(name, UNSET)) is UNSET:
             continue
-        if not isinstance(hint, str):
-            return hint
         try:
-            # As typing.get_type_hints does, but one by one: another attribute's hint may name what
-            # is imported for type checkers only.
-            return eval(hint, vars(sys.modules[owner.__module__]), dict(vars(owner)))
-        except Exception:  # the user's text: whatever it raises, there is no hint
+            return evaluate(hint, owner)
+        except CannotEvaluate:
             return UNSET
     return UNSET
 
 
 def source_of_default(service: object, name: str) -> str:
-    """Where a value comes from that no configurator found."""
+    """Say where a value comes from that no configurator found."""
     if name in vars(service):
         return "code"
     owner = next((cls for cls in type(service).__mro__ if name in vars(cls)), None)
     return "default" if owner is None or is_ours(owner) else f"class {owner.__qualname__}"
-
-
-def is_ours(cls: type) -> bool:
-    """Whether it is a class of the framework."""
-    return str(cls.__module__).partition(".")[0] == __name__.partition(".")[0]

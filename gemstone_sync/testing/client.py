@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from ..client import MethodCall, Notification
+from ..client import HttpReply, MethodCall, Notification
 from ..client.namespaces import params_of
-from ..client.replies import HttpReply as ClientReply
 from ..client.replies import ReplyReader
 from ..protocol import encode_json
 
@@ -16,17 +15,6 @@ if TYPE_CHECKING:
     from ..service import MicroService
 
 __all__ = ["HttpReply", "ServiceClient"]
-
-
-class HttpReply(NamedTuple):
-    """One HTTP reply.
-
-    :param headers: by case-insensitive name.
-    """
-
-    status: int
-    headers: Any
-    body: bytes
 
 
 class ServiceClient:
@@ -47,7 +35,9 @@ class ServiceClient:
         self._reader = ReplyReader()
 
     def __enter__(self) -> ServiceClient:
-        self.service._runner.start_work_only()
+        from ..service.microservice import runner_of  # which patches
+
+        runner_of(self.service).start_work_only()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -61,8 +51,7 @@ class ServiceClient:
         """
         call = MethodCall(method, params_of(args, kwargs), id=next(self._ids))
         reply = self.post(encode_json(call.message()))
-        found = ClientReply(self.service.endpoint, reply.status, reply, reply.body)
-        return self._reader.read_result(found, call).value()
+        return self._reader.read_result(reply, call).value()
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Send a notification."""
@@ -85,4 +74,4 @@ class ServiceClient:
         client = self.service.app.test_client(use_cookies=False)
         sent = {**self.headers, **(headers or {})}
         reply = client.open(path, method=verb, data=body, headers=sent)
-        return HttpReply(reply.status_code, reply.headers, reply.data)
+        return HttpReply(path, reply.status_code, reply.headers, reply.data)

@@ -66,17 +66,17 @@ class EventRecorder:
 
     @property
     def events(self) -> list[RecordedEvent]:
-        """Them, each once, in order, once an outbox has sent what was stored in it."""
+        """Return the recorded events in order, each once; an outbox has sent its own by then."""
         self._settle()
         return self._events
 
     def named(self, pattern: str) -> list[RecordedEvent]:
-        """Those of that name, or of a pattern with ``*`` and ``#``."""
+        """Return those of that name, or of a pattern with ``*`` and ``#``."""
         return [event for event in self.events if _matches(pattern, event.name)]
 
     @property
     def names(self) -> list[str]:
-        """The names of all of them."""
+        """Return the names of all recorded events."""
         return [event.name for event in self.events]
 
     def __enter__(self) -> EventRecorder:
@@ -154,7 +154,7 @@ class EventWaiter(EventRecorder):
         self._came = Event()
 
     def wait(self, timeout: float = 10.0) -> Any:
-        """The body of the first such event since the block began, once it was emitted.
+        """Return the body of the first such event since the block began, once it was emitted.
 
         :param timeout: seconds.
         :raises AssertionError: when none comes in time.
@@ -231,7 +231,7 @@ def drain(emitter: Emitter, timeout: float = 10.0) -> None:
 
 
 def _send_stored(emitter: Emitter, end: float) -> bool:
-    """Wait until an outbox holds nothing but what a transport refuses; whether it holds nothing."""
+    """Wait until an outbox has sent all that a transport takes; tell whether it is empty."""
     outbox = _outbox_of(emitter)
     while outbox is not None and (waiting := outbox.pending()):
         if time.monotonic() >= end or waiting == len(outbox.refused()):

@@ -5,6 +5,7 @@
 - ``running_service``: a function that starts a service on a free port and returns it.
 - ``recorded_events``: a function that records what a service, or a transport, emits from then on.
 - ``event_waiter``: a function that makes what waits for an event that is emitted from then on.
+- ``strict_errors``: fails the test when a method raises or returns what it does not declare.
 
 Their types are in `gemstone_sync.testing` too: ``service_client: ServiceClientFixture``.
 """
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
         S,
         ServiceClientFixture,
     )
+    from .strict import StrictErrors
 
-__all__ = ["event_waiter", "recorded_events", "running_service", "service_client"]
+__all__ = ["event_waiter", "recorded_events", "running_service", "service_client", "strict_errors"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,6 +40,15 @@ def pytest_configure(config: pytest.Config) -> None:
         from .xdist import wait_natively
 
         wait_natively(config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that uses `strict_errors` in itself, and not after it."""
+    yield
+    strict = getattr(item, "funcargs", {}).get("strict_errors")
+    if strict is not None:
+        strict.check()
 
 
 @pytest.fixture
@@ -97,3 +108,12 @@ def event_waiter() -> Iterator[EventWaiterFixture]:
             return stack.enter_context(wait_for(emitter, event_name))
 
         yield make
+
+
+@pytest.fixture
+def strict_errors() -> Iterator[StrictErrors]:
+    """Fails the test when a method raises or returns what its contract does not say."""
+    from .strict import strict_errors as watch
+
+    with watch() as strict:
+        yield strict

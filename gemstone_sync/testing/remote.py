@@ -9,8 +9,9 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
 
-from ..client import BaseAdapter, MethodCall, Notification, RemoteService, response_of
+from ..client import Adapter, HttpReply, HttpRequest, MethodCall, Notification, RemoteService
 from ..errors import UNSET, MethodNotFound, RpcError, ServerOverloaded, Timeout
 from ..protocol import WIRE_FORMATS, JsonRpcRequest, JsonRpcResponse, read_body
 
@@ -24,7 +25,7 @@ _WRITER = WIRE_FORMATS["jsonrpc"]
 _Item: TypeAlias = JsonRpcRequest | JsonRpcResponse
 
 
-class InProcessAdapter(BaseAdapter):
+class InProcessAdapter(Adapter):
     """Routes a `RemoteService` to a service of this process: its whole WSGI stack, no socket.
 
     ::
@@ -35,20 +36,15 @@ class InProcessAdapter(BaseAdapter):
     """
 
     def __init__(self, service: MicroService) -> None:
-        super().__init__()
         self._service = service
 
-    def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """What requests asks of an adapter."""
+    def send(self, request: HttpRequest) -> HttpReply:
+        """Have the service answer the request."""
         client = self._service.app.test_client(use_cookies=False)
-        headers = {k: v for k, v in request.headers.items() if k != "Content-Length"}
-        reply = client.open(
-            request.path_url, method=request.method, data=request.body, headers=headers
-        )
-        return response_of(request, reply.status_code, dict(reply.headers), reply.data)
-
-    def close(self) -> None:
-        """Nothing: the service belongs to whoever made it."""
+        target = urlsplit(request.url)._replace(scheme="", netloc="").geturl()
+        reply = client.open(target, method="POST", data=request.body, headers=request.headers)
+        headers = {name.lower(): value for name, value in reply.headers.items()}
+        return HttpReply(request.shown, reply.status_code, headers, reply.data)
 
 
 class _Canned(NamedTuple):
@@ -108,21 +104,20 @@ class FakeRemoteService(RemoteService):
         self._canned[method] = _Canned(result, error, delay)
 
 
-class _FakeAdapter(BaseAdapter):
+class _FakeAdapter(Adapter):
     def __init__(
         self, canned: Mapping[str, _Canned], calls: list[MethodCall | Notification]
     ) -> None:
-        super().__init__()
         self._canned = canned
         self._calls = calls
 
-    def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+    def send(self, request: HttpRequest) -> HttpReply:
         content = read_body(request.body)
         if isinstance(content, JsonRpcResponse):  # a batch that is too large
             return _reply(request, _written(content))
         items = content if isinstance(content, list) else [content]
         self._record(items)
-        self._wait(items, kwargs["timeout"].read_timeout, request.url)
+        self._wait(items, request)
         outcomes = [(item, self._outcome_of(item)) for item in items]
         if content is not items and isinstance(outcomes[0][1], ServerOverloaded):
             return self._overloaded(request, *outcomes[0])
@@ -132,7 +127,7 @@ class _FakeAdapter(BaseAdapter):
             if not isinstance(item, JsonRpcRequest) or not item.is_notification()
         ]
         if not written:
-            return response_of(request, 204, {}, b"")
+            return HttpReply(request.shown, 204, {}, b"")
         return _reply(request, _WRITER.write_batch(written) if content is items else written[0])
 
     def _record(self, items: Iterable[_Item]) -> None:
@@ -144,13 +139,14 @@ class _FakeAdapter(BaseAdapter):
                 else:
                     self._calls.append(MethodCall(item.method, params, id=item.id))
 
-    def _wait(self, items: Iterable[_Item], limit: float, url: str) -> None:
-        """The items of a batch run at the same time."""
+    def _wait(self, items: Iterable[_Item], request: HttpRequest) -> None:
+        """Wait as the service would: the items of a batch run at the same time."""
+        limit = request.seconds_to(request.limits.read)
         delay = max(self._canned_for(item).delay for item in items)
         if delay > 0:
             time.sleep(min(delay, limit))
         if delay > limit:
-            raise Timeout(f"{url}: no answer within {limit:g} s")
+            raise Timeout(f"{request.shown}: no answer within {limit:g} s")
 
     def _canned_for(self, item: _Item) -> _Canned:
         if isinstance(item, JsonRpcRequest):
@@ -158,7 +154,7 @@ class _FakeAdapter(BaseAdapter):
         return _NOT_FOUND
 
     def _outcome_of(self, item: _Item) -> Any:
-        """What the method returns, or the error that it answers with."""
+        """Return what the canned method returns, or the error that it answers with."""
         if isinstance(item, JsonRpcResponse):
             return item
         canned = self._canned_for(item)
@@ -174,12 +170,9 @@ class _FakeAdapter(BaseAdapter):
         except RpcError as error:
             return error
 
-    def _overloaded(self, request: Any, item: _Item, error: ServerOverloaded) -> Any:
-        headers = {"Retry-After": str(math.ceil(error.retry_after))}
-        return response_of(request, 503, headers, _written(_response(item, error)))
-
-    def close(self) -> None:
-        """Nothing is open."""
+    def _overloaded(self, request: HttpRequest, item: _Item, error: ServerOverloaded) -> HttpReply:
+        headers = {"retry-after": str(math.ceil(error.retry_after))}
+        return HttpReply(request.shown, 503, headers, _written(_response(item, error)))
 
 
 def _response(item: _Item, outcome: Any) -> JsonRpcResponse:
@@ -194,5 +187,5 @@ def _written(response: JsonRpcResponse) -> bytes:
     return _WRITER.write_response(response, 1 << 62)
 
 
-def _reply(request: Any, body: bytes) -> Any:
-    return response_of(request, 200, {"Content-Type": "application/json"}, body)
+def _reply(request: HttpRequest, body: bytes) -> HttpReply:
+    return HttpReply(request.shown, 200, {}, body)

@@ -36,9 +36,11 @@ def running_service(service: S | type[S], **attributes: Any) -> Iterator[S]:
 
 
 def prepared(service: S | type[S], attributes: Mapping[str, Any]) -> S:
-    """A service with attributes that count more than what its environment and files say."""
+    """Make a service whose given attributes count more than its environment and files."""
+    from ..service.microservice import runner_of  # which patches
+
     instance = service() if isinstance(service, type) else service
-    instance._configure_once([])
+    runner_of(instance).configure([])
     for name, value in attributes.items():
         if not hasattr(instance, name):
             raise AttributeError(f"{type(instance).__qualname__} has no attribute {name!r}")

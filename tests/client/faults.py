@@ -175,9 +175,12 @@ def client_of(place: Any, **options: Any) -> RemoteService:
     """A client that waits for as long as a busy machine may need, and believes in `CERTIFICATE`.
 
     :param place: a URL, or what has one.
+    :param options: with a session, that one says whom to believe.
     """
-    limits = {"timeout": LIMIT, "total_timeout": LIMIT, "verify": CERTIFICATE}
-    return RemoteService(getattr(place, "url", place), **{**limits, **options})
+    defaults: dict[str, Any] = {"timeout": LIMIT, "total_timeout": LIMIT}
+    if "session" not in options:
+        defaults["verify"] = CERTIFICATE
+    return RemoteService(getattr(place, "url", place), **{**defaults, **options})
 
 
 def hurried(server: FaultyServer, fault: str | None = None, **options: Any) -> RemoteService:

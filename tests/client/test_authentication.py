@@ -172,6 +172,35 @@ def test_an_authbase_that_signs_each_request() -> None:
             assert request.headers.get("Content-Length") == str(len(request.body))
 
 
+class Encrypting(requests.auth.AuthBase):
+    """Puts another body in the place of the call's."""
+
+    def __init__(self, body: Any) -> None:
+        self.body = body
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.body = self.body
+        return request
+
+
+@pytest.mark.parametrize("longer", [b'{"method": "other", "id": 1}', '{"method": "ü", "id": 1}'])
+def test_an_authbase_that_changes_the_body(longer: Any) -> None:
+    with FaultyServer() as server:
+        client = client_of(server, authentication_method=Encrypting(longer))
+        assert client.call_method(MethodCall("x", id=1)).value() == "pong"
+        sent = longer if isinstance(longer, bytes) else longer.encode()
+        assert server.requests[0].body == sent
+        assert server.requests[0].headers.get_all("Content-Length") == [str(len(sent))]
+        client.close()
+
+
+def test_a_header_that_the_client_has_already_is_sent_once() -> None:
+    with FaultyServer() as server:
+        with client_of(server, authentication_method=HeaderToken("x", "user-agent")) as client:
+            client.methods.ping()
+        assert server.requests[0].headers.get_all("User-Agent") == ["x"]
+
+
 def test_a_digest_challenge_is_answered() -> None:
     challenge = 'Digest realm="r", nonce="abc", qop="auth", algorithm=SHA-256, opaque="o"'
     digest = requests.auth.HTTPDigestAuth("ada", TOKEN)

@@ -120,6 +120,22 @@ def test_close_ends_the_threads_and_the_client_can_be_used_again(service: Counti
         wait_until(lambda: not threads() - before, "the threads' end")
 
 
+def test_a_call_that_begins_while_another_thread_closes_the_client(
+    service: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing = iter([True])
+    submit = concurrent.futures.ThreadPoolExecutor.submit
+
+    def closed_before(executor: Any, *call: Any) -> Any:
+        if next(closing, False):
+            client.close()
+        return submit(executor, *call)
+
+    with client_of(service) as client:
+        monkeypatch.setattr(concurrent.futures.ThreadPoolExecutor, "submit", closed_before)
+        assert client.methods.double.async_(2).result(wait=True) == 4
+
+
 def test_a_call_keeps_its_callers_context(service: Counting) -> None:
     mark: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="none")
     seen = []

@@ -14,7 +14,7 @@ from gevent.event import Event
 from gemstone_sync import ConnectionFailed, ConnectionLost, MethodCall, RemoteService
 from gemstone_sync.client import ServiceAdapter, balancing
 from gemstone_sync.client.balancing import EndpointSet, FixedEndpoints
-from gemstone_sync.client.endpoint import Endpoint
+from gemstone_sync.client.endpoint import RemoteEndpoint
 from tests.support.faulty_server import FaultyServer, answer, body, reset, when
 from tests.support.waiting import LIMIT, gather, wait_until
 
@@ -159,7 +159,7 @@ def test_an_idempotent_call_does_not_wait_for_one_that_is_overloaded() -> None:
 
 def endpoint_set(source: Any) -> EndpointSet:
     adapter = ServiceAdapter()
-    return EndpointSet(source, lambda url: Endpoint(url, adapter, None, True, None))
+    return EndpointSet(source, lambda url: RemoteEndpoint(url, adapter, None, True, None))
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def pair() -> EndpointSet:
     return endpoint_set(FixedEndpoints(["http://a/api", "http://b/api"]))
 
 
-def rest_of(endpoint: Endpoint, endpoints: EndpointSet, clock: SimpleNamespace) -> float:
+def rest_of(endpoint: RemoteEndpoint, endpoints: EndpointSet, clock: SimpleNamespace) -> float:
     """How long the endpoint is left alone from now on, in steps of a tenth of a second."""
     began = clock.now
     while all(endpoints.choose() is not endpoint for _ in range(50)):

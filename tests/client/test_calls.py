@@ -138,9 +138,10 @@ def test_url_and_name(service: Shop, client: RemoteService) -> None:
     assert repr(client) == f"<RemoteService {service.url}>"
 
 
-def test_the_name_is_asked_once_and_only_when_wanted() -> None:
+@pytest.mark.parametrize("more", [{}, {"idempotent_methods": None}])
+def test_the_name_is_asked_once_and_only_when_wanted(more: dict[str, Any]) -> None:
     with FaultyServer() as server, RemoteService(server.url) as client:
-        server.aside["get_service_specs"] = answer({"name": "x"})
+        server.aside["get_service_specs"] = answer({"name": "x", **more})
         assert server.connections == 0
         assert [client.name, client.name, client.with_options(timeout=9).name] == ["x"] * 3
         assert server.received == {"get_service_specs": 1}
@@ -169,7 +170,7 @@ NO_PATHS = [f"http://127.0.0.1:8000/{path}" for path in ("a b", "api\r\nX-Evil: 
 
 @pytest.mark.parametrize("url", [*NO_URLS, *NO_HOSTS, *NO_PORTS, *NO_PATHS])
 def test_a_bad_url_is_told_at_once(url: str) -> None:
-    """And does not show a password that is in it."""
+    """The URL's password is not shown."""
     for place in (url, url.replace("//", "//ada:engine@", 1)):
         with pytest.raises(ValueError, match=r"not a service's endpoint.*write it like") as caught:
             RemoteService(place)

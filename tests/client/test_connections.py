@@ -133,18 +133,18 @@ def test_connections_to_servers_that_nobody_calls_any_more_are_closed(
         client_of(called, adapter=adapter) as client,
     ):
         gather([old.methods.ping] * 10)
-        monkeypatch.setattr(adapter, "_next_sweep", 0.0)
+        monkeypatch.setattr(adapter, "_next_close_idle", 0.0)
         client.methods.ping()
         assert gone.open_connections == 10  # not idle for long
 
         monkeypatch.setattr(connections, "MAX_IDLE", -1.0)  # as if the time had passed
-        monkeypatch.setattr(adapter, "_next_sweep", 0.0)
+        monkeypatch.setattr(adapter, "_next_close_idle", 0.0)
         client.methods.ping()
         wait_until(lambda: gone.open_connections == 0, "the old ones to be closed")
 
         assert len(adapter._pools) == 2
         monkeypatch.setattr(connections, "MAX_UNUSED", -1.0)
-        monkeypatch.setattr(adapter, "_next_sweep", 0.0)
+        monkeypatch.setattr(adapter, "_next_close_idle", 0.0)
         client.methods.ping()
         assert len(adapter._pools) == 1
 
@@ -185,7 +185,7 @@ def test_a_service_that_closes_idle_connections_is_called_again(make_service: An
     with running_service(service), client_of(service) as client:
         for _ in range(5):
             assert client.methods.ping() == "pong"
-            wait_until(lambda: not service._runner._server.connections, "the idle one's end")
+            wait_until(lambda: not service._runner._server.state.connections, "the idle one's end")
 
 
 # Many at once

@@ -29,6 +29,27 @@ def test_a_method_that_is_not_there(client: RemoteService) -> None:
 def test_parameters_that_do_not_fit_are_named(client: RemoteService) -> None:
     error = fault_of(lambda: client.methods.buy(size="XXL"), errors.InvalidParams)
     assert sorted(each["name"] for each in error.data["parameters"]) == ["article", "size"]
+    assert str(error).startswith(f"buy at {client.url}: Invalid params (-32602): ")
+    assert "article: missing" in str(error), "a traceback or a failed test shows the text alone"
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"parameters": [{"position": 2, "reason": "unexpected"}]}, ": position 2: unexpected"),
+        (
+            {"parameters": [{"name": f"p{n}", "reason": "missing"} for n in range(6)]},
+            ": p0: missing; p1: missing; p2: missing; p3: missing; p4: missing; ...",
+        ),
+        *(({"parameters": other}, "") for other in ([], None, "n", [1], [{"name": "n"}], {"n": 1})),
+        ([], ""),
+    ],
+)
+def test_what_other_services_say_of_parameters_is_told_when_it_is_in_our_form(
+    data: Any, told: str
+) -> None:
+    error = errors.RemoteError("Invalid params", code=-32602, data=data)
+    assert str(error) == f"Invalid params (-32602){told}"
 
 
 def test_a_crash_is_found_by_its_id(

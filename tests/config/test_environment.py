@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from gemstone_sync.config import Configurable, EnvironmentConfigurator
-from gemstone_sync.config.kinds import kind_of
+from gemstone_sync.config.setting_types import setting_type_of
 
 
 def loaded(configurator: EnvironmentConfigurator) -> EnvironmentConfigurator:
     for name, hint in {"max_hops": int, "debug": bool, "motto": str}.items():
-        configurator.register_configurable(Configurable(name).described(kind_of(hint), None))
+        configurator.register_configurable(
+            Configurable(name).described(setting_type_of(hint), None)
+        )
     configurator.load()
     return configurator
 

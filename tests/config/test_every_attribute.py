@@ -1,4 +1,4 @@
-"""Every public plain attribute of MicroService is a setting, or is listed with the reason."""
+"""Every public plain attribute of MicroService is a setting, or says why only code may set it."""
 
 import json
 from pathlib import Path
@@ -7,15 +7,19 @@ from typing import Any
 import pytest
 
 from gemstone_sync import MemoryEventTransport, MicroService
-from gemstone_sync.service.settings import NOT_SETTINGS
+from gemstone_sync.config.declaration import declarations_of
 
+#: What only code may set, and why.
+IN_CODE = {name: one.in_code for name, one in declarations_of(MicroService).items() if one.in_code}
 #: Settings that are texts, and whole numbers.
 TEXTS = """host=0.0.0.0 endpoint=/rpc accessible_at=http://h:1/api secret_key=xy batch_mode=serial
 certfile=c.pem keyfile=k.pem wire_format=gemstone template_dir=html health_live_path=/up
 service_registry_cert=d.pem
+log_format=json log_level=warning
 periodic_scope=worker service_registry_token=t event_deduplication=d.db outbox=o.db"""
 NUMBERS = """max_parallel_blocking_tasks=7 max_waiting_calls=0 max_batch_size=3 max_body_size=0
-max_response_size=9 max_hops=2 max_connections=5 stop_timeout=0 drain_grace=2 workers=2
+max_response_size=9 max_hops=2 max_connections=5 stop_timeout=0 drain_delay=2 drain_grace=2
+workers=2 max_threads=3 max_processes=2
 discovery_cache_seconds=3 event_timeout=4 max_event_size=5"""
 
 #: What each is set to, as a text; and what that is.
@@ -27,6 +31,9 @@ VALUES: dict[str, tuple[str, Any]] = {
     "allowed_origins": ("https://a.b", ["https://a.b"]),
     "max_wait_seconds": ("1.5s", 1.5),
     "default_timeout": ("none", None),
+    "blocked_after": ("2s", 2),
+    "slow_call_seconds": ("100ms", 0.1),
+    "health_startup_path": ("none", None),
     "header_timeout": ("500ms", 0.5),
     "keep_alive_timeout": ("2m", 120),
     "body_timeout": ("1h", 3600),
@@ -34,7 +41,19 @@ VALUES: dict[str, tuple[str, Any]] = {
     "access_log": ("yes", True),
     "debug": ("true", True),
     "health_ready_path": ("none", None),
+    "hide_private": ("on", True),
+    "strict_types": ("off", False),
     "use_statistics": ("on", True),
+    "explorer": ("private", "private"),
+    "explorer_may_emit": ("on", True),
+    "mcp": ("on", True),
+    "mcp_path": ("/tools", "/tools"),
+    "mcp_methods": ("a,b", ["a", "b"]),
+    "metrics": ("on", True),
+    "metrics_path": ("/prom", "/prom"),
+    "status_page": ("on", True),
+    "status_path": ("/how", "/how"),
+    "validate_results": ("on", True),
     "service_registry_urls": ("http://a/api,http://b/api", ["http://a/api", "http://b/api"]),
     "service_registry_ping_interval": ("1m", 60),
     "service_registry_verify": ("ca.pem", "ca.pem"),
@@ -53,9 +72,8 @@ def test_every_attribute_is_walked():
         and not isinstance(getattr(MicroService, name), property)
     }
 
-    assert attributes == set(VALUES) | set(NOT_SETTINGS)
-    assert not set(VALUES) & set(NOT_SETTINGS)
-    assert all(NOT_SETTINGS.values())
+    assert attributes == set(declarations_of(MicroService)) == set(VALUES) | set(IN_CODE)
+    assert not set(VALUES) & set(IN_CODE)
 
 
 class Plain(MicroService):
@@ -88,7 +106,7 @@ def test_each_is_set_with_its_own_type(name, source, monkeypatch):
     assert getattr(Plain, name) == getattr(MicroService, name) != value
 
 
-@pytest.mark.parametrize("name", sorted(NOT_SETTINGS))
+@pytest.mark.parametrize("name", sorted(IN_CODE))
 def test_what_is_no_setting_is_refused(name, refusal):
     assert "unknown option" in refusal(Plain(), f"--{name}", "x")
 

@@ -14,7 +14,7 @@ from gemstone_sync.config import (
     TomlFileConfigurator,
     YamlFileConfigurator,
 )
-from gemstone_sync.config.kinds import kind_of
+from gemstone_sync.config.setting_types import setting_type_of
 
 KINDS: dict[str, Any] = {
     "max_hops": int,
@@ -38,7 +38,9 @@ VALUES = {"max_hops": 3, "debug": False, "hosts": ["a", "b"], "motto": "é", "ra
 
 def loaded(configurator: BaseConfigurator) -> BaseConfigurator:
     for name, hint in KINDS.items():
-        configurator.register_configurable(Configurable(name).described(kind_of(hint), None))
+        configurator.register_configurable(
+            Configurable(name).described(setting_type_of(hint), None)
+        )
     configurator.service_name = "shop"
     configurator.load()
     return configurator
@@ -109,7 +111,9 @@ def test_an_empty_file_sets_nothing(text, suffix, tmp_path):
 def test_ini_files_have_capitals_in_names_and_lists_of_a_line_for_each_part(tmp_path):
     text = "maxOrder = 3\n[shop]\nhosts =\n    a.b\n    c.d\n"
     configurator = FileConfigurator(written(tmp_path, text, ".ini"))
-    configurator.register_configurable(Configurable("maxOrder").described(kind_of(int), None))
+    configurator.register_configurable(
+        Configurable("maxOrder").described(setting_type_of(int), None)
+    )
     loaded(configurator)
 
     assert configurator.get("maxOrder") == 3

@@ -238,7 +238,7 @@ def test_help_says_what_may_be_given():
         '--weights JSON [env var: GEMSTONE_WEIGHTS] (default: {"a": 1})',
         "--motto TEXT [env var: GEMSTONE_MOTTO] (default: '')",
         "--country CHOICE [env var: GEMSTONE_COUNTRY] (default: country 1)",
-        "--nothing VALUE [env var: GEMSTONE_NOTHING] --port",
+        "--nothing VALUE [env var: GEMSTONE_NOTHING] --host",
     ]:
         assert line in text
 

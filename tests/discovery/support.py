@@ -129,18 +129,20 @@ class Strategy:
     :ivar told: ``ping`` and ``goodbye``, when they end; `given`, with what, when they begin.
     :ivar calls: the calls in which it was asked or pinged.
     :ivar may_answer: cleared, it hangs.
+    :ivar delayed: questions that came while it hung.
     """
 
     def __init__(self, found=(), fault=None):
         self.found, self.fault, self.farewell_fault = found, fault, None
         self.asked, self.calls, self.told, self.given = [], [], [], []
-        self.begun = self.closed = 0
+        self.begun = self.closed = self.delayed = 0
         self.may_answer = Event()
         self.may_answer.set()
 
     def locate(self, name: str) -> Any:
         self.asked.append(name)
         self.calls.append(current_call.get())
+        self.delayed += not self.may_answer.is_set()
         assert self.may_answer.wait(LIMIT), "a test did not set its event"
         if isinstance(self.found, BaseException):
             raise self.found

@@ -80,7 +80,7 @@ def test_strategies_that_take_none_or_some_of_the_keywords(announce):
     told = []
 
     class Old:
-        """As those of 0.10.1: without a goodbye."""
+        """A discovery strategy as those of 0.10.1: without a goodbye."""
 
         def ping(self, name, location):
             told.append(("old ping", name, location))

@@ -71,7 +71,7 @@ def test_patterns(directory, pattern, found):
 
 
 def test_a_pattern_made_to_be_slow_is_not(directory):
-    """As a plain regular expression it would take longer than anybody can wait."""
+    """A plain regular expression would take longer than anybody can wait."""
     directory.add("a" * 120, A)
 
     assert directory.locate("*a" * 60 + "*b") == []
@@ -311,7 +311,7 @@ def test_names_stay_in_order_as_they_come_and_go(directory):
 
 
 def test_others_get_their_turn_while_a_pattern_is_looked_for(crowded):
-    """And may change what is being looked through."""
+    """The directory may change while it is looked through."""
     turns = []
 
     def come_and_go():

@@ -6,6 +6,7 @@ import weakref
 
 import gevent
 import pytest
+import requests
 
 from gemstone_sync import RemoteService, ServiceConfigurationError, ServiceNotFound
 from gemstone_sync.discovery import locator
@@ -23,6 +24,17 @@ def test_a_client_over_all_that_is_found(locating):
     assert client.urls == [A, B]
     assert strategy.asked == ["users.*"]
     assert locating(Strategy(A)).client_of("users").urls == [A], "an answer may be one URL"
+
+
+def test_a_session_carries_the_calls_of_a_client(locating):
+    """It has connections of its own, and not those that the other clients share."""
+    seen = []
+    with FaultyServer() as server, requests.Session() as session:
+        session.hooks["response"].append(lambda response, **_: seen.append(response.url))
+        client = locating(Strategy(server.url)).client_of("users", session=session)
+
+        assert client.methods.ping() == "pong"
+        assert seen == [server.url]
 
 
 def test_a_service_that_nobody_knows_is_asked_for_again(locating):

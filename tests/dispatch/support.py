@@ -3,10 +3,13 @@
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from gemstone_sync import MicroService
 from gemstone_sync.contract import ParameterBinder
 from gemstone_sync.dispatch import CallContext, Dispatcher, DispatchSettings, Hooks, Method
+from gemstone_sync.service.assembly import pick
 
 
 class Handler:
@@ -38,7 +41,7 @@ def dispatcher(
     methods = [f if isinstance(f, Method) else method(f) for f in functions]
     return Dispatcher(
         {m.name: m for m in methods},
-        settings=DispatchSettings(**settings),
+        settings=replace(pick(DispatchSettings, MicroService), **settings),
         make_handler=Handler,
         hooks=hooks,
         logger=logger,

@@ -119,7 +119,7 @@ def test_an_item_without_a_place_has_its_own_error_and_the_batch_is_fine():
 
     assert answers[0]["result"] == "held"
     assert answers[1]["error"] == {"code": -32000, "message": "Server overloaded"}
-    assert context.retry_after is None
+    assert context.status is None
 
 
 def test_each_item_has_its_own_deadline_and_its_own_failure():

@@ -2,15 +2,13 @@
 
 import contextlib
 import contextvars
-import dataclasses
 import time
 
 import pytest
 from gevent.event import Event
 
-from gemstone_sync import MicroService
 from gemstone_sync.concurrency import current_call, outgoing_headers
-from gemstone_sync.dispatch import CallContext, DispatchSettings
+from gemstone_sync.dispatch import CallContext
 from gemstone_sync.errors import RpcError
 from tests.support.waiting import LIMIT
 
@@ -215,11 +213,12 @@ def test_without_a_place_a_call_is_refused_and_a_notification_not_dropped_silent
     answer = ask(offered, request("add", [1], id=id), context)
     overloaded = {"code": -32000, "message": "Server overloaded"}
     assert answer == {"jsonrpc": "2.0", "error": overloaded, "id": answered}
-    assert context.retry_after == 1.0, "the transport is told when to come back"
+    assert context.status == 503
+    assert ("Retry-After", "1") in context.response_headers, "it is told when to come back"
     offered.slots.release()
     context = CallContext()
     assert call(offered, "add", 1, context=context) == 1
-    assert context.retry_after is None
+    assert context.status is None
 
 
 def test_a_cycle_at_the_bound_ends_in_a_bounded_error():
@@ -240,14 +239,6 @@ def test_a_cycle_at_the_bound_ends_in_a_bounded_error():
         for name in "ab":
             services[name] = dispatcher(method(go_on, timeout=timeout), **limits)
         assert call(services["a"], "go_on", "a")["message"] == message
-
-
-def test_the_limits_are_those_of_a_service_unless_others_are_given():
-    for limit in dataclasses.fields(DispatchSettings):
-        if limit.name != "debug":
-            assert limit.default == getattr(MicroService, limit.name)
-    assert not DispatchSettings.debug
-    assert (method(add).private, method(add).needs_handler, method(add).idempotent) == (False,) * 3
 
 
 class OutOfStock(RpcError):

@@ -1,11 +1,14 @@
 """The hooks around a call: what they see, what they may change, what happens when they fail."""
 
+import gc
+import logging
 import time
+import weakref
 
 import gevent
 import pytest
 
-from gemstone_sync.dispatch import CallContext, Hooks
+from gemstone_sync.dispatch import CallContext, Hooks, ObservedCall
 from gemstone_sync.errors import UNSET, RpcError
 from gemstone_sync.protocol import JsonRpcRequest, JsonRpcResponse
 
@@ -133,19 +136,96 @@ def test_internal_errors_are_shown_as_they_were_raised():
 
 
 def test_every_call_is_observed_with_its_duration_and_outcome():
-    seen = []
+    begun, ended = [], []
     nap = method(lambda: gevent.sleep(0.02), name="nap")
-    offered = dispatcher(double, nap, hooks=Hooks(observe=lambda *what: seen.append(what)))
+    offered = dispatcher(double, nap, hooks=Hooks(begun=begun.append, finished=ended.append))
     started = time.monotonic()
     call(offered, "double", 1)
     call(offered, "double", 13)
     call(offered, "nap")
     total = time.monotonic() - started
 
+    assert begun == ended
+    seen = [(one.name, one.seconds, one.failed) for one in ended]
     names, seconds, outcomes = zip(*seen, strict=True)
-    assert (names, outcomes) == (("double", "double", "nap"), (True, False, True))
+    assert (names, outcomes) == (("double", "double", "nap"), (False, True, False))
     assert min(seconds) >= 0
     assert 0.01 < seconds[2] <= sum(seconds) <= total
+
+
+def test_observers_see_how_each_call_ends():
+    """With what its caller got, and what the log has of it."""
+    ended: list[ObservedCall] = []
+    hooks = Hooks(finished=ended.append)
+    offered = dispatcher(double, method(double, name="closed", private=True), hooks=hooks)
+    context = CallContext(request_id="r1", hops=8)
+    call(offered, "double", 2, context=context)
+    masked = call(offered, "double", 13, context=context)["data"]["error_id"]
+    call(offered, "double", "x", context=context)
+    call(offered, "closed", 2, context=context)
+    ask(offered, request("double", ["x"], id=...), context)
+
+    assert [one.error_code for one in ended] == [None, -32603, -32602, -32001, -32602]
+    assert [one.error_id for one in ended] == [None, masked, None, None, None]
+    assert [type(one.exception).__name__ for one in ended[:3]] == [
+        *("NoneType", "ValueError", "InvalidParams")
+    ]
+    assert {one.request_id for one in ended} == {"r1"}
+    assert [one.request.id for one in ended] == [1, 1, 1, 1, UNSET]
+    assert ended[1].request.params == [13]
+    assert ended[0].call.hops == 8
+    assert not any(one.refused for one in ended)
+
+
+def test_observers_see_what_is_refused_too():
+    begun: list[ObservedCall] = []
+    ended: list[ObservedCall] = []
+    hooks = Hooks(begun=begun.append, finished=ended.append)
+    nap = method(lambda: gevent.sleep(0.1), name="nap")
+    places = {"max_parallel_blocking_tasks": 1, "max_waiting_calls": 0}
+    offered = dispatcher(nap, hooks=hooks, **places)
+    context = CallContext()
+
+    assert call(offered, "absent", context=context)["code"] == -32601
+    assert call(offered, "nap", context=CallContext(hops=9))["code"] == -32003
+    assert ask(offered, request("absent", id=...)) is None
+    refused = ended[:]
+    running = gevent.spawn(call, offered, "nap")
+    gevent.idle()
+    assert call(offered, "nap")["code"] == -32000
+    running.get()
+
+    *overload, served = ended[len(refused) :]
+    assert all(one.refused and one.failed for one in (*refused, *overload))
+    assert [one.error_code for one in refused] == [-32601, -32003, -32601]
+    assert [one.error_code for one in overload] == [-32000]
+    assert (served.refused, served.failed) == (False, False)
+    assert ("X-Request-Id", ended[0].request_id) in context.response_headers
+    assert {id(one) for one in begun} == {id(one) for one in ended}
+
+
+class Traced(Exception):
+    """Can be referred to weakly, which a ValueError cannot."""
+
+
+def test_what_is_observed_of_a_failed_call_needs_no_garbage_collection():
+    """An exception holds the frames that it came through: none of them may hold it."""
+    gone: list[str] = []
+
+    def note(one: ObservedCall) -> None:
+        weakref.finalize(one.exception, gone.append, "exception")
+
+    def fail() -> None:
+        raise Traced
+
+    silent = logging.Logger("silent", logging.CRITICAL + 1)
+    offered = dispatcher(fail, hooks=Hooks(finished=note), logger=silent)
+    gc.disable()
+    try:
+        call(offered, "fail")
+        assert gone == ["exception"]
+    finally:
+        gc.enable()
 
 
 def test_a_notification_passes_the_same_hooks():

@@ -1,10 +1,13 @@
 """JSON text <-> values: strict in what is read, exact in what is written."""
 
+import collections
 import dataclasses
 import datetime
 import decimal
 import enum
 import gc
+import ipaddress
+import pathlib
 import uuid
 
 import msgspec
@@ -14,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemstone_sync.errors import ParseError
-from gemstone_sync.protocol import decode_json, encode_json
+from gemstone_sync.protocol import Encoder, decode_json, encode_json
 
 JSON_VALUES = st.recursive(
     st.none()
@@ -161,11 +164,27 @@ class Moment(datetime.datetime):
     pass
 
 
+class Span(datetime.timedelta):
+    pass
+
+
+class Clock(datetime.time):
+    pass
+
+
 class Number(float):
     pass
 
 
 class Count(int):
+    pass
+
+
+class Price(decimal.Decimal):
+    pass
+
+
+class Blob(bytes):
     pass
 
 
@@ -179,8 +198,76 @@ class Count(int):
         (Moment(2020, 1, 1), b'"2020-01-01T00:00:00"'),
         ({Text("k"): [Text("x")]}, b'{"k":["x"]}'),
         ({None: 1, True: 2, False: 3}, b'{"null":1,"true":2,"false":3}'),
+        (Span(1), b'"P1D"'),
+        (Clock(10, 30), b'"10:30:00"'),
+        (Price("1.10"), b'"1.10"'),
+        (Blob(b"ab"), b'"YWI="'),
+        (collections.deque([1, Text("x")]), b'[1,"x"]'),
+        (pathlib.PurePosixPath("a/b"), b'"a/b"'),
+        (ipaddress.ip_address("10.0.0.1"), b'"10.0.0.1"'),
+        ({pathlib.PurePosixPath("a"): ipaddress.ip_network("::/8")}, b'{"a":"::/8"}'),
     ],
     ids=repr,
 )
 def test_subclasses_and_keys_are_written_as_the_standard_library_writes_them(value, text):
     assert encode_json(value) == text
+
+
+def test_numpys_scalars_are_written_as_numbers_and_texts():
+    numpy = pytest.importorskip("numpy")
+    values = [numpy.float64(1.5), numpy.float32(0.5), numpy.int64(2**40), numpy.bool_(True)]
+
+    assert encode_json(values) == b"[1.5,0.5,1099511627776,true]"
+    assert encode_json({numpy.int64(1): numpy.str_("x")}) == b'{"1":"x"}'
+    with pytest.raises(TypeError, match="an instance of ndarray cannot"):
+        encode_json(numpy.zeros(2))
+
+
+class Tuples(enum.Enum):
+    ONE = (1, 2)
+
+
+@dataclasses.dataclass
+class Table:
+    cells: dict
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        ({(1, 2): 3}, "tuple"),
+        ([{"a": {frozenset(): 1}}], "frozenset"),
+        (Table({object(): 1}), "object"),
+        ({Tuples.ONE: 1}, "Tuples"),
+    ],
+    ids=["a tuple", "in a list", "in a dataclass", "an enumeration's"],
+)
+def test_a_wrong_key_is_called_a_key(value, key):
+    with pytest.raises(TypeError, match=f"a key of type {key} cannot be represented as JSON"):
+        encode_json(value)
+
+
+# What a service knows itself
+
+
+def plain(value):
+    if isinstance(value, complex):
+        return [value.real, value.imag]
+    if isinstance(value, range):
+        return collections.deque(value)
+    if isinstance(value, slice):
+        raise KeyError("a fault of its own")
+    return value if isinstance(value, type) else None
+
+
+def test_an_encoder_asks_for_what_it_does_not_know():
+    encoder = Encoder(plain)
+
+    assert encoder.encode({"a": 1j, "b": range(2), "c": Text("x")}) == (
+        b'{"a":[0.0,1.0],"b":[0,1],"c":"x"}'
+    )
+    for value in (object(), int, slice(1)):
+        with pytest.raises(TypeError, match=f"an instance of {type(value).__name__} cannot be"):
+            encoder.encode([value])
+    with pytest.raises(TypeError, match="a key of type"):
+        encoder.encode({1j: 1})

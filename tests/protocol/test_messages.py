@@ -83,7 +83,7 @@ def test_failure_tells_of_an_rpc_error():
 
 
 def test_failure_of_a_request_whose_id_is_unknown_has_a_null_id():
-    """And nothing of the failure before it: old gemstone kept one object for each kind of error."""
+    """Nothing of the failure before it is left: gemstone had one object for each kind of error."""
     assert JsonRpcResponse.failure(RpcError("no", data={"a": 1}), UNSET).id is None
     assert JsonRpcResponse.failure(RpcError("no")).id is None
     assert JsonRpcResponse.failure(RpcError("no")).error.data is UNSET

@@ -85,7 +85,7 @@ def test_gemstone_batches_are_lists_and_notifications_have_a_reply():
     "value", ['é\\"\n', 10**400, 1e300, -0.0, [[]], {"": {}}, list(range(300)), "x:,{ }[ ]"]
 )
 def test_gemstone_blanks_change_no_value(value):
-    """As `json.dumps` would write it, which is what the old library used."""
+    """Bytes are as `json.dumps` would write them, which is what the old library used."""
     written = GEMSTONE.write_response(result(value), LIMIT).decode()
 
     assert written == json.dumps(

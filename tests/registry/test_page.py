@@ -89,6 +89,16 @@ def test_an_empty_page_loads_itself_again_and_nothing_else(run_registry):
     assert [reply.headers.get(name) for name in others] == ["nosniff", "no-store", "no-referrer"]
 
 
+def test_each_service_is_linked_with_its_explorer():
+    """Without what is secret in a URL; what is no web address gets no link."""
+    urls = ["http://me:secret@10.0.0.1:8000/api", "https://x.org/", "javascript:alert(1)//a"]
+    text = page.Page(lambda _: {"a": [Listed(url, 1, 0, 0, False) for url in urls]}).html("*")
+
+    links = re.findall(r'href="([^"]*)"', text)
+    assert links == ["data:,", "http://10.0.0.1:8000/api/docs", "https://x.org/docs"]
+    assert "secret" not in text
+
+
 def test_everything_is_escaped():
     """The registry refuses such names; the page does not rely on it."""
     evil = "<img src=x onerror=alert(1)>\"'"

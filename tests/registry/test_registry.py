@@ -199,6 +199,7 @@ def test_the_token_is_not_told_to_anyone(run_registry, caplog):
     ("name", "value"),
     [
         ("state", 5),
+        ("state", "/dev/null"),
         ("ttl", 0),
         ("ttl", -1),
         *(("token", token) for token in ("", "a b", "tok\xe9n", "a\n", "x" * 1001, b"bytes", 5)),

@@ -13,7 +13,7 @@ from gemstone_sync.discovery.directory import Directory, Registration
 from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.registry.state import APPLICATION_ID, StateFile
 from gemstone_sync.testing import running_service
-from tests.support.waiting import gather, wait_until
+from tests.support.waiting import LIMIT, gather, wait_until
 
 A, B, C = "http://a:1/api", "http://b:2/api", "http://c:3/api"
 
@@ -29,7 +29,7 @@ def state(tmp_path):
 
 
 def remote(program):
-    return RemoteService(f"http://127.0.0.1:{program.port}/api")
+    return RemoteService(f"http://127.0.0.1:{program.port}/api", timeout=LIMIT, total_timeout=LIMIT)
 
 
 def saved_in(path):

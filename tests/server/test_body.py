@@ -34,7 +34,7 @@ def test_a_body_of_the_limit_is_accepted(connection, framing):
     ids=["a byte more", "a call and more", "200 kB, sent before it reads"],
 )
 def test_a_body_beyond_the_limit_is_refused(service, connection, framing, body):
-    """And what is cut at the limit is not taken for whole; no reset instead of the reply."""
+    """What is cut at the limit is not taken for whole; no reset comes instead of the reply."""
     assert_refused(connection.exchange(framed(body, framing)), 413)
     assert service.executed == 0
 
@@ -277,5 +277,5 @@ def test_small_pieces_do_not_wait_for_acknowledgements(service):
     (Nagle's algorithm), which takes 40 ms at least."""
     with Connection(service.port) as connection:
         assert connection.exchange(message("GET", "/two-pieces")).body == b"onetwo"
-        (served,) = service._runner._server.connections
+        (served,) = service._runner._server.state.connections
         assert served.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -234,7 +234,7 @@ REFUSALS = {
     "400 of a head": (post(call_body("echo"), Host="a b"), 400, "Malformed Host"),
     "417": (post(call_body("echo"), Expect="x"), 417, "100-continue"),
     "parse error": (post(b"{"), 200, "Parse error"),
-    "batch": (post(b"[" + b"1," * 200 + b"1]"), 200, "Invalid Request"),
+    "batch": (post(b"[" + b"1," * 200 + b"1]"), 200, "The batch has more than 100 items"),
     "large result": (post(call_body("long_text", 20_000_000)), 200, "Response too large"),
 }
 

@@ -168,7 +168,7 @@ def test_signal_receiver(running_service, service, seen, name, every_sender):
 
 
 def test_a_receiver_or_function_that_comes_later(running_service, service, seen):
-    """Whether Flask is needed is decided for each request."""
+    """Each request decides anew whether Flask is needed."""
     port = running_service(service).port
     assert result_of(call(port, "echo", 3)) == 3
 

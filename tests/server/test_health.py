@@ -3,6 +3,8 @@
 import gevent
 import pytest
 
+from gemstone_sync.ops.health import Component, State
+from gemstone_sync.server import is_from_this_machine
 from tests.support.http import JSON, Connection, call, call_message, exchange, message, result_of
 from tests.support.waiting import LIMIT, wait_until
 
@@ -19,21 +21,23 @@ def echo(running_service):
 
 def assert_ok(reply):
     assert reply.status == 200
-    assert reply.json == {"status": "ok"}
-    assert reply.headers.get("Content-Type") == "application/json"
+    assert reply.json == {"status": "pass", "version": "0.0.0", "serviceId": "echo"}
+    assert reply.headers.get("Content-Type") == "application/health+json"
     assert "no-store" in reply.headers.get("Cache-Control")
 
 
 def assert_unavailable(reply, reason):
     assert reply.status == 503
-    assert reply.json == {"status": "unavailable", "reason": reason}
+    assert (reply.json["status"], reply.json["output"]) == ("fail", reason)
 
 
 def test_a_running_service_is_live_and_ready(echo):
     """Whatever the Host: a load balancer probes an address, and knows nothing of allowed_hosts."""
     with Connection(echo.port) as connection:
-        for sent in (LIVE, READY, message("GET", "/health/ready", {"Host": "10.0.0.7"})):
+        for sent in (LIVE, READY):
             assert_ok(connection.exchange(sent))
+        reply = connection.exchange(message("GET", "/health/ready", {"Host": "10.0.0.7"}))
+        assert (reply.status, reply.json) == (200, {"status": "pass"})
         for path in ("/health/live", "/health/ready"):
             reply = connection.exchange(message("HEAD", path))
             assert (reply.status, reply.body) == (200, b"")
@@ -78,7 +82,7 @@ def test_while_draining_it_is_live_but_not_ready(echo):
         caller.send(call_message("hold"))
         wait_until(lambda: echo.holding, "the call")
         stop = gevent.spawn(echo.stop, grace=LIMIT)
-        wait_until(lambda: echo.lifecycle.why_not_ready(), "draining")
+        wait_until(lambda: echo.lifecycle.state is State.DRAINING, "draining")
 
         assert_ok(a.exchange(LIVE))
         reply = b.exchange(READY)
@@ -122,7 +126,8 @@ def test_paths_are_configurable_and_can_be_left_out(running_service, live, ready
 def test_in_process(service_client):
     reply = service_client(Echo).request("GET", "/health/ready")
 
-    assert (reply.status, reply.body) == (200, b'{"status":"ok"}')
+    assert reply.status == 200
+    assert reply.body.startswith(b'{"status":"pass",')
 
 
 class Depending(Echo):
@@ -144,15 +149,54 @@ class Depending(Echo):
         ({"X-Forwarded-For": "203.0.113.7", "X-Token": "bad"}, False),
         ({"X-Forwarded-For": "203.0.113.7", "X-Token": "broken"}, False),
         ({"X-Forwarded-For": "203.0.113.7", "X-Token": "good"}, True),
+        ({"X-Forwarded-For": "127.0.0.9", "X-Real-IP": "127.0.0.9"}, True),
+        # It does not say for whom it speaks.
+        ({"X-Forwarded-For": "203.0.113.7:4711"}, False),
+        ({"X-Forwarded-For": "unknown"}, False),
+        ({"X-Forwarded-Proto": "https"}, False),
+        ({"Forwarded": "for=203.0.113.7"}, False),
+        ({"X-Real-IP": "203.0.113.7"}, False),
+        ({"Via": "1.1 varnish"}, False),
     ],
     ids=str,
 )
 def test_what_is_missing_is_told_to_whom_it_concerns(running_service, headers, told):
     """The rest of the world hears that it is not ready, and no broker's address."""
     service = running_service(Depending)
-    service.lifecycle._why_not_ready = lambda: "amqp://10.0.0.5:5672: connection refused"
+    why = "amqp://10.0.0.5:5672: connection refused"
+    service._assemble().health._components = [lambda: [Component("broker", "fail", output=why)]]
     reply = exchange(service.port, message("GET", "/health/ready", headers))
 
     assert reply.status == 503
     assert (b"10.0.0.5" in reply.body) is told
-    assert reply.json["status"] == "unavailable"
+    assert reply.json["status"] == "fail"
+    assert told or reply.json == {"status": "fail"}
+
+
+def test_a_proxy_that_is_not_trusted_speaks_for_anybody(running_service):
+    """It may be on this machine, as nginx is; its clients are not."""
+    service = running_service(type("Alone", (Depending,), {"trusted_proxies": ()}))
+    why = "amqp://10.0.0.5:5672: connection refused"
+    service._assemble().health._components = [lambda: [Component("broker", "fail", output=why)]]
+
+    def ask(headers):
+        stacks = exchange(service.port, call_message("rpc.stacks", headers=headers)).json
+        ready = exchange(service.port, message("GET", "/health/ready", headers))
+        return "result" in stacks, b"10.0.0.5" in ready.body
+
+    assert ask({}) == (True, True)
+    assert ask({"X-Forwarded-For": "127.0.0.1"}) == (False, False)
+    assert ask({"Forwarded": "for=127.0.0.1"}) == (False, False)
+    assert ask({"X-Real-IP": "127.0.0.1"}) == (False, False)
+    assert ask({"Via": "1.1 varnish"}) == (False, False)
+    assert ask({"Host": "rebound.example"}) == (False, False)
+
+
+@pytest.mark.parametrize(
+    "name", ["HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_FORWARDED", "HTTP_VIA"]
+)
+def test_what_came_to_another_server_through_a_proxy_is_from_elsewhere(name):
+    environ = {"SERVER_SOFTWARE": "gunicorn/23", "REMOTE_ADDR": "127.0.0.1"}
+
+    assert is_from_this_machine(environ)
+    assert not is_from_this_machine({**environ, name: "127.0.0.1"})

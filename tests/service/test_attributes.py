@@ -4,11 +4,15 @@ import enum
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import flask
 import pytest
 
 import gemstone_sync
 from gemstone_sync import Configurable, MicroService, ServiceConfigurationError
 from gemstone_sync.config import Seconds
+from gemstone_sync.config.declaration import declarations_of
+from gemstone_sync.service import assembly
+from gemstone_sync.service.assembly import FROZEN
 from gemstone_sync.testing import ServiceClient
 
 #: The attributes that the documentation of gemstone 0.10.1 names, and their defaults there.
@@ -30,6 +34,10 @@ DOCUMENTED = {
     "modules": [],
     "plugins": [],
     "use_statistics": False,
+    "metrics": False,
+    "metrics_path": "/metrics",
+    "status_page": False,
+    "status_path": "/status",
 }
 
 
@@ -98,11 +106,16 @@ WRONG: dict[str, list[Any]] = {
     "max_hops": [None, "none", "3.0"],
     "max_connections": [0],
     "stop_timeout": [-1],
+    "drain_delay": [-1],
     "drain_grace": [None],
     "batch_mode": ["random", ["parallel"]],
     "wire_format": ["xml", None, []],
     "debug": ["nope", 0],
     "use_statistics": ["", 1],
+    "metrics": ["", 1],
+    "metrics_path": ["metrics", None],
+    "status_page": ["", 1],
+    "status_path": ["status", None, "//status", "/a//b", "/<name>", "/a?b", "/a#b", "/a/\n//"],
     "workers": ["0", "two"],
     "skip_configuration": ["no"],
     "secret_key": [5],
@@ -332,7 +345,7 @@ def test_a_number_of_workers_may_be_a_text(make_service, capsys):
 
 @pytest.mark.parametrize("given", ["0", " 0 ", "random"])
 def test_a_port_may_be_a_text(running_service, given):
-    """As gemstone 0.10.1 took it, in a class and on an instance."""
+    """A text is taken as gemstone 0.10.1 took it, in a class and on an instance."""
 
     class Text(Shared):
         port = given
@@ -402,3 +415,170 @@ def test_a_wrong_text_of_ones_own_is_refused_by_name(name, text, wanted):
     service = type("Shop", (Priced,), {name: text})()
     with pytest.raises(ServiceConfigurationError, match=rf"Shop\.{name}: must be {wanted}"):
         _ = service.app
+
+
+# What is set too late
+
+
+#: Settings that `assemble` reads and that count when they are set later too, with the reason.
+READ_AGAIN = {
+    "outbox": "an object made of a path, which the event runtime reads again",
+    "outbox_databases": "goes into that object; the event runtime refuses another value later",
+    **dict.fromkeys(
+        ["host", "accessible_at", "allowed_hosts", "allowed_origins", "trusted_proxies"],
+        "the gate asks for it when the first request comes",
+    ),
+}
+
+
+def test_no_setting_is_read_once_and_then_forgotten(monkeypatch):
+    """One that `assemble` reads is refused when it changes later, instead of doing nothing."""
+    read = set()
+
+    class Recorded(MicroService):
+        name = "recorded"
+        status_page = True
+        outbox = "box.db"
+        plugins = [Counter()]
+        modules = [Numbers()]
+
+        def __getattribute__(self, name: str) -> Any:
+            read.add(name)
+            return super().__getattribute__(name)
+
+    service = Recorded()
+    monkeypatch.setattr(assembly, "check_settings", lambda service: None)  # which reads them all
+    monkeypatch.setattr(assembly, "FROZEN", ())
+    read.clear()
+    assert service.app.url_map
+
+    settings = read & declarations_of(MicroService).keys()
+    assert settings >= {"extra_handlers", "default_timeout"}
+    assert settings <= {*FROZEN, *READ_AGAIN}
+    assert not {*FROZEN} & {*READ_AGAIN}
+    assert {*FROZEN} <= settings
+
+
+def test_the_making_reads_no_setting_but_those_that_are_read_again():
+    """What is set on the instance after its making counts as what its class says."""
+    read = set()
+
+    class Recorded(MicroService):
+        name = "recorded"
+
+        def __getattribute__(self, name: str) -> Any:
+            read.add(name)
+            return super().__getattribute__(name)
+
+    Recorded()
+    assert read & declarations_of(MicroService).keys() == {"name", "plugins"}
+
+
+class Pricey(gemstone_sync.BasePlugin):
+    name = "pricey"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def on_method_call(self, jsonrpc_request: gemstone_sync.JsonRpcRequest) -> None:
+        self.calls += 1
+
+
+def test_plugins_that_are_set_after_the_making_are_asked(make_service):
+    service, first, second = make_service(), Pricey(), Pricey()
+    service.plugins = [first]
+    assert service.get_plugin(Pricey) is first
+    second.name = "second"
+    service.plugins.append(second)
+    service.register_plugin(third := Counter())
+    with ServiceClient(service) as client:
+        client.call("get_service_specs")
+    assert (first.calls, second.calls) == (1, 1)
+    assert list(service.plugin_set) == [first, second, third]
+
+
+def test_plugins_that_are_replaced_after_the_making_are_not_asked(make_service):
+    service = make_service(plugins=[before := Pricey()])
+    service.plugins = [after := Pricey()]
+    with ServiceClient(service) as client:
+        client.call("get_service_specs")
+    assert (before.calls, after.calls) == (0, 1)
+
+
+def test_wrong_plugins_that_are_set_after_the_making_are_refused(make_service):
+    service = make_service()
+    service.plugins = [Pricey(), Pricey()]
+    with pytest.raises(gemstone_sync.PluginError, match="two plugins have the name 'pricey'"):
+        _ = service.app
+
+
+def test_a_name_that_is_set_after_the_making_is_the_loggers(make_service):
+    service = make_service()
+    service.name = "renamed"
+    assert service.app
+    assert service.logger.name == "gemstone_sync.service.renamed"
+
+
+def test_an_encode_that_is_set_after_the_making_is_called(make_service):
+    def odd(self):
+        return {"at": 1j}
+
+    service = make_service(odd)
+    service.encode = lambda value: str(value) if isinstance(value, complex) else None
+    with ServiceClient(service) as client:
+        assert client.call("odd") == {"at": "1j"}
+
+
+@pytest.mark.parametrize("name", [*FROZEN, "outbox_databases"])
+def test_what_is_set_after_the_app_was_made_is_refused(make_service, name, tmp_path):
+    service = make_service(outbox=str(tmp_path / "outbox.db"))
+    assert service.app
+    setattr(service, name, object())
+    with pytest.raises(ServiceConfigurationError, match=rf"^{name} was set after .*: set it"):
+        service.start(block=False)
+
+
+def test_a_list_that_grows_after_the_app_was_made_is_refused_at_the_start(make_service):
+    service = make_service()
+    service.blueprints = []
+    assert service.app
+    service.blueprints.append(flask.Blueprint("late", __name__))
+    with pytest.raises(ServiceConfigurationError, match=r"^blueprints was set after service\.app"):
+        service.start(block=False)
+
+
+@pytest.mark.parametrize("name", ["configurables", "configurators", "environment_prefix"])
+def test_where_settings_are_looked_for_is_not_changed_afterwards(make_service, name):
+    service = make_service()
+    service.configure([])
+    setattr(service, name, object())
+    with pytest.raises(ServiceConfigurationError, match=rf"^{name} was set after service"):
+        service.start(block=False)
+
+
+def test_registries_are_not_changed_once_a_service_was_asked_for(make_service):
+    users = gemstone_sync.StaticDiscoveryStrategy({"users": ["http://127.0.0.1:1/api"]})
+    service = make_service(discovery_strategies=[users])
+    service.get_service("users")
+    service.service_registry_urls = ["http://127.0.0.1:2/api"]
+    with pytest.raises(ServiceConfigurationError, match=r"^service_registry_urls was set"):
+        service.start(block=False)
+
+
+def test_transports_are_not_changed_once_an_event_was_emitted(make_service):
+    service = make_service(event_transports=[gemstone_sync.MemoryEventTransport()])
+    service.emit_event("paid", 1)
+    service.event_transports = [gemstone_sync.MemoryEventTransport()]
+    with pytest.raises(ServiceConfigurationError, match=r"^event_transports was set after"):
+        service.start(block=False)
+
+
+def test_the_types_of_events_count_that_are_set_after_the_first_event(make_service):
+    service = make_service(
+        event_transports=[gemstone_sync.MemoryEventTransport()], emits={"paid": int}
+    )
+    service.emit_event("paid", 1)
+    service.emits = {"paid": str}
+    assert service.app
+    with pytest.raises(ValueError, match="paid"):
+        service.emit_event("paid", 1)

@@ -21,7 +21,7 @@ from gemstone_sync import (
     periodic,
     route,
 )
-from gemstone_sync.service.subscriptions import handlers_of
+from gemstone_sync.service.event_handlers import handlers_of
 from gemstone_sync.testing import ServiceClient
 from tests.support.waiting import wait_until
 

@@ -26,7 +26,7 @@ def client_of(members: dict[str, Any], **headers: str) -> ServiceClient:
 
 
 def test_a_method_is_exposed_under_its_own_name_or_the_one_given():
-    """And stays a plain function of its class."""
+    """The method stays a plain function of its class."""
 
     class Service(MicroService):
         name = "names"

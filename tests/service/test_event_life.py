@@ -17,7 +17,7 @@ from tests.support.http import call, result_of
 from tests.support.programs import program
 from tests.support.waiting import LIMIT, wait_until
 
-from .transports import Heard, Line, Radio, fail, health, warnings_in
+from .transports import Heard, Line, Radio, fail, health, refusal, warnings_in
 
 # Start and end
 
@@ -142,8 +142,8 @@ def test_a_transport_that_refuses_ends_the_start(line):
 
 
 def test_a_transport_that_cannot_be_stopped_does_not_keep_the_service(caplog, monkeypatch):
-    monkeypatch.setattr("gemstone_sync.service.traffic._PARTING", 0.05)
-    monkeypatch.setattr("gemstone_sync.service.traffic._CUTTING_OFF", 0.05)
+    monkeypatch.setattr("gemstone_sync.service.event_runtime._PARTING", 0.05)
+    monkeypatch.setattr("gemstone_sync.service.event_runtime._CUTTING_OFF", 0.05)
     hanging, failing = Line("hanging"), Line("failing")
     hanging.stop = lambda timeout=10.0: gevent.sleep(10 * LIMIT)
     failing.stop = fail(OSError("broken"))
@@ -153,7 +153,7 @@ def test_a_transport_that_cannot_be_stopped_does_not_keep_the_service(caplog, mo
 
 
 def test_a_service_that_runs_hears_what_is_emitted_from_then_on(line, monkeypatch):
-    """But a broker that is away does not keep it from starting."""
+    """A broker that is away does not keep the service from starting."""
     line.reception_reason = "connecting"
     service = Heard(line)
     starting = gevent.spawn(service.start, block=False)
@@ -164,9 +164,9 @@ def test_a_service_that_runs_hears_what_is_emitted_from_then_on(line, monkeypatc
     starting.get(timeout=LIMIT)
     service.stop()
 
-    monkeypatch.setattr("gemstone_sync.service.traffic._SUBSCRIBING", 0.05)
+    monkeypatch.setattr("gemstone_sync.service.event_runtime._SUBSCRIBING", 0.05)
     with running_service(service):
-        assert health(service) == (503, {"status": "unavailable", "reason": "connecting"})
+        assert refusal(service) == (503, "fail", "connecting")
 
 
 # What is checked before the start
@@ -222,19 +222,19 @@ def test_a_handler_that_must_not_run_twice_needs_a_memory_that_all_transports_sh
 
 
 def test_a_service_is_not_ready_while_its_events_are_not(line):
-    """Nor while a transport cannot say whether it is."""
+    """A service is not ready while a transport cannot say whether it is."""
     with running_service(Heard(line)) as service:
         assert health(service)[0] == 200
         line.reason = 'line: "refused" by\nthe broker'
-        assert health(service) == (503, {"status": "unavailable", "reason": line.reason})
+        assert refusal(service) == (503, "fail", line.reason)
         assert health(service, "/health/live")[0] == 200
         assert result_of(call(service.port, "emit", "a", 1))
         line.reason, line.receptions[0].reason = None, "no queue"
-        assert health(service)[1]["reason"] == "no queue"
+        assert refusal(service)[2] == "no queue"
         line.receptions[0].reason = None
         assert health(service)[0] == 200
         line.why_not_ready = lambda: 1 / 0
-        assert health(service)[1]["reason"] == "line: division by zero"
+        assert refusal(service)[2] == "line: division by zero"
 
 
 # Workers

@@ -84,7 +84,7 @@ def test_a_handler_that_a_transport_cannot_serve_ends_the_start(option):
     with pytest.raises(ServiceConfigurationError, match=r"Wants\.on_other: Radio knows no"):
         service.start(block=False)
 
-    assert service.lifecycle.why_not_live() is not None
+    assert service._assemble().health.live().status == "fail"
     with pytest.raises(ConnectionRefusedError):
         call(service.port, "emit", "a", 1)
 
@@ -259,6 +259,29 @@ def test_slow_transports_share_the_time_that_emitting_may_take(how):
         with pytest.raises(EventNotDelivered, match=r"^first: not sent within 0\.05 s"):
             service.emit_event("a", 1, timeout=0.05)
     assert len(lines[2].envelopes) == 2
+
+
+def test_each_of_several_transports_publishes_in_the_context_of_the_call_and_no_longer_than_it():
+    lines = [Line("first"), Line("second")]
+    seen: list[Any] = []
+    for line in lines:
+        line.before_sending = lambda timeout: seen.append(current_call.get())
+    with running_service(Heard(*lines)) as service:
+        running = Call()
+        token = current_call.set(running)
+        try:
+            service.emit_event("a", 1)
+        finally:
+            current_call.reset(token)
+        assert seen == [running] * 2
+
+        for line in lines:
+            line.before_sending = lambda timeout: gevent.sleep(0.1)
+        emitting = gevent.spawn(service.emit_event, "a", 1)
+        gevent.sleep(0.02)
+        emitting.kill()
+        gevent.sleep(0.2)
+    assert [len(line.envelopes) for line in lines] == [1, 1]
 
 
 def test_the_time_of_the_call_bounds_the_wait_for_the_broker(line):

@@ -112,7 +112,7 @@ def test_the_connection_ends_as_any_other(service):
         assert result_of(client.call("count")) == 1
         client.send(b"nonsense\r\n\r\n")
         assert client.read_reply().status == 400
-    wait_until(lambda: not server.connections, "the end of the connections")
+    wait_until(lambda: not server.state.connections, "the end of the connections")
 
 
 @pytest.mark.parametrize("mode", ["parallel", "serial"])

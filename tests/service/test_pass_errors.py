@@ -156,7 +156,7 @@ def test_the_log_says_whose_the_masked_error_was(caplog):
         service.discovery_strategies = [places]
         with pytest.raises(InternalError), caplog.at_level(logging.ERROR):
             ServiceClient(service).call("find")
-        service._leave_neighbours()
+        service._discovery_runtime.close()
     (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
     for part in ("find failed", "another service", "take of shop.*", stock.url, "(1001)"):
         assert part in line

@@ -1,5 +1,6 @@
 """Plugins watch a service; one that raises is logged and never harms a call."""
 
+import contextlib
 import logging
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 
 import gemstone_sync
 from gemstone_sync import BasePlugin, InternalError, MicroService, PluginError
-from gemstone_sync.testing import ServiceClient
+from gemstone_sync.testing import ServiceClient, running_service
+from tests.support.waiting import wait_until
 
 HOOKS = ["on_service_start", "on_service_stop", "on_method_call", "on_internal_error"]
+HOOKS += ["on_call_begun", "on_call_finished"]
 
 
 class Watcher(BasePlugin):
@@ -151,3 +154,87 @@ def test_a_plugin_that_is_not_there_is_an_error_that_lists_those_that_are():
     for plugins, listed in [((Watcher(),), "watcher"), ((), "none")]:
         with pytest.raises(PluginError, match=f"no plugin has the name 'x'; registered: {listed}"):
             with_plugins(*plugins).get_plugin("x")
+
+
+def test_a_plugin_sees_what_became_of_each_call():
+    finished: list[Any] = []
+
+    class Outcomes(BasePlugin):
+        name = "outcomes"
+
+        def on_call_finished(self, call: Any) -> None:
+            finished.append(call)
+
+    with ServiceClient(with_plugins(Outcomes(), Watcher())) as client:
+        client.call("divide", 4, 2)
+        with pytest.raises(InternalError) as failed:
+            client.call("divide", 4, 0)
+        with pytest.raises(gemstone_sync.MethodNotFound):
+            client.call("absent")
+
+    assert [one.name for one in finished] == ["divide", "divide", "absent"]
+    assert [one.error_code for one in finished] == [None, -32603, -32601]
+    assert finished[1].error_id == failed.value.data["error_id"]
+    assert isinstance(finished[1].exception, ZeroDivisionError)
+
+
+class Orders(MicroService):
+    name = "orders"
+    handled: list[Any] = []
+
+    @gemstone_sync.event_handler("paid")
+    def on_paid(self, body: int) -> None:
+        self.handled.append(1 / body)
+
+    @gemstone_sync.event_handler("sent", retries=0)
+    def on_sent(self, body: int) -> None:
+        self.handled.append(1 / body)
+
+
+class Own(gemstone_sync.BaseEventTransport):
+    """A transport with gemstone's four methods, which hands over what it is given."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Any] = {}
+
+    def register_event_handler(self, handler_func: Any, handled_event_name: str) -> None:
+        self.handlers[handled_event_name] = handler_func
+
+    def start_accepting_events(self) -> None:
+        pass
+
+    def on_event_received(self, event_name: str, event_body: Any) -> None:
+        with contextlib.suppress(ZeroDivisionError):
+            self.handlers[event_name](event_body)
+
+    def emit_event(self, event_name: str, event_body: Any, *, broadcast: bool = True) -> None:
+        self.on_event_received(event_name, event_body)
+
+
+@pytest.mark.parametrize("transport", [gemstone_sync.MemoryEventTransport, Own])
+def test_a_plugin_sees_what_became_of_each_event(transport, caplog):
+    """Over a transport of the user's own too; what a plugin raises harms no event."""
+    finished: list[Any] = []
+
+    class Outcomes(BasePlugin):
+        name = "outcomes"
+
+        def on_event_begun(self, event: Any) -> None:
+            raise ValueError("broken plugin")
+
+        def on_event_finished(self, event: Any) -> None:
+            finished.append(event)
+
+    Orders.handled = []
+    attributes = {"plugins": [Outcomes()], "event_transports": [transport()]}
+    with running_service(type("Watched", (Orders,), attributes)) as service:
+        service.emit_event("paid", 2)
+        service.emit_event("sent", 0)
+        wait_until(lambda: len(finished) == 2, "both are handled")
+
+    paid, sent = sorted(finished, key=lambda one: one.name)
+    assert Orders.handled == [0.5]
+    assert (paid.name, paid.handler, paid.failed) == ("paid", "Orders.on_paid", False)
+    assert (sent.name, sent.failed) == ("sent", True)
+    assert isinstance(sent.exception, ZeroDivisionError)
+    assert "plugin 'outcomes' failed in on_event_begun" in caplog.text

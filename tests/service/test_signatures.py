@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from gemstone_sync import MicroService, exposed_method
-from gemstone_sync.contract import ParameterBinder
-from gemstone_sync.dispatch import Method
-from gemstone_sync.service.signatures import signatures_of
+from gemstone_sync.contract.signature_text import signature_of
 
 
 class Colour(enum.Enum):
@@ -71,8 +69,7 @@ def test_a_function_is_written_as_python_writes_it(signature, told):
 
 
 def text_of(function):
-    method = Method("", function, ParameterBinder(lambda: None))
-    return signatures_of({"": method})[""]
+    return signature_of("", function)
 
 
 def test_other_callables_and_names_are_written_so_too():
@@ -116,7 +113,7 @@ class Shop(MicroService):
 
 
 def test_what_the_framework_fills_in_is_left_out():
-    found = signatures_of(Shop().dispatcher.methods)
+    found = Shop().get_service_specs(signatures=True)["signatures"]
 
     assert {name: found[name] for name in found if name != "get_service_specs"} == {
         "buy": "buy(what: str, pieces: int = 1) -> bool",
@@ -128,4 +125,15 @@ def test_what_the_framework_fills_in_is_left_out():
     }
     assert found["get_service_specs"] == (
         "get_service_specs(signatures: bool = False) -> dict[str, Any]"
+    )
+
+
+def test_a_default_of_a_megabyte_is_no_work(make_service):
+    """A search in all of it would take hours."""
+
+    def method(self, text: str = "<" * 1_000_000) -> None: ...
+
+    service = make_service(method)
+    assert service.get_service_specs(signatures=True)["signatures"]["method"] == (
+        "method(text: str = ...) -> None"
     )

@@ -1,6 +1,8 @@
 """What a service tells of itself: specifications, configuration, statistics."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import gevent
@@ -245,3 +247,24 @@ def test_where_authenticating_fails_nobody_is_let_in_and_the_log_is_not_flooded(
     for _ in range(5):
         assert client.call("get_service_specs")["methods"]["payroll"] is None
     assert [record.getMessage() for record in caplog.records] == ["authenticating failed"] * lines
+
+
+def test_a_service_that_nobody_asks_has_no_writers_of_documents_in_memory():
+    program = """if True:
+        import sys
+        from gemstone_sync import MicroService, exposed_method
+
+        class Shop(MicroService):
+            name = "shop"
+
+            @exposed_method()
+            def buy(self, what: list[str]) -> int:
+                return len(what)
+
+        app = Shop().app
+        writers = "builder", "schemas", "openrpc", "asyncapi", "docstrings", "clients", "diff"
+        print([each for each in writers if f"gemstone_sync.contract.{each}" in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.stdout.strip() == "[]", done.stderr

@@ -166,3 +166,9 @@ def fail(error: BaseException) -> Callable[[float], None]:
 def health(service: MicroService, path: str = "/health/ready") -> tuple[int, Any]:
     reply = exchange(service.port, message("GET", path))
     return reply.status, reply.json
+
+
+def refusal(service: MicroService) -> tuple[int, str, str]:
+    """What ``/health/ready`` says of what is missing: HTTP's status, the word, and why."""
+    status, told = health(service)
+    return status, told["status"], told["output"]

@@ -111,6 +111,8 @@ def test_an_error_may_be_raised_by_a_callable():
 
     def find(name: str) -> str:
         assert name != "eve", "the wrong name"
+        if name == "mallory":
+            raise FileNotFoundError("no such user")
         if name != "ada":
             raise OutOfStock(data=name)
         return name
@@ -123,6 +125,8 @@ def test_an_error_may_be_raised_by_a_callable():
         fake.methods.find("eve")
     with pytest.raises(AssertionError, match="the wrong name"):
         fake.methods.find.async_("eve").result(wait=True)
+    with pytest.raises(FileNotFoundError, match="no such user"):
+        fake.methods.find("mallory")
     with pytest.raises(TypeError, match="nickname"):
         fake.methods.find(nickname="ada")
 
@@ -154,8 +158,7 @@ def test_faults_are_retried_as_with_a_real_service():
     failures.append(ConnectionLost("gone"))
     with pytest.raises(ConnectionLost):
         fake.methods.get()
-    # The service may have said which methods are idempotent: this one was asked, and had not.
-    assert [call.method_name for call in fake.calls[3:]] == ["get", "get_service_specs"]
+    assert [call.method_name for call in fake.calls[3:]] == ["get"]
 
     nobody = FakeRemoteService()
     nobody.answer("get", error=ConnectionFailed("refused"))

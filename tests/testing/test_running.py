@@ -211,7 +211,7 @@ def test_the_service_was_stopped():
     ids=["opted out", "not asked for", "asked for"],
 )
 def test_the_plugin_patches_only_when_asked(run_python, tmp_path, options, environment, patched):
-    """And gives both as fixtures."""
+    """The plugin gives both as fixtures."""
     (tmp_path / "test_users.py").write_text(USERS_TESTS.format(patched=patched))
     words = ["-q", "-W", "error", "-p", "no:cacheprovider", *options, "test_users.py"]
     done = run_python(
@@ -222,7 +222,7 @@ def test_the_plugin_patches_only_when_asked(run_python, tmp_path, options, envir
 
 
 def test_the_client_of_the_fixture_sends_headers(service_client):
-    """As `ServiceClient` does."""
+    """The service is used in process, as `ServiceClient` does."""
 
     class Seen(gemstone_sync.MicroService):
         name = "seen"

@@ -107,7 +107,7 @@ class Application:
         return [b"waited" + body]
 
     def large(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """As many bytes as the query says."""
+        """Answer as many bytes as the query says."""
         start_response("200 OK", [TEXT])
         return [b"x" * int(environ["QUERY_STRING"])]
 
@@ -200,7 +200,7 @@ def _whole(*body: Any, status: str = "200 OK", starts: int = 1, **headers: Any) 
 
 
 def _pieces(*body: Any, **head: Any) -> Route:
-    """As `_whole`, in pieces, as often as the query says.
+    """Read as `_whole`, in pieces, as often as the query says.
 
     One that is an exception is raised; a function is called with the application.
     """

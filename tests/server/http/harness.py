@@ -33,7 +33,7 @@ def served(application: Callable[..., Any], **settings: Any) -> Iterator[GeventS
     try:
         yield server
     finally:
-        ended = server.draining or server.drain(0, LIMIT)
+        ended = server.state.draining or server.drain(0, LIMIT)
     assert ended, "a connection did not end"
 
 
@@ -56,7 +56,7 @@ def send(path: str, body: bytes, *fields: bytes, length: int | None = None) -> b
 
 
 def wait_until_forgotten(server: GeventServer) -> None:
-    wait_until(lambda: not server.connections, "the server forgets its connections")
+    wait_until(lambda: not server.state.connections, "the server forgets its connections")
 
 
 def check_next(client: Connection) -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from gemstone_sync.server.forwarded import TrustedProxies
+
 from .harness import ask, connected
 
 FORWARDED = (
@@ -52,6 +54,13 @@ def test_forwarded_fields_of_a_trusted_proxy_count(serve, trusted):
 def test_the_address_is_the_last_that_is_no_trusted_proxy(serve, value, address):
     server = serve(trusted_proxies=("127.0.0.1", "10.0.0.0/8"))
     assert told_of(server, b"X-Forwarded-For: " + value)["REMOTE_ADDR"] == address
+
+
+def test_a_proxy_of_ipv4_on_a_socket_of_ipv6():
+    """On ``::`` its address is a mapped one (RFC 4291, section 2.5.5.2)."""
+    environ = {"REMOTE_ADDR": "::ffff:10.0.0.1"}
+    TrustedProxies(["10.0.0.0/8"]).apply(environ, {"HTTP_X_FORWARDED_FOR": "203.0.113.7"})
+    assert environ["REMOTE_ADDR"] == "203.0.113.7"
 
 
 @pytest.mark.parametrize("host", [b"a b", b"a/x", b'"', b"user@a"])

@@ -5,7 +5,7 @@ import contextlib
 import gevent
 import pytest
 
-from gemstone_sync.server import connection as connection_module
+from gemstone_sync.server import client_socket
 from tests.support.waiting import LIMIT, gather, wait_until
 
 from .case import get, request
@@ -19,7 +19,7 @@ TOO_LARGE = send("/too-large", b"", length=1_000_000_000)
 @pytest.mark.parametrize("size", [0, 100_000, 250_000])
 def test_an_early_answer_reaches_a_client_that_is_still_sending(serve, connect, monkeypatch, size):
     """It does not wait for the body; a close with bytes unread would reset the connection."""
-    monkeypatch.setattr(connection_module, "DRAIN_SECONDS", NEVER)
+    monkeypatch.setattr(client_socket, "DRAIN_SECONDS", NEVER)
     client = connect(serve())
     client.send(TOO_LARGE + b"x" * size)
     reply = client.read_reply()
@@ -30,7 +30,7 @@ def test_an_early_answer_reaches_a_client_that_is_still_sending(serve, connect, 
 
 def test_a_client_that_never_stops_sending_is_left(serve, connect, monkeypatch):
     """After 256 KB, or the seconds of the next test."""
-    monkeypatch.setattr(connection_module, "DRAIN_SECONDS", NEVER)
+    monkeypatch.setattr(client_socket, "DRAIN_SECONDS", NEVER)
     server = serve()
     client = connect(server)
     client.send(TOO_LARGE)
@@ -47,7 +47,7 @@ def test_a_client_that_never_stops_sending_is_left(serve, connect, monkeypatch):
 
 
 def test_a_client_that_neither_sends_nor_closes_is_left(serve, connect, monkeypatch):
-    monkeypatch.setattr(connection_module, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(client_socket, "DRAIN_SECONDS", 0.1)
     server = serve()
     client = connect(server)
     client.send(TOO_LARGE)
@@ -93,14 +93,14 @@ def test_a_client_that_goes_away_mid_call_is_counted_once(serve, connect, applic
     client = connect(server)
     client.send(ask(path))
     assert application.entered.wait(LIMIT)
-    assert server.clients_gone == 0
+    assert server.state.clients_gone == 0
     leave(client, how)
     # While the call still runs, not only when it wants to answer, and to send each piece.
-    wait_until(lambda: server.clients_gone == 1, "the client is counted")
+    wait_until(lambda: server.state.clients_gone == 1, "the client is counted")
     application.release.set()
     wait_until_forgotten(server)
     assert application.closed == ([] if path == "/waits" else [path])
-    assert server.clients_gone == 1
+    assert server.state.clients_gone == 1
 
 
 @pytest.mark.parametrize("how", ["close", "abort"])
@@ -112,7 +112,7 @@ def test_a_client_that_goes_away_in_a_long_answer_is_counted_once(serve, connect
     leave(client, how)
     wait_until(lambda: application.closed, "the application's result is closed")
     wait_until_forgotten(server)
-    assert server.clients_gone == 1
+    assert server.state.clients_gone == 1
 
 
 def test_a_client_that_goes_away_within_its_body_gets_no_call(serve, connect, application, errors):
@@ -124,7 +124,7 @@ def test_a_client_that_goes_away_within_its_body_gets_no_call(serve, connect, ap
     client.socket.close()
     wait_until_forgotten(server)
     assert not application.entered.is_set()
-    assert server.clients_gone == 1
+    assert server.state.clients_gone == 1
     assert not errors.take()
 
 
@@ -147,14 +147,14 @@ def test_a_pipelined_request_waits_for_the_one_before(server, client, applicatio
     application.release.set()
     assert client.read_reply().body == b"waited"
     assert client.read_reply().status == 200
-    assert server.clients_gone == 0
+    assert server.state.clients_gone == 0
 
 
 def test_half_a_head_and_away(serve, connect, application):
     server = serve()
     client = connect(server)
     client.send(get()[:20])
-    wait_until(lambda: server.connections, "the connection is there")
+    wait_until(lambda: server.state.connections, "the connection is there")
     client.socket.close()
     wait_until_forgotten(server)
     assert not application.ran

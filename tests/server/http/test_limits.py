@@ -3,12 +3,13 @@
 import dataclasses
 import socket
 import time
+import tracemalloc
 
 import gevent
 import pytest
 
-from gemstone_sync.server import channel as channel_module
-from gemstone_sync.server import gevent_server
+from gemstone_sync.concurrency.native import native_sleep
+from gemstone_sync.server import ServerSettings, client_socket, gevent_server
 from gemstone_sync.server.connection import BETWEEN_CALLS
 from tests.support.http import chunk
 from tests.support.waiting import LIMIT, gather, wait_until
@@ -47,10 +48,10 @@ def drip_into(client, text):
 
 
 def test_the_defaults():
-    assert gevent_server.Timeouts() == gevent_server.Timeouts(
-        head=5.0, keep_alive=5.0, body=10.0, tls_handshake=5.0
+    assert client_socket.TLS_HANDSHAKE_SECONDS == 5.0
+    assert ServerSettings() == ServerSettings(
+        max_connections=2000, header_timeout=5.0, keep_alive_timeout=5.0, body_timeout=10.0
     )
-    assert gevent_server.ServerSettings().max_connections == 2000
 
 
 @plain_and_tls
@@ -64,6 +65,16 @@ def test_an_idle_connection_ends_without_a_word(serve, connect, tls, requests):
         client.socket.suppress_ragged_eofs = False  # a goodbye: RFC 8446, section 6.1
     assert client.read_to_end() == b""
     assert time.monotonic() - started >= SHORT - 2 * SWEEP
+
+
+@plain_and_tls
+def test_what_arrived_while_something_held_the_hub_is_answered(serve, connect, tls):
+    client = connect(serve(keep_alive_timeout=STRIKES, header_timeout=STRIKES))
+    for _ in range(3):
+        assert client.exchange(get()).status == 200
+        client.send(get())
+        native_sleep(3 * STRIKES)
+        assert client.read_reply().status == 200
 
 
 @plain_and_tls
@@ -133,14 +144,14 @@ def test_what_comes_of_a_body_moves_its_time_out(serve, connect, application, pa
     client.send(
         ask(path, CHUNKED, method="POST") if chunked else send(path, b"", length=5 * len(piece))
     )
-    wait_until(lambda: server.connections, "the connection")
-    (connection,) = server.connections
+    wait_until(lambda: server.state.connections, "the connection")
+    (connection,) = server.state.connections
     wait_until(lambda: application.ran and connection.waits_for_client, "it waits for the body")
     seen = connection.deadline
     for _ in range(4):
         client.send(chunk(piece) if chunked else piece)
         wait_until(
-            lambda seen=seen: seen < connection.deadline < channel_module.NEVER, "it waits for more"
+            lambda seen=seen: seen < connection.deadline < client_socket.NEVER, "it waits for more"
         )
         seen = connection.deadline
     client.send((chunk(piece) + b"0\r\n\r\n") if chunked else piece)
@@ -190,19 +201,19 @@ def test_the_body_time_out_does_not_run_while_the_application_works(serve, conne
 
 @plain_and_tls
 def test_a_client_that_takes_nothing_is_given_up(serve, connect, application, monkeypatch, caplog):
-    monkeypatch.setattr(channel_module, "SEND_SECONDS", STRIKES)
+    monkeypatch.setattr(client_socket, "SEND_SECONDS", STRIKES)
     server = serve()
     connect(server).send(ask("/large-in-pieces?1000", b"X-Request-Id: r-17"))
     wait_until(lambda: application.closed, "the application's result is closed")
     wait_until_forgotten(server)
-    assert server.clients_gone == 1
+    assert server.state.clients_gone == 1
     assert "took nothing of its answer for 0.1 s [request_id=r-17]" in caplog.text
 
 
 def test_a_slow_client_that_goes_on_taking_is_served(serve, connect, monkeypatch):
     """The time is for each step of an answer, not for all of it."""
     pause = 0.2
-    monkeypatch.setattr(channel_module, "SEND_SECONDS", 4 * pause)
+    monkeypatch.setattr(client_socket, "SEND_SECONDS", 4 * pause)
     server = serve()
     client = connect(server)
     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)
@@ -212,13 +223,14 @@ def test_a_slow_client_that_goes_on_taking_is_served(serve, connect, monkeypatch
     for _ in range(7):
         assert len(client.read_some(2_000_000)) == 2_000_000
         gevent.sleep(pause)
-    assert server.clients_gone == 0
+    assert server.state.clients_gone == 0
 
 
 def test_replacing_a_time_out(serve, connect):
-    """Every time-out of the server is a setting or an attribute."""
+    """The limit can be changed while the server runs."""
     server = serve()
-    server.timeouts = dataclasses.replace(server.timeouts, keep_alive=STRIKES)
+    settings = dataclasses.replace(server.state.settings, keep_alive_timeout=STRIKES)
+    server.state.settings = settings
     assert connect(server).read_to_end() == b""
 
 
@@ -232,7 +244,7 @@ def test_beyond_the_limit_the_oldest_idle_connection_ends(serve, connect):
     assert first.is_ended()
     for client in others:
         assert client.exchange(get()).status == 200
-    assert len(server.connections) <= 3
+    assert len(server.state.connections) <= 3
 
 
 def test_silent_connections_go_first_for_a_newcomer(serve, connect):
@@ -240,7 +252,7 @@ def test_silent_connections_go_first_for_a_newcomer(serve, connect):
     for _ in range(60):
         connect(server)
     assert connect(server).exchange(get()).status == 200
-    wait_until(lambda: len(server.connections) <= 20, "the silent ones are gone")
+    wait_until(lambda: len(server.state.connections) <= 20, "the silent ones are gone")
 
 
 @pytest.mark.parametrize(
@@ -284,17 +296,43 @@ def test_when_all_are_busy_a_newcomer_is_turned_away(serve, connect, application
     assert connect(server).exchange(get()).status == 200
 
 
+def test_a_client_that_makes_room_is_told_of_its_own_request(serve, connect):
+    """Not of an earlier one."""
+    client = connect(server := serve(max_connections=1))
+    first, second = (send("/x", b"abc", b"X-Request-Id: r-%d" % number) for number in (1, 2))
+    for known in (second, first):
+        assert client.exchange(known).status == 200
+    client.send(second[:-1])
+    assert server.state.find_room()
+    reply = client.read_reply()
+    assert reply.status == 408
+    assert reply.headers.get("X-Request-Id") == "r-2"
+
+
+def test_an_idle_connection_holds_nothing_of_its_last_request(serve, connect):
+    server = serve()
+    clients = [connect(server) for _ in range(20)]
+    tracemalloc.start()
+    try:
+        for number, client in enumerate(clients):
+            request = send("/x", b"x" * 50_000, b"X-Number: %d" % number)
+            assert client.exchange(request).status == 200
+        assert tracemalloc.get_traced_memory()[0] < len(clients) * 20_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_connections_are_forgotten(serve, connect):
     server = serve()
     clients = [connect(server) for _ in range(20)]
     gather([lambda client=client: client.exchange(get()) for client in clients])
-    assert len(server.connections) == 20
+    assert len(server.state.connections) == 20
     for client in clients[:10]:
         client.socket.close()
     for client in clients[10:]:
         client.abort()
     wait_until_forgotten(server)
-    assert server.clients_gone == 0
+    assert server.state.clients_gone == 0
 
 
 def test_one_client_does_not_hold_the_others_up(serve, connect, application):
@@ -313,7 +351,7 @@ def test_draining_answers_what_still_comes_and_says_goodbye(serve, connect, appl
     client = connect(server)
     assert not client.exchange(get()).closes
     draining = gevent.spawn(server.drain, LIMIT, LIMIT)
-    wait_until(lambda: server.draining, "the server drains")
+    wait_until(lambda: server.state.draining, "the server drains")
     assert client.exchange(get()).closes
     assert client.is_ended()
     assert draining.get(timeout=LIMIT) is True
@@ -349,6 +387,16 @@ def test_draining_gives_up_calls_that_take_too_long(serve, connect, application)
     assert application.entered.wait(LIMIT)
     assert server.drain(0, STRIKES) is False
     assert busy.read_to_end() == b""
+
+
+def test_draining_waits_for_those_that_it_accepts_last(serve, connect, application):
+    server = serve()
+    server.stop_accepting()
+    client = connect(server)
+    client.send(get())
+    assert server.drain(0, LIMIT) is True
+    assert application.ran == ["/x"]
+    assert client.read_reply().closes
 
 
 def test_draining_twice(serve):

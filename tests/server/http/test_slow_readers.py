@@ -7,7 +7,7 @@ import tracemalloc
 import gevent
 import pytest
 
-from gemstone_sync.server.unsent import ANSWERS_UNSENT
+from gemstone_sync.server.state import ANSWERS_UNSENT
 from tests.support.waiting import wait_until
 
 from .harness import ask, connected, plain_and_tls
@@ -27,7 +27,7 @@ def stalled(server, path):
 
 
 def waited_for(server):
-    return [c.address for c in server.connections if c.last_taken]
+    return [c.address for c in server.state.connections if c.last_taken]
 
 
 @plain_and_tls
@@ -40,10 +40,10 @@ def test_every_few_100_kb_count_as_taken(serve, connect, tls, path):
     client = connect(server)
     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)
     client.send(ask(path))
-    wait_until(lambda: server.unsent.total, "the answer waits for its client")
-    (connection,) = server.connections
+    wait_until(lambda: server.state.unsent.total, "the answer waits for its client")
+    (connection,) = server.state.connections
     steps, read, seen = [], 0, connection.deadline
-    while server.unsent.total:
+    while server.state.unsent.total:
         read += len(client.socket.recv(50_000))
         gevent.idle()
         if connection.deadline != seen:
@@ -71,13 +71,15 @@ def test_what_waits_is_bounded_in_sum(serve, caplog):
     with contextlib.ExitStack() as clients:
         for _ in range(6):
             clients.enter_context(stalled(server, "/large?9000000"))
-            assert server.unsent.total <= bound
-        wait_until(lambda: server.clients_gone >= 3, "those that wait for longest are cut off")
+            assert server.state.unsent.total <= bound
+        wait_until(
+            lambda: server.state.clients_gone >= 3, "those that wait for longest are cut off"
+        )
         assert "took its answer too slowly" in caplog.text
         with connected(server) as reader:
             reader.send(ask("/large?9000000"))
             assert len(reader.read_reply().body) == 9_000_000
-    wait_until(lambda: not server.unsent.total, "nothing waits any more")
+    wait_until(lambda: not server.state.unsent.total, "nothing waits any more")
 
 
 def test_one_that_is_larger_than_the_bound_is_sent(serve, connect):

@@ -3,7 +3,6 @@
 Time-outs, leaving clients, draining and large bodies are tested for both elsewhere.
 """
 
-import dataclasses
 import ssl
 import warnings
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gemstone_sync.errors import ServiceStartError
+from gemstone_sync.server import client_socket
 from tests.support.waiting import LIMIT, gather, wait_until
 
 from .case import ABC, CHUNKED, get, post
@@ -20,7 +20,7 @@ from .harness import NEVER, ask, send, served, wait_until_forgotten
 
 @pytest.fixture(scope="module")
 def server(module_application):
-    """As the one of conftest.py, over TLS."""
+    """Serve as the fixture of conftest.py does, over TLS."""
     with served(module_application, certfile=CERTIFICATE) as server:
         yield server
 
@@ -98,21 +98,21 @@ def test_http_1_1_is_agreed_on(server, connect, tls):
 # Clients that do not do as they should
 
 
-def test_handshakes_that_do_not_end_hold_nobody_up(serve, connect):
+def test_handshakes_that_do_not_end_hold_nobody_up(serve, connect, monkeypatch):
+    monkeypatch.setattr(client_socket, "TLS_HANDSHAKE_SECONDS", NEVER)
     server = serve()
-    server.timeouts = dataclasses.replace(server.timeouts, tls_handshake=NEVER)
     started = [connect(server, tls=None) for _ in range(50)]
     for number, client in enumerate(started):
         client.send(b"\x16\x03\x01\x02\x00\x01"[: number % 6])  # silent, or a start of one
-    wait_until(lambda: len(server.connections) == 50, "the server knows all of them")
+    wait_until(lambda: len(server.state.connections) == 50, "the server knows all of them")
     others = [lambda: connect(server).exchange(get()).status for _ in range(10)]
     assert gather(others, LIMIT) == [200] * 10
 
 
 @pytest.mark.parametrize("start", [b"", b"\x16\x03\x01\x02\x00\x01"])
-def test_a_handshake_that_does_not_end_is_given_up(serve, connect, start):
+def test_a_handshake_that_does_not_end_is_given_up(serve, connect, monkeypatch, start):
+    monkeypatch.setattr(client_socket, "TLS_HANDSHAKE_SECONDS", 0.1)
     server = serve()
-    server.timeouts = dataclasses.replace(server.timeouts, tls_handshake=0.1)
     client = connect(server, tls=None)
     client.send(start)
     assert client.read_to_end() == b""
@@ -123,7 +123,7 @@ def test_handshakes_that_do_not_end_make_room(serve, connect):
     """They count as idle: a newcomer gets the place of the oldest, which is really closed."""
     server = serve(max_connections=3)
     silent = [connect(server, tls=None) for _ in range(3)]
-    wait_until(lambda: len(server.connections) == 3, "the server knows all of them")
+    wait_until(lambda: len(server.state.connections) == 3, "the server knows all of them")
     assert connect(server).exchange(get()).status == 200
     assert silent[0].is_ended()
 
@@ -131,7 +131,7 @@ def test_handshakes_that_do_not_end_make_room(serve, connect):
 def test_draining_ends_handshakes(serve, connect):
     server = serve()
     silent = connect(server, tls=None)
-    wait_until(lambda: server.connections, "the connection is there")
+    wait_until(lambda: server.state.connections, "the connection is there")
     assert server.drain(0, LIMIT) is True
     assert silent.is_ended()
 

@@ -8,8 +8,10 @@ import gevent
 import pytest
 
 from gemstone_sync.server import streams
-from gemstone_sync.server.connection import AT_ONCE, PIPELINED_AT_ONCE
+from gemstone_sync.server.client_socket import AT_ONCE
+from gemstone_sync.server.connection import PIPELINED_AT_ONCE
 from gemstone_sync.server.streams import BodyStream
+from tests.support.waiting import LIMIT
 
 from .app import Application
 from .case import CHUNKED, get
@@ -59,7 +61,7 @@ def drive(server, sent, replies):
 @pytest.mark.parametrize("path", ["/x", "/lines"])
 def test_small_chunks(serve, monkeypatch, chunk, path):
     body = chunk * 4000 + b"0\r\n\r\n"
-    with counted(monkeypatch, streams.ChunkedStream, "_line") as turns:
+    with counted(monkeypatch, streams.ChunkedStream, "_read_line") as turns:
         drive(serve(), ask(path, CHUNKED, method="POST", body=body), 1)
     assert turns.total() == CLIENTS * (4001 + 1)
     # All of them begin in one turn at most; then one goes on in each.
@@ -69,7 +71,7 @@ def test_small_chunks(serve, monkeypatch, chunk, path):
 
 def test_lines_of_pipelined_requests_are_counted_together(serve, monkeypatch):
     request = ask("/x", CHUNKED, method="POST", body=b"0\r\n" + b"a:\r\n" * 99 + b"\r\n")
-    with counted(monkeypatch, streams.ChunkedStream, "_line") as turns:
+    with counted(monkeypatch, streams.ChunkedStream, "_read_line") as turns:
         drive(serve(), request * 40, 40)
     assert turns.total() == CLIENTS * 40 * 101
     assert max(turns.values()) <= CLIENTS * (AT_ONCE + 1)
@@ -90,13 +92,13 @@ def test_a_body_of_small_pieces_takes_no_more_memory_than_another():
     class Pieces(BodyStream):
         left = 400_000
 
-        def _some(self, most):
+        def _read_some(self, most):
             self.left -= 2
             return b"%02d" % (self.left % 100) if self.left >= 0 else b""
 
     tracemalloc.start()
     try:
-        stream = Pieces(None, b"", False)
+        stream = Pieces(None, b"", False, LIMIT)
         assert len(stream.read()) == 400_000
         assert tracemalloc.get_traced_memory()[1] < 3 * 400_000
     finally:

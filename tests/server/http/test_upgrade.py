@@ -11,8 +11,8 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from gemstone_sync.server import files
-from gemstone_sync.server import handed as handed_module
+from gemstone_sync.server import state as state_module
+from gemstone_sync.server import upgrade as upgrade_module
 from tests.support.waiting import LIMIT, gather, wait_until
 
 from .case import CHUNKED
@@ -93,7 +93,7 @@ class Application:
         return self.echo(sock)
 
     def selects(self, sock, *_):
-        """As simple-websocket does when it sends pings: a little at a time, when it is readable."""
+        """Wait as simple-websocket does when it sends pings: a little at a time."""
         sock.sendall(SWITCHED)
         with selectors.DefaultSelector() as selector:
             selector.register(sock, selectors.EVENT_READ)
@@ -171,17 +171,17 @@ def switch(client, path, after=b"", fields=UPGRADE):
 def test_the_socket_is_the_applications(serve, connect, application, path):
     """The bytes behind the head come first; nothing of HTTP is read or written any more."""
     server = serve(keep_alive_timeout=0.1, header_timeout=0.1)
-    client = connect(server)
+    state, client = server.state, connect(server)
     switch(client, path, b"early,")
     assert client.read_some(6) == b"early,"
-    swept = server.now
-    wait_until(lambda: server.now > swept + 0.3, "the time-outs of HTTP, which must not count")
+    swept = state.now
+    wait_until(lambda: state.now > swept + 0.3, "the time-outs of HTTP, which must not count")
     client.send(ask("/x"))
     assert client.read_some(len(ask("/x"))) == ask("/x")
     client.socket.close()
-    wait_until(lambda: not server.connections and not server.handed, "it is forgotten")
+    wait_until(lambda: not state.connections and not state.upgraded, "it is forgotten")
     assert application.ran == [path]
-    assert server.clients_gone == 0
+    assert state.clients_gone == 0
 
 
 @plain_and_tls
@@ -223,7 +223,7 @@ def test_an_offer_that_is_not_taken_is_an_ordinary_request(serve, connect, appli
     kept.close()
     assert client.exchange(ask("/x")).body == b"no socket"
     # Their keys differ every time: they must not drive out the heads of others.
-    assert list(server.known_heads) == [ask("/x")]
+    assert list(server.state.known_heads) == [ask("/x")]
 
 
 @plain_and_tls
@@ -293,7 +293,7 @@ def test_the_rest_of_a_sockets_ways(serve, connect, application):
     client.send(b"still read")
     client.socket.close()
     wait_until_forgotten(server)
-    assert application.told == [b"still read"] or server.tls_context
+    assert application.told == [b"still read"] or server.state.tls_context
 
 
 def test_a_failure_is_logged_and_nothing_is_written(serve, connect, errors):
@@ -313,15 +313,16 @@ def test_a_client_that_vanishes_ends_it(serve, connect, application, path):
     client.abort()
     wait_until(lambda: application.ended == [path], "the application has ended")
     wait_until_forgotten(server)
-    assert server.clients_gone == 0
+    assert server.state.clients_gone == 0
 
 
 def test_a_client_that_takes_nothing_is_left(serve, connect, application, monkeypatch):
-    monkeypatch.setattr(handed_module, "SEND_SECONDS", 0.2)
+    monkeypatch.setattr(upgrade_module, "SEND_SECONDS", 0.2)
     server = serve()
+    state = server.state
     switch(connect(server), "/large?50000000")
     wait_until(lambda: application.ended, "the application has ended")
-    wait_until(lambda: not server.connections and not server.handed, "it is forgotten")
+    wait_until(lambda: not state.connections and not state.upgraded, "it is forgotten")
 
 
 def test_one_that_is_not_there_is_asked_for(serve, connect, application):
@@ -329,7 +330,7 @@ def test_one_that_is_not_there_is_asked_for(serve, connect, application):
     server = serve()
     client = connect(server)
     switch(client, "/echo")
-    (connection,) = server.handed
+    (connection,) = server.state.upgraded
     option = connection.socket.getsockopt
     assert option(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     idle, interval, count = (
@@ -337,6 +338,13 @@ def test_one_that_is_not_there_is_asked_for(serve, connect, application):
         for name in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
     )
     assert idle + interval * count <= 120
+
+
+def test_a_child_process_would_not_hold_one_open(serve, connect):
+    server = serve()
+    switch(connect(server), "/echo")
+    (connection,) = server.state.upgraded
+    assert connection.socket.fileno() in server.descriptors()
 
 
 def test_they_are_counted_apart(application):
@@ -354,10 +362,30 @@ def test_they_are_counted_apart(application):
         for client in handed:
             client.send(b"still here")
             assert client.read_some(10) == b"still here"
-        assert len(server.handed) == 2
+        assert len(server.state.upgraded) == 2
         handed[0].socket.close()
-        wait_until(lambda: len(server.handed) == 1, "there is room again")
+        wait_until(lambda: len(server.state.upgraded) == 1, "there is room again")
         switch(clients.enter_context(connected(server)), "/echo")
+
+
+def test_one_that_was_to_make_room_takes_no_place_of_others(application):
+    """Its request had come already, and the application took the socket."""
+    with served(application, max_connections=2) as server, contextlib.ExitStack() as clients:
+        first, other = (clients.enter_context(connected(server)) for _ in range(2))
+        for client in (first, other):
+            assert client.exchange(ask("/x")).status == 200
+        first.send(ask("/echo", *UPGRADE))
+        assert server.state.find_room()
+        assert first.read_some(len(SWITCHED)) == SWITCHED
+        other.socket.close()
+        wait_until_forgotten(server)
+        for _ in range(2):
+            clients.enter_context(connected(server)).send(ask("/takes_late", *UPGRADE))
+        wait_until(lambda: application.ran.count("/takes_late") == 2, "both places are taken")
+        newcomer = clients.enter_context(connected(server))
+        newcomer.send(ask("/x"))
+        assert newcomer.read_to_end() == b""
+        application.release.set()
 
 
 @pytest.mark.parametrize(
@@ -365,13 +393,13 @@ def test_they_are_counted_apart(application):
     [((1024, 1 << 20), (100, 100)), ((1024, 1024), (512, 128)), ((256, 2700), (2000, 500))],
 )
 def test_files_for_them_are_asked_for(monkeypatch, caplog, limits, room):
-    """As many as for connections; where the system has fewer, connections come first."""
+    """As many may be open as connections; where the system has fewer, connections come first."""
     asked = []
-    resource = files.resource
+    resource = state_module.resource
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
     monkeypatch.setattr(resource, "setrlimit", lambda _, new: asked.append(new))
     wanted = 100 if room[0] == 100 else 2000
-    assert files.raise_file_limit(wanted) == room
+    assert state_module.raise_file_limit(wanted) == room
     assert asked == ([] if wanted == 100 else [(limits[1], limits[1])])
     assert bool(caplog.records) == (limits == (1024, 1024))
 
@@ -391,7 +419,7 @@ def test_a_stop_ends_them(serve, connect, application, path, protocol):
     server = serve()
     client = connect(server)
     switch(client, path, b"", (b"Connection: Upgrade", b"Upgrade: " + protocol.encode()))
-    wait_until(lambda: len(server.handed) == 1, "the socket is handed over")
+    wait_until(lambda: len(server.state.upgraded) == 1, "the socket is handed over")
     reading = gevent.spawn(client.read_to_end)
     drained(server)
     received = reading.get(timeout=LIMIT).replace(b"tick", b"")
@@ -406,7 +434,7 @@ def test_a_stop_lets_an_answer_out(serve, connect, application):
     switch(client, "/works", b"question", (b"Connection: Upgrade", b"Upgrade: websocket"))
     assert application.entered.wait(LIMIT)
     stopping = gevent.spawn(drained, server)
-    wait_until(lambda: server.draining, "it stops")
+    wait_until(lambda: server.state.draining, "it stops")
     gevent.sleep(0.1)
     application.release.set()
     assert client.read_to_end() == b"answer to question" + GOING_AWAY
@@ -419,7 +447,7 @@ def test_none_is_handed_over_while_it_stops(serve, connect, application):
     client = connect(server)
     assert client.exchange(ask("/x")).status == 200
     stopping = gevent.spawn(drained, server, 5)
-    wait_until(lambda: server.draining, "it stops")
+    wait_until(lambda: server.state.draining, "it stops")
     reply = client.exchange(ask("/echo", *UPGRADE))
     assert (reply.status, reply.closes) == (503, True)
     stopping.get(timeout=LIMIT)
@@ -432,7 +460,7 @@ def test_one_that_is_taken_while_it_stops_ends(serve, connect, application):
     client.send(ask("/takes_late", b"Connection: Upgrade", b"Upgrade: websocket"))
     assert application.entered.wait(LIMIT)
     stopping = gevent.spawn(drained, server)
-    wait_until(lambda: server.draining, "it stops")
+    wait_until(lambda: server.state.draining, "it stops")
     application.release.set()
     assert client.read_to_end() == SWITCHED + GOING_AWAY
     stopping.get(timeout=LIMIT)

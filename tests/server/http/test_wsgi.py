@@ -83,6 +83,12 @@ def test_head_of_a_failure_has_no_body(client, errors):
     assert errors.take()
 
 
+def test_a_refusal_of_head_has_no_body(client):
+    client.send(b"\r\n" + ask("/x", b"X-A : 1", method="HEAD"))
+    assert client.read_reply(head_only=True).status == 400
+    assert client.is_ended()
+
+
 def test_the_application_may_end_the_connection(client):
     reply = client.exchange(send("/header", b"Connection:close"))
     assert reply.body == b"sent"
@@ -205,10 +211,10 @@ def test_a_body_longer_than_announced_is_cut(client, application, errors, path):
     ],
 )
 def test_a_failure_before_anything_is_sent(client, server, errors, path, reason):
-    gone = server.clients_gone
+    gone = server.state.clients_gone
     client.send(ask(path))
     assert_failed(client, errors, reason)
-    assert server.clients_gone == gone
+    assert server.state.clients_gone == gone
 
 
 @pytest.mark.parametrize(
@@ -218,14 +224,14 @@ def test_a_failure_within_the_body_leaves_it_unfinished(
     client, server, application, errors, path, reason
 ):
     """RFC 9112, section 8: without its last chunk the client knows that it is not whole."""
-    gone = server.clients_gone
+    gone = server.state.clients_gone
     client.send(ask(path) + get())
     reply = client.read_reply_to_end()
     assert reply.status == 200
     assert reply.body == b"4\r\none,\r\n"
     (message,) = errors.take()
     assert reason in message
-    assert server.clients_gone == gone
+    assert server.state.clients_gone == gone
     assert application.closed == [path]
 
 

@@ -23,14 +23,14 @@ def test_a_body_by_lines(client):
 def test_lines_of_a_long_body_are_read_in_few_steps(client, monkeypatch, line):
     """Byte by byte, as of any `io.RawIOBase`, would be a million of them."""
     steps = 0
-    some = LengthStream._some
+    some = LengthStream._read_some
 
     def counted(*arguments):
         nonlocal steps
         steps += 1
         return some(*arguments)
 
-    monkeypatch.setattr(LengthStream, "_some", counted)
+    monkeypatch.setattr(LengthStream, "_read_some", counted)
     body = line * (1_000_000 // len(line))
     sending = gevent.spawn(client.send, send("/lines", body))
     assert "".join(client.read_reply().json) == body.decode()
