@@ -37,6 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     ):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, default)
+    # A busy machine, or the collector among ten thousand tests' objects, holds this process's hub.
+    # No test looks for that here: those of it have programs of their own.
+    logging.getLogger("gemstone_sync.blocked").addFilter(lambda record: False)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -78,12 +81,13 @@ def pytest_runtest_makereport() -> Iterator[pytest.TestReport]:
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """Put back what a command or service that runs in this process does to its logger."""
-    logger = logging.getLogger("gemstone_sync")
-    level, propagate, handlers = logger.level, logger.propagate, logger.handlers[:]
+    """Put back what a command or service that runs in this process does to its loggers."""
+    loggers = [logging.getLogger(name) for name in ("gemstone_sync", "gemstone_sync.event")]
+    kept = [(logger, logger.level, logger.propagate, logger.handlers[:]) for logger in loggers]
     yield
-    logger.setLevel(level)
-    logger.propagate, logger.handlers[:] = propagate, handlers
+    for logger, level, propagate, handlers in kept:
+        logger.setLevel(level)
+        logger.propagate, logger.handlers[:] = propagate, handlers
 
 
 @pytest.fixture

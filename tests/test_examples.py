@@ -32,7 +32,10 @@ FOLDER = Path(__file__).resolve().parents[1] / "examples"
 EXAMPLES = sorted(FOLDER.glob("[0-9][0-9]_*/"))
 
 #: Those whose README starts so many processes that it takes seconds.
-LONG = {"06_client", "07_discovery", "08_events", "09_work_queue", "10_configuration"}
+LONG = {
+    *("06_client", "07_discovery", "08_events", "09_work_queue", "10_configuration"),
+    *("11_contracts", "13_operations"),
+}
 
 START = "python service.py"
 #: Where the examples look for a registry, unless at the port that their README names.
@@ -166,6 +169,8 @@ def output_of(command: str, folder: Path) -> str:
 )
 def test_the_readme_is_what_one_sees(example, tmp_path, monkeypatch):
     monkeypatch.setenv("EVENTS_URL", str(tmp_path / "events.db"))
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/bank.db")
+    monkeypatch.setenv("OUTBOX", str(tmp_path / "outbox.db"))
     follow_the_readme(example, tmp_path, monkeypatch)
 
 
@@ -242,7 +247,7 @@ def check_logs(blocks: list[Block], logs: list[str], ports: dict[str, str]) -> N
 
 @each_example
 def test_an_example_has_a_readme_of_commands_and_answers(example):
-    """And it names every program of the example."""
+    """The README names every program of the example."""
     text = (example / "README.md").read_text()
     going_on, steps = split(steps_of(blocks_of(example / "README.md")))
     assert going_on, "the service's first line follows its command"

@@ -37,7 +37,7 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "Container": Module,
     "MicroService": Service,
     "RemoteService": lambda: RemoteService("http://127.0.0.1:1/api"),
-    "JsonRpcHandler": lambda: JsonRpcHandler(Service(), context()),
+    "JsonRpcHandler": lambda: JsonRpcHandler(Service(), context(), print),
     "BaseEventTransport": MemoryEventTransport,
     "JsonRpcRequest": lambda: JsonRpcRequest("x"),
     "JsonRpcResponse": lambda: JsonRpcResponse(result=1),
@@ -120,7 +120,10 @@ def test_what_a_property_raises_is_told_as_it_is():
         def authenticate_request(self, handler: Any) -> Any:
             return handler.nope
 
-    for read in (lambda: Broken().stats, lambda: JsonRpcHandler(Broken(), context()).current_user):
+    for read in (
+        lambda: Broken().stats,
+        lambda: JsonRpcHandler(Broken(), context(), print).current_user,
+    ):
         with pytest.raises(AttributeError, match="has no attribute 'nope'"):
             read()
 

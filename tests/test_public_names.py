@@ -12,7 +12,7 @@ import gemstone_sync
 
 PATCHING = {
     *("MicroService", "Container", "Module", "BasePlugin", "run"),
-    *("exposed_method", "event_handler", "periodic", "route"),
+    *("exposed_method", "event_handler", "periodic", "health_check", "route"),
     *("public_method", "private_api_method", "requires_handler_reference", "async_method"),
     *("JsonRpcHandler", "GemstoneCustomHandler"),
     *("ValidationStrategy", "HeaderValidationStrategy", "BasicCookieStrategy"),
@@ -22,10 +22,24 @@ PATCHING = {
 PUBLIC = {
     *PATCHING,
     *("JsonRpcRequest", "JsonRpcResponse"),
-    *("Configurable", "BaseConfigurator", "CommandLineConfigurator", "EnvironmentConfigurator"),
+    *(
+        "setting",
+        "Configurable",
+        "BaseConfigurator",
+        "CommandLineConfigurator",
+        "EnvironmentConfigurator",
+    ),
     *("FileConfigurator", "TomlFileConfigurator", "YamlFileConfigurator"),
     *("JsonFileConfigurator", "IniFileConfigurator"),
-    *("UNSET", "GemstoneError", "ServiceConfigurationError", "ServiceStartError", "PluginError"),
+    *(
+        "Example",
+        "NOTHING",
+        "UNSET",
+        "GemstoneError",
+        "ServiceConfigurationError",
+        "ServiceStartError",
+        "PluginError",
+    ),
     *("RpcError", "ParseError", "InvalidRequest", "MethodNotFound", "InvalidParams"),
     *("InternalError", "ServerOverloaded", "AccessDenied", "DeadlineExceeded", "TooManyHops"),
     *("ResponseTooLarge", "RemoteError", "TransportError", "ConnectionFailed", "ConnectTimeout"),
@@ -82,7 +96,7 @@ def test_each_is_a_documented_thing_and_not_a_module():
     exec("from gemstone_sync import *", namespace)
     for name in PUBLIC:
         value = getattr(gemstone_sync, name)
-        assert callable(value) or value is gemstone_sync.UNSET, name
+        assert callable(value) or value in (gemstone_sync.UNSET, gemstone_sync.NOTHING), name
         assert value.__doc__, name
         assert namespace[name] is value
     assert set(dir(gemstone_sync)) >= PUBLIC
@@ -114,5 +128,5 @@ def test_all_service_side_names_come_from_the_packages_that_patch():
     packages = ("gemstone_sync.service.", "gemstone_sync.registry.")
     for name in PATCHING:
         assert getattr(gemstone_sync, name).__module__.startswith(packages)
-    for name in PUBLIC - PATCHING - {"UNSET"}:
+    for name in PUBLIC - PATCHING - {"NOTHING", "UNSET"}:
         assert not getattr(gemstone_sync, name).__module__.startswith(packages)

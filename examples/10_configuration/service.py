@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gemstone_sync
-from gemstone_sync import Configurable
+from gemstone_sync import setting
 from gemstone_sync.config import Seconds
 
 
@@ -12,24 +12,15 @@ class Shop(gemstone_sync.MicroService):
     name = "shop"
 
     #: What prices are in.
-    currency: str = "EUR"
+    currency: str = setting("EUR", template=str.upper)
     #: Countries that parcels are sent to.
-    countries: Sequence[str] = ["NL"]
+    countries: Sequence[str] = setting(["NL"])
     #: How long a basket is kept.
-    basket_timeout: Seconds = 900
+    basket_timeout: Seconds = setting(900)
     #: Whether customers without an account may order.
-    guests: bool = True
+    guests: bool = setting(True)
     #: The password of the warehouse.
-    warehouse_password: str | None = None
-
-    configurables = [
-        *gemstone_sync.MicroService.configurables,
-        Configurable("currency", template=str.upper),
-        Configurable("countries"),
-        Configurable("basket_timeout"),
-        Configurable("guests"),
-        Configurable("warehouse_password", secret=True),
-    ]
+    warehouse_password: str | None = setting(None, secret=True)
 
     @gemstone_sync.exposed_method()
     def terms(self) -> dict[str, Any]:

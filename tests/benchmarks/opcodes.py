@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import gc
 import io
 import json
 import sys
@@ -95,11 +96,13 @@ def count(run: Callable[[], bytes]) -> collections.Counter[str]:
         return trace_opcode
 
     before = sys.gettrace()
+    gc.disable()  # what watches the collector is called in the middle
     sys.settrace(trace)
     try:
         answer = run()
     finally:
         sys.settrace(before)
+        gc.enable()
     assert answer == EXPECTED, answer
     return found
 

@@ -3,7 +3,7 @@
 Each peer has its own because their requirements exclude each other, and because nothing of theirs
 may leak into the environment that runs gemstone_sync. Remade when the requirements change.
 
-PACKAGES is what the benchmarks and tests/interop share.
+PACKAGES is what the benchmarks and the tests of other packages share.
 """
 
 from __future__ import annotations
@@ -143,6 +143,8 @@ PACKAGES = {
         Package(
             "jsonrpcclient", "jsonrpcclient==4.0.3 requests==2.34.2", "jsonrpcclient, requests"
         ),
+        Package("kubernetes-validate", "kubernetes-validate==1.37.0", "kubernetes_validate"),
+        Package("mcp", "mcp==2.3.0", "mcp"),
         Package(
             "nameko",
             "nameko==2.14.1 kombu==5.7.0 amqp==5.4.2 eventlet==0.41.3",

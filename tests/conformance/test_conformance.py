@@ -64,7 +64,8 @@ def test_a_secret_is_in_the_log_and_not_in_the_reply(transports, caplog, gunicor
             answer = json.loads(reply.body)
             assert not difference(masked(), answer)
             text = gunicorn_program.stderr if name == "gunicorn" else caplog.text
-            assert f"{marker}: connection to db://admin:{SECRET}@db failed" in text
+            shown = re.escape(SECRET) if name != "gunicorn" else r"\*+"  # by our own log's lines
+            assert re.search(f"{marker}: connection to db://admin:{shown}@db failed", text)
             assert re.search(r'File ".*subject.py", line \d+, in leak', text), "no traceback"
             assert answer["error"]["data"]["error_id"] in text
             assert post(transport, call("leak", [marker], id=ABSENT)).body == b""

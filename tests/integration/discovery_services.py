@@ -89,7 +89,8 @@ class Caller(Registered):
         record |= {"method": method, "began": time.monotonic()}
         self.records.append(record)
         try:
-            record["pid"] = self.found.call_method(method).value()
+            result = self.found.call_method(method, idempotent=method == "look")
+            record["pid"] = result.value()
         except Exception as error:
             record["error"] = type(error).__name__
             record["may_have_run"] = getattr(error, "may_have_run", None)
@@ -115,7 +116,7 @@ class Caller(Registered):
     @gemstone_sync.exposed_method()
     def find(self, name: str) -> int:
         """Ask for a service anew and call it; in which process it worked."""
-        return self.get_service(name).methods.look()
+        return self.get_service(name).idempotent.look()
 
 
 if __name__ == "__main__":

@@ -137,8 +137,10 @@ def test_500_of_each_kind_at_once(tmp_path):
 @enough_files
 @pytest.mark.parametrize("kind", ["silent", "idle", "head", "body"])
 def test_newcomers_get_in_when_all_connections_are_taken(tmp_path, kind):
-    """And so does one that keeps its connection. 2,000 may stay: whoever comes costs one its place,
-    and nothing else ends one."""
+    """A newcomer that keeps its connection gets in, too.
+
+    2,000 may stay: whoever comes costs one its place, and nothing else ends one.
+    """
     with start(tmp_path, **PATIENT) as victim, Attack(victim.port, 200, **{kind: 2200}) as attack:
         assert attack.opened.wait(LIMIT)
         # The first of these is answered when all attackers were accepted.

@@ -201,7 +201,7 @@ def test_calls_in_flight_on_a_worker_that_is_killed(cluster):
 
 
 def test_the_place_of_a_dead_worker_is_left_alone(cluster):
-    """Not only do its calls go elsewhere: it is not tried with each of them."""
+    """Its calls go elsewhere, and it is not tried with each of them."""
     registries, workers = cluster.begin(registries=1, workers=2)
 
     registries[0].kill()  # nobody takes the worker off the list

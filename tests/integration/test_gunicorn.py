@@ -5,6 +5,7 @@ That both serve, drain and replace their workers is in test_workers.py.
 """
 
 import contextlib
+import json
 import re
 import signal
 import socket
@@ -46,7 +47,7 @@ def test_environment_and_files_apply(tmp_path, monkeypatch, options):
     ids=["not read", "not usable"],
 )
 def test_a_wrong_setting_ends_it_with_one_line(tmp_path, monkeypatch, under, name, value, line):
-    """And does not have it start one worker after another."""
+    """gunicorn does not start one worker after another."""
     monkeypatch.setenv(name, value)
     with start(tmp_path, under=under, ready=None, skip_configuration=False) as service:
         assert service.program.wait() == 3
@@ -72,6 +73,16 @@ def test_a_start_hook_that_fails_ends_it_with_one_line(tmp_path, under, fails_in
         assert "Traceback" not in service.program.stderr
         assert len(service.notes("started")) == 1
         assert not service.notes("stopped")
+
+
+def test_what_goes_wrong_while_a_service_is_made_is_logged_in_its_own_form(tmp_path, monkeypatch):
+    monkeypatch.setenv("GEMSTONE_LOG_FORMAT", "json")
+    monkeypatch.setenv("GEMSTONE_METRICS", "true")
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "/dev/null/absent")
+    with start(tmp_path, under=OURS, skip_configuration=False) as service:
+        lines = service.program.stderr.splitlines()
+    said = [line for line in lines if "metrics are of each worker by itself" in line]
+    assert {json.loads(line)["level"] for line in said} == {"ERROR"}
 
 
 def answer_of(port, sent):
@@ -232,6 +243,41 @@ def test_access_log(tmp_path):
         wait_until(lambda: log.exists() and "the test" in log.read_text(), "a line in the log")
         (line,) = [line for line in log.read_text().splitlines() if "the test" in line]
         assert COMBINED.fullmatch(line), line
+
+
+ACCESS_BY_CONFIGURATION = """
+logconfig_dict = {
+    "root": {"handlers": ["own"]},
+    "loggers": {
+        "gunicorn.access": {
+            "handlers": ["own"], "filters": ["calls"], "level": "INFO", "propagate": False,
+        },
+    },
+    "filters": {"calls": {"()": lambda: lambda record: "/health/" not in record.getMessage()}},
+    "formatters": {"own": {"format": "own %(name)s %(message)s"}},
+    "handlers": {"own": {"class": "logging.StreamHandler", "formatter": "own"}},
+}
+"""
+
+
+@both_kinds
+def test_access_log_that_a_configuration_of_logging_asks_for(tmp_path, under):
+    file = tmp_path / "access.py"
+    file.write_text(ACCESS_BY_CONFIGURATION)
+    with start(tmp_path, "-c", str(file), under=under) as service:
+        assert result_of(call(service.port, "pid", headers={"User-Agent": "the test"}))
+        program = service.program
+        program.wait_until(lambda: '"the test"' in program.stderr, "a line in the log")
+        (line,) = [line for line in program.stderr.splitlines() if " - - [" in line]
+        assert line.startswith("own gunicorn.access 127.0.0.1 - - ["), line
+
+
+@both_kinds
+def test_what_is_done_by_gunicorn_s_own_workers_only_is_told(tmp_path, under):
+    options = ("--access-logformat", "%(h)s", "--statsd-host", "127.0.0.1:9")
+    with start(tmp_path, *options, under=under, workers=2) as service:
+        told = service.program.stderr.count("by GunicornWorker: access_log_format, statsd_host")
+        assert told == (under == OURS)
 
 
 @both_kinds

@@ -67,7 +67,7 @@ def test_the_workers_of_a_service_are_one_instance(tmp_path, name, under, option
 def test_another_worker_goes_on_when_the_one_that_pings_ends(
     tmp_path, name, under, options, number
 ):
-    """Also after it has said goodbye: the others still serve. In the end the service is out."""
+    """The others still serve after one has said goodbye. In the end the service is out."""
     with (
         running_service(ServiceRegistry) as registry,
         two_workers(tmp_path, name, registry, *options, under=under) as (service, url),

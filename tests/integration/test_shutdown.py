@@ -9,10 +9,20 @@ import signal
 
 import pytest
 
-from tests.support.http import Connection, call_message, message, refuses_connections, result_of
+from gemstone_sync.registry import ServiceRegistry
+from gemstone_sync.testing import running_service
+from tests.support.http import (
+    Connection,
+    call,
+    call_message,
+    exchange,
+    message,
+    refuses_connections,
+    result_of,
+)
 from tests.support.waiting import wait_until
 
-from .processes import connections_to, start
+from .processes import OURS, connections_to, start
 
 SOON = 15.0
 
@@ -99,6 +109,100 @@ def test_whoever_had_reason_to_think_it_open_is_answered(tmp_path):
         # Nothing is open any more, so the rest of the grace is not waited for.
         first.socket.close()
         assert service.program.wait(SOON) == 0
+
+
+def ready_status(port):
+    return exchange(port, message("GET", "/health/ready")).status
+
+
+@pytest.mark.parametrize(
+    ("under", "workers"),
+    [
+        (None, 1),
+        pytest.param(None, 2, marks=pytest.mark.slow),
+        pytest.param(OURS, 2, marks=pytest.mark.slow),
+    ],
+    ids=["alone", "workers", "gunicorn"],
+)
+def test_whoever_asks_whether_it_is_ready_has_time_to_go_elsewhere(tmp_path, under, workers):
+    """Until they notice, calls on open and on new connections are answered, WebSockets opened."""
+    options = ["--graceful-timeout", "300"] if under else []
+    with (
+        start(
+            tmp_path, *options, under=under, workers=workers, drain_delay=100.0, **KEPT
+        ) as service,
+        Connection(service.port) as open_before,
+    ):
+        assert not open_before.call("add", 1, 2).closes
+        service.program.send_signal(signal.SIGTERM)
+        told = lambda: {ready_status(service.port) for _ in range(20)} == {503}  # noqa: E731
+        service.program.wait_until(told, "every worker to say that it is not ready")
+        for reply in (open_before.call("add", 2, 3), call(service.port, "add", 2, 3)):
+            assert result_of(reply) == 5
+            assert reply.closes
+        assert open_before.is_ended()
+        assert exchange(service.port, message("GET", "/health/live")).status == 200
+
+
+@pytest.mark.slow  # a registry and gunicorn start
+@pytest.mark.parametrize("under", [None, OURS])
+def test_registries_are_told_before_it_stops(tmp_path, under):
+    options = ["--graceful-timeout", "300"] if under else []
+    with running_service(ServiceRegistry, token=None) as registry:
+        known = lambda: registry.locate_service("worker")  # noqa: E731
+        place = {"service_registry_urls": [registry.url], "accessible_at": "http://127.0.0.1:1/api"}
+        with start(tmp_path, *options, under=under, drain_delay=100.0, **place) as service:
+            service.program.wait_until(known, "an entry in the registry")
+            service.program.send_signal(signal.SIGTERM)
+            service.program.wait_until(lambda: not known(), "the goodbye")
+            assert result_of(call(service.port, "add", 2, 3)) == 5
+
+
+@pytest.mark.slow  # gunicorn starts, twice
+def test_gunicorn_gives_the_grace_that_is_set(tmp_path):
+    """One with the default's second ends, and one that was told before it does not yet."""
+    options = ["--graceful-timeout", "300"]
+    with (
+        start(tmp_path / "long", *options, under=OURS, drain_grace=100.0, **KEPT) as long,
+        start(tmp_path / "short", under=OURS, **KEPT) as short,
+        Connection(long.port) as open_to_long,
+        Connection(short.port) as open_to_short,
+    ):
+        for connection in (open_to_long, open_to_short):
+            assert result_of(connection.call("add", 1, 2)) == 3
+        long.program.send_signal(signal.SIGTERM)
+        wait_for_the_end_of_listening(long)
+        assert short.program.terminate(SOON) == 0
+        assert result_of(open_to_long.call("add", 2, 3)) == 5
+
+
+@pytest.mark.parametrize("under", [None, pytest.param(OURS, marks=pytest.mark.slow)])
+def test_after_the_delay_it_stops(tmp_path, under):
+    with start(tmp_path, under=under, drain_delay=0.2) as service:
+        assert service.program.terminate(SOON) == 0
+        assert refuses_connections(service.port)
+    assert "Traceback" not in service.program.stderr
+
+
+@pytest.mark.slow  # gunicorn starts, twice
+@pytest.mark.parametrize("by", ["SIGHUP", "max_requests"])
+def test_a_worker_that_is_replaced_is_never_waited_for(tmp_path, by):
+    """The others go on: nobody has reason to go elsewhere."""
+    options = ["--graceful-timeout", "300", *["--max-requests", "3"] * (by == "max_requests")]
+    with start(tmp_path, *options, under=OURS, drain_delay=100.0) as service:
+        (before,) = service.workers()
+        if by == "SIGHUP":
+            service.program.send_signal(signal.SIGHUP)
+        seen = set()
+
+        def replaced():
+            if before in service.workers():
+                seen.add(ready_status(service.port))
+            return before not in service.workers()
+
+        service.program.wait_until(replaced, "the end of the worker", SOON)
+        assert seen <= {200}
+        service.wait_for_workers(1, but=[before])
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path):

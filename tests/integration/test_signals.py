@@ -118,3 +118,36 @@ def test_stop_in_a_worker_stops_all(tmp_path, stops_in):
         assert service.program.wait() == 0
     assert len(service.pids("started")) <= 2
     assert service.pids("stopped") == service.pids("started")
+
+
+BESIDE_A_THREAD = """
+import os, signal, sys, time
+from gevent.monkey import get_original
+from gemstone_sync.server.prefork import supervise
+
+def sleep_in_a_native_thread():
+    get_original("time", "sleep")(60)
+
+def work(number, ready, stop_all):
+    ready()
+    get_original("time", "sleep")(60)
+
+def on_ready():
+    os.kill(os.getpid(), signal.SIGTERM)  # the thread gets it: here it is blocked
+
+def on_stop():
+    for worker in open(f"/proc/self/task/{os.getpid()}/children").read().split():
+        os.kill(int(worker), signal.SIGKILL)
+    get_original("time", "sleep")(0.3)  # the thread gets each SIGCHLD, and ignores it
+
+get_original("_thread", "start_new_thread")(sleep_in_a_native_thread, ())
+print("ended with", supervise(2, work, 60, on_ready, on_stop), flush=True)
+os._exit(0)
+"""
+
+
+def test_no_signal_is_lost_to_a_native_thread(tmp_path):
+    """One that is older than the workers has nothing blocked: as one that looked a name up."""
+    with program(BESIDE_A_THREAD, tmp_path) as started:
+        assert started.wait() == 0, started.stderr
+        assert started.stdout == "ended with 0\n"

@@ -60,7 +60,9 @@ def server_of(package: str, folder: Path) -> Iterator[str]:
 
 
 def run_client_of(package: str, url: str) -> dict[str, Any]:
-    """Run the package's client against a server; what it printed, as JSON."""
+    """Run the package's client against a server, or with whatever else it takes; what it printed,
+    as JSON.
+    """
     path = PEERS / f"{package.replace('-', '_')}_client.py"
     done = subprocess.run(
         [python_of(package), str(path), url],

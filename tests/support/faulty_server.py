@@ -246,8 +246,8 @@ class FaultyServer:
     :ivar requests: everything that arrived whole, but for what is `aside`.
     :ivar received: how often each JSON-RPC method arrived.
     :ivar connections: how many there were so far.
-    :ivar aside: what to do about a method that is no part of the script. Clients may ask for the
-        contract of a service when a call failed; this one says that it has none.
+    :ivar aside: what to do about a method that is no part of the script. The gemstone command asks
+        what a service has when it lacks a method; this one says that it cannot tell.
     """
 
     def __init__(
@@ -302,6 +302,11 @@ class FaultyServer:
         gevent.killall(self._greenlets)
         for one in [self._listener, *self._sockets.values()]:
             one.close()
+
+    def refuse(self) -> None:
+        """Refuse new connections; those that are open go on."""
+        self._greenlets[0].kill()
+        self._listener.close()
 
     def _accept(self) -> None:
         while True:

@@ -281,7 +281,7 @@ def is_ready(port: int) -> bool:
 
 
 def refuses_connections(port: int) -> bool:
-    """Whether nobody listens on the port (any more)."""
+    """Tell whether nobody listens on the port (any more)."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=LIMIT).close()
     except ConnectionRefusedError:

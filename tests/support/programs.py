@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def fork() -> int:
-    """As `os.fork`, without the native threads of the hub's pool, which may be there by now.
+    """Fork as `os.fork` does, once the native threads of the hub's pool have ended.
 
     A child has none of them, and gevent may block where it cleans up what they left.
     """
@@ -91,18 +91,19 @@ class Program:
         """The ports of the URLs that it prints, once it has printed that many."""
 
         def printed() -> list[int]:
-            ports = [int(port) for port in re.findall(r"http://[^/\s]+:(\d+)\S*\n", self.stdout)]
+            # Two processes may print at once, one's line into the other's.
+            ports = [int(n) for n in re.findall(r"http://[^/\s]+:(\d+)(?=\S*\n)", self.stdout)]
             return ports if len(ports) >= count else []
 
         ports: list[int] = self.wait_until(printed, f"{count} URLs on stdout")
         self.port = ports[-1]
         return ports
 
-    def wait_until_ready(self) -> int:
+    def wait_until_ready(self, limit: float = LIMIT) -> int:
         """Wait for ``/health/ready``; returns the port."""
         if not self.port:
             self.wait_for_ports()
-        self.wait_until(lambda: is_ready(self.port), "/health/ready")
+        self.wait_until(lambda: is_ready(self.port), "/health/ready", limit)
         return self.port
 
     def send_signal(self, number: int) -> None:

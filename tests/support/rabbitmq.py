@@ -32,7 +32,7 @@ _SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 _FILES = "ulimit -n 65536 || ulimit -n $(ulimit -Hn)"
 
 #: Seconds for a broker to start on a machine that is busy.
-_START = 60.0
+_START = 180.0
 
 _SHARED = "127.0.0.1:5672"
 
@@ -193,7 +193,7 @@ class SharedRabbitMq:
 
         What this process has declared for those before is deleted.
         """
-        self._remove(self._declared)
+        self._remove([*self._declared])  # a service of another test may still declare
         self._declared.clear()
         return f"{self._prefix}{next(self._numbers)}"
 

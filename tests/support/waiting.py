@@ -31,3 +31,9 @@ def gather(functions: Sequence[Callable[[], Any]], limit: float = 60.0) -> list[
     gevent.killall(greenlets)
     assert not unfinished, f"{unfinished} of {len(greenlets)} did not end within {limit} s"
     return [greenlet.get() for greenlet in greenlets]
+
+
+def why_not_ready(service: Any) -> str | None:
+    """What ``/health/ready`` says is not as it should be; None when all is."""
+    report = service._assemble().health.ready()
+    return None if report.status == "pass" else str(report.details)

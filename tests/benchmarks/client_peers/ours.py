@@ -9,7 +9,7 @@ def remote_service(url):
 
 
 def many(url, method="add"):
-    """As many greenlets as there are calls."""
+    """Make each call in a greenlet of its own."""
     import gevent
 
     call = getattr(gemstone_sync.RemoteService(url).methods, method)
@@ -21,7 +21,7 @@ def naps(url):
 
 
 def many_async(url, method="add"):
-    """As many handles of ``async_()``: greenlets in a patched process, threads in a plain one."""
+    """Make each call with ``async_()``: greenlets in a patched process, threads in a plain one."""
     call = getattr(gemstone_sync.RemoteService(url).methods, method).async_
     return lambda count: [h.result(wait=True) for h in [call(a=1, b=2) for _ in range(count)]]
 

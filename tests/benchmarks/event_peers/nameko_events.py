@@ -13,7 +13,7 @@ LIMIT = 120
 
 
 def dispatch(job):
-    """As many workers as asked for dispatch events, each waits for its confirm."""
+    """Dispatch events from as many workers as asked for; each waits for its confirm."""
 
     class Emitter:
         name = job["application"]
