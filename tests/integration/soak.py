@@ -95,6 +95,7 @@ class Soaked(MicroService):
     mcp = True
     max_processes = 1
     default_timeout = 120.0  # a process begins slowly on a machine that is busy
+    keep_alive_timeout = 120.0  # a caller's session may be idle for as long there
 
     def authenticate_request(self, handler: object) -> bool:
         return True

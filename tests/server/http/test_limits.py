@@ -78,6 +78,19 @@ def test_what_arrived_while_something_held_the_hub_is_answered(serve, connect, t
 
 
 @plain_and_tls
+def test_what_arrives_as_the_time_ends_is_answered(serve, connect, tls):
+    server = serve()
+    client = connect(server)
+    assert client.exchange(get()).status == 200
+    (connection,) = server.state.connections
+    for _ in range(3):
+        wait_until(lambda: connection.idle and connection.waits_for_client, "the answer's end")
+        client.send(get())
+        connection.expire()  # in the same turn of the hub, which has not seen the request
+        assert client.read_reply().status == 200
+
+
+@plain_and_tls
 @pytest.mark.parametrize("start", [b"G", get()[:-2], b"\r", b"\r\n"], ids=repr)
 def test_half_a_head_is_answered_408(serve, connect, tls, application, start):
     client = connect(serve(header_timeout=STRIKES))

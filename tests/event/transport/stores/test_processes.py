@@ -158,7 +158,7 @@ for number in range(1000):
 """
 WORKER = """
 while True:
-    for message in store.take([("q", 7)], 0.5):
+    for message in store.take([("q", 7)], 5.0):  # a lease that outlives a stall of the machine
         print(message.payload.decode(), flush=True)
         store.acknowledge([message.id])
     time.sleep(0.005)
