@@ -130,7 +130,8 @@ for natives in ((0, 0), (0, 1), (1, 0), (1, 1)):
     swung(natives)
 event = threading.Event()  # both wait for one, and hear of it though it is cleared at once
 jobs = [pool.spawn(event.wait, 10), gevent.spawn(event.wait, 10), pool.spawn(event.wait, 10)]
-gevent.sleep(0.1)
+while len(event._waiting) < 3:
+    gevent.sleep(0.001)
 event.set()
 event.clear()
 assert all(job.get() for job in jobs)
@@ -181,7 +182,7 @@ def work():
     with lock:
         native_sleep(0.02)
 job = pool.spawn(work)
-while not lock.locked():
+while not (lock.locked() or job.ready()):  # it may have been held and released unseen
     gevent.sleep(0.001)
 def in_loop():
     with lock:  # of a native thread that does not hold it for long

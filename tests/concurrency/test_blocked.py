@@ -29,6 +29,9 @@ from gemstone_sync.concurrency import blocked
 
 blocked.PERIOD = 0.1  # of a second: the test need not wait
 
+#: Seconds: where nobody waits for their end, a second call comes within them however late it is.
+HELD = float(os.environ.get("HELD", "60"))
+
 class Service(gemstone_sync.MicroService):
     name = "s"
     port = 0
@@ -39,7 +42,7 @@ class Service(gemstone_sync.MicroService):
     @gemstone_sync.exposed_method()
     def lock(self):
         with LOCKS[0]:
-            time.sleep(1)
+            time.sleep(HELD)
 
     @gemstone_sync.exposed_method()
     def queue(self):
@@ -48,7 +51,7 @@ class Service(gemstone_sync.MicroService):
     @gemstone_sync.exposed_method()
     def condition(self):
         with CONDITION:
-            time.sleep(1)
+            time.sleep(HELD)
 
     @gemstone_sync.exposed_method()
     def handler(self):
@@ -134,7 +137,8 @@ def test_it_is_told_in_gunicorn_s_workers_too(tmp_path, make_calls, worker):
 
 def test_a_hub_that_computes_or_waits_for_something_else_is_not_told_of(tmp_path):
     (tmp_path / "service.py").write_text(SERVICE)
-    with program(tmp_path / "service.py", tmp_path, environment=LATE) as served:
+    environment = {**LATE, "HELD": "1"}
+    with program(tmp_path / "service.py", tmp_path, environment=environment) as served:
         served.wait_until_ready()
         for method in ("compute", "wait_for_a_pipe"):
             assert call(served.port, method).status == 200

@@ -70,6 +70,14 @@ class Shop(gemstone_sync.MicroService):
         time.sleep(0.6)
 
     @gemstone_sync.exposed_method()
+    def waits_on(self):
+        time.sleep(1000)
+
+    @gemstone_sync.exposed_method()
+    def in_c_for_long(self):
+        hashlib.pbkdf2_hmac("sha256", b"x", b"y", 1_000_000_000)
+
+    @gemstone_sync.exposed_method()
     def counted(self):
         return [blocks.count, blocks.by_name, blocks.seconds, [text for _, text in blocks.recent]]
 
@@ -98,6 +106,7 @@ def counted(served):
 
 def test_a_method_that_computes_is_named_with_its_line_while_it_computes(shop):
     result_of(call(shop.port, "python"))
+    shop.wait_until(lambda: told(shop), "the line")  # written by a thread of its own
 
     (line,) = told(shop)
     assert re.search(r"WARNING method 'python' has held the hub for \d+\.\d s", line)
@@ -185,14 +194,15 @@ def make_call():
 
 
 def test_sigusr2_writes_the_stacks_to_stderr_also_while_the_hub_is_held(shop, make_call):
-    make_call(shop, "waits")
-    make_call(shop, "waits")
+    for _ in range(2):
+        make_call(shop, "waits_on")
     shop.wait_until(
         lambda: asked_by_signal(shop, "2 greenlets wait for time to pass"), "the stacks"
     )
-    assert "  in method 'waits' x 2\n" in shop.stderr
-    make_call(shop, "in_c")
-    shop.wait_until(lambda: asked_by_signal(shop, "  in method 'in_c'\n"), "the stack of the hub")
+    assert "  in method 'waits_on' x 2\n" in shop.stderr
+    make_call(shop, "in_c_for_long")
+    in_c = "  in method 'in_c_for_long'\n"
+    shop.wait_until(lambda: asked_by_signal(shop, in_c), "the stack of the hub")
 
 
 def asked_by_signal(served, text):

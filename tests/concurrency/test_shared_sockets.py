@@ -101,7 +101,10 @@ heard = pool.spawn(near.recv, 1)
 gevent.sleep(0.05)
 near.sendall(b"d")
 assert heard.get(timeout=10) == b"D"
-filled = pool.spawn(near.recv, 1)
+begun = []
+filled = pool.spawn(lambda: begun.append(near.gettimeout()) or near.recv(1))
+while not begun:  # else the time-out would be its own
+    gevent.sleep(0.001)
 gevent.sleep(0.05)
 try:
     near.settimeout(0.05)

@@ -77,8 +77,8 @@ class Alarm(Exception):
 def handle(number, frame):
     raise Alarm
 signal.signal(signal.SIGALRM, handle)
-signal.setitimer(signal.ITIMER_REAL, 0.05)
 try:
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
     time.sleep(60)
 except Alarm:
     time.sleep(0.001)
@@ -88,8 +88,8 @@ except Alarm:
 def handle(number, frame):
     raise TimeoutError
 signal.signal(signal.SIGALRM, handle)
-signal.setitimer(signal.ITIMER_REAL, 0.05)
 try:
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
     while True:
         pass
 except TimeoutError:
@@ -101,10 +101,10 @@ signal.setitimer(signal.ITIMER_REAL, 0.05)
 time.sleep(60)
 """,
     "Ctrl-C": """
-signal.setitimer(signal.ITIMER_REAL, 0.05)
 signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 try:
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
     time.sleep(60)
 except KeyboardInterrupt:
     print("fine")

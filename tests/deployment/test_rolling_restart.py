@@ -222,6 +222,10 @@ def test_a_balancer_says_who_calls_and_keeps_the_metrics_to_itself(
     ):
         assert (path, ask(path)) == (path, 404)
     assert all(exchange(each, message("GET", "/metrics")).status == 200 for each in instances.ports)
-    log = "".join(each.stderr for each in instances.programs.values())
-    assert "] 127.0.0.2 - - [" in log
-    assert "192.0.2.1" not in log  # what a client says of itself is not believed
+
+    def log():
+        return "".join(each.stderr for each in instances.programs.values())
+
+    # A line is written after the answer.
+    wait_until(lambda: "] 127.0.0.2 - - [" in log(), "the line of the page")
+    assert "192.0.2.1" not in log()  # what a client says of itself is not believed

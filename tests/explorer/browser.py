@@ -86,10 +86,11 @@ class Visit:
 
 def main() -> None:
     """Serve walks until the input ends."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     from . import walks
 
+    expect.set_options(timeout=PATIENCE)  # which is 5 s else, whatever the context's is
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         print(json.dumps({"ready": browser.version}), flush=True)

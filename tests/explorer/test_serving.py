@@ -355,7 +355,8 @@ def test_dead_letters_are_told_and_replayed(running_service):
     assert (letter["error"], letter["attempts"]) == ("ValueError: no luck", 1)
     assert "in on_order" in letter["traceback"]
     assert json.loads(letter["body"])["order"] == 13
-    [handled] = called(service, "rpc.explorer.handled", **token)
+    # Kept when its handler's attempt is over, which may be a moment after it was buried.
+    [handled] = wait_until(lambda: called(service, "rpc.explorer.handled", **token), "the attempt")
     assert (handled["dead"], handled["id"]) == ("failed", letter["id"])
 
     which = {"store": letter["store"], "id": letter["id"]}

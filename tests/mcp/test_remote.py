@@ -54,6 +54,7 @@ def test_services_that_register_and_leave_are_noticed_with_the_next_listing():
     with running_service(ServiceRegistry) as registry:
         urls = {"service_registry_urls": [registry.url]}
         with running_service(First, **urls):
+            wait_until(lambda: registry.list_services("*"), "its registration")
             backend = RemoteBackend(of_registry(registry.url, "*", ACCESS), False, kept=0)
             assert names(backend) == ["first.old"]
             with running_service(Second, **urls):

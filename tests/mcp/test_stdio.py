@@ -55,6 +55,13 @@ class Noisy(gemstone_sync.MicroService):
         time.sleep(seconds)
         return "slept"
 
+    @gemstone_sync.exposed_method(timeout=None)
+    def wait(self, path: str) -> str:
+        """Wait for a file."""
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        return "waited"
+
     @gemstone_sync.exposed_method()
     def repeat(self, count: int) -> str:
         """Say it so many times."""
@@ -150,12 +157,18 @@ def test_calls_run_at_once_and_a_cancelled_one_is_not_answered(noisy):
     }
     messages = [
         call("sleep", {"seconds": 3600.0}, "never"),
-        call("sleep", {"seconds": 1.0}, "late"),
+        call("wait", {"path": str(noisy / "go")}, "late"),
         call("say", {"word": "now"}, "now"),
         cancel,
     ]
-    seen, _ = gemstone_mcp(noisy, messages, "noisy.py:Noisy")
-    assert [answer["id"] for answer in seen] == ["now", "late"]
+    with talk(noisy) as client:
+        client.send(*messages)
+        client.process.stdin.close()
+        first = client.process.stdout.readline()
+        (noisy / "go").touch()
+        lines = [first, *client.process.stdout.read().splitlines()]
+        assert client.end() == 0
+    assert [json.loads(line)["id"] for line in lines] == ["now", "late"]
 
 
 def test_answers_and_calls_without_an_id_are_not_answered(noisy):
@@ -317,6 +330,7 @@ def test_the_services_of_a_registry_are_joined(tmp_path):
                 modern("tools/list"),
                 call("subject_test_simple_text", {}, 2),
             ]
+            wait_until(lambda: len(registry.list_services("*")) == 2, "both in the registry")
             words = ("--registry", registry.url, "--no-dots", "*")
             seen, _ = gemstone_mcp(tmp_path, messages, *words)
     answers = {answer["id"]: answer["result"] for answer in seen}

@@ -326,8 +326,8 @@ def test_what_runs_elsewhere_is_shown_where_it_runs(service_client, tmp_path):
 
     def both():
         found = {each["method"]: each for each in status(client)["in_flight"]}
-        begun = len(found) == 2 and found["process"]["waits_for"].startswith("process")
-        return begun and found
+        begun = len(found) == 2 and "thread at " in str(found["thread"]["stack"])
+        return begun and str(found["process"]["waits_for"]).startswith("process") and found
 
     running = wait_until(both, "both")
     assert running["thread"]["waits_for"] is None
@@ -458,11 +458,12 @@ def test_events_are_told_by_handler_with_what_waits_and_what_is_dead(tmp_path, m
         wait_until(lambda: status(client)["handlers"][0]["calls"] == 2, "the end")
         assert status(client)["handlers"][0]["errors"] == 1
 
-        def dead():
-            return [*(status(client)["events"]["value"] or {}).get("dead_letters", {}).values()]
+        def is_over(told):
+            events = told["events"]["value"] or {}
+            dead, waits = ({*events.get(key, {}).values()} for key in ("dead_letters", "backlog"))
+            return told["outbox"]["time"] and (dead, waits) == ({1}, {0}) and told
 
-        wait_until(lambda: dead() == [1], "the dead letter")
-        told = status(client)
+        told = wait_until(lambda: is_over(status(client)), "the dead letter, and no other")
         assert set(told["events"]["value"]["backlog"].values()) == {0}
         outbox = {"pending": 0, "oldest": None, "refused": 0}
         assert (told["outbox"]["value"], told["outbox"]["failure"]) == (outbox, None)
@@ -511,8 +512,8 @@ def test_what_does_not_answer_holds_no_page_back(monkeypatch):
         answer.set()
         wait_until(lambda: status(client)["events"]["value"], "the answer")
         Slow.backlog = lambda self, timeout: 1 / 0
-        wait_until(lambda: status(client)["events"]["failure"], "the failure")
-        assert status(client)["events"]["failure"].startswith("ZeroDivisionError")
+        failure = wait_until(lambda: status(client)["events"]["failure"], "the failure")
+        assert failure.startswith("ZeroDivisionError")
 
 
 def test_health_is_that_of_the_health_paths():

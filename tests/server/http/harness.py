@@ -3,11 +3,13 @@
 import contextlib
 import io
 import logging
+import select
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
 import pytest
+from gevent import monkey
 
 from gemstone_sync.server import GeventServer, ServerSettings, bind
 from tests.support.http import Connection
@@ -57,6 +59,16 @@ def send(path: str, body: bytes, *fields: bytes, length: int | None = None) -> b
 
 def wait_until_forgotten(server: GeventServer) -> None:
     wait_until(lambda: not server.state.connections, "the server forgets its connections")
+
+
+def wait_until_arrived(connection: Any) -> None:
+    """Wait for bytes at the server's socket, and let nothing of the server run meanwhile.
+
+    They are there when they are sent, but on a machine whose kernel puts that off.
+    """
+    poll = monkey.get_original("select", "poll")()
+    poll.register(connection.socket.fileno(), select.POLLIN)
+    assert poll.poll(LIMIT * 1000), "nothing arrived"
 
 
 def check_next(client: Connection) -> None:

@@ -11,12 +11,21 @@ import gevent
 import pytest
 from gevent.event import Event
 
+from gemstone_sync.server import gevent_server
 from gemstone_sync.server import state as state_module
 from gemstone_sync.server import upgrade as upgrade_module
 from tests.support.waiting import LIMIT, gather, wait_until
 
 from .case import CHUNKED
-from .harness import NEVER, ask, connected, plain_and_tls, served, wait_until_forgotten
+from .harness import (
+    NEVER,
+    ask,
+    connected,
+    plain_and_tls,
+    served,
+    wait_until_arrived,
+    wait_until_forgotten,
+)
 
 UPGRADE = (b"Connection: keep-alive, Upgrade", b"Upgrade: echo/1")
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo/1\r\nConnection: Upgrade\r\n\r\n"
@@ -375,6 +384,7 @@ def test_one_that_was_to_make_room_takes_no_place_of_others(application):
         for client in (first, other):
             assert client.exchange(ask("/x")).status == 200
         first.send(ask("/echo", *UPGRADE))
+        wait_until_arrived(next(iter(server.state.connections)))
         assert server.state.find_room()
         assert first.read_some(len(SWITCHED)) == SWITCHED
         other.socket.close()
@@ -404,6 +414,12 @@ def test_files_for_them_are_asked_for(monkeypatch, caplog, limits, room):
     assert bool(caplog.records) == (limits == (1024, 1024))
 
 
+@pytest.fixture
+def patient_stop(monkeypatch):
+    """A stop cuts no application off that ends by itself, however long it has no processor."""
+    monkeypatch.setattr(gevent_server, "UPGRADED_END_SECONDS", LIMIT)
+
+
 def drained(server, grace=0.0):
     """Drain with a time that must not be used up."""
     started = time.monotonic()
@@ -414,8 +430,10 @@ def drained(server, grace=0.0):
 @plain_and_tls
 @pytest.mark.parametrize("path", ["/echo", "/pushes", "/selects"])
 @pytest.mark.parametrize("protocol", ["websocket", "echo/1"])
-def test_a_stop_ends_them(serve, connect, application, path, protocol):
+def test_a_stop_ends_them(serve, connect, application, request, path, protocol):
     """As if the client went away; one of WebSocket is told so, in its own language."""
+    if path != "/pushes":  # which never reads, and is cut off
+        request.getfixturevalue("patient_stop")
     server = serve()
     client = connect(server)
     switch(client, path, b"", (b"Connection: Upgrade", b"Upgrade: " + protocol.encode()))
@@ -428,6 +446,7 @@ def test_a_stop_ends_them(serve, connect, application, path, protocol):
     assert application.ended == [path]
 
 
+@pytest.mark.usefixtures("patient_stop")
 def test_a_stop_lets_an_answer_out(serve, connect, application):
     server = serve()
     client = connect(server)
@@ -454,6 +473,7 @@ def test_none_is_handed_over_while_it_stops(serve, connect, application):
     assert application.ran == ["/x"]
 
 
+@pytest.mark.usefixtures("patient_stop")
 def test_one_that_is_taken_while_it_stops_ends(serve, connect, application):
     server = serve()
     client = connect(server)
