@@ -29,7 +29,8 @@ __all__ = ["AmqpPublishing", "note_deleted"]
 #: them, and for which nobody asks again whether an event that nobody handles is handled now.
 _MENDED, _AGAIN, _FORGET = 5.0, 0.2, 60.0
 #: Seconds without a confirm after which the broker is asked about a step of the ladder, and after
-#: as many more another queue takes its place. Below the 30 that its channel waits for a leader.
+#: as many more another queue takes its place; half of them come after an answer on the same
+#: connection. Below the 30 that its channel waits for a leader.
 _LEADERLESS = 5.0
 #: How many routing keys are known at most: those of other programs' must not fill the memory.
 _KEYS = 10_000
@@ -71,8 +72,9 @@ class AmqpPublishing:
         #: whether the broker tells when it finds no queue.
         self._unsettled: dict[int, tuple[Outgoing, str, int, bool]] = {}
         self._returned: list[tuple[Any, str]] = []
-        #: The first of those at the last look, since when, and whether the broker was asked since.
-        self._first, self._first_since, self._asked = 0, 0.0, False
+        #: The first of those at the last look, when that was, and when the broker was asked of it.
+        self._first, self._looked = 0, 0.0
+        self._asked: float | None = None
         channel = connection.channel()
         channel.confirm_select()
         channel.events["basic_ack"].add(self._on_confirmed)
@@ -151,15 +153,25 @@ class AmqpPublishing:
         """
         tag, (_, queue, step, _) = next(iter(self._unsettled.items()), (0, (None, "", 0, False)))
         now = time.monotonic()
+        before, self._looked = self._looked, now
         if tag != self._first:
-            self._first, self._first_since, self._asked = tag, now, False
-        if not step or now - self._first_since < _LEADERLESS:
+            self._first, self._asked = tag, None
             return
-        if not self._asked:
+        if not step:
+            return
+        # In sum: where connections are lost one after the other none waits for long.
+        unconfirmed = self._known.unconfirmed
+        unconfirmed[step] = unconfirmed.get(step, 0.0) + now - before
+        if unconfirmed[step] < _LEADERLESS:
+            return
+        if self._asked is None:
             with contextlib.suppress(TimeoutError):  # it reads nothing of this connection
                 self._ask().queue_declare(queue, passive=True)  # or nothing confirms anything
-            self._first_since, self._asked = time.monotonic(), True
+            self._looked = self._asked = time.monotonic()
             return
+        if unconfirmed[step] < 2 * _LEADERLESS or now - self._asked < _LEADERLESS / 2:
+            return
+        del unconfirmed[step]
         self._known.replaced[step] = self._known.replaced.get(step, 0) + 1
         raise LinkLost(
             f"RabbitMQ confirms nothing for its queue {queue!r} (killed just as it makes one, it "
@@ -214,7 +226,9 @@ class AmqpPublishing:
                 self._steps.pop(step, None)
                 self._found_no_queue(outgoing, routing_key)
             else:
-                if error is None and mandatory and outgoing.address.exchange and not step:
+                if step:
+                    self._known.unconfirmed.pop(step, None)
+                elif error is None and mandatory and outgoing.address.exchange:
                     self._found_queue(outgoing.address.exchange, routing_key)
                 self._until.pop(outgoing, None)
                 outgoing.settle(error)

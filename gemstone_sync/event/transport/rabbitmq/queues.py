@@ -57,7 +57,9 @@ class Known:
     :ivar doubtful: those that were gone, and through which nothing was routed since.
     :ivar routed: routing keys that led to a queue.
     :ivar unrouted: routing keys that led to none, and until when nobody asks again.
-    :ivar replaced: by step of the ladder of delays, how many queues of it were given up.
+    :ivar unconfirmed: by step of the ladder of delays, for how many seconds its queue has held up
+        all others without a confirm.
+    :ivar replaced: by step, how many queues of it were given up.
     """
 
     consumer_timeout: float | None = None
@@ -65,6 +67,7 @@ class Known:
     doubtful: set[str] = field(default_factory=set)
     routed: set[str] = field(default_factory=set)
     unrouted: dict[str, float] = field(default_factory=dict)
+    unconfirmed: dict[int, float] = field(default_factory=dict)
     replaced: dict[int, int] = field(default_factory=dict)
 
 

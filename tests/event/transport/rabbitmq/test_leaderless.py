@@ -80,6 +80,27 @@ def test_it_is_one_too_where_many_messages_keep_the_broker_from_reading(
     assert "confirms nothing" in caplog.text
 
 
+def test_it_is_one_too_where_no_connection_lasts(network, own_broker, monkeypatch, caplog):
+    """For so long as a confirm is waited for: what they have waited counts together."""
+    monkeypatch.setattr(publishing, "_LEADERLESS", 3.0)
+    node = network.start("shop", handler("paid"))
+    network.emit("paid", 0, delay=0.125)
+    network.wait_for(1)
+    transport = network.emitter.event_transports[0]
+    with silent(own_broker, transport.topology.delay_queue(125)):
+        emitted = gevent.spawn(network.emit, "paid", 1, delay=0.125)
+        while not emitted.ready():
+            emitted.join(1.5)
+            own_broker.control("close_all_connections", "cut")  # which takes a second or two
+    emitted.get()
+    # Once for each connection: the queue has them all, and goes on by now.
+    wait_until(lambda: {body for _, _, body in network.told} == {0, 1}, "the event")
+    assert transport._link_options["known"].replaced == {125: 1}
+    assert "confirms nothing" in caplog.text
+    assert transport._link_options["known"].unconfirmed == {}
+    wait_until(lambda: why_not_ready(node) is None, "ready again")
+
+
 def test_a_broker_that_is_slow_is_not_taken_for_one(network, own_broker, monkeypatch, caplog):
     monkeypatch.setattr(publishing, "_LEADERLESS", 0.5)
     network.start("shop", handler("paid"))
