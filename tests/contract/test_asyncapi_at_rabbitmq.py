@@ -4,6 +4,7 @@ from gemstone_sync import RabbitMqEventTransport
 from gemstone_sync.testing import ServiceClient, running_service
 from tests.contract.everything import Flat
 from tests.support.rabbitmq import connect
+from tests.support.waiting import wait_until, why_not_ready
 
 
 def test_the_broker_has_what_the_document_says(shared_broker):
@@ -11,6 +12,8 @@ def test_the_broker_has_what_the_document_says(shared_broker):
     transport = RabbitMqEventTransport.from_url(shared_broker.url, application=application)
 
     with running_service(Flat, event_transports=[transport]) as service:
+        # A start does not wait for a slow broker.
+        wait_until(lambda: not why_not_ready(service), "the queues")
         document = ServiceClient(service).call("rpc.asyncapi")
         found = [channel["bindings"]["amqp"] for channel in document["channels"].values()]
         exchanges = {

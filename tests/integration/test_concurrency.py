@@ -152,6 +152,12 @@ CIRCLES = {
 }
 
 
+def all_nap(service):
+    """Whether 20 calls at once are answered with their result."""
+    replies = gather([lambda: call(service.port, "nap", 0, 1)] * 20)
+    return all(reply.json.get("result") == 1 for reply in replies)
+
+
 # requests leaves a socket on which a deadline strikes to the garbage collector.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("which", CIRCLES)
@@ -171,7 +177,8 @@ def test_a_circle_is_no_standstill(running_service, which):
     for service in services:
         # The places are free again, and nothing goes on in secret.
         wait_until(lambda s=service: s.running == 0, "the end of every call")
-        assert gather([lambda s=service: result_of(call(s.port, "nap", 0, 1))] * 20) == [1] * 20
+        # With time-outs this short, a call may be too late when the machine is busy.
+        wait_until(lambda s=service: all_nap(s), "20 calls that all find a place")
     gc.collect()
 
 

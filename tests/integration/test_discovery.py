@@ -108,6 +108,22 @@ class Cluster:
 
         return wait_until(ended, f"{count} calls", 60)
 
+    def assert_shared(self, *workers, count=MANY):
+        """Calls from now on are answered by these workers only, each of which has a fair part.
+
+        One that has no processor for a second has less, as others have fewer calls in flight.
+        """
+
+        def is_fair():
+            records = self.calls_from_now(count)
+            assert_none_failed(records)
+            counts = Counter(r["pid"] for r in records)
+            assert set(counts) <= {pid_of(worker) for worker in workers}
+            fair = count / len(workers) / 3
+            return all(counts[pid_of(worker)] >= fair for worker in workers)
+
+        wait_until(is_fair, "a fair part for each")
+
     def wait_for_share(self, *workers):
         """Wait until each of the workers answers calls."""
         for worker in workers:
@@ -137,14 +153,6 @@ def assert_none_failed(records):
     assert [r for r in records if r["error"] is not None] == []
 
 
-def assert_shared_by(records, *workers):
-    """All of them were answered, by these workers, each of which had a fair part."""
-    assert_none_failed(records)
-    counts = Counter(r["pid"] for r in records if r["ended"] is not None)
-    assert set(counts) == {pid_of(worker) for worker in workers}
-    assert min(counts.values()) >= sum(counts.values()) / len(workers) / 3, counts
-
-
 def assert_only_calls_on_it_failed(records, killed):
     """Those that had been sent to the worker that was killed; the moment it is `killed`."""
     failed = [r for r in records if r["error"] is not None]
@@ -165,15 +173,13 @@ def test_kill_9_of_a_worker(cluster, known_to):
     if known_to == "redis":  # the processes end before the keys are taken out
         cluster.environment["REDIS_PREFIX"] = cluster.stack.enter_context(shared_redis())
     _, workers = cluster.begin(registries=2 if known_to == "registries" else 0, workers=3)
-    before = cluster.calls_from_now()
-    assert_shared_by(before, *workers)
+    cluster.assert_shared(*workers)
 
     result_of(call(cluster.caller.port, "burst", 5))  # so that some are likely to be on it
     killed = cluster.kill_worker(workers[0])
 
     # For 3 s or more those who know of the worker still name it: the caller must know better.
-    after = cluster.calls_from_now(3 * MANY)
-    assert_shared_by(after, *workers[1:])
+    cluster.assert_shared(*workers[1:], count=3 * MANY)
     assert_only_calls_on_it_failed(cluster.records(), killed)
 
 
@@ -189,7 +195,7 @@ def test_calls_in_flight_on_a_worker_that_is_killed(cluster):
     stuck = [n for n, r in enumerate(cluster.records()) if r["ended"] is None and r["began"] < now]
     killed = cluster.kill_worker(workers[0])
 
-    assert_shared_by(cluster.calls_from_now(), *workers[1:])
+    cluster.assert_shared(*workers[1:])
     records = cluster.records()
     assert_only_calls_on_it_failed(records, killed)
     outcomes = {(r["method"], r["error"], r["pid"]) for r in map(records.__getitem__, stuck)}
@@ -221,13 +227,13 @@ def test_a_worker_that_is_stopped_and_a_new_one(cluster):
     _, workers = cluster.begin(registries=2, workers=3)
 
     assert workers[0].terminate() == 0
-    assert_shared_by(cluster.calls_from_now(), *workers[1:])
+    cluster.assert_shared(*workers[1:])
     for port in cluster.registry_ports:
         assert cluster.listed(port)["test.worker"] == 2  # at once: it said goodbye
 
     new = cluster.start_worker()
     cluster.wait_for_share(new)
-    assert_shared_by(cluster.calls_from_now(), new, *workers[1:])
+    cluster.assert_shared(new, *workers[1:])
     assert_none_failed(cluster.records())
 
 
@@ -238,7 +244,7 @@ def test_kill_9_of_one_registry_after_the_other(cluster):
     (first, second), workers = cluster.begin(registries=2, workers=3)
 
     first.kill()
-    assert_shared_by(cluster.calls_from_now(), *workers)
+    cluster.assert_shared(*workers)
 
     cluster.start_registry(first.port)
     cluster.wait_until_listed(first.port, "test.worker", 3)
@@ -247,7 +253,7 @@ def test_kill_9_of_one_registry_after_the_other(cluster):
     other = cluster.start_worker(name="test.other")
     cluster.wait_until_listed(first.port, "test.other", 1)
     assert cluster.find("test.other") == pid_of(other)
-    assert_shared_by(cluster.calls_from_now(), *workers)
+    cluster.assert_shared(*workers)
     assert_none_failed(cluster.records())
 
 
@@ -256,11 +262,11 @@ def test_kill_9_of_all_registries(cluster):
 
     for registry in registries:
         registry.kill()
-    assert_shared_by(cluster.calls_from_now(2 * MANY), *workers)
+    cluster.assert_shared(*workers, count=2 * MANY)
     assert_none_failed(cluster.records())
 
     killed = cluster.kill_worker(workers[0])
-    assert_shared_by(cluster.calls_from_now(2 * MANY), *workers[1:])
+    cluster.assert_shared(*workers[1:], count=2 * MANY)
     assert_only_calls_on_it_failed(cluster.records(), killed)
     assert cluster.find("test.worker") in map(pid_of, workers[1:])
 
@@ -276,7 +282,7 @@ def test_two_of_three_registries_lost(cluster):
     cluster.wait_until_listed(left.port, "test.other", 1)
 
     cluster.wait_for_share(new)
-    assert_shared_by(cluster.calls_from_now(), new, *workers)
+    cluster.assert_shared(new, *workers)
     assert cluster.find("test.o*") == pid_of(other)
     assert_none_failed(cluster.records())
 
@@ -290,8 +296,7 @@ def test_a_registry_that_knows_nobody_any_more(cluster):
     cluster.start_registry(registry.port)
     # The caller asks every second, and keeps the registry told of itself.
     cluster.wait_until_listed(registry.port, "test.caller", 1)
-    after = cluster.calls_from_now(3 * MANY)
+    cluster.assert_shared(*workers, count=3 * MANY)
     assert "test.worker" not in cluster.listed(registry.port)
 
-    assert_shared_by(after, *workers)
     assert_none_failed(cluster.records())

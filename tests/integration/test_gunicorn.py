@@ -292,7 +292,9 @@ def test_access_log_of_the_service(tmp_path, under):
 
 def test_max_requests_restarts_a_worker(tmp_path):
     """No call is lost over it."""
-    with start(tmp_path, "--max-requests", "200", under=OURS, workers=2) as service:
+    options = ["--max-requests", "200"]
+    # The grace is for a client that has no processor between two of its calls.
+    with start(tmp_path, *options, under=OURS, workers=2, drain_grace=20.0) as service:
         before = service.wait_for_workers(2)
 
         def keep_calling():

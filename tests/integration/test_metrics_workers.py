@@ -133,6 +133,7 @@ def test_no_count_goes_back_while_workers_are_killed(served, tmp_path):
                 gevent.sleep(0.05)
 
     callers = [gevent.spawn(load) for _ in range(4)]
+    served.wait_until(lambda: serving, "a call")
     before: dict[Any, float] = {}
     killed = 0
     for number in range(50):
@@ -152,18 +153,26 @@ def test_no_count_goes_back_while_workers_are_killed(served, tmp_path):
         gevent.sleep(0.02)
     stopping = True
     gevent.joinall(callers, raise_error=True)
-    found = scraped(served.port)
+
+    def whole() -> Any:
+        """A scrape once the parent has seen each end and the new worker has begun."""
+        found = scraped(served.port)
+        restarts = value(found, "gemstone_worker_restarts_total")
+        return found if restarts == killed and value(found, "started_total") > killed else None
+
+    found = wait_until(whole, f"{killed} restarts")
     calls = value(found, "rpc_server_call_duration_seconds_count", rpc_method="buy")
     assert made["answered"] <= calls <= made["tried"]
     sold = value(found, "sold_total", item="tea")
     assert made["answered"] <= sold <= made["tried"]
-    assert value(found, "sizes_bucket", le="2.0") == value(found, "sizes_count") == sold
-    assert value(found, "weight_sum") == 2 * value(found, "weight_count")
+    # A kill may come between two lines of `buy`, or of what they call.
+    sizes, weights = value(found, "sizes_count"), value(found, "weight_count")
+    assert value(found, "sizes_bucket", le="2.0") == sizes
+    assert sold - killed <= weights <= sizes <= sold
+    assert 0 <= 2 * weights - value(found, "weight_sum") <= 2 * killed
     assert value(found, "stock") == 3
     wait_until(lambda: value(scraped(served.port), "asked") in (10, 15), "both workers' answers")
     assert value(found, "about_info", version="7") == 1
-    assert value(found, "started_total") >= 1 + killed
-    assert value(found, "gemstone_worker_restarts_total") == killed
     files = list(tmp_path.glob("gemstone_sync-workers-*/*.values"))
     assert len(files) <= 4  # two workers, and a parent that counts too
     pids = {dict(pairs)["pid"] for name, pairs in found if name == "gemstone_calls_in_flight"}

@@ -61,7 +61,8 @@ SOME = ["app", "Worker", "create_app()", "create_service", "around_both", "by_na
 )
 def test_a_service_is_up_before_its_first_request(tmp_path, target, under):
     """Its hooks run once, its periodic tasks run, and the log says where it is."""
-    with start(tmp_path, target, under) as service:
+    # Else gunicorn's own ends a connection that is idle for 2 s.
+    with start(tmp_path, target, under, "--keep-alive", "60") as service:
         service.wait_for_notes("tick", 1)  # nobody has asked for anything yet
         port = service.program.port
         service.program.wait_until(lambda: is_ready(port), "/health/ready")

@@ -20,7 +20,7 @@ from tests.support.http import (
     refuses_connections,
     result_of,
 )
-from tests.support.waiting import wait_until
+from tests.support.waiting import gather, wait_until
 
 from .processes import OURS, connections_to, start
 
@@ -115,6 +115,18 @@ def ready_status(port):
     return exchange(port, message("GET", "/health/ready")).status
 
 
+def wait_for_leaving(service):
+    """Wait until each of its processes has heard the signal: one may do so later than others."""
+    left = set()
+
+    def all_say_so():
+        replies = gather([lambda: call(service.port, "pid")] * 20)
+        left.update(result_of(reply) for reply in replies if reply.closes)
+        return left == service.pids("started")
+
+    service.program.wait_until(all_say_so, "every worker to say that connections end")
+
+
 @pytest.mark.parametrize(
     ("under", "workers"),
     [
@@ -135,6 +147,7 @@ def test_whoever_asks_whether_it_is_ready_has_time_to_go_elsewhere(tmp_path, und
     ):
         assert not open_before.call("add", 1, 2).closes
         service.program.send_signal(signal.SIGTERM)
+        wait_for_leaving(service)
         told = lambda: {ready_status(service.port) for _ in range(20)} == {503}  # noqa: E731
         service.program.wait_until(told, "every worker to say that it is not ready")
         for reply in (open_before.call("add", 2, 3), call(service.port, "add", 2, 3)):
@@ -189,7 +202,8 @@ def test_after_the_delay_it_stops(tmp_path, under):
 def test_a_worker_that_is_replaced_is_never_waited_for(tmp_path, by):
     """The others go on: nobody has reason to go elsewhere."""
     options = ["--graceful-timeout", "300", *["--max-requests", "3"] * (by == "max_requests")]
-    with start(tmp_path, *options, under=OURS, drain_delay=100.0) as service:
+    # The grace is for a question whose connection the old worker has accepted.
+    with start(tmp_path, *options, under=OURS, drain_delay=100.0, drain_grace=20.0) as service:
         (before,) = service.workers()
         if by == "SIGHUP":
             service.program.send_signal(signal.SIGHUP)

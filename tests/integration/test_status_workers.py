@@ -114,15 +114,25 @@ def test_calls_of_all_workers_are_told_whoever_answers(served):
     served_by = {client.methods.buy() for client in clients for _ in range(5)}
     assert served_by <= workers
     for _ in range(6):
-        told = status(served)
+        told = told_by_all(served)
         [buy] = told["methods"]
         assert (buy["name"], buy["calls"], buy["errors"]) == ("buy", 50, 0)
         [tick] = told["periodic"]  # of one of them
         assert (tick["name"], tick["pid"] in workers) == ("Shop.tick", True)
-    told = wait_until(lambda: _whole(status(served)), "the health of all")
+    told = wait_until(lambda: _whole(told_by_all(served)), "the health of all")
     assert told["status"] == "pass"
     pids = [each["health"]["value"]["checks"]["pid"][0] for each in told["workers"]]
     assert {each["observedValue"] for each in pids} == workers
+
+
+def told_by_all(served):
+    """A page that all workers have told: one that had no processor for a second is silent."""
+
+    def told():
+        page = status(served)
+        return page if all(each["answers"] for each in page["workers"]) else None
+
+    return wait_until(told, "a page of all workers")
 
 
 def _whole(told):
@@ -144,14 +154,13 @@ def test_what_holds_a_worker_is_named_with_its_line_by_another_and_afterwards(se
     assert worker["held_by"].startswith("method 'burn' has held the hub for ")
     assert re.search(rf"burn at \S+:({LINE}|{LINE - 1})\b", worker["held_by"])
     assert worker["held_for"] > 0
-    told = status(served)
-    [running] = told["in_flight"]
+    [running] = told_by_all(served)["in_flight"]
     assert (running["method"], running["pid"]) == ("burn", worker["pid"])
     assert (running["waits_for"], len(running["stack"])) == (None, 1)
     assert re.search(rf"burn at \S+:({LINE}|{LINE - 1})$", running["stack"][0])
     assert worker["pid"] == burning.get()
     wait_until(lambda: held() == [], "the end of it")
-    [block] = [each for each in status(served)["blocks"] if "'burn'" in each["text"]]
+    [block] = [each for each in told_by_all(served)["blocks"] if "'burn'" in each["text"]]
     assert block["pid"] == worker["pid"]
 
 

@@ -22,6 +22,7 @@ from tests.support.http import (
     refuses_connections,
     result_of,
 )
+from tests.support.machine import free_port
 from tests.support.programs import children_of, is_alive, program
 from tests.support.waiting import gather, wait_until
 
@@ -167,7 +168,9 @@ def test_several_workers_need_a_start_that_blocks(make_service):
 )
 def test_a_killed_worker_is_replaced(tmp_path, under):
     """The others answer meanwhile, and one of them goes on with the periodic tasks."""
-    with start(tmp_path, under=under, workers=2) as service:
+    # Else gunicorn's own ends a connection that is idle for 2 s.
+    options = ["--keep-alive", "60"] if under else []
+    with start(tmp_path, *options, under=under, workers=2) as service:
         before = service.wait_for_workers(2)
         (killed,) = service.ticking()
         (survivor,) = before - {killed}
@@ -198,7 +201,8 @@ def leave(service, code):
 @slow  # the pauses
 def test_a_worker_that_dies_at_once_is_started_again_ever_more_slowly(tmp_path):
     """One of two: the other answers meanwhile. The pauses double; SIGTERM is obeyed in them."""
-    with start(tmp_path, workers=2, dies_after=0.0) as service:
+    # The connection is idle for the pauses, which are 3 s.
+    with start(tmp_path, workers=2, dies_after=0.0, keep_alive_timeout=60.0) as service:
         killed, survivor = sorted(service.workers())
         (tmp_path / "dying").touch()
         with service.connection_to(survivor) as connection:
@@ -265,7 +269,8 @@ def test_a_worker_that_cannot_start_ends_everything(tmp_path, attributes, reason
 @slow  # four programs
 def test_addresses(tmp_path):
     """One in use ends a program with one line; it is free again; an instance is a name at one."""
-    with start(tmp_path / "first", workers=2) as first:
+    # Not one that the system gives to whoever asks for any: it must be free the next moment.
+    with start(tmp_path / "first", workers=2, port=free_port()) as first:
         with start(tmp_path / "second", workers=2, port=first.port, ready=None) as second:
             assert second.program.wait() == 1
             assert second.program.stderr.count("\n") == 1
@@ -312,7 +317,8 @@ def test_connections_that_stay_open_at_the_end(tmp_path, grace):
 def test_a_call_may_be_sent_while_it_ends(tmp_path):
     """Clients that call all the time, and connect anew when told to: an answer, or a refusal
     before anything was sent, never a call that is lost."""
-    with start(tmp_path, workers=2) as service:
+    # The grace is for a client that has no processor between two of its calls.
+    with start(tmp_path, workers=2, drain_grace=20.0) as service:
         answered = [0] * 8
 
         def keep_calling(number):

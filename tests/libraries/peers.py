@@ -1,12 +1,14 @@
 """What the programs talk to, where no server of the machine will do: a process of its own.
 
-Run as a program it prints the ports as JSON. Each peer lets whoever asks wait for 0.3 s, several at
-once, and is left out where the library that it speaks with is not installed.
+Run as a program it prints the ports as JSON, and the name of a queue. Each peer lets whoever asks
+wait for 0.3 s, several at once, and is left out where the library that it speaks with is not
+installed.
 """
 
 import contextlib
 import importlib.util
 import json
+import os
 import socketserver
 import struct
 import subprocess
@@ -100,7 +102,7 @@ def serve_grpc() -> int:
 _kept: list[Any] = []
 
 
-def work_for_celery() -> None:
+def work_for_celery(name: str) -> None:
     """Take tasks from Redis and store twice their number, as a worker of Celery's would."""
     import celery
     import kombu
@@ -114,7 +116,7 @@ def work_for_celery() -> None:
         threading.Timer(SECONDS, app.backend.store_result, result).start()
 
     with app.connection_for_read() as connection:
-        queue = kombu.Queue("gemstone-sync-tests")
+        queue = kombu.Queue(name)
         with connection.Consumer([queue], callbacks=[store], accept=["json"]):
             while True:
                 with contextlib.suppress(TimeoutError):
@@ -124,7 +126,7 @@ def work_for_celery() -> None:
 def main() -> None:
     web = ThreadingHTTPServer(("127.0.0.1", 0), Web)
     threading.Thread(target=web.serve_forever, daemon=True).start()
-    ports = {"web": web.server_port}
+    ports: dict[str, Any] = {"web": web.server_port}
     if importlib.util.find_spec("bson"):
         socketserver.ThreadingTCPServer.daemon_threads = True
         mongo = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mongo)
@@ -133,7 +135,9 @@ def main() -> None:
     if importlib.util.find_spec("grpc"):
         ports["grpc"] = serve_grpc()
     if importlib.util.find_spec("celery"):
-        threading.Thread(target=work_for_celery, daemon=True).start()
+        # Of this process of the tests: what another one's peer takes as it is killed is lost.
+        ports["celery"] = f"gemstone-sync-tests-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+        threading.Thread(target=work_for_celery, args=[ports["celery"]], daemon=True).start()
     print(json.dumps(ports), flush=True)
     sys.stdin.read()  # until whoever has started it ends
 

@@ -38,8 +38,16 @@ class A(g.MicroService):
     def hi(self, n): return "hi " + n
 """
 INTERRUPT = """
-import os, signal, threading
-threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+import os, signal, threading, time
+
+def interrupt(*services):
+    while any(each.lifecycle.state.value != "running" for each in services):
+        time.sleep(0.01)
+    time.sleep(0.3)  # until they are waited for
+    os.kill(os.getpid(), signal.SIGINT)
+
+def soon(*services):
+    threading.Thread(target=interrupt, args=services).start()
 """
 
 
@@ -91,8 +99,9 @@ def test_a_class_in_a_cell_is_tested_started_and_called(run_cells):
 def test_the_kernels_interrupt_ends_a_service_and_not_the_kernel(run_cells):
     *_, started, together = run_cells(
         CLASS,
-        f"{INTERRUPT}\na = A(); a.start()\nprint(a.lifecycle.state.value)",
-        f"{INTERRUPT}\nclass B(A): name = 'b'\ng.run(A(), B())\nprint('alive')",
+        INTERRUPT,
+        "a = A(); soon(a); a.start()\nprint(a.lifecycle.state.value)",
+        "class B(A): name = 'b'\na, b = A(), B(); soon(a, b); g.run(a, b)\nprint('alive')",
     )
     assert (started, together) == ("stopped\n", "alive\n")
 

@@ -1,10 +1,10 @@
 """Celery as a client: a task is sent, and its result waited for, through Redis."""
 
 import celery
-from places import REDIS
+from places import PEERS, REDIS
 
 app = celery.Celery("tests", broker=REDIS, backend=REDIS)
-app.conf.task_default_queue = "gemstone-sync-tests"
+app.conf.task_default_queue = PEERS.get("celery")
 
 
 def work(n):
