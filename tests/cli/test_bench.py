@@ -196,7 +196,7 @@ def test_the_calls_end_a_run_that_has_time_left_and_those_of_the_warm_up_are_not
 
 
 def test_calls_that_take_longer_than_the_run_are_waited_for(service):
-    words = ("--duration", "0.1", "--warmup", "0", "--concurrency", "2")
+    words = ("--duration", "0.35", "--warmup", "0", "--concurrency", "2")
     found = figures(service, "takes", "seconds:=0.4", *words)
 
     assert (found["succeeded"], found["abandoned"]) == (2, 0)

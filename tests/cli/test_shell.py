@@ -60,7 +60,9 @@ def running(registry: MicroService, *services: MicroService) -> Iterator[Neighbo
             stack.enter_context(running_service(service))
             urls[service.name] = service.url
             with RemoteService(known.url) as client:
-                client.methods.ping(service.name, service.url)
+                # For longer than a module full of prompts takes; the old one knows no interval.
+                long = {} if isinstance(registry, OldRegistry) else {"interval": 3600}
+                client.methods.ping(name=service.name, url=service.url, **long)
         yield Neighbourhood(known.url, urls)
 
 

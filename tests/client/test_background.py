@@ -80,10 +80,13 @@ def test_a_call_does_not_wait_for_a_place_at_the_expense_of_its_time() -> None:
     ):
         client.methods.ping.async_()
         wait_until(lambda: server.received["ping"] == 1, "the first call")
-        second = client.with_options(total_timeout=SHORT).methods.ping.async_()
-        assert second.wait(1.5 * SHORT) is False
+        # Several: where the machine stands still, the time of one may pass before it is sent.
+        hurried = client.with_options(total_timeout=SHORT)
+        others = [hurried.methods.ping.async_() for _ in range(5)]
+        assert others[0].wait(1.5 * SHORT) is False
         go_on.set()
-        wait_until(lambda: server.received["ping"] == 2, "the second call")
+        wait_until(lambda: server.received["ping"] >= 2, "the second call")
+        assert all(other.wait(LIMIT) for other in others)
 
 
 def test_hundreds_as_they_finish(client: RemoteService) -> None:

@@ -16,6 +16,7 @@ from gemstone_sync.client import ServiceAdapter, balancing
 from gemstone_sync.client.balancing import EndpointSet, FixedEndpoints
 from gemstone_sync.client.endpoint import RemoteEndpoint
 from tests.support.faulty_server import FaultyServer, answer, body, reset, when
+from tests.support.machine import free_port
 from tests.support.waiting import LIMIT, gather, wait_until
 
 from .faults import WAYS, client_of, dead_url, fault_of
@@ -93,7 +94,8 @@ def test_with_nine_of_ten_dead_every_call_works_and_is_sent_once() -> None:
 
 
 def test_it_is_left_alone_for_a_while(clock: SimpleNamespace) -> None:
-    with FaultyServer() as server, FaultyServer() as other, over(server, other) as client:
+    port = free_port()  # that nobody is given while it is not listened on
+    with FaultyServer(port=port) as server, FaultyServer() as other, over(server, other) as client:
         server.stop()
         for _ in range(20):
             client.methods.ping()
@@ -110,7 +112,8 @@ def test_it_is_left_alone_for_a_while(clock: SimpleNamespace) -> None:
 
 def test_all_of_them_dead_and_then_one_is_back(clock: SimpleNamespace) -> None:
     """Where all of them rest, they are tried all the same."""
-    with FaultyServer() as server, over(dead_url(), server, dead_url()) as client:
+    port = free_port()  # as above
+    with FaultyServer(port=port) as server, over(dead_url(), server, dead_url()) as client:
         server.stop()
         error = fault_of(client.methods.ping, ConnectionFailed)
         assert not error.may_have_run

@@ -35,7 +35,7 @@ from tests.support.faulty_server import (
 )
 from tests.support.http import chunk, chunked
 from tests.support.programs import program
-from tests.support.waiting import LIMIT, gather
+from tests.support.waiting import LIMIT, gather, wait_until
 
 from .faults import (
     BAD,
@@ -52,6 +52,22 @@ from .faults import (
 )
 
 
+def fault_of_sent(call: Callable[[], Any], server: FaultyServer, sent: int) -> Any:
+    """The exception of a call that has been sent.
+
+    Where the machine stands still, all of a short time may pass before that: then it is called
+    again.
+    """
+
+    def fault() -> Any:
+        error = fault_of(call)
+        return error if error.may_have_run or server.received["ping"] == sent else None
+
+    error = wait_until(fault, "a call that is sent in time")
+    wait_until(lambda: server.received["ping"] >= sent, "the request")
+    return error
+
+
 def check_fault(
     behaviour: Behaviour, expected: type[errors.TransportError], status: int | None
 ) -> None:
@@ -59,7 +75,7 @@ def check_fault(
     short = {"timeout": SHORT, "total_timeout": SHORT} if expected is errors.Timeout else {}
     with FaultyServer(*[behaviour, answer()] * 2) as server, client_of(server) as client:
         for sent in (1, 3):  # on a new connection, and on one that is kept
-            error = fault_of(client.with_options(**short).methods.ping)
+            error = fault_of_sent(client.with_options(**short).methods.ping, server, sent)
 
             assert isinstance(error, expected), repr(error)
             assert not isinstance(error, errors.ConnectTimeout)

@@ -34,7 +34,7 @@ from tests.support.faulty_server import (
     hang,
     html,
 )
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 from .faults import BAD, LAG, LATE, LOST, SHORT, client_of, dead_url, fault_of, hurried, unless_open
 
@@ -82,6 +82,7 @@ def test_notifications_and_batches_are_never_sent_twice(name: str) -> None:
             server.requests.clear()
             fault_of(send, errors.GemstoneError)
 
+            wait_until(lambda: server.requests, "the request")  # read after its time was over
             assert len(server.requests) == 1
 
 
@@ -93,8 +94,9 @@ def test_never_twice_with_a_session_of_requests(name: str) -> None:
         hurried(server, name, session=session) as client,
     ):
         assert fault_of(client.methods.ping).may_have_run is True
+        wait_until(lambda: server.received["ping"], "the request")
         assert server.received["ping"] == 1
-        assert client.methods.ping() == "pong"
+        assert client.with_options(timeout=LIMIT).methods.ping() == "pong"
 
 
 def test_no_connection_with_a_session_of_requests() -> None:
@@ -115,8 +117,10 @@ def test_an_idempotent_call_is_made_again(name: str) -> None:
     with FaultyServer(PASSING[name], answer()) as server, hurried(server, name) as client:
         assert client.idempotent.ping() == "pong"
 
-        first, second = server.requests
-        assert first.body == second.body
+        first, *again = server.requests
+        assert {each.body for each in again} == {first.body}
+        # A machine that stands still may have the right answer come too late as well.
+        assert len(again) == 1 or name in LATE
 
 
 @pytest.mark.parametrize("way", IDEMPOTENT)
@@ -141,10 +145,13 @@ def test_what_would_be_the_same_again_is_not_asked_again(name: str) -> None:
 
 
 def test_the_total_time_bounds_all_attempts() -> None:
-    with FaultyServer(hang) as server, client_of(server) as client:
+    with FaultyServer(answer(), hang) as server, client_of(server) as client:
+        client.methods.connected()  # none of the time is for that
+        server.requests.clear()
         short = client.with_options(timeout=SHORT, total_timeout=1.5 * SHORT)
         fault_of(short.idempotent.ping, errors.Timeout)
 
+        wait_until(lambda: server.requests, "the request")
         assert 1 <= server.received["ping"] <= 2
         deadlines = [int(request.headers.get("X-Gemstone-Deadline")) for request in server.requests]
         assert deadlines == sorted(deadlines, reverse=True)
@@ -204,10 +211,13 @@ def test_what_the_service_says_counts_once_it_was_asked(service: Counting, name:
 
         assert fails("look")
         assert between.asked_aside == []
-        assert client.name == "counting"
+        assert client.with_options(timeout=LIMIT).name == "counting"
         assert not fails("look")
         assert fails("change")
-        assert service.calls == ["look", "look", "look", "change"]
+        wait_until(lambda: "change" in service.calls, "the call of which the answer is lost")
+        looks = service.calls.count("look")
+        assert looks == 3 or (looks > 3 and name in LATE)  # as above
+        assert service.calls == ["look"] * looks + ["change"]
         assert len(between.asked_aside) == 1
 
 
@@ -218,6 +228,7 @@ def test_a_fault_makes_no_request_that_nobody_asked_for(name: str) -> None:
         with hurried(server, name) as client:
             for _ in range(2):
                 fault_of(client.methods.ping, errors.GemstoneError)
+            wait_until(lambda: server.received["ping"] == 2, "both requests")
             assert server.received == {"ping": 2}
 
 

@@ -42,7 +42,7 @@ from tests.support.faulty_server import (
     html,
     redirect,
 )
-from tests.support.waiting import gather, wait_until
+from tests.support.waiting import LIMIT, gather, wait_until
 
 from .faults import SHORT, WAYS, client_of, dead_url, fault_of
 
@@ -125,10 +125,10 @@ def test_an_adapter_that_is_mounted_sees_the_calls(session: requests.Session, wa
     adapter = Noting()
     session.mount("http://", adapter)
     with FaultyServer() as server:
-        client = client_of(server, session=session, timeout=(2, 3))
+        client = client_of(server, session=session, timeout=(12, 13))
         WAYS[way](client)
         assert [seen for seen, _ in adapter.seen] == [each.body for each in server.requests]
-        assert adapter.seen[0][1] == (2, 3)
+        assert adapter.seen[0][1] == (12, 13)
         assert server.received["ping"] == 1
 
 
@@ -267,7 +267,7 @@ def test_an_answer_that_is_too_large_or_too_late(session: requests.Session) -> N
     with FaultyServer(flood, hang, slow) as server:
         client = client_of(server, session=session, max_response_size=1_000_000)
         assert "larger than 1000000 bytes" in str(fault_of(client.methods.ping, BadResponse))
-        short = client.with_options(timeout=SHORT, total_timeout=SHORT)
+        short = client.with_options(timeout=(LIMIT, SHORT))
         assert fault_of(short.methods.ping, Timeout).may_have_run is True
 
 
@@ -284,9 +284,11 @@ def test_an_answer_that_drips_ends_with_the_time_for_all(session: requests.Sessi
         hang(exchange)
 
     for behaviour in (drip_the_body, drip_and_hang):
-        with FaultyServer(behaviour) as server:
-            client = client_of(server, session=session, total_timeout=SHORT)
-            assert fault_of(client.methods.ping, Timeout).may_have_run
+        with FaultyServer(answer(), behaviour) as server:
+            client = client_of(server, session=session)
+            client.methods.connected()  # none of the time is for that
+            short = client.with_options(total_timeout=SHORT)
+            assert fault_of(short.methods.ping, Timeout).may_have_run
 
 
 @pytest.mark.parametrize("way", ["a call", "a notification"])

@@ -6,16 +6,23 @@ import gevent
 import pytest
 
 from gemstone_sync.discovery.base import BaseDiscoveryStrategy
-from gemstone_sync.discovery.http import HttpDiscoveryStrategy
 from gemstone_sync.discovery.memory import MemoryDiscoveryStrategy
-from gemstone_sync.discovery.redis_strategy import RedisDiscoveryStrategy
 from gemstone_sync.discovery.static import StaticDiscoveryStrategy
 from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.testing import running_service
 from tests.support.redis import REDIS_URL, shared_redis
 from tests.support.waiting import LIMIT, gather
 
-from .support import A, B, FullRegistry, HostRegistry, OddRegistry, UrlRegistry
+from .support import (
+    A,
+    B,
+    FullRegistry,
+    HostRegistry,
+    OddRegistry,
+    UrlRegistry,
+    patient_http,
+    patient_redis,
+)
 
 REGISTRIES = {
     "http full": FullRegistry,
@@ -44,10 +51,10 @@ def strategy_of(kind):
             strategy = MemoryDiscoveryStrategy()
         elif kind == "redis":
             prefix = stack.enter_context(shared_redis())
-            strategy = RedisDiscoveryStrategy(REDIS_URL, prefix=prefix)
+            strategy = patient_redis(REDIS_URL, prefix=prefix)
         else:
             service = stack.enter_context(running_service(REGISTRIES[kind]))
-            strategy = HttpDiscoveryStrategy(service.url, total_timeout=LIMIT)
+            strategy = patient_http(service.url)
         stack.callback(strategy.close)
         yield strategy
 

@@ -13,6 +13,7 @@ from gemstone_sync.discovery.directory import Directory, Registration
 from gemstone_sync.registry import ServiceRegistry
 from gemstone_sync.registry.state import APPLICATION_ID, StateFile
 from gemstone_sync.testing import running_service
+from tests.support.machine import free_port
 from tests.support.waiting import LIMIT, gather, wait_until
 
 A, B, C = "http://a:1/api", "http://b:2/api", "http://c:3/api"
@@ -94,7 +95,7 @@ def test_what_was_answered_is_kept_through_a_kill(start_program, state):
 
 
 def test_without_a_state_file_a_restart_forgets(run_registry):
-    registry, client = run_registry()
+    registry, client = run_registry(port=free_port())  # nobody is given it between the two
     client.methods.ping("users", A)
     registry.stop()
     registry.start(block=False)

@@ -171,9 +171,9 @@ def test_it_pings_at_its_interval_and_says_goodbye_while_calls_are_answered(make
 
 def test_it_is_another_instance_after_each_start(make, strategy, registry):
     """Else a registry, to which it has said goodbye, would take its pings for late ones."""
-    service = make(strategy, **to(registry))
+    service, port = make(strategy, **to(registry)), free_port()
     for _ in range(3):
-        with running_service(service, port=service.port):
+        with running_service(service, port=port):
             wait_until(lambda: known_to(registry) == [service.url], "the registration")
         assert known_to(registry) == []
     assert strategy.what == ["ping", "goodbye"] * 3

@@ -107,8 +107,9 @@ class Shop(MicroService):
 
     @exposed_method(cpu=True, timeout=2)
     def late_process(self, file: str):
-        with open(file, "w") as out:
+        with open(f"{file}.new", "w") as out:
             out.write(str(os.getpid()))
+        os.replace(f"{file}.new", file)  # whole: it may be killed at any moment
         while True:
             pass
 
@@ -170,6 +171,12 @@ def test_a_threaded_method_runs_in_a_native_thread_and_keeps_the_call_s_context(
     assert (caught.value.code, caught.value.data) == (TooBig.code, 3)
 
 
+def is_late(shop):
+    with pytest.raises(DeadlineExceeded):
+        shop.call("late_thread")
+    return True
+
+
 class Quiet(Shop):
     def get_logger(self):
         return logging.Logger("quiet")  # what is told a second later would be another test's
@@ -178,10 +185,8 @@ class Quiet(Shop):
 def test_the_deadline_is_answered_in_time_and_the_thread_keeps_its_place_until_it_ends():
     shop = ServiceClient(Quiet())
     slots = shop.service._assemble().elsewhere.threads.slots
-    for _ in range(2):
-        with pytest.raises(DeadlineExceeded):
-            shop.call("late_thread")
-    assert slots.in_use == 2
+    # More often where the time is over before a thread has begun.
+    wait_until(lambda: is_late(shop) and slots.in_use == 2, "two threads that go on")
     waiting = gevent.spawn(shop.call, "thread")
     wait_until(lambda: slots.waiting == 1, "the third")
     with pytest.raises(ServerOverloaded):
@@ -193,7 +198,13 @@ def test_the_deadline_is_answered_in_time_and_the_thread_keeps_its_place_until_i
 
 def test_stopping_waits_for_threads_within_stop_timeout(running_service):
     service = running_service(Shop)
-    assert call(service.port, "late_thread").json["error"]["code"] == DeadlineExceeded.code
+    slots = service._assemble().elsewhere.threads.slots
+
+    def goes_on_in_its_thread():
+        assert call(service.port, "late_thread").json["error"]["code"] == DeadlineExceeded.code
+        return slots.in_use == 1
+
+    wait_until(goes_on_in_its_thread, "a call that had begun when its time was over")
     stopping = gevent.spawn(service.stop)
     gevent.sleep(0.05)
     assert not stopping.ready()
@@ -257,9 +268,13 @@ def test_errors_keep_their_class_where_they_can_and_are_told_with_their_stack(sh
 def test_at_its_deadline_the_process_is_killed_and_replaced(shop, tmp_path):
     file = tmp_path / "pid"
     shop.call("process")
-    with pytest.raises(DeadlineExceeded):
-        shop.call("late_process", str(file))
 
+    def is_late():
+        with pytest.raises(DeadlineExceeded):
+            shop.call("late_process", str(file))
+        return file.exists()
+
+    wait_until(is_late, "a call that had begun when its time was over", 5 * LIMIT)
     wait_until(lambda: is_gone(int(file.read_text())), "the end of the process")
     assert shop.call("process")[0]
 
@@ -311,8 +326,9 @@ def test_a_process_goes_on_starting_behind_the_deadline_of_the_call_that_it_was_
         )
         assert served.terminate() == 0
     lines = [json.loads(line) for line in served.stderr.splitlines()]
-    (told,) = (line for line in lines if line["message"] == "at work")
-    assert (told["service"], told["method"]) == ("shop", "work")
+    # Another one, if its first answer came too late.
+    told = [line for line in lines if line["message"] == "at work"]
+    assert {(line["service"], line["method"]) for line in told} == {("shop", "work")}
 
 
 PROGRAM = """

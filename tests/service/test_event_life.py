@@ -257,7 +257,7 @@ class Service(gemstone_sync.MicroService):
 
     @gemstone_sync.event_handler("me")
     def on_me(self, body):
-        print("heard", body, flush=True)
+        print("heard %d\\n" % body, end="", flush=True)  # in one write: the other prints, too
 
 Service().start()
 """

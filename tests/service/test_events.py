@@ -10,6 +10,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 
 import gemstone_sync
 from gemstone_sync import (
@@ -275,12 +276,15 @@ def test_each_of_several_transports_publishes_in_the_context_of_the_call_and_no_
             current_call.reset(token)
         assert seen == [running] * 2
 
+        begun, go_on = [], Event()
         for line in lines:
-            line.before_sending = lambda timeout: gevent.sleep(0.1)
+            line.before_sending = lambda timeout: begun.append(1) or go_on.wait(LIMIT)
         emitting = gevent.spawn(service.emit_event, "a", 1)
-        gevent.sleep(0.02)
+        wait_until(lambda: len(begun) == 2, "both transports")
         emitting.kill()
-        gevent.sleep(0.2)
+        gevent.sleep(0.02)
+        go_on.set()
+        gevent.sleep(0.05)
     assert [len(line.envelopes) for line in lines] == [1, 1]
 
 

@@ -10,7 +10,9 @@ import pytest
 
 import gemstone_sync
 from gemstone_sync import InvalidParams, MethodNotFound, MicroService
+from gemstone_sync.dispatch import log_throttle
 from gemstone_sync.testing import ServiceClient, running_service
+from tests.support.waiting import LIMIT
 
 
 class Described(MicroService):
@@ -237,8 +239,11 @@ def test_the_program_itself_is_told_everything():
     ("fault", "lines"), [(OSError("no directory"), 1), (gemstone_sync.AccessDenied(), 0)]
 )
 def test_where_authenticating_fails_nobody_is_let_in_and_the_log_is_not_flooded(
-    fault, lines, caplog
+    fault, lines, caplog, monkeypatch
 ):
+    # What is told once a second: a machine that stands still for one would have it told again.
+    monkeypatch.setattr(log_throttle, "_LINE", LIMIT)
+
     class Broken(Guarded):
         def authenticate_request(self, handler: Any) -> Any:
             raise fault

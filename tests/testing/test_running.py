@@ -76,7 +76,7 @@ def test_in_process_and_over_the_socket_are_the_same_service():
 # not patched
 
 UNPATCHED = """
-import socket, threading
+import socket, threading, time
 import requests
 import gemstone_sync
 from gemstone_sync.testing import ServiceClient, running_service
@@ -100,6 +100,9 @@ with running_service(Service) as service:
     replies = [requests.post(service.url, json=call, timeout=10).json() for _ in range(3)]
 assert [reply["result"] for reply in replies] == [False] * 3, replies
 assert service.stopped
+limit = time.monotonic() + 20
+while threading.active_count() > 1 and time.monotonic() < limit:
+    time.sleep(0.01)  # it says that it has ended just before it has
 assert threading.active_count() == 1, threading.enumerate()
 
 try:
