@@ -20,6 +20,19 @@ def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT) ->
         gevent.sleep(0.01)
 
 
+def compute(seconds: float) -> None:
+    """Hold this thread for so long; where the machine stood still at the end, a little longer.
+
+    Other threads have their turns meanwhile: also those that are late then.
+    """
+    now = time.monotonic()
+    end, last = now + seconds, now + LIMIT
+    while now < end:
+        before, now = now, time.monotonic()
+        if now - before > 0.2:
+            end = min(max(end, now + 0.3), last)
+
+
 def gather(functions: Sequence[Callable[[], Any]], limit: float = 60.0) -> list[Any]:
     """Call all of them at once, a greenlet each; their results in order.
 

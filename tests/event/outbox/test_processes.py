@@ -170,11 +170,14 @@ for n in range(2):
     if pid == 0:
         outbox.start(send)
         outbox.add([event(2 + n)])
+        while not os.path.exists("added"):  # or both may have ended before
+            time.sleep(0.01)
         done = outbox.drain(15)
         outbox.stop(5)
         os._exit(0 if done else 1)
     children.append(pid)
 outbox.add([event(4)])
+open("added", "w").close()
 codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
 print(codes, outbox.pending(), flush=True)
 """
@@ -201,10 +204,10 @@ for thread in threads: thread.start()
 for thread in threads: thread.join()
 with connection, outbox.transaction(connection) as transaction:
     transaction.store([event(9)])
-print(outbox.drain(15), outbox.pending(), outbox.stop(5), flush=True)
+print(outbox.drain(15), outbox.pending(), outbox.stop(15), flush=True)
 outbox.start(slow_send)
 outbox.add([event(9)])
-print(outbox.stop(5), flush=True)
+print(outbox.stop(15), flush=True)
 # It ends without a stop, and does not hang.
 outbox.start(send)
 outbox.add([event(10)])
@@ -213,14 +216,14 @@ outbox.add([event(10)])
 
 def test_workers_that_were_forked_from_one_that_used_it(tmp_path, running):
     forked = running(FORKED, "--patched")
-    assert forked.wait() == 0, forked.stderr
+    assert forked.wait(2 * LIMIT) == 0, forked.stderr
     assert forked.stdout == "[0, 0] 0\n", forked.stderr
     assert len(set(written(tmp_path / "sent.txt"))) == 5
 
 
 def test_a_program_that_is_not_patched_forks_and_uses_threads_and_just_ends(tmp_path, running):
     plain = running(FORKED + PLAIN)
-    assert plain.wait() == 0, plain.stderr
+    assert plain.wait(3 * LIMIT) == 0, plain.stderr
     assert plain.stdout == "[0, 0] 0\nTrue 0 True\nTrue\n", plain.stderr
     assert plain.stderr.splitlines()[1:] == []  # the first tells that the broker is away
     left = sent_from(Outbox(str(tmp_path / "events.db")))

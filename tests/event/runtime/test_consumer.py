@@ -32,8 +32,10 @@ def test_deliveries_are_handled_so_many_at_once_and_acknowledged(
     broker: Broker, make: Make, handling: Handling, concurrency: int | None
 ):
     broker.put("q", *events(1000))
-    handling.gate.set()
     consumer = make(handling, queue(concurrency=concurrency), on_due=lambda delivery: None)
+    # Let go before, fewer might run at once: the first end while others are still on their way.
+    wait_until(lambda: handling.running == (concurrency or 100), "as many as may run")
+    handling.gate.set()
     done(consumer, broker)
     assert sorted(handling.ended) == list(range(1000))
     assert handling.most == (concurrency or 100)

@@ -212,15 +212,23 @@ def test_where_order_must_hold_or_no_broker_delays_an_event_is_tried_again_in_it
 
 @pytest.mark.parametrize(
     ("options", "left", "attempts", "reason"),
-    [({"backoff": 0, "retries": 2}, LIMIT, 3, "failed"), ({"backoff": 0.6}, 0.5, 1, "expired")],
+    [({"backoff": 0, "retries": 2}, LIMIT, 3, "failed"), ({"backoff": 0.1}, 0.5, 1, "expired")],
 )
 def test_held_here_too_it_dies_after_its_last_attempt_or_with_its_time(
-    options: dict[str, Any], left: float, attempts: int, reason: str
+    options: dict[str, Any],
+    left: float,
+    attempts: int,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    got = Got(NOT_TODAY)
-    desk = delivered(
-        event(key="k", deadline=time.time() + left), handler(got, **options), kind="keyed"
-    )
+    now, got = [1000.0], Got(NOT_TODAY)
+    monkeypatch.setattr(time, "time", lambda: now[0])
+
+    def act(body: Any) -> None:
+        gevent.spawn_later(0.01, now.__setitem__, 0, now[0] + 1)  # in the pause that follows
+        got(body)
+
+    desk = delivered(event(key="k", deadline=now[0] + left), handler(act, **options), kind="keyed")
     assert got == [1] * attempts
     assert (desk.reason[0], desk.letter.attempts) == (reason, attempts)
 
@@ -305,10 +313,17 @@ def test_an_event_whose_time_is_over_is_not_handled(monkeypatch: pytest.MonkeyPa
     assert desk.reason == ("expired", "its time was over 1.5 s ago")
 
 
-def test_an_event_that_expires_while_one_handler_has_it_comes_to_no_other():
-    got = Got()
-    handlers = [handler(lambda body: gevent.sleep(0.1)), handler(got, name="second")]
-    desk = delivered(event(deadline=time.time() + 0.05), *handlers)
+def test_an_event_that_expires_while_one_handler_has_it_comes_to_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    now, got = [1000.0], Got()
+    monkeypatch.setattr(time, "time", lambda: now[0])
+
+    def act(body: Any) -> None:
+        now[0] += 2
+
+    handlers = [handler(act), handler(got, name="second")]
+    desk = delivered(event(deadline=1001.0), *handlers)
     assert got == []
     assert (desk.death.reason, desk.letter.handler) == ("expired", "second")
 

@@ -9,7 +9,7 @@ import pytest
 from gevent.local import local
 
 from gemstone_sync.event.runtime.workers import Workers
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT, wait_until
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def leave_kill() -> None:
 @pytest.mark.parametrize("end", [fail, leave_timeout, leave_kill])
 def test_one_that_is_ended_is_not_used_again(workers: Workers, end: Any):
     [first] = run(workers, end)
-    first.join(1)
+    first.join(LIMIT)
     assert first.dead
     [second] = run(workers, nothing)
     assert second is not first
@@ -99,5 +99,5 @@ def test_the_end_ends_those_that_wait_and_later_those_that_work(workers: Workers
     workers.end()
     assert idle.dead
     gate.set()
-    busy.join(1)
+    busy.join(LIMIT)
     assert busy.dead

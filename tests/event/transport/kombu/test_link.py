@@ -152,6 +152,7 @@ def test_what_a_broker_that_was_away_has_not_got_back_it_gets_by_the_next_link(t
     queues = queues_of(topology, "paid")
     with private_redis(tmp_path) as server:
         make = functools.partial(KombuLink, server.url, connect_timeout=0.5)
+        patient = functools.partial(KombuLink, server.url, connect_timeout=LIMIT)
         with opened(make(), topology, queues) as shop:
             shop.consume(shop.fill(3))
             begun, *others = shop.receive(3)
@@ -164,13 +165,13 @@ def test_what_a_broker_that_was_away_has_not_got_back_it_gets_by_the_next_link(t
                 shop.link.detach([begun])
                 shop.link.close()
                 assert not connection.connected
-        with opened(make(), topology, queues) as again:
+        with opened(patient(), topology, queues) as again:
             again.consume(again.queue("paid"))
             again.link.adopt([begun], others)
             # Not only after its visibility_timeout, an hour.
             assert {d.envelope.id for d in again.receive(2)} == {d.envelope.id for d in others}
             again.link.acknowledge([begun, *again.received])
-        with opened(make(), topology) as nobody:
+        with opened(patient(), topology) as nobody:
             assert nobody.link.size(shop.queue("paid")) == 0
             assert nobody.link._channel.client.hlen("unacked") == 0
 

@@ -2,13 +2,19 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 import pytest
 from gevent.event import Event
 
 from gemstone_sync.errors import StoreFault
-from gemstone_sync.event.transport.stores.store import Entry, KnownBindings, QueueStore, StoredQueue
+from gemstone_sync.event.transport.stores.store import (
+    Entry,
+    KnownBindings,
+    QueueStore,
+    Stored,
+    StoredQueue,
+)
 from tests.support.waiting import LIMIT, wait_until
 
 from .support import (
@@ -21,6 +27,8 @@ from .support import (
     take,
     texts,
 )
+
+T = TypeVar("T")
 
 #: Seconds: long enough to look at what is leased, short enough to wait for its end.
 SHORT = 0.3
@@ -64,6 +72,20 @@ def take_when_there(store: QueueStore) -> list[str]:
 def settle(store: QueueStore) -> None:
     """Have `changed` know all that has happened so far."""
     wait_until(lambda: not store.changed(), "changed() to come to rest")
+
+
+def in_time(store: QueueStore, act: Callable[[], T]) -> T:
+    """What `act` gives before anything that it has begun ends, after `SHORT`.
+
+    Where the machine stood still meanwhile it is done all over again, with an empty queue.
+    """
+    while True:
+        began = time.monotonic()
+        result = act()
+        if time.monotonic() - began < SHORT:
+            return result
+        store.delete_queue("q")
+        declare_queue(store, "q")
 
 
 def test_a_topic_exchange_gives_each_matching_queue_one_copy(store):
@@ -206,9 +228,12 @@ def test_size_counts_and_purge_removes_what_is_not_taken(store):
 
 
 def test_what_is_not_acknowledged_comes_back_and_is_counted(store, other):
-    put(store, "1", "2")
-    taken = store.take([("q", 10)], SHORT)
-    assert take(other) == []
+    def look():
+        put(store, "1", "2")
+        return store.take([("q", 10)], SHORT), take(other)
+
+    taken, early = in_time(store, look)
+    assert early == []
     assert wait_until(lambda: other.size("q"), "the lease's end") == 2
     put(store, "3")
     again = other.take([("q", 10)], LEASE)
@@ -274,13 +299,16 @@ def test_what_is_given_back_or_has_no_queue_for_dead_letters_is_kept(store):
 
 
 def test_what_is_not_due_waits(store, other):
-    due = time.time() + SHORT
-    put(store, "far future", due=due + 1e10)
-    put(store, "later", due=due)
-    put(store, "now")
-    put(store, "long ago", due=1.0)
-    assert take(other) == ["now", "long ago"]
-    assert take(other) == []
+    def look():
+        due = time.time() + SHORT
+        put(store, "far future", due=due + 1e10)
+        put(store, "later", due=due)
+        put(store, "now")
+        put(store, "long ago", due=1.0)
+        return due, take(other), take(other)
+
+    due, *taken = in_time(store, look)
+    assert taken == [["now", "long ago"], []]
     assert take_when_there(other) == ["later"]
     assert time.time() >= due - 0.002
     assert store.size("q") == 1
@@ -299,20 +327,25 @@ def test_one_of_a_key_is_out_at_a_time_in_order(store, other):
 
 
 def test_a_key_waits_for_the_one_that_comes_back(store, other):
-    put(store, "1", "2", key="k")
-    store.take([("q", 10)], SHORT)
-    put(store, "3", key="k")
-    assert take(other) == []
+    def look():
+        put(store, "1", "2", key="k")
+        store.take([("q", 10)], SHORT)
+        put(store, "3", key="k")
+        return take(other)
+
+    assert in_time(store, look) == []
     assert take_when_there(other) == ["1"]
     assert take(other) == []
 
 
 def test_one_that_is_not_due_holds_back_its_key(store):
-    put(store, "1", key="k", due=time.time() + SHORT)
-    put(store, "2", key="k")
-    put(store, "3", key="other")
-    assert take(store) == ["3"]
-    assert take(store) == []
+    def look():
+        put(store, "1", key="k", due=time.time() + SHORT)
+        put(store, "2", key="k")
+        put(store, "3", key="other")
+        return take(store), take(store)
+
+    assert in_time(store, look) == (["3"], [])
     (first,) = wait_until(lambda: store.take([("q", 10)], LEASE), "the one that is due")
     assert first.payload == b"1"
     store.acknowledge([first.id])
@@ -353,16 +386,26 @@ def test_a_queue_that_nobody_touches_goes(store, other):
 
 
 def test_a_touched_queue_stays(store):
-    for queue in ("kept", "forgotten"):
-        declare_queue(store, queue, expires=1.0)
-        bind(store, "x", "a", queue)
+    expires, touched = 1.0, [0.0]
 
     def only_one_is_left():
+        now = time.monotonic()
         store.touch(["kept", "q"])
-        return store.publish([Entry("x", "a", b"1")]) == [1]
+        touched[0] = now
+        return store.publish([Entry("x", "a", b"1")]) == [1] and store.size("kept")
 
-    wait_until(only_one_is_left, "the other queue's end")
-    assert store.size("kept") > 1
+    while True:
+        touched[0] = time.monotonic()
+        for queue in ("kept", "forgotten"):
+            store.delete_queue(queue)
+            declare_queue(store, queue, expires=expires)
+            bind(store, "x", "a", queue)
+        try:
+            assert wait_until(only_one_is_left, "the other queue's end") > 1
+            break
+        except StoreFault:
+            # Only where the machine stood still for so long: once more.
+            assert time.monotonic() - touched[0] >= expires
 
 
 def gone(store: QueueStore) -> None:
@@ -409,18 +452,24 @@ def test_a_message_is_noticed_once(store, other):
 
 @pytest.mark.parametrize("what", ["becomes due", "lease ends", "is released", "key is free"])
 def test_what_can_be_taken_later_is_noticed(store, other, what):
-    taken: list[Any] = []
-    if what == "becomes due":
-        put(other, "1", due=time.time() + SHORT)
-    else:
-        put(other, "1", "1", key="k")
-        taken = other.take([("q", 1)], SHORT if what == "lease ends" else LEASE)
+
+    def look():
+        taken: Sequence[Stored] = []
+        if what == "becomes due":
+            put(other, "1", due=time.time() + SHORT)
+        else:
+            put(other, "1", "1", key="k")
+            taken = other.take([("q", 1)], SHORT if what == "lease ends" else LEASE)
+        early = take(store)
+        settle(store)
+        return taken, early
+
+    taken, early = in_time(store, look)
+    assert early == []
     act: dict[str, Callable[[Sequence[str]], object]] = {
         "is released": other.release,
         "key is free": other.acknowledge,
     }
-    assert take(store) == []
-    settle(store)
     if what in act:
         act[what]([message.id for message in taken])
     wait_until(store.changed, "changed()")
@@ -429,9 +478,14 @@ def test_what_can_be_taken_later_is_noticed(store, other, what):
 
 def test_what_becomes_due_is_noticed_though_only_another_queue_is_looked_at(store):
     declare_queue(store, "r")
-    put(store, "1", due=time.time() + SHORT)
-    assert take(store) == []
-    settle(store)
+
+    def look():
+        put(store, "1", due=time.time() + SHORT)
+        early = take(store)
+        settle(store)
+        return early
+
+    assert in_time(store, look) == []
     wait_until(lambda: take(store, queue="r") or store.changed(), "changed()")
     assert take(store) == ["1"]
 
@@ -439,18 +493,24 @@ def test_what_becomes_due_is_noticed_though_only_another_queue_is_looked_at(stor
 @pytest.mark.parametrize("what", ["is published", "is released", "key is free", "has its end"])
 def test_whoever_waits_is_woken(store, other, make, what):
     third = make()
-    if what != "is published":
-        put(third, "1", "2", key="k")
     lease = SHORT if what == "has its end" else LEASE
-    ids = [message.id for message in third.take([("q", 1)], lease)]
+
+    def look():
+        if what != "is published":
+            put(third, "1", "2", key="k")
+        ids = [message.id for message in third.take([("q", 1)], lease)]
+        early = take(store)
+        settle(store)
+        return ids, early
+
+    ids, early = in_time(store, look)
+    assert early == []
     acts: dict[str, Callable[[], object]] = {
         "is published": lambda: put(other, "1"),
         "is released": lambda: third.release(ids),
         "key is free": lambda: third.acknowledge(ids),
         "has its end": lambda: wait_until(lambda: other.take([("q", 1)], SHORT), "the lease's end"),
     }
-    take(store)
-    settle(store)
     woken = Event()
     with store.waking(woken.set):
         acts[what]()

@@ -134,16 +134,22 @@ for attempt in range(3):
         store.close()
 
 
-def test_what_a_killed_process_had_taken_comes_back_in_order(store, run):
+def test_what_a_killed_process_had_taken_comes_back_in_order(store, run, tmp_path):
     put(store, *map(str, range(100)))
     killed = run("""
-taken = store.take([("q", 50)], 1.0)
+taken = store.take([("q", 50)], 60.0)
 store.acknowledge([message.id for message in taken[:10]])
 print(len(taken), flush=True)
+while not os.path.exists("looked"):
+    time.sleep(0.01)
+store.renew([message.id for message in taken[10:]], 0.5)
+print("renewed", flush=True)
 time.sleep(60)
 """)
     killed.wait_until(lambda: killed.stdout == "50\n", "what it takes")
     assert take(store, 1) == ["50"]
+    (tmp_path / "looked").touch()
+    killed.wait_until(lambda: "renewed" in killed.stdout, "leases that end soon")
     killed.kill()
     wait_until(lambda: store.size("q") == 89, "the end of 40 leases")
     taken = store.take([("q", 1000)], LEASE)
