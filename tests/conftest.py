@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 import gemstone_sync
@@ -17,6 +18,10 @@ from .support import overdue
 from .support.rabbitmq import brokers_own_process, own_broker, shared_broker
 
 __all__ = ["brokers_own_process", "own_broker", "shared_broker"]  # fixtures
+
+# A machine that stands still for 0.2 s while an example runs is no fault of the test.
+hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("patient")
 
 #: Seconds for a program of the tests, on a machine that is busy.
 PROGRAM_LIMIT = 100

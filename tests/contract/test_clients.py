@@ -450,7 +450,7 @@ def test_a_comment_in_typescript_stays_one(between: str) -> None:
     assert "run(me)" not in re.sub(r"/\*.*?\*/", "", written, flags=re.DOTALL)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.sampled_from("\"\\\n a'\0")))
 def test_a_docstring_holds_what_the_document_says(text: str) -> None:
     program = "\n".join(["def f():", *docstring(text, "    ")])

@@ -14,7 +14,7 @@ from gemstone_sync.contract.results import result_check_for
 from gemstone_sync.errors import InvalidParams, ServiceConfigurationError
 from tests.support.hints import JSON_VALUES, Hinted, hinted
 
-EXAMPLES = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
 
 def check_of(drawn: Hinted, strict: bool):
@@ -78,7 +78,7 @@ def signatures(draw):
     return scope["function"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     signatures(),
     st.lists(st.integers(), max_size=6) | st.dictionaries(NAMES, st.integers(), max_size=6),
@@ -97,7 +97,7 @@ def test_parameters_are_bound_as_python_binds_them(function, params):
         assert function(*bound, **named) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(signatures(), JSON_VALUES)
 def test_any_value_for_hinted_parameters_binds_or_is_refused(function, value):
     names = list(inspect.signature(function).parameters)

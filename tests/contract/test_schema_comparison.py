@@ -11,7 +11,7 @@ from gemstone_sync.contract.schemas import schemas_of
 from gemstone_sync.errors import ServiceConfigurationError
 from tests.support.hints import JSON_VALUES, Hinted, hinted
 
-EXAMPLES = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 
 
 def checks_of(*hints: Any) -> list[Any] | None:

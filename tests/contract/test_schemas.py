@@ -54,7 +54,7 @@ def fits(hint, value):
 
 # Random hints
 
-EXAMPLES = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 
 def has_whole_float(value):

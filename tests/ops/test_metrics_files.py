@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gemstone_sync.ops import metrics_files
@@ -227,7 +227,6 @@ def test_what_is_shared_no_more_counts_on(shared, tmp_path):
 numbers = st.floats(0, 1e12, allow_nan=False)
 
 
-@settings(deadline=None)  # of 0.2 s: the machine may stand still for longer
 @given(st.lists(numbers, min_size=1, max_size=30))
 def test_sums_are_exact_however_files_are_folded(values):
     partials: list[float] = []

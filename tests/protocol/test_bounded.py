@@ -26,7 +26,7 @@ def containers(entries):
     return lists | lists.map(tuple) | dicts | st.dictionaries(KEYS, entries, max_size=3)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(containers(LEAVES | containers(LEAVES) | st.lists(containers(LEAVES), max_size=2)))
 def test_the_text_is_the_same_as_without_a_limit(value):
     assert encode_bounded(value, NO_LIMIT) == encode_json(value)

@@ -29,7 +29,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(JSON_VALUES)
 def test_what_is_written_is_read_back(value):
     again = decode_json(encode_json(value))

@@ -181,7 +181,6 @@ def test_fuzz(make_target, inputs, errors, caplog):
 
     @hypothesis.settings(
         max_examples=inputs,
-        deadline=None,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )

@@ -35,7 +35,6 @@ LAST = request(b"GET /last HTTP/1.1", b"Host: a", b"Connection: close")
 #: Hypothesis draws anew each time: many runs of few examples see more than one of many.
 few = settings(
     max_examples=50,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
