@@ -36,7 +36,7 @@ from gevent import monkey
 from gevent.hub import Hub
 
 from . import patching
-from .doing import Doing, doing, place
+from .doing import Doing, collector_paused, doing, place
 from .stacks import calling
 
 __all__ = ["Blocks", "HubObserver", "blocks", "watch_no_more", "watch_this_hub"]
@@ -348,10 +348,11 @@ class _Watch:
 
     def _see(self) -> _Seen:
         """Note where the hub's thread is, without letting it go on."""
-        frame = sys._current_frames()[self._thread]
-        while frame.f_code is _Collector.note.__code__ and frame.f_back is not None:
-            frame = frame.f_back
-        return _Seen(frame, frame.f_code, frame.f_lasti, frame.f_lineno, doing(frame))
+        with collector_paused():
+            frame = sys._current_frames()[self._thread]
+            while frame.f_code is _Collector.note.__code__ and frame.f_back is not None:
+                frame = frame.f_back
+            return _Seen(frame, frame.f_code, frame.f_lasti, frame.f_lineno, doing(frame))
 
     def _stays_in(self, frame: types.FrameType) -> bool:
         """Tell whether the thread does not leave one instruction: it is in a C call."""
@@ -393,11 +394,13 @@ class _Watch:
 
     def _tell_of_lock(self, frame: types.FrameType) -> None:
         code = frame.f_code
+        with collector_paused():
+            stack = "".join(traceback.format_stack(frame))
         text = (
             f"the process stands still: {code.co_name} at {code.co_filename}:{frame.f_lineno} has "
             f"been waiting for a native lock for {LOOKS * PERIOD:.0f} s. Until that is released no "
             "call is answered, no time-out strikes, and SIGTERM is not obeyed: SIGKILL ends it. "
-            f"{patching.REMEDY}\n" + "".join(traceback.format_stack(frame))
+            f"{patching.REMEDY}\n{stack}"
         )
         _write(logging.ERROR, text)
 

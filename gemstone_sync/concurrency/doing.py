@@ -6,6 +6,8 @@ asked for it, finds the functions below which the user's code runs, and reads th
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -13,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 __all__ = [
     "Doing",
     "Waiting",
+    "collector_paused",
     "doing",
     "frames_from",
     "place",
@@ -110,6 +113,23 @@ def waiting(frame: types.FrameType | None) -> Waiting | None:
             except (KeyError, AttributeError):  # it has only begun
                 return None
     return None
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Collect no garbage while frames of other threads are read.
+
+    CPython 3.11 makes the frame object of a caller when one asks for it, and may begin to collect
+    in the middle of that. What then runs in Python lets the other thread go on and leave that very
+    function: the new object describes memory that is no frame any more, and the process crashes.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def frames_from(frame: types.FrameType | None) -> Iterator[types.FrameType]:

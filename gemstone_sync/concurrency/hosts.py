@@ -14,6 +14,7 @@ import types
 from collections.abc import Iterator
 
 from . import patching
+from .doing import collector_paused
 
 __all__ = ["host", "is_at_prompt", "patch_unless_hosted"]
 
@@ -59,9 +60,10 @@ def _loop_is_running() -> bool:
 
 def _at_work(packages: set[str]) -> str | None:
     """Name the one whose function is being run, in this thread or in the main one."""
-    main = sys._current_frames().get(threading.main_thread().ident or 0)
-    found = (name for name in (*_running(sys._getframe()), *_running(main)) if name in packages)
-    return next(found, None)
+    with collector_paused():
+        main = sys._current_frames().get(threading.main_thread().ident or 0)
+        names = [*_running(sys._getframe()), *_running(main)]
+    return next((name for name in names if name in packages), None)
 
 
 def _running(frame: types.FrameType | None) -> Iterator[str]:

@@ -28,6 +28,7 @@ from typing import Any
 from gevent.monkey import get_original
 
 from . import older_objects
+from .doing import collector_paused
 from .older_objects import attributes, home, is_settable, lineage, namespace
 
 __all__ = ["mend_contexts", "replace_natives"]
@@ -81,17 +82,15 @@ def replace_natives() -> bool:
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
     """Let no other thread run meanwhile, and no finalizer."""
-    collecting, interval = gc.isenabled(), sys.getswitchinterval()
-    gc.disable()
-    sys.setswitchinterval(1000)
-    if len(sys._current_frames()) > 1:
-        get_original("time", "sleep")(0.001)  # who waits for the interpreter has the old interval
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
-        if collecting:
-            gc.enable()
+    interval = sys.getswitchinterval()
+    with collector_paused():
+        sys.setswitchinterval(1000)
+        if len(sys._current_frames()) > 1:
+            get_original("time", "sleep")(0.001)  # whoever waits to run has the old interval
+        try:
+            yield
+        finally:
+            sys.setswitchinterval(interval)
 
 
 def _keep_executors_to_their_threads() -> None:

@@ -23,7 +23,7 @@ import greenlet
 from gevent import monkey
 from gevent.hub import Hub
 
-from .doing import Position, doing, frames_from, waiting
+from .doing import Position, collector_paused, doing, frames_from, waiting
 
 __all__ = ["awaited", "calling", "stacks"]
 
@@ -56,18 +56,19 @@ def stacks() -> str:
     groups: dict[_Stack, _Group] = collections.defaultdict(_Group)
     mine = monkey.get_original("_thread", "get_ident")()
     names = {thread.ident: thread.name for thread in list(threading._active.values())}  # type: ignore[attr-defined]
-    threads = sys._current_frames()
-    for ident, frame in threads.items():
-        if ident != mine:
-            _add(groups, _kind_of_thread(frame, names.get(ident)), frame)
     not_begun = count = 0
-    for one in _greenlets():
-        frame = one.gr_frame
-        if frame is not None:
-            count += 1
-            _add(groups, "waits", frame)
-        elif not one.dead and not one:
-            not_begun += 1
+    with collector_paused():
+        threads = sys._current_frames()
+        for ident, frame in threads.items():
+            if ident != mine:
+                _add(groups, _kind_of_thread(frame, names.get(ident)), frame)
+        for one in _greenlets():
+            frame = one.gr_frame
+            if frame is not None:
+                count += 1
+                _add(groups, "waits", frame)
+            elif not one.dead and not one:
+                not_begun += 1
     head = f"process {os.getpid()}: {count} greenlets wait, {not_begun} have not begun, "
     lines = [f"{head}{len(threads) - 1} other threads"]
     order = sorted(groups.items(), key=lambda item: (item[0].kind == "waits", -item[1].count))

@@ -20,7 +20,7 @@ from gevent import getcurrent, monkey
 
 from ..broker_urls import without_passwords
 from ..concurrency import CallSlots, blocks
-from ..concurrency.doing import doing, frames_from, place, waiting
+from ..concurrency.doing import collector_paused, doing, frames_from, place, waiting
 from ..concurrency.stacks import awaited
 from ..dispatch import ObservedCall
 from ..errors import UNSET, DeadlineExceeded, InternalError, MethodNotFound
@@ -288,7 +288,8 @@ class Status(Observer):
     def _in_flight(self, now: float) -> list[dict[str, Any]]:
         running = [*self._running.items()]  # at once: it changes in another thread
         running.sort(key=lambda each: each[0].started)
-        return [self._told(*each, now) for each in running[:_IN_FLIGHT]]
+        with collector_paused():
+            return [self._told(*each, now) for each in running[:_IN_FLIGHT]]
 
     def _told(self, of: ObservedCall | ObservedEvent, runs_in: Any, now: float) -> dict[str, Any]:
         frame = runs_in.gr_frame

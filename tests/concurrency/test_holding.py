@@ -210,6 +210,36 @@ def asked_by_signal(served, text):
     return text in served.stderr
 
 
+READING = """
+import _thread, gc, sys, time
+from gemstone_sync.concurrency.stacks import stacks
+
+def descend(depth):
+    return descend(depth - 1) if depth else [[], [], []]
+
+def run_deep():
+    while True:
+        descend(400)
+
+# As a callback of any library's: others have their turn while garbage is collected.
+gc.callbacks.append(lambda phase, info: time.sleep(0))
+gc.set_threshold(5, 5, 5)
+sys.setswitchinterval(1e-5)
+_thread.start_new_thread(run_deep, ())
+seen = end = 0
+while not (seen and time.monotonic() > end):
+    seen += "descend" in stacks()
+    end = end or time.monotonic() + 3
+print("done", flush=True)
+"""
+
+
+def test_to_read_the_frames_of_a_thread_that_goes_on_does_not_crash(tmp_path):
+    """CPython 3.11 did after 0.2 to 2 s of this."""
+    with program(READING, tmp_path) as reading:
+        assert (reading.wait(), reading.stdout) == (0, "done\n")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
 def test_gemstone_stacks_prints_those_of_a_process_and_of_all_its_workers(tmp_path):
     (tmp_path / "service.py").write_text(SERVICE.replace(".start()", ".start(workers=2)"))
