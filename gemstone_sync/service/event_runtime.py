@@ -9,6 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -27,7 +28,7 @@ from ..event.observed import EventHooks
 from ..event.outbox import Outbox
 from ..event.transport import BaseEventTransport, Reception
 from ..event.wakeups import thread_id
-from ..ops.health import FAIL, WARN, Component
+from ..ops.health import FAIL, PASS, WARN, Component
 from .attributes import ServiceAttributes
 from .settings import refuse_changes, snapshot
 
@@ -186,8 +187,8 @@ class EventRuntime:
     def components(self) -> list[Component]:
         """Tell whether events come and go.
 
-        With an outbox, those that go can wait while a broker is away; not so what a transport
-        refuses.
+        With an outbox, those that go can wait while a broker or a database is away; not so what a
+        transport refuses.
         """
         if self._started_in is None:
             return []
@@ -196,7 +197,11 @@ class EventRuntime:
         found = [_component("broker:publishing", each, away=outbox is None) for each in going]
         found += [_component("broker:receiving", each) for each in self._receptions]
         if outbox is not None:
-            found.append(_component("outbox:sending", outbox))
+            waiting = outbox.why_waiting()
+            sending = _component("outbox:sending", outbox)
+            if sending.status == PASS and waiting is not None:
+                sending = replace(sending, status=WARN, output=without_passwords(waiting))
+            found.append(sending)
         return found
 
     # Sending

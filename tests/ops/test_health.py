@@ -8,9 +8,12 @@ from gevent.event import Event
 
 import gemstone_sync
 from gemstone_sync import MicroService, ServiceConfigurationError, exposed_method, health_check
+from gemstone_sync.event.emission import make_envelope
 from gemstone_sync.ops import HealthCheck
+from gemstone_sync.sqlite import file as sqlite
 from gemstone_sync.testing import ServiceClient
 from tests.support.http import exchange, message
+from tests.support.sqlite import locked
 from tests.support.waiting import LIMIT, wait_until
 
 
@@ -198,6 +201,25 @@ def test_a_broker_periodic_tasks_and_registries_report_themselves(running_servic
     assert (tidy["status"], tidy["output"]) == ("warn", "ValueError: no broom")
     assert tidy["observedUnit"] == "s"
     assert checks["registry:registration"][0]["status"] == "warn"
+
+
+def test_an_outbox_whose_database_is_away_warns(running_service, tmp_path, monkeypatch):
+    path = tmp_path / "events.db"
+    outbox = gemstone_sync.Outbox(str(path))
+    outbox.add([make_envelope("sold", 1)])
+
+    def sending():
+        (told,) = health(service)[1]["checks"]["outbox:sending"]
+        return told["status"], told.get("output")
+
+    with monkeypatch.context() as patched, locked(path):
+        patched.setattr(sqlite, "BUSY", 0.1)
+        transports = [gemstone_sync.MemoryEventTransport()]
+        service = running_service(Shop, outbox=outbox, event_transports=transports)
+        wait_until(lambda: sending()[0] == "warn", "a warning")
+        assert "is locked" in sending()[1]
+        assert health(service)[0] == 200
+    wait_until(lambda: sending() == ("pass", None), "the end of it")
 
 
 def test_startup_passes_once_the_start_hooks_are_through(running_service):

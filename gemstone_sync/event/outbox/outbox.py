@@ -241,6 +241,12 @@ class Outbox:
         waiting = "1 event waits" if number == 1 else f"{number} events wait"
         return f"outbox: {waiting}: {found[0][1]}"
 
+    def why_waiting(self) -> str | None:
+        """Tell why what is stored in a database can neither be read nor sent; None if it can."""
+        relays = self._process_state().relays
+        found = [] if relays is None else relays.outages()
+        return f"outbox: events wait: {found[0]}" if found else None
+
     def refused(
         self, wanted: Callable[[Envelope], bool] = lambda envelope: True, limit: int | None = None
     ) -> list[RefusedEvent]:

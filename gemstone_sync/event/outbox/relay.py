@@ -80,6 +80,11 @@ class Relay:
 
     # From other greenlets and threads
 
+    @property
+    def outage(self) -> str:
+        """Why the storage cannot be used; empty while it can."""
+        return self._outage.why
+
     def wake(self, expecting: bool = False) -> None:
         """Look for what was stored, or may be committed in the next seconds."""
         if expecting:
@@ -326,6 +331,10 @@ class Relays:
         """List how much is refused, and why, for each storage in which something is."""
         found = [relay.ledger.trouble for relay in list(self._relays.values())]
         return [trouble for trouble in found if trouble is not None]
+
+    def outages(self) -> list[str]:
+        """List why storages cannot be used, of those that cannot."""
+        return [relay.outage for relay in list(self._relays.values()) if relay.outage]
 
     def _run_in_thread(self) -> None:
         try:
