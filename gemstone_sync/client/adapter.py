@@ -53,16 +53,22 @@ class ServiceAdapter(Adapter):
         connection = pool.take()
         if connection is not None:
             try:
-                return self._exchange(pool, connection, message, request)
+                return self._exchange(pool, connection, message, request, kept=True)
             except TransportError as error:
                 if error.may_have_run:
                     raise
         # There was none, or it went in the moment before sending.
         connection = pool.connect(request.shown, request.seconds_to(request.limits.connect))
-        return self._exchange(pool, connection, message, request)
+        return self._exchange(pool, connection, message, request, kept=False)
 
     def _exchange(
-        self, pool: ConnectionPool, connection: Connection, message: bytes, request: HttpRequest
+        self,
+        pool: ConnectionPool,
+        connection: Connection,
+        message: bytes,
+        request: HttpRequest,
+        *,
+        kept: bool,
     ) -> HttpReply:
         try:
             parser = exchange(connection.sock, message, request, self._max_response_size)
@@ -71,9 +77,9 @@ class ServiceAdapter(Adapter):
             raise
         if parser.keep_alive:
             pool.give_back(connection)
-        else:
-            connection.close()
-        return parser.reply()
+            return parser.reply()
+        connection.close()
+        return parser.reply()._replace(leaves=kept)
 
     def _pool_of(self, origin: SplitResult, request: HttpRequest) -> ConnectionPool:
         key = (origin.scheme, origin.netloc, request.verify, request.cert)

@@ -17,6 +17,7 @@ from typing import Protocol
 from ..broker_urls import without_passwords
 from ..errors import ConnectionFailed
 from .endpoint import RemoteEndpoint
+from .messages import HttpReply
 
 __all__ = ["EndpointSet", "EndpointSource", "FixedEndpoints"]
 
@@ -34,6 +35,9 @@ class EndpointSource(Protocol):
     def unreachable(self, url: str) -> None:
         """Take note that an endpoint does not answer: a source may ask anew. Does not wait."""
 
+    def leaves(self, url: str) -> None:
+        """Take note that an endpoint may be about to stop: as `unreachable`."""
+
     def renew(self, seconds: float) -> None:
         """Ask anew, and wait for that so many seconds at most."""
 
@@ -48,6 +52,9 @@ class FixedEndpoints:
         return self._urls
 
     def unreachable(self, url: str) -> None:
+        """Do nothing: no other is known."""
+
+    def leaves(self, url: str) -> None:
         """Do nothing: no other is known."""
 
     def renew(self, seconds: float) -> None:
@@ -118,10 +125,12 @@ class EndpointSet:
             endpoint.rests_until = now + endpoint.rest * random.uniform(0.5, 1)
         self._source.unreachable(endpoint.url)
 
-    def reached(self, endpoint: RemoteEndpoint) -> None:
+    def reached(self, endpoint: RemoteEndpoint, reply: HttpReply) -> None:
         """Take note that an endpoint answers."""
         if endpoint.rest:
             endpoint.rest = endpoint.rests_until = 0.0
+        if reply.leaves:
+            self._source.leaves(endpoint.url)
 
 
 def _draw_two(endpoints: Sequence[RemoteEndpoint]) -> tuple[RemoteEndpoint, RemoteEndpoint]:

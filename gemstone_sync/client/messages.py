@@ -79,12 +79,14 @@ class HttpReply(NamedTuple):
     :param headers: a mapping by name; adapters give names in small letters, or one that knows no
         case, as that of Flask's test client (`gemstone_sync.testing`) is.
     :param body: decompressed.
+    :param leaves: the server has ended a connection that it had kept: it may be about to stop.
     """
 
     url: str
     status: int
     headers: Any
     body: bytes
+    leaves: bool = False
 
 
 class Adapter:

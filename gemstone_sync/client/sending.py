@@ -92,7 +92,7 @@ class Sender:
                 sending.observed.tried(endpoint.shown)
             try:
                 reply = endpoint.attempt(body, sending)
-                self.endpoints.reached(endpoint)
+                self.endpoints.reached(endpoint, reply)
                 return check(reply)
             except (TransportError, RemoteError) as error:
                 tried.append(endpoint)

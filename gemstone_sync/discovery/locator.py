@@ -204,6 +204,10 @@ class LocatedService:
         self._old_at = 0.0  # also when it was asked only just now: the next call asks again
         self._begin_renewal(in_doubt=True)
 
+    def leaves(self, url: str) -> None:
+        """Ask again in a moment, when its goodbye has arrived: the others answer as well."""
+        self._old_at = min(self._old_at, time.monotonic() + _LEAST_INTERVAL)
+
     def renew(self, seconds: float) -> None:
         """Ask now, and wait for the answer."""
         self._begin_renewal(in_doubt=True)

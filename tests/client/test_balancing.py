@@ -15,6 +15,7 @@ from gemstone_sync import ConnectionFailed, ConnectionLost, MethodCall, RemoteSe
 from gemstone_sync.client import ServiceAdapter, balancing
 from gemstone_sync.client.balancing import EndpointSet, FixedEndpoints
 from gemstone_sync.client.endpoint import RemoteEndpoint
+from gemstone_sync.client.messages import HttpReply
 from tests.support.faulty_server import FaultyServer, answer, body, reset, when
 from tests.support.machine import free_port
 from tests.support.waiting import LIMIT, gather, wait_until
@@ -196,7 +197,7 @@ def test_an_answer_ends_the_doubling(pair: EndpointSet, clock: SimpleNamespace) 
     for _ in range(4):
         pair.unreachable(first)
         rest_of(first, pair, clock)
-    pair.reached(first)
+    pair.reached(first, HttpReply(first.url, 200, {}, b""))
     assert rest_of(first, pair, clock) == 0
     for _ in range(100):  # calls that one end has broken: they count once
         pair.unreachable(first)
@@ -235,6 +236,9 @@ class Source:
 
     def unreachable(self, url: str) -> None:
         self.lost.append(url)
+
+    def leaves(self, url: str) -> None:
+        """Nothing changes by that."""
 
     def renew(self, seconds: float) -> None:
         assert seconds <= LIMIT

@@ -7,9 +7,10 @@ from gemstone_sync import ConnectionFailed
 from gemstone_sync.client import sending
 from gemstone_sync.client.background import BackgroundCalls
 from gemstone_sync.concurrency import Call, current_call
+from gemstone_sync.concurrency.native import native_sleep
 from gemstone_sync.discovery import MemoryDiscoveryStrategy, locator
 from gemstone_sync.discovery.locator import LocatedService
-from tests.support.faulty_server import FaultyServer
+from tests.support.faulty_server import FaultyServer, answer
 from tests.support.machine import free_port
 from tests.support.waiting import LIMIT, gather, wait_until
 
@@ -104,6 +105,27 @@ def test_a_registry_that_has_heard_of_few_so_far_keeps_the_others(locating, eage
     strategy.found = SEVEN[:1]
     monkeypatch.setattr(locator, "_GRACE", 0.01)
     wait_until(lambda: client.urls == SEVEN[:1], "the others to be given up")
+
+
+def test_one_that_ends_its_connections_is_asked_about_once_its_goodbye_has_come(
+    locating, monkeypatch
+):
+    """It is about to stop, though it answers still; a server that keeps none tells nothing."""
+    monkeypatch.setattr(locator, "_LEAST_INTERVAL", 0.2)
+    closing = answer(Connection="close")
+    with FaultyServer(answer(), closing) as leaving, FaultyServer(closing) as never_keeps:
+        strategy = Strategy([leaving.url])
+        client = locating(strategy).client_of("users")
+        client.methods.ping()
+        strategy.found = [never_keeps.url]
+        client.methods.ping()
+        assert client.urls == [leaving.url]
+        wait_until(lambda: client.urls == [never_keeps.url], "the other one")
+        for _ in range(10):
+            client.methods.ping()
+        native_sleep(0.25)
+        client.methods.ping()
+    assert strategy.asked == ["users"] * 2
 
 
 def test_a_service_that_moves_is_followed_without_a_lost_call(locating):
