@@ -324,9 +324,8 @@ class Prefetch:
     def _give_more(self, state: QueueState, sharing: Sequence[QueueState]) -> None:
         left = self._total - sum(each.share - each.least for each in sharing)
         if left > 0:
-            # Not all of it: another one may be full the next moment. Nor little by little: RabbitMQ
-            # has one more consumer after each step that is less than four times as many.
-            state.share = min(state.most, state.share + min(left, 4 * state.share))
+            # Twice what it had: another one may be full the next moment.
+            state.share = min(state.most, state.share + min(left, state.share))
             self._shift_at = time.monotonic() + _SHIFT_PAUSE  # it has not come yet
         elif time.monotonic() >= self._shift_at:
             unused = [
