@@ -324,8 +324,7 @@ class Prefetch:
     def _give_more(self, state: QueueState, sharing: Sequence[QueueState]) -> None:
         left = self._total - sum(each.share - each.least for each in sharing)
         if left > 0:
-            # Twice what it had: another one may be full the next moment.
-            state.share = min(state.most, state.share + min(left, state.share))
+            state.share = min(state.most, state.share + left)
             self._shift_at = time.monotonic() + _SHIFT_PAUSE  # it has not come yet
         elif time.monotonic() >= self._shift_at:
             unused = [
