@@ -36,7 +36,7 @@ class EndpointSource(Protocol):
         """Take note that an endpoint does not answer: a source may ask anew. Does not wait."""
 
     def leaves(self, url: str) -> None:
-        """Take note that an endpoint may be about to stop: as `unreachable`."""
+        """Take note that an endpoint may be about to stop: a source may ask anew. Does not wait."""
 
     def renew(self, seconds: float) -> None:
         """Ask anew, and wait for that so many seconds at most."""

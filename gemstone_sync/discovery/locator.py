@@ -205,7 +205,7 @@ class LocatedService:
         self._begin_renewal(in_doubt=True)
 
     def leaves(self, url: str) -> None:
-        """Ask again in a moment, when its goodbye has arrived: the others answer as well."""
+        """Ask again in a moment, when its goodbye has arrived; it answers until then."""
         self._old_at = min(self._old_at, time.monotonic() + _LEAST_INTERVAL)
 
     def renew(self, seconds: float) -> None:

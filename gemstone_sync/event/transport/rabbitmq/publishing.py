@@ -160,18 +160,18 @@ class AmqpPublishing:
         if not step:
             return
         # In sum: where connections are lost one after the other none waits for long.
-        unconfirmed = self._known.unconfirmed
-        unconfirmed[step] = unconfirmed.get(step, 0.0) + now - before
-        if unconfirmed[step] < _LEADERLESS:
+        unconfirmed = self._known.unconfirmed  # of other threads' connections, too
+        waited = unconfirmed[step] = unconfirmed.get(step, 0.0) + now - before
+        if waited < _LEADERLESS:
             return
         if self._asked is None:
             with contextlib.suppress(TimeoutError):  # it reads nothing of this connection
                 self._ask().queue_declare(queue, passive=True)  # or nothing confirms anything
             self._looked = self._asked = time.monotonic()
             return
-        if unconfirmed[step] < 2 * _LEADERLESS or now - self._asked < _LEADERLESS / 2:
+        if waited < 2 * _LEADERLESS or now - self._asked < _LEADERLESS / 2:
             return
-        del unconfirmed[step]
+        unconfirmed.pop(step, None)
         self._known.replaced[step] = self._known.replaced.get(step, 0) + 1
         raise LinkLost(
             f"RabbitMQ confirms nothing for its queue {queue!r} (killed just as it makes one, it "
