@@ -204,13 +204,16 @@ class Link(abc.ABC):
         """Hold the connection, and what it receives, though a greenlet computes for long."""
 
     def detach(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027
-        """Keep these deliveries at `close`: they are handled, and the next link adopts them."""
+        """Keep these deliveries at `close`: they are handled, or were; the next link adopts them."""
 
-    def adopt(self, begun: Sequence[Delivery], others: Sequence[Delivery]) -> None:  # noqa: B027
-        """Take over what an earlier link of this process received, if the broker lets it.
+    def adopt(  # noqa: B027
+        self, begun: Sequence[Delivery], handled: Sequence[Delivery], others: Sequence[Delivery]
+    ) -> None:
+        """Take over what earlier links of this process received, if the broker lets it.
 
         :param begun: what is being handled, and this link's from now on. Where it cannot be, it
             stays `gone`, and is delivered again.
+        :param handled: what is acknowledged. Where it cannot be, it is delivered again.
         :param others: what is given back.
         """
 

@@ -49,6 +49,8 @@ class Broker:
     lease: float | None = None
     deaf: bool = False  #: acknowledgements are lost on their way
     adopts: bool = False  #: a new link takes over what an earlier one has left
+    #: (envelope, deliveries before) of what links that are gone have left
+    left: dict[Delivery, tuple[Envelope, int]] = field(default_factory=dict)
 
     def link(self) -> Any:
         return ScriptedLink(self)
@@ -259,9 +261,16 @@ class ScriptedLink(Link):
     def detach(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries if self.broker.adopts else ():
             if delivery.link is self:
-                self._let_go(delivery.tag)
+                self.broker.left[delivery] = self._let_go(delivery.tag)[1:]
 
-    def adopt(self, begun: Sequence[Delivery], others: Sequence[Delivery]) -> None:
+    def adopt(
+        self, begun: Sequence[Delivery], handled: Sequence[Delivery], others: Sequence[Delivery]
+    ) -> None:
+        for delivery in (*begun, *handled):
+            self.broker.left.pop(delivery, None)
+        for delivery in others:
+            if (left := self.broker.left.pop(delivery, None)) is not None:
+                self.broker.queues[delivery.queue].appendleft(left)
         for delivery in begun if self.broker.adopts else ():
             delivery.link, delivery.gone, delivery.tag = self, False, next(self._tags)
             self._held[delivery.tag] = (delivery.queue, delivery.envelope, 0)

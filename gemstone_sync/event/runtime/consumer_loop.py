@@ -96,7 +96,8 @@ class ConsumerLoop(ConnectionLoop):
         self._waiting: DelayQueue[Delivery] = DelayQueue()
         #: What is done with once the broker has taken all that it has left.
         self._publishing: set[Delivery] = set()
-        #: What ended without a link, or had not begun when its link was lost.
+        #: Of links that are gone: what was handled, and what was not and has not begun.
+        self._handled_away: list[Delivery] = []
         self._lost: list[Delivery] = []
         #: True once a link was lost: before that nothing comes again but what the broker says does.
         self._has_lost = False
@@ -157,7 +158,8 @@ class ConsumerLoop(ConnectionLoop):
         self._kill_handlers()
         self._outcomes.forget()
         self._acknowledge(link)
-        self._isolation.settle(link, [*self.unsettled, *self._lost], done=False)
+        self._forget_lost(link)
+        self._isolation.settle(link, list(self.unsettled), done=False)
         self._requeue(link, [delivery for delivery in self.unsettled if not delivery.gone])
 
     def _subscribe(self, link: Link) -> None:
@@ -168,7 +170,7 @@ class ConsumerLoop(ConnectionLoop):
     def _adopt(self, link: Link) -> None:
         """Go on with what has begun, and give back the rest of what the last link had."""
         begun = list(self.unsettled)
-        link.adopt(begun, self._lost)
+        link.adopt(begun, self._handled_away, self._lost)
         self._forget_lost(link)
         for delivery in begun:
             if not delivery.gone:
@@ -178,6 +180,8 @@ class ConsumerLoop(ConnectionLoop):
         """Keep what has begun: it comes again, or was handled in time. The rest comes anew."""
         publishing, has_begun = self._publishing, self._redeliveries.has_begun
         unsettled, self.unsettled = self.unsettled, {}
+        handled = set(self._to_acknowledge)
+        self._handled_away += handled
         for delivery, state in unsettled.items():
             delivery.gone = True
             busy = delivery in state.running or delivery in state.waiting or delivery in publishing
@@ -185,11 +189,11 @@ class ConsumerLoop(ConnectionLoop):
                 self.unsettled[delivery] = state
                 if not busy:  # it was ready for its next handler
                     self._schedule_retry(state, delivery, _LOOK)
-            else:
+            elif delivery not in handled:
                 self._lost.append(delivery)
         begun = self.unsettled
         if not self.stopping:
-            link.detach(list(begun))
+            link.detach([*begun, *handled])
         self._redeliveries.forget_link(self._to_acknowledge)
         self._to_acknowledge.clear()
         self._to_requeue.clear()
@@ -235,7 +239,9 @@ class ConsumerLoop(ConnectionLoop):
         self._requeue(link, back)
 
     def _forget_lost(self, link: Link) -> None:
+        self._isolation.settle(link, self._handled_away, done=True)
         self._isolation.settle(link, self._lost, done=False)
+        self._handled_away.clear()
         self._lost.clear()
 
     # What starts when
@@ -393,7 +399,7 @@ class ConsumerLoop(ConnectionLoop):
             if here:
                 self._isolation.inherit(delivery, here[-1])
             else:
-                self._lost.append(delivery)
+                (self._handled_away if handled else self._lost).append(delivery)
         return here
 
     # The end

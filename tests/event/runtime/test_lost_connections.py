@@ -38,9 +38,11 @@ def test_handlers_of_a_lost_connection_keep_their_places_and_what_they_had_is_no
     assert handling.most == running
 
 
+@pytest.mark.parametrize("adopts", [False, True])
 def test_what_ended_just_before_or_after_its_connection_was_lost_is_not_handled_again(
-    broker: Broker, make: Make, handling: Handling
+    broker: Broker, make: Make, handling: Handling, adopts: bool
 ):
+    broker.adopts = adopts
     broker.put("q", *events(5))
     consumer = make(handling)
     wait_until(lambda: handling.running == 5, "the handlers")
@@ -59,6 +61,33 @@ def test_what_ended_just_before_or_after_its_connection_was_lost_is_not_handled_
     wait_until(lambda: not broker.queues["q"], "the rest")
     done(consumer, broker)
     assert sorted(handling.ended) == list(range(10))
+    assert not broker.left
+
+
+@pytest.mark.parametrize("adopts", [False, True])
+def test_what_could_not_be_handled_while_its_connection_was_lost_is_handled_over_the_next(
+    broker: Broker, make: Make, adopts: bool
+):
+    broker.adopts = adopts
+    gate, went = Event(), list[int]()
+
+    def handle(delivery: Delivery, queue: Queue) -> None:
+        went.append(number(delivery))
+        if len(went) == 1:
+            gate.wait()
+            raise OSError("not now")
+
+    broker.put("q", *events(1))
+    consumer = make(handle)
+    wait_until(lambda: went, "the handler")
+    broker.go_away()
+    wait_until(lambda: not broker.links, "the loss")
+    gate.set()
+    wait_until(lambda: not consumer.in_flight, "its end")
+    broker.switch(away=None)
+    wait_until(lambda: len(went) == 2, "the next attempt")
+    done(consumer, broker)
+    assert not broker.left
 
 
 @pytest.mark.parametrize("may_repeat", [True, False])

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import gevent
 import pytest
@@ -400,7 +401,7 @@ def test_keys_that_wait_hold_up_nobody_else_and_keep_their_order(
         assert numbers == sorted(numbers)
 
 
-def lose_connections(network: Network) -> None:
+def lose_connections(network: Network, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Of all consumers, as when a broker is restarted."""
     owners = [
         reception._loop
@@ -412,9 +413,18 @@ def lose_connections(network: Network) -> None:
     def lost() -> None:
         raise LinkLost("cut")
 
-    for owner, link in zip(owners, before, strict=True):
-        link.pump = lost
-        owner.wake()
+    with contextlib.ExitStack() as stack:
+        for owner, link in zip(owners, before, strict=True):
+            stack.enter_context(mock.patch.object(owner, "_make_link", lost))
+            link.pump = lost
+            owner.wake()
+        wait_until(
+            lambda: all(
+                owner.link is not link for owner, link in zip(owners, before, strict=True)
+            ),
+            "no connection",
+        )
+        meanwhile()
     wait_until(
         lambda: all(
             owner.link not in (None, link) and owner.why_not_ready() is None
@@ -446,6 +456,27 @@ def test_connections_that_are_lost_are_no_crashes_and_nothing_runs_beside_its_re
     assert before >= 10
     assert sorted(began) == list(range(30))
     assert deadletters.list(network.emitter.event_transports[0]) == []
+
+
+def test_what_ends_while_there_is_no_connection_holds_up_nobody(network: Network):
+    """Where a broker keeps what was received until a lease ends, those of its key would wait."""
+    go, began, ended = Event(), list[Any](), list[Any]()
+
+    def act(body: Any) -> None:
+        began.append(body)
+        go.wait(LIMIT)
+        ended.append(body)
+
+    def end() -> None:
+        go.set()
+        wait_until(lambda: ended, "the end")
+
+    network.start("a", handler("x", act))
+    network.emit_all(("x", number, {"key": "k"}) for number in range(3))
+    wait_until(lambda: began, "the first")
+    lose_connections(network, end)
+    network.wait_for(3)
+    assert began == [0, 1, 2]
 
 
 def test_events_that_are_given_back_again_and_again_at_clean_stops_are_no_crashes(

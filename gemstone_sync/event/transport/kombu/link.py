@@ -300,20 +300,26 @@ class KombuLink(Link):
     def detach(self, deliveries: Sequence[Delivery]) -> None:
         self._left.update(self._keys_of(deliveries))
 
-    def adopt(self, begun: Sequence[Delivery], others: Sequence[Delivery]) -> None:
-        owed = [
-            each
-            for each in others
-            if isinstance(each.link, KombuLink) and _key_of(each) in each.link.owes
-        ]
+    def adopt(
+        self, begun: Sequence[Delivery], handled: Sequence[Delivery], others: Sequence[Delivery]
+    ) -> None:
+        ended, owed = (
+            [
+                each
+                for each in deliveries
+                if isinstance(each.link, KombuLink) and _key_of(each) in each.link.owes
+            ]
+            for deliveries in (handled, others)
+        )
         with self._mapped():
-            for delivery in (*begun, *owed):
+            for delivery in (*begun, *ended, *owed):
                 # Its own channel is closed; what is with kombu's transport only is still here.
                 consumed = self._consumed.get(delivery.queue)
                 _move(delivery.tag, self._channel if consumed is None else consumed.channel)
                 self._hold(delivery.queue, delivery.tag)
                 delivery.link, delivery.gone = self, False
             self._give_back(self._keys_of(owed))
+        self.acknowledge(ended)
 
     def _keys_of(self, deliveries: Sequence[Delivery]) -> list[tuple[str, str]]:
         keys = [_key_of(delivery) for delivery in deliveries if delivery.link is self]

@@ -74,8 +74,8 @@ class StoreLink(Link):
         self._bindings: list[Binding] = []
         self._touch_interval = _TOUCH
         self._touch_at = 0.0
-        #: Once it is closed: whether the store was out of reach, and has not got back what it held.
-        self.owes = False
+        #: Ids of what was taken, and is neither kept by this link any more nor given back.
+        self.owes: set[str] = set()
 
     # Life
 
@@ -86,7 +86,8 @@ class StoreLink(Link):
     def close(self) -> None:
         if not self._is_open:
             return
-        self._is_open, self.owes = False, True
+        self._is_open = False
+        self.owes |= self._held
         if os.getpid() != self._process:
             return  # after a fork: what was taken is the parent's
         renewing, self._renewing = self._renewing, None
@@ -99,11 +100,12 @@ class StoreLink(Link):
             self._apply(self._give_back)
 
     def _give_back(self) -> None:
-        held, self._held = list(self._held), set()
+        held, self._held = self._held, set()
+        self.owes |= held
         try:
             if held:
-                self._store.release(held)
-            self.owes = False
+                self._store.release(list(held))
+            self.owes -= held
         finally:
             self._store.close()
 
@@ -265,14 +267,27 @@ class StoreLink(Link):
                 hub.destroy(destroy_loop=True)
 
     def detach(self, deliveries: Sequence[Delivery]) -> None:
-        self._held.difference_update(each.tag for each in deliveries if each.link is self)
+        mine = [each.tag for each in deliveries if each.link is self]
+        self.owes.update(mine)
+        self._held.difference_update(mine)
 
-    def adopt(self, begun: Sequence[Delivery], others: Sequence[Delivery]) -> None:
+    def adopt(
+        self, begun: Sequence[Delivery], handled: Sequence[Delivery], others: Sequence[Delivery]
+    ) -> None:
+        for function, deliveries in (
+            (self._store.acknowledge, handled),
+            (self._store.release, others),
+        ):
+            if owed := [
+                each.tag
+                for each in deliveries
+                if isinstance(each.link, StoreLink) and each.tag in each.link.owes
+            ]:
+                self._call(function, owed)
+        # Last: were this link lost in between, it would give back what is still being handled.
         if held := [delivery.tag for delivery in begun]:
             self._call(self._store.renew, held, self._lease)
             self._held.update(held)
-        if owed := [d.tag for d in others if isinstance(d.link, StoreLink) and d.link.owes]:
-            self._call(self._store.release, owed)
         for delivery in begun:
             delivery.link, delivery.gone = self, False
             if (consumed := self._consumed.get(delivery.queue)) is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import gevent
 import pytest
 
+from gemstone_sync.errors import StoreFault
 from gemstone_sync.event.link import LinkLost
 from gemstone_sync.event.topology import Topology
 from gemstone_sync.event.transport.redis.store import RedisStore
@@ -72,25 +73,32 @@ def test_what_is_kept_is_renewed_though_this_thread_computes(connect):
     assert other.link.size(queue) == 0
 
 
-def test_the_next_link_goes_on_with_what_is_handled_and_gives_the_rest_back(connect):
+@pytest.mark.parametrize("is_away", [False, True])
+def test_the_next_link_goes_on_with_what_is_handled_and_tells_of_the_rest(
+    connect, is_away, monkeypatch
+):
     shop, later, other = connect("paid"), connect("paid"), connect("paid")
-    shop.consume(shop.fill(3))
-    begun, *others = shop.receive(3)
-    shop.link.detach([begun])
+    shop.consume(shop.fill(5))
+    begun, handled, failed, *others = shop.receive(5)
+    shop.link.detach([begun, handled, failed])
     begun.gone = True
-    shop.link._held.clear()  # as if the store had been out of reach
+    if is_away:
+        monkeypatch.setattr(shop.link._store, "release", raise_fault)
     shop.link.close()
-    shop.link.owes = True
     queue = shop.queue("paid")
-    assert other.link.size(queue) == 0
-    later.link.adopt([begun], others)
+    assert other.link.size(queue) == (0 if is_away else 2)
+    later.link.adopt([begun], [handled], [failed, *others])
     assert (begun.gone, begun.link) == (False, later.link)
     other.consume(queue)
-    assert [delivery.deliveries for delivery in other.receive(2)] == [0, 0]
+    assert [delivery.deliveries for delivery in other.receive(3)] == [0, 0, 0]
     other.link.acknowledge(other.received)
     later.link.acknowledge([begun])
-    assert sorted(other.bodies) == [1, 2]
+    assert sorted(other.bodies) == [2, 3, 4]
     assert other.link.size(queue) == 0
+
+
+def raise_fault(*_: object) -> None:
+    raise StoreFault("away")
 
 
 def test_an_event_that_ends_its_processes_is_a_dead_letter(connect):
