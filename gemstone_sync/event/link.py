@@ -204,7 +204,7 @@ class Link(abc.ABC):
         """Hold the connection, and what it receives, though a greenlet computes for long."""
 
     def detach(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027
-        """Keep these deliveries at `close`: they are handled, or were; the next link adopts them."""
+        """Keep these deliveries at `close` for the next link: it adopts them."""
 
     def adopt(  # noqa: B027
         self, begun: Sequence[Delivery], handled: Sequence[Delivery], others: Sequence[Delivery]

@@ -419,9 +419,7 @@ def lose_connections(network: Network, meanwhile: Callable[[], object] = lambda:
             link.pump = lost
             owner.wake()
         wait_until(
-            lambda: all(
-                owner.link is not link for owner, link in zip(owners, before, strict=True)
-            ),
+            lambda: all(owner.link is not link for owner, link in zip(owners, before, strict=True)),
             "no connection",
         )
         meanwhile()
