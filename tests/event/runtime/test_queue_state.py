@@ -35,9 +35,11 @@ def test_what_was_just_given_is_not_taken_for_unused_before_it_has_come(clock):
     prefetch = Prefetch(TOTAL)
     first, second, *others = states(10)
     prefetch.changed([first, second, *others], False)
-    first.unsettled_count = 1
-    prefetch.changed([first, second, *others], False)
+    for held in (1, 2, 4, 8):
+        first.unsettled_count = held
+        prefetch.changed([first, second, *others], False)
     assert first.share == TOTAL
+    first.unsettled_count = 1
     for held in (1, 2):  # and what is meant for the first one is still on its way
         second.unsettled_count = held
         prefetch.changed([first, second, *others], False)
@@ -45,6 +47,14 @@ def test_what_was_just_given_is_not_taken_for_unused_before_it_has_come(clock):
     clock[0] += 5
     prefetch.changed([first, second, *others], False)
     assert (first.share, second.share) == (2, TOTAL)
+
+
+def test_queues_that_are_full_from_the_start_share(clock):
+    """Else the one that was full a moment before the others had all of it for a second."""
+    prefetch, held = Prefetch(TOTAL), states(3)
+    for _ in range(5):
+        taken(prefetch, held)
+    assert min(state.share for state in held) >= TOTAL // len(held)
 
 
 def test_what_is_stuck_takes_no_more_from_queue_after_queue(clock):
