@@ -324,8 +324,8 @@ class Prefetch:
     def _give_more(self, state: QueueState, sharing: Sequence[QueueState]) -> None:
         left = self._total - sum(each.share - each.least for each in sharing)
         if left > 0:
-            # Not all of it at first: another one may be full the next moment. In few steps: RabbitMQ
-            # has one more consumer after each that is less than four times as many.
+            # Not all of it at first: another one may be full the next moment. In few steps: with
+            # RabbitMQ each that is less than four times as many is one more consumer.
             more = min(left, 4 * state.share) if state.share == state.least else left
             state.share = min(state.most, state.share + more)
             self._shift_at = time.monotonic() + _SHIFT_PAUSE  # it has not come yet
