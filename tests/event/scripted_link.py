@@ -266,6 +266,7 @@ class ScriptedLink(Link):
     def adopt(
         self, begun: Sequence[Delivery], handled: Sequence[Delivery], others: Sequence[Delivery]
     ) -> None:
+        self.broker.log.append(f"adopt {len(begun)} {len(handled)} {len(others)}")
         for delivery in (*begun, *handled):
             self.broker.left.pop(delivery, None)
         for delivery in others:

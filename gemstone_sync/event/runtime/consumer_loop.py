@@ -96,7 +96,7 @@ class ConsumerLoop(ConnectionLoop):
         self._waiting: DelayQueue[Delivery] = DelayQueue()
         #: What is done with once the broker has taken all that it has left.
         self._publishing: set[Delivery] = set()
-        #: Of links that are gone: what was handled, and what was not and has not begun.
+        #: Of links that are gone: what was handled, and what is given back.
         self._handled_away: list[Delivery] = []
         self._lost: list[Delivery] = []
         #: True once a link was lost: before that nothing comes again but what the broker says does.

@@ -61,6 +61,8 @@ def test_what_ended_just_before_or_after_its_connection_was_lost_is_not_handled_
     wait_until(lambda: not broker.queues["q"], "the rest")
     done(consumer, broker)
     assert sorted(handling.ended) == list(range(10))
+    # Begun, handled, given back: what a link that keeps nothing would deliver to anybody.
+    assert broker.log.count("adopt 0 5 0") == 1
     assert not broker.left
 
 
@@ -184,18 +186,22 @@ def test_one_that_has_begun_and_waits_for_a_place_goes_on_over_a_new_connection(
     assert "Traceback" not in caplog.text
 
 
+@pytest.mark.parametrize("adopts", [False, True])
 @pytest.mark.parametrize("key", [None, "k"])
 def test_an_acknowledgement_that_the_broker_did_not_get_has_nothing_handled_again(
-    broker: Broker, make: Make, key: str | None, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, make: Make, key: str | None, adopts: bool, monkeypatch: pytest.MonkeyPatch
 ):
     """It holds where the broker does not tell how often it has delivered an event, too."""
+    broker.adopts = adopts
     handled: list[int] = []
+    delivered: list[int] = []
     acknowledged: list[Any] = []
     deliver, settle = ScriptedLink._deliver, ScriptedLink.acknowledge
 
     def deliver_untold(link: ScriptedLink, queue: str) -> Delivery:
         delivery = deliver(link, queue)
         delivery.deliveries = None
+        delivered.append(number(delivery))
         return delivery
 
     def acknowledge(link: ScriptedLink, deliveries: Sequence[Delivery]) -> None:
@@ -213,6 +219,8 @@ def test_an_acknowledgement_that_the_broker_did_not_get_has_nothing_handled_agai
     wait_until(lambda: broker.opened == 2, "the loss")
     done(consumer, broker)
     assert handled == [0, 1, 2, 3, 4]
+    # Nor is it delivered again, which may be to another instance, where the next link can tell.
+    assert delivered.count(0) == (1 if adopts else 2)
 
 
 class NotingLink(ScriptedLink):

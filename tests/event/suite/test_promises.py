@@ -457,7 +457,7 @@ def test_connections_that_are_lost_are_no_crashes_and_nothing_runs_beside_its_re
 
 
 def test_what_ends_while_there_is_no_connection_holds_up_nobody(network: Network):
-    """Where a broker keeps what was received until a lease ends, those of its key would wait."""
+    """Settle it over the next connection: a store keeps it, and those of its key, for a minute."""
     go, began, ended = Event(), list[Any](), list[Any]()
 
     def act(body: Any) -> None:

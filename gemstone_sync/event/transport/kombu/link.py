@@ -303,23 +303,16 @@ class KombuLink(Link):
     def adopt(
         self, begun: Sequence[Delivery], handled: Sequence[Delivery], others: Sequence[Delivery]
     ) -> None:
-        ended, owed = (
-            [
-                each
-                for each in deliveries
-                if isinstance(each.link, KombuLink) and _key_of(each) in each.link.owes
-            ]
-            for deliveries in (handled, others)
-        )
+        handled, others = _owed(handled), _owed(others)
         with self._mapped():
-            for delivery in (*begun, *ended, *owed):
+            for delivery in (*begun, *handled, *others):
                 # Its own channel is closed; what is with kombu's transport only is still here.
                 consumed = self._consumed.get(delivery.queue)
                 _move(delivery.tag, self._channel if consumed is None else consumed.channel)
                 self._hold(delivery.queue, delivery.tag)
                 delivery.link, delivery.gone = self, False
-            self._give_back(self._keys_of(owed))
-        self.acknowledge(ended)
+            self._give_back(self._keys_of(others))
+        self.acknowledge(handled)
 
     def _keys_of(self, deliveries: Sequence[Delivery]) -> list[tuple[str, str]]:
         keys = [_key_of(delivery) for delivery in deliveries if delivery.link is self]
@@ -379,6 +372,15 @@ def _move(message: Any, channel: Any) -> None:
 
 def _key_of(delivery: Delivery) -> tuple[str, str]:
     return delivery.queue, delivery.tag.delivery_tag
+
+
+def _owed(deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """Return those that the link which received them has left with the broker."""
+    return [
+        each
+        for each in deliveries
+        if isinstance(each.link, KombuLink) and _key_of(each) in each.link.owes
+    ]
 
 
 def _text(error: BaseException) -> str:

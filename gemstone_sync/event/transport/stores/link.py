@@ -87,9 +87,9 @@ class StoreLink(Link):
         if not self._is_open:
             return
         self._is_open = False
-        self.owes |= self._held
         if os.getpid() != self._process:
             return  # after a fork: what was taken is the parent's
+        self.owes |= self._held
         renewing, self._renewing = self._renewing, None
         if renewing is not None:
             renewing.release()
@@ -101,7 +101,6 @@ class StoreLink(Link):
 
     def _give_back(self) -> None:
         held, self._held = self._held, set()
-        self.owes |= held
         try:
             if held:
                 self._store.release(list(held))
@@ -274,16 +273,10 @@ class StoreLink(Link):
     def adopt(
         self, begun: Sequence[Delivery], handled: Sequence[Delivery], others: Sequence[Delivery]
     ) -> None:
-        for function, deliveries in (
-            (self._store.acknowledge, handled),
-            (self._store.release, others),
-        ):
-            if owed := [
-                each.tag
-                for each in deliveries
-                if isinstance(each.link, StoreLink) and each.tag in each.link.owes
-            ]:
-                self._call(function, owed)
+        if ids := _owed(handled):
+            self._call(self._store.acknowledge, ids)
+        if ids := _owed(others):
+            self._call(self._store.release, ids)
         # Last: were this link lost in between, it would give back what is still being handled.
         if held := [delivery.tag for delivery in begun]:
             self._call(self._store.renew, held, self._lease)
@@ -374,6 +367,12 @@ class _Consumed:
     def room(self) -> int:
         """Return how many more may be delivered."""
         return max(0, self.prefetch - len(self.unsettled))
+
+
+def _owed(deliveries: Sequence[Delivery]) -> list[str]:
+    """Return the ids of those that the link which received them has left with the store."""
+    received = ((each.link, each.tag) for each in deliveries)
+    return [tag for link, tag in received if isinstance(link, StoreLink) and tag in link.owes]
 
 
 def _unwanted(message: Outgoing) -> str:
