@@ -193,7 +193,7 @@ class ConsumerLoop(ConnectionLoop):
                 self._lost.append(delivery)
         begun = self.unsettled
         if not self.stopping:
-            link.detach([*begun, *handled])
+            link.detach([*begun, *self._handled_away])
         self._redeliveries.forget_link(self._to_acknowledge)
         self._to_acknowledge.clear()
         self._to_requeue.clear()

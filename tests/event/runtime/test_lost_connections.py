@@ -223,6 +223,40 @@ def test_an_acknowledgement_that_the_broker_did_not_get_has_nothing_handled_agai
     assert delivered.count(0) == (1 if adopts else 2)
 
 
+def test_a_link_that_is_lost_while_it_adopts_leaves_what_was_handled_to_the_next(
+    broker: Broker, make: Make, handling: Handling, monkeypatch: pytest.MonkeyPatch
+):
+    broker.adopts = True
+    adopt, deliver = ScriptedLink.adopt, ScriptedLink._deliver
+    lost, delivered = list[int](), list[Delivery]()
+
+    def lose_first(link: ScriptedLink, begun: Any, handled: Any, others: Any) -> None:
+        if handled and not lost:
+            lost.append(len(handled))
+            # As kombu's does: it holds them itself before it acknowledges them.
+            adopt(link, [*begun, *handled], [], others)
+            raise LinkLost("cut")
+        adopt(link, begun, handled, others)
+
+    def count(link: ScriptedLink, queue: str) -> Delivery:
+        delivered.append(deliver(link, queue))
+        return delivered[-1]
+
+    monkeypatch.setattr(ScriptedLink, "adopt", lose_first)
+    monkeypatch.setattr(ScriptedLink, "_deliver", count)
+    broker.put("q", *events(3))
+    consumer = make(handling)
+    wait_until(lambda: handling.running == 3, "the handlers")
+    broker.go_away()
+    wait_until(lambda: not broker.links, "the loss")
+    handling.gate.set()
+    wait_until(lambda: len(handling.ended) == 3, "the ends")
+    broker.switch(away=None)
+    wait_until(lambda: broker.opened == 3, "the second connection")
+    done(consumer, broker)
+    assert (lost, len(delivered)) == ([3], 3)
+
+
 class NotingLink(ScriptedLink):
     """Counts who is about to handle an event, and has not said that it lives."""
 
