@@ -58,7 +58,7 @@ def schemas_of(
     ours = [number for number, c in enumerate(checks) if c and c.msgspec is not UNSET]
     theirs = [number for number, c in enumerate(checks) if c and c.pydantic is not None]
     hints = [checks[number].msgspec for number in ours]  # type: ignore[union-attr]
-    infos = mi.multi_type_info([_listed(hint) for hint in hints])
+    infos = [_info_of(hint) for hint in hints]
     named = _named_types(infos)
     models = [info.cls for info in named.values() if isinstance(info, mi.CustomType)]
     adapters = [checks[number].pydantic for number in theirs]  # type: ignore[union-attr]
@@ -164,6 +164,13 @@ def _listed(hint: Any) -> Any:
     return with_arguments(hint, _listed)
 
 
+def _info_of(hint: Any) -> mi.Type:
+    try:
+        return mi.type_info(_listed(hint))
+    except TypeError:  # as a list its items are a union of models, which msgspec does not take
+        return mi.type_info(hint)
+
+
 def _fields_of(info: Any) -> list[Any]:
     """The fields of a class, those with a ``deque[int]`` in them as `_listed` writes it."""
     fields = [*getattr(info, "fields", ())]
@@ -171,7 +178,7 @@ def _fields_of(info: Any) -> list[Any]:
         return fields
     hints = hints_of(getattr(info.cls, "__origin__", info.cls))
     return [
-        msgspec.structs.replace(field, type=mi.type_info(_listed(plain_form(hints[field.name]))))
+        msgspec.structs.replace(field, type=_info_of(plain_form(hints[field.name])))
         if _forgets_items(field.type) and field.name in hints
         else field
         for field in fields

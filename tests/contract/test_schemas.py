@@ -27,6 +27,7 @@ from gemstone_sync.contract.schemas import schemas_of
 from gemstone_sync.errors import ServiceConfigurationError
 from gemstone_sync.protocol import decode_json, encode_json
 from tests.contract import everything
+from tests.support import hints
 from tests.support.hints import JSON_VALUES, changed, hinted
 
 REF = "#/components/schemas/"
@@ -253,6 +254,14 @@ def test_both_decide_alike(hint, good, bad):
     hint = type(None) if hint is None else hint
     assert [value for value in good if not fits(hint, value)] == []
     assert [value for value in bad if fits(hint, value)] == []
+
+
+def test_what_is_checked_has_a_schema_though_msgspec_takes_no_union_of_its_items():
+    hint = hints.Page[collections.deque[hints.Circle | hints.Square]]
+    schema = published(hint)
+
+    assert takes(schema, {"items": [{"kind": "circle", "radius": 1.5}]})
+    assert not takes(schema, {"items": 1})
 
 
 def test_formats_are_told_where_json_schema_has_them():
