@@ -109,6 +109,7 @@ class Comparer:
         self._told: dict[tuple[bytes, bytes], list[Misfit]] = {}
         self._shapes: dict[tuple[str, int], tuple[Any, list[Any]]] = {}
         self._resolved: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self._merged: dict[tuple[str, bytes], Any] = {}
         self._enums: dict[int, tuple[Any, frozenset[Any]]] = {}
 
     def misfits(self, given: Any, taken: Any) -> list[Misfit]:
@@ -178,7 +179,11 @@ class Comparer:
     def _resolve(self, side: str, schema: Any) -> Any:
         key = (side, id(schema))
         if key not in self._resolved:
-            self._resolved[key] = schema, resolved(schema, self._named[side])
+            found = resolved(schema, self._named[side])
+            if isinstance(found, Mapping) and "allOf" in found:
+                # It may be a new object each time: of models that hold themselves, without end.
+                found = self._merged.setdefault((side, encode_json(found)), found)
+            self._resolved[key] = schema, found
         return self._resolved[key][1]
 
     def _shapes_of(self, side: str, schema: Any) -> list[Any]:

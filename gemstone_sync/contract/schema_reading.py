@@ -174,12 +174,23 @@ def _merged_types(one: Any, other: Any) -> list[str]:
 def _merged_properties(one: Any, other: Any) -> dict[str, Any]:
     both = dict(fields({"": one}, ""))
     for name, schema in fields({"": other}, "").items():
-        both[name] = {"allOf": [both[name], schema]} if name in both else schema
+        both[name] = _both(both[name], schema) if name in both else schema
     return both
 
 
-def _both(one: Any, other: Any) -> dict[str, Any]:
-    return {"allOf": [one, other]}
+def _merged_parts(one: Any, other: Any) -> list[Any]:
+    """Return what must hold together, once each: what refers to the same would grow without end."""
+    return [*{identity(part): part for part in (*one, *other)}.values()]
+
+
+def _both(one: Any, other: Any) -> Any:
+    parts = _merged_parts(_parts_of(one), _parts_of(other))
+    return {"allOf": parts} if len(parts) > 1 else parts[0]
+
+
+def _parts_of(schema: Any) -> list[Any]:
+    parts = schema["allOf"] if isinstance(schema, Mapping) and schema.keys() == {"allOf"} else ()
+    return [*parts] if parts and isinstance(parts, (list, tuple)) else [schema]
 
 
 _MERGERS: dict[str, Callable[[Any, Any], Any]] = {
@@ -190,8 +201,7 @@ _MERGERS: dict[str, Callable[[Any, Any], Any]] = {
     "items": _both,
     "additionalProperties": _both,
     "propertyNames": _both,
-    # Once each, or parts that refer to the same would double with each level.
-    "allOf": lambda one, other: [*{identity(part): part for part in (*one, *other)}.values()],
+    "allOf": _merged_parts,
     "prefixItems": lambda one, other: [
         _both(*pair) for pair in itertools.zip_longest(one, other, fillvalue=True)
     ],

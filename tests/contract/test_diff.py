@@ -911,6 +911,22 @@ def test_types_that_hold_one_another_end() -> None:
     assert both_ways(ref("A0"), ref("A1"), named) == (True, True)
 
 
+@pytest.mark.parametrize("other", ["A", "B"])
+def test_types_that_hold_themselves_end_when_both_must_hold(other: str) -> None:
+    """What an item must be is merged anew with each level."""
+
+    def holds_itself(name: str, **said: Any) -> dict[str, Any]:
+        items = {"type": "array", "items": ref(name)}
+        return {"type": "object", "properties": {"items": items, **said}}
+
+    named = {"A": holds_itself("A", a=INT), "B": holds_itself("B", b=INT)}
+    once = {"allOf": [ref("A"), ref(other)]}
+    twice = {"allOf": [{"type": "array", "items": each} for each in (ref("A"), once)]}
+    assert both_ways(once, once, named) == (False, False)
+    assert both_ways(twice, twice, named) == (False, False)
+    assert both_ways(once, {**once, "maxProperties": 1}, named) == (True, False)
+
+
 def test_what_was_found_within_another_type_holds_outside_it() -> None:
     """A holds B, and B holds A: that A fits is taken for granted within, and not outside."""
 
