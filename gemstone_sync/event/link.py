@@ -206,6 +206,10 @@ class Link(abc.ABC):
     def detach(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027
         """Keep these deliveries at `close` for the next link: it adopts them."""
 
+    def keeps(self, delivery: Delivery) -> bool:
+        """Tell whether this link, closed, has left a delivery for the next one to settle."""
+        return False
+
     def adopt(  # noqa: B027
         self, begun: Sequence[Delivery], handled: Sequence[Delivery], others: Sequence[Delivery]
     ) -> None:

@@ -263,6 +263,9 @@ class ScriptedLink(Link):
             if delivery.link is self:
                 self.broker.left[delivery] = self._let_go(delivery.tag)[1:]
 
+    def keeps(self, delivery: Delivery) -> bool:
+        return delivery in self.broker.left
+
     def adopt(
         self, begun: Sequence[Delivery], handled: Sequence[Delivery], others: Sequence[Delivery]
     ) -> None:

@@ -39,7 +39,8 @@ logger = logging.getLogger("gemstone_sync.event")
 
 #: Seconds for which what could not be handled is kept, so that a fault does not spin.
 _PAUSE = 1.0
-#: Seconds for which one that has begun waits for its redelivery, on a new connection.
+#: Seconds for which one that has begun waits for its redelivery, on a new connection, and a stop
+#: for a broker that is to hear of what was handled.
 _GRACE = 5.0
 #: Seconds between two looks for it.
 _LOOK = 0.1
@@ -112,7 +113,8 @@ class ConsumerLoop(ConnectionLoop):
         self._consumed = [each for each in self._states if each.queue is not None or link.uses_due]
         try:
             link.declare(self._topology, self._queues)
-            self._subscribe(link)
+            if not self.stopping:
+                self._subscribe(link)
             link.keep_alive()
             self._adopt(link)
             self._mark_ready()
@@ -192,8 +194,7 @@ class ConsumerLoop(ConnectionLoop):
             elif delivery not in handled:
                 self._lost.append(delivery)
         begun = self.unsettled
-        if not self.stopping:
-            link.detach([*begun, *self._handled_away])
+        link.detach([*begun, *self._handled_away])
         self._redeliveries.forget_link(self._to_acknowledge)
         self._to_acknowledge.clear()
         self._to_requeue.clear()
@@ -202,6 +203,23 @@ class ConsumerLoop(ConnectionLoop):
         for state in self._states:
             state.forget_link(each for each, its in begun.items() if its is state)
         self._has_lost = True
+
+    def _is_idle(self) -> bool:
+        """Tell whether another link would have nothing to say of what was handled, or is now.
+
+        What was only received goes to others in any case, once its lease has ended.
+        """
+        running = itertools.chain.from_iterable(state.running for state in self._states)
+        begun = itertools.chain(self._handled_away, self._publishing, running)
+        return time.monotonic() >= self.cut_off_at or not any(d.link.keeps(d) for d in begun)
+
+    def _kill_if_idle(self) -> None:
+        """Look again until it has ended: the broker may come back while handlers run."""
+        if self._interruptible and not self._is_running():
+            self.cut_off_at = min(self.cut_off_at, time.monotonic() + _GRACE)
+        super()._kill_if_idle()
+        if not self._greenlet.dead:
+            gevent.spawn_later(_LOOK, self._kill_if_idle)
 
     # What the broker is told
 
@@ -439,6 +457,12 @@ class ConsumerLoop(ConnectionLoop):
                 self.signal.clear()
                 self.signal.wait(seconds_until(self.cut_off_at))
             self._kill_handlers()
+            if self._handled_away:
+                logger.warning(
+                    "%s: %d events were handled, and the broker does not know: they are delivered "
+                    "again",
+                    *(self.name, len(self._handled_away)),
+                )
         self._outcomes.forget()
         self._workers.end()
         self.unsettled.clear()

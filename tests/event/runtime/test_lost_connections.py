@@ -1,5 +1,6 @@
 """Consumer: what runs, waits or has ended when its connection is lost is not handled once more."""
 
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +12,12 @@ from gevent.event import Event
 from gemstone_sync.event.envelope import Envelope
 from gemstone_sync.event.link import Delivery, LinkLost
 from gemstone_sync.event.places import Places
+from gemstone_sync.event.runtime import consumer_loop
 from gemstone_sync.event.topology import Queue
 from tests.event.scripted_link import Broker, ScriptedLink
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT, wait_until
 
-from .consuming import Handling, Make, done, events, number, queue
+from .consuming import Handling, Make, done, events, number, queue, stop, waiting
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -255,6 +257,63 @@ def test_a_link_that_is_lost_while_it_adopts_leaves_what_was_handled_to_the_next
     wait_until(lambda: broker.opened == 3, "the second connection")
     done(consumer, broker)
     assert (lost, len(delivered)) == ([3], 3)
+
+
+@pytest.mark.parametrize("ends", ["before the next connection", "after it"])
+@pytest.mark.parametrize("lost", ["before", "during"])
+def test_what_is_handled_when_a_connection_is_lost_at_a_stop_is_not_delivered_to_others(
+    broker: Broker, busy: Make, handling: Handling, lost: str, ends: str
+):
+    broker.adopts = True
+    consumer = busy(3)
+    if lost == "before":
+        broker.go_away()
+        wait_until(lambda: not broker.links, "the loss")
+        stopping = gevent.spawn(consumer.stop, LIMIT)
+        gevent.sleep(0.05)
+    else:
+        stopping = stop(broker, consumer)
+        broker.go_away()
+        wait_until(lambda: not broker.links, "the loss")
+    broker.put("q", *events(1, first=3))
+    if ends == "after it":
+        broker.switch(away=None)
+        wait_until(lambda: broker.opened == 2, "the next connection")
+        assert not stopping.dead
+    handling.gate.set()
+    wait_until(lambda: len(handling.ended) == 3, "the ends")
+    broker.switch(away=None)
+    assert stopping.get(timeout=LIMIT) is True
+    assert sorted(handling.ended) == [0, 1, 2]
+    # Nothing is left to be handled again, and nothing new was taken.
+    assert (waiting(broker), broker.left) == ([3], {})
+    assert broker.log.count("consume q 100") == 1
+
+
+@pytest.mark.parametrize("away", [{"away": "for good"}, {"hangs": True}])
+def test_a_stop_does_not_wait_for_long_for_a_broker_that_is_to_hear_of_what_was_handled(
+    broker: Broker,
+    busy: Make,
+    handling: Handling,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
+    away: Any,
+):
+    monkeypatch.setattr(consumer_loop, "_GRACE", 0.2)
+    broker.adopts = True
+    consumer = busy(3)
+    broker.switch(**away)
+    broker.cut()
+    wait_until(lambda: not broker.links, "the loss")
+    stopping = gevent.spawn(consumer.stop, LIMIT)
+    gevent.sleep(0.3)
+    assert not stopping.dead  # the handlers have their time
+    handling.gate.set()
+    before = time.monotonic()
+    assert stopping.get(timeout=LIMIT) is True
+    assert time.monotonic() - before < LIMIT / 2
+    assert "3 events were handled, and the broker does not know" in caplog.text
+    broker.switch(away=None, hangs=False)
 
 
 class NotingLink(ScriptedLink):

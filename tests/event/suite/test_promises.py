@@ -4,7 +4,7 @@ import contextlib
 import datetime
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -14,6 +14,7 @@ from gevent.event import Event
 
 from gemstone_sync import (
     EventNotDelivered,
+    MicroService,
     Reject,
     RetryLater,
     ServiceConfigurationError,
@@ -401,32 +402,44 @@ def test_keys_that_wait_hold_up_nobody_else_and_keep_their_order(
         assert numbers == sorted(numbers)
 
 
-def lose_connections(network: Network, meanwhile: Callable[[], object] = lambda: None) -> None:
-    """Of all consumers, as when a broker is restarted."""
-    owners = [
+def loops_of(nodes: list[MicroService]) -> list[Any]:
+    return [
         reception._loop
-        for node in network.nodes
+        for node in nodes
         for reception in node.event_transports[0]._receptions  # type: ignore[attr-defined]
     ]
-    before = [owner.link for owner in owners]
+
+
+@contextlib.contextmanager
+def no_connection(loops: list[Any]) -> Iterator[None]:
+    """Have consumers lose their connections, and get no others meanwhile."""
+    before = [loop.link for loop in loops]
 
     def lost() -> None:
         raise LinkLost("cut")
 
     with contextlib.ExitStack() as stack:
-        for owner, link in zip(owners, before, strict=True):
-            stack.enter_context(mock.patch.object(owner, "_make_link", lost))
+        for loop, link in zip(loops, before, strict=True):
+            stack.enter_context(mock.patch.object(loop, "_make_link", lost))
             link.pump = lost
-            owner.wake()
+            loop.wake()
         wait_until(
-            lambda: all(owner.link is not link for owner, link in zip(owners, before, strict=True)),
+            lambda: all(loop.link is not link for loop, link in zip(loops, before, strict=True)),
             "no connection",
         )
+        yield
+
+
+def lose_connections(network: Network, meanwhile: Callable[[], object] = lambda: None) -> None:
+    """Of all consumers, as when a broker is restarted."""
+    loops = loops_of(network.nodes)
+    before = [loop.link for loop in loops]
+    with no_connection(loops):
         meanwhile()
     wait_until(
         lambda: all(
-            owner.link not in (None, link) and owner.why_not_ready() is None
-            for owner, link in zip(owners, before, strict=True)
+            loop.link not in (None, link) and loop.why_not_ready() is None
+            for loop, link in zip(loops, before, strict=True)
         ),
         "new connections",
     )
@@ -475,6 +488,37 @@ def test_what_ends_while_there_is_no_connection_holds_up_nobody(network: Network
     lose_connections(network, end)
     network.wait_for(3)
     assert began == [0, 1, 2]
+
+
+@pytest.mark.parametrize("ends", ["away", "back"])
+def test_what_runs_in_a_service_that_stops_without_a_connection_is_not_handled_again(
+    network: Network, kind: str, ends: str
+):
+    """Stores keep it for the process until it has told them; AMQP gives it to others at once."""
+    go, began = Event(), list[Any]()
+
+    def act(body: Any) -> None:
+        began.append(body)
+        go.wait(LIMIT)
+
+    old = network.start("a", handler("x", act))
+    network.emit_all(("x", number, {"key": "k"}) for number in range(2))
+    wait_until(lambda: began, "the first")
+    (loop,) = loops_of([old])
+    stopping = gevent.spawn(old.stop)
+    wait_until(lambda: loop.stopping, "the stop")
+    with no_connection([loop]):
+        network.start("a", handler("x", act))
+        if ends == "away":
+            go.set()
+            wait_until(lambda: network.told, "the end")
+    if ends == "back" and kind != "rabbitmq":
+        wait_until(lambda: loop.why_not_ready() is None, "the next connection")
+    go.set()
+    stopping.get(timeout=LIMIT)
+    network.nodes.remove(old)
+    wait_until(lambda: 1 in began, "the next of the key")
+    assert began == ([0, 0, 1] if kind == "rabbitmq" else [0, 1])
 
 
 def test_events_that_are_given_back_again_and_again_at_clean_stops_are_no_crashes(

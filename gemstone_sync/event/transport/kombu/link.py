@@ -300,10 +300,14 @@ class KombuLink(Link):
     def detach(self, deliveries: Sequence[Delivery]) -> None:
         self._left.update(self._keys_of(deliveries))
 
+    def keeps(self, delivery: Delivery) -> bool:
+        return _key_of(delivery) in self.owes
+
     def adopt(
         self, begun: Sequence[Delivery], handled: Sequence[Delivery], others: Sequence[Delivery]
     ) -> None:
-        handled, others = _owed(handled), _owed(others)
+        handled = [each for each in handled if each.link.keeps(each)]
+        others = [each for each in others if each.link.keeps(each)]
         with self._mapped():
             for delivery in (*begun, *handled, *others):
                 # Its own channel is closed; what is with kombu's transport only is still here.
@@ -372,15 +376,6 @@ def _move(message: Any, channel: Any) -> None:
 
 def _key_of(delivery: Delivery) -> tuple[str, str]:
     return delivery.queue, delivery.tag.delivery_tag
-
-
-def _owed(deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """Return those that the link which received them has left with the broker."""
-    return [
-        each
-        for each in deliveries
-        if isinstance(each.link, KombuLink) and _key_of(each) in each.link.owes
-    ]
 
 
 def _text(error: BaseException) -> str:

@@ -270,6 +270,9 @@ class StoreLink(Link):
         self.owes.update(mine)
         self._held.difference_update(mine)
 
+    def keeps(self, delivery: Delivery) -> bool:
+        return delivery.tag in self.owes
+
     def adopt(
         self, begun: Sequence[Delivery], handled: Sequence[Delivery], others: Sequence[Delivery]
     ) -> None:
@@ -371,8 +374,7 @@ class _Consumed:
 
 def _owed(deliveries: Sequence[Delivery]) -> list[str]:
     """Return the ids of those that the link which received them has left with the store."""
-    received = ((each.link, each.tag) for each in deliveries)
-    return [tag for link, tag in received if isinstance(link, StoreLink) and tag in link.owes]
+    return [each.tag for each in deliveries if each.link.keeps(each)]
 
 
 def _unwanted(message: Outgoing) -> str:
