@@ -1,5 +1,6 @@
 """One suite over both kinds of database: what the relay asks of it, and the relay itself."""
 
+import contextlib
 import logging
 import time
 import uuid
@@ -97,6 +98,18 @@ def test_it_gives_what_was_stored_in_order_and_bounded(make_storage, store):
     storage.delete([rows[4].id])
     store(events(1))
     assert storage.read(1, 1)[0].id > rows[4].id
+
+
+def test_what_was_sent_removes_nothing_from_a_file_that_took_the_place_of_its_own(tmp_path):
+    path = tmp_path / "outbox.db"
+    before, after = (SqliteStorage(str(path), own=True) for _ in range(2))
+    with contextlib.closing(before), contextlib.closing(after):
+        before.add([b"1"])
+        (sent,) = before.read(9, 10**6)
+        path.unlink()
+        after.add([b"2"])
+        before.delete([sent.id])
+        assert [row.event for row in before.read(9, 10**6)] == [b"2"]
 
 
 def waiting(row, transport="a", line=None, due=0.0, attempts=0, reason="no good"):

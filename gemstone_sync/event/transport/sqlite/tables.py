@@ -22,6 +22,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from ....errors import StoreFault
+from ....sqlite import begin_by_chance
 from ..stores.store import Binding, KnownBindings, Routes
 
 VERSION = 1
@@ -46,6 +47,7 @@ _STATEMENTS = (
     "id INTEGER PRIMARY KEY AUTOINCREMENT, queue INTEGER NOT NULL, state INTEGER NOT NULL, "
     "moment INTEGER NOT NULL, takes INTEGER NOT NULL DEFAULT 0, "
     "deliveries INTEGER NOT NULL DEFAULT 0, key BLOB, payload BLOB NOT NULL)",
+    begin_by_chance("gemstone_messages"),
     "CREATE INDEX gemstone_messages_place ON gemstone_messages (queue, state)",
     f"CREATE INDEX gemstone_messages_due ON gemstone_messages (moment) WHERE state = {DUE}",
     f"CREATE INDEX gemstone_messages_leased ON gemstone_messages (moment) WHERE state = {LEASED}",

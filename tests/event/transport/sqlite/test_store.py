@@ -197,6 +197,23 @@ def test_a_file_that_goes_away_is_noticed_and_made_anew(path, store, how):
     assert take(store) == ["1"]
 
 
+@pytest.mark.parametrize("settle", ["acknowledge", "release"])
+def test_what_came_from_a_file_is_nothing_in_the_one_that_takes_its_place(path, store, settle):
+    """Or what another process handles would be taken from it."""
+    put(store, "1")
+    (held,) = store.take([("q", 9)], LEASE)
+    path.unlink()
+    with contextlib.closing(SqliteStore(path)) as other:
+        declare_queue(other, "q")
+        put(other, "2")
+        assert take(other) == ["2"]
+        with contextlib.suppress(StoreFault):
+            store.size("q")
+        assert not getattr(store, settle)([held.id])
+        assert take(other) == []
+        assert execute(path, "SELECT payload FROM gemstone_messages") == [(b"2",)]
+
+
 def remove_log(path):
     execute(path, "PRAGMA wal_checkpoint")
     for name in ("events.db-wal", "events.db-shm"):
