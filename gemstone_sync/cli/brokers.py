@@ -1,4 +1,4 @@
-"""Share what ``gemstone emit`` and ``listen`` need: which broker, and waiting for it.
+"""Share what the commands for events need: which broker, and waiting for it.
 
 The work with the broker is done by a thread of the event package's own; the process is not patched.
 """
@@ -20,7 +20,14 @@ from .options import seconds
 if TYPE_CHECKING:
     from ..event.transport import BrokerEventTransport
 
-__all__ = ["BrokerLog", "broker_options", "stop_in_time", "transport_of", "wait_until_ready"]
+__all__ = [
+    "BrokerLog",
+    "broker_options",
+    "stop_in_time",
+    "transport_of",
+    "transport_option",
+    "wait_until_ready",
+]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -28,6 +35,18 @@ _VARIABLE = "GEMSTONE_EVENT_TRANSPORTS"
 
 #: Seconds between two looks whether a connection is there.
 _INTERVAL = 0.005
+
+
+def transport_option(function: _Function) -> _Function:
+    """Add ``--transport``, whose value is None when it is not given."""
+    return click.option(
+        "--transport",
+        metavar="URL",
+        envvar=_VARIABLE,
+        callback=_first,
+        help=f"The broker: {BROKER_URLS}, with the options of its transport, such as "
+        f"?application=shop.  [env: {_VARIABLE}, the first of it]",
+    )(function)
 
 
 def broker_options(function: _Function) -> _Function:
@@ -40,37 +59,29 @@ def broker_options(function: _Function) -> _Function:
         metavar="DURATION",
         help="How long the broker may take.",
     )
-    transport = click.option(
-        "--transport",
-        metavar="URL",
-        envvar=_VARIABLE,
-        callback=_first,
-        help=f"The broker: {BROKER_URLS}, with the options of its transport, such as "
-        f"?application=shop.  [env: {_VARIABLE}, the first of it]",
-    )
-    return transport(timeout(function))
+    return transport_option(timeout(function))
 
 
-def _first(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+def _first(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     source = ctx.get_parameter_source(param.name or "")
     if value and source is click.core.ParameterSource.ENVIRONMENT:
         # A service has a list of them there.
         from ..config.setting_types import read_list
 
         value = str((read_list(value) or [""])[0])
-    if not value:
-        raise click.UsageError(
-            f"which broker? Give --transport URL, or set {_VARIABLE}: {BROKER_URLS}", ctx
-        )
-    return value
+    return value or None
 
 
-def transport_of(url: str) -> BrokerEventTransport:
+def transport_of(url: str | None) -> BrokerEventTransport:
     """Make the transport that a URL names; nothing is connected yet.
 
-    :raises click.UsageError: for one that two processes cannot meet at, or an unknown one.
+    :raises click.UsageError: for none, one that two processes cannot meet at, or an unknown one.
     :raises ServiceConfigurationError: when the URL cannot be used.
     """
+    if url is None:
+        raise click.UsageError(
+            f"which broker? Give --transport URL, or set {_VARIABLE}: {BROKER_URLS}"
+        )
     scheme = scheme_of(url)
     if scheme == "memory" or url.endswith(":memory:"):
         where = "memory://" if scheme == "memory" else ":memory:"

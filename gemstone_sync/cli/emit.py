@@ -54,7 +54,7 @@ _CHUNK = 1 << 16
 def command(
     event: str,
     parameters: tuple[str, ...],
-    transport: str,
+    transport: str | None,
     timeout: float,
     body: str | None,
     work: bool,

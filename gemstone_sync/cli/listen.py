@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
 import queue
 import select
 import signal
@@ -29,7 +28,7 @@ from ..exit_codes import UNREACHABLE, CommandFailed, printable
 from ..protocol import decode_json
 from .brokers import BrokerLog, broker_options, stop_in_time, transport_of, wait_until_ready
 from .options import json_option, seconds, utf8
-from .output import show
+from .output import moment, show
 
 if TYPE_CHECKING:
     from ..event import Envelope
@@ -61,7 +60,7 @@ _LOOK = 0.01
 @json_option
 def command(
     patterns: tuple[str, ...],
-    transport: str,
+    transport: str | None,
     timeout: float,
     count: int | None,
     duration: float | None,
@@ -206,8 +205,8 @@ def _print(envelope: Envelope, *, as_json: bool) -> None:
             "body": body,
             "emitter": envelope.emitter,
             "key": envelope.key,
-            "emitted_at": _moment(envelope.time),
-            "expires_at": _moment(envelope.deadline),
+            "emitted_at": moment(envelope.time),
+            "expires_at": moment(envelope.deadline),
             "request_id": envelope.request_id,
             "traceparent": envelope.traceparent,
         }
@@ -224,19 +223,6 @@ def _heading(envelope: Envelope) -> str:
         parts.append(f"key {printable(envelope.key)}")
     if envelope.emitter is not None:
         parts.append(f"from {printable(envelope.emitter)}")
-    moment = _moment(envelope.time, local=True)
-    parts.append(click.style(f"{moment or 'at no time'}  {printable(envelope.id)}", dim=True))
+    emitted = moment(envelope.time, local=True)
+    parts.append(click.style(f"{emitted or 'at no time'}  {printable(envelope.id)}", dim=True))
     return "  ".join(parts)
-
-
-def _moment(seconds: float | None, *, local: bool = False) -> str | None:
-    """Write ISO 8601 with milliseconds; None for what is no moment."""
-    if seconds is None:
-        return None
-    try:
-        moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
-        if local:
-            return moment.astimezone().isoformat(" ", "milliseconds")
-    except (ValueError, OverflowError, OSError):
-        return None  # of another program, far from now
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -31,6 +31,7 @@ _COMMANDS = {
     "mcp": "Offer a service's methods as tools to an agent.",
     "emit": "Publish an event.",
     "listen": "Print events as they come.",
+    "deadletters": "List, replay or purge the events that could not be handled.",
     "registry": "Run a service registry.",
     "shell": "A Python prompt with services at hand.",
     "stacks": "Show what a running service does and waits for.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import functools
 import itertools
@@ -16,7 +17,7 @@ import click
 
 from ..exit_codes import USAGE, CommandFailed, harmless, json_line, printable
 
-__all__ = ["document_options", "show", "table"]
+__all__ = ["document_options", "moment", "show", "table"]
 
 #: Lines of a difference that are shown.
 _MOST_LINES = 200
@@ -56,6 +57,19 @@ def table(rows: Iterable[Sequence[str]]) -> str:
         for row in cells
     )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def moment(seconds: float | None, *, local: bool = False) -> str | None:
+    """Write ISO 8601 with milliseconds; None for what is no moment."""
+    if seconds is None:
+        return None
+    try:
+        found = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+        if local:
+            return found.astimezone().isoformat(" ", "milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return None  # of another program, far from now
+    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def document_options(function: Callable[..., str]) -> Callable[..., None]:

@@ -69,6 +69,7 @@ class SqliteEventTransport(StoreEventTransport):
     :param location: the path of the file; relative to the working directory. Options may follow a
         question mark, as in a URL.
     :param lease: seconds after which the events of a worker that has died are handled by another.
+    :ivar path: of the file, absolute.
     """
 
     system = "sqlite"
@@ -77,21 +78,21 @@ class SqliteEventTransport(StoreEventTransport):
         if isinstance(location, str):
             location, given = take_options(location, type(self))
             options = {**given, **options}
-        self._path = os.path.abspath(sqlite_path(location))
+        self.path = os.path.abspath(sqlite_path(location))
         super().__init__(**options)
 
     def _make_store(self) -> QueueStore:
         from ..sqlite.store import SqliteStore
 
-        return SqliteStore(self._path, known=self._known)
+        return SqliteStore(self.path, known=self._known)
 
     def _own_store(self) -> ProcessedEvents:
         from ...deduplication import SqliteProcessedEvents
 
-        return SqliteProcessedEvents(self._path)
+        return SqliteProcessedEvents(self.path)
 
     def __str__(self) -> str:
-        return f"SqliteEventTransport({self._path})"
+        return f"SqliteEventTransport({self.path})"
 
 
 class RedisEventTransport(StoreEventTransport):
