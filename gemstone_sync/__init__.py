@@ -19,8 +19,8 @@ Four ways lead through the package, each in one direction; README.md has them wi
   `service.runner`.
 
 The layers, from the bottom, import downwards only: `errors`; `tracing` (spans); `protocol` (bytes
-<-> messages), `concurrency` (greenlets), `config`; `sqlite`, `redis`; `client` (RemoteService);
-`event` (brokers), `discovery` (finding services), `contract` (type hints); `dispatch` (bytes ->
+<-> messages), `concurrency` (greenlets), `config`; `sqlite`, `redis`; `contract` (type hints);
+`client` (RemoteService); `event` (brokers), `discovery` (finding services); `dispatch` (bytes ->
 your method -> bytes); `server` (HTTP), `ops` (health, logs, metrics), `explorer` (a page); `mcp`
 (tools for agents); `service` (MicroService, which wires all of it); `registry` (a service); `cli`
 (the gemstone command), `testing`.

@@ -52,10 +52,10 @@ def of_registry(registry: str, pattern: str, access: Access) -> Joined:
 
 
 class Joined:
-    """Finds services; those that give no answer stay as they were.
+    """Finds services and asks for their methods; those that do not answer stay as they were.
 
-    :param places: gives the URLs of each, by its name; of one alone the name is empty.
-    :param access: for telling their methods.
+    :param places: returns the URLs of each service by its name; the name of a single one is empty.
+    :param access: how to reach them when they are asked for their methods.
     :param call_timeout: seconds for a call of a tool; those of `access` when left out.
     """
 

@@ -152,14 +152,12 @@ def _stamp(file: str) -> tuple[int, ...]:
 
 
 def _watch(target: str, words: Sequence[str], signals: _Signals) -> Iterator[list[str]]:
-    """Give the paths that changed since the last time, again and again; none when time has passed.
+    """Yield the paths that have changed since the last yield; an empty list every now and then.
 
-    All below the working directory is watched, and below that of the target when it lies elsewhere,
-    and counts by its name. The files that are given by ``--config FILE`` count by whatever name.
-    They are looked at each time, rather than watched: the folder of one may be large, and a link
-    may be put in the place of another.
-
-    What changes between two times is not lost: one watcher collects it all the while.
+    The working directory and the target's folder are watched, with all below, for the names that
+    matter. Files given by ``--config FILE`` matter whatever their names. They are compared at each
+    yield instead of being watched: their folder may be large, and a link may be replaced by
+    another. Changes between two yields are not lost.
     """
     require_extra("reload", "watchfiles", "watchfiles")
     import watchfiles

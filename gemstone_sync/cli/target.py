@@ -68,10 +68,10 @@ class Target(NamedTuple):
 
 
 def make(text: str) -> MicroService:
-    """Patch the process, import the module, find the service in it, and make it if it is a class.
+    """Patch the process, import the module, and return its service.
 
-    Unless the module has made just one: that may have routes, and whatever else was added to it.
-    The working directory comes first on ``sys.path``.
+    Of a class the one object that the module has made of it, which may have routes and other things
+    of its own; otherwise a new one. The working directory comes first on ``sys.path``.
 
     :param text: ``module:Class``, ``module:object``, ``module`` when it has one service only, or a
         file: ``service.py:Class``, ``folder/service.py``.

@@ -33,10 +33,10 @@ _FAILS = "the memory of handled events fails: %s"
 
 
 def claim_key(envelope: Envelope, subscriber: Subscriber, handler: Handler, is_work: bool) -> str:
-    """Return the key of an event together with those who are to handle it once.
+    """Return the key under which it is remembered that a handler has handled an event.
 
-    Work is done once by whichever service takes it, so the pattern stands for all its workers;
-    a broadcast event once by each service, or by each instance.
+    All who must not handle it once more have the same key: of work every worker that handles the
+    pattern; of a broadcast event the instances of a service, or the instance alone.
     """
     if is_work:
         key = f"{envelope.id}:work:{handler.pattern}"

@@ -371,9 +371,9 @@ class ConsumerLoop(ConnectionLoop):
         self.wake()
 
     def _on_published(self, delivery: Delivery) -> None:
-        """Settle one of which the broker has taken all that it has left, if its handlers are done.
+        """Settle a delivery whose retries and dead letters the broker has now, all of them.
 
-        One that is away may still come again, and would be handled anew.
+        Not yet when its link is lost and it may be delivered again: it would be handled anew.
         """
         if delivery not in self._publishing:
             return
@@ -391,9 +391,10 @@ class ConsumerLoop(ConnectionLoop):
             self._scheduler.offer(state.pass_on(delivery))
 
     def _requeue_later(self, state: QueueState, delivery: Delivery) -> None:
-        """Give one that was not handled back to the broker, which has one that is away already.
+        """Give a delivery that could not be handled back to the broker, after a pause.
 
-        What nobody else would get is kept: those of its key that come meanwhile would overtake it.
+        Where nobody else would get it (`Link.claims_keys`) it is tried again here instead: others
+        of its key would overtake it. One whose link is lost the broker has already.
         """
         link = self.link
         claims = state.keyed and link is not None and link.claims_keys

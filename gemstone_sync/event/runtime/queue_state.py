@@ -89,11 +89,12 @@ class Backlog:
 
 
 class QueueState:
-    """The deliveries of a queue that are not settled.
+    """The deliveries of one queue that are not settled: ready, running, waiting, behind others.
 
-    :param queue: None for the queue of what a delay has ended for.
-    :param pool: the places of the process, or for that queue its own.
-    :param prefetch: how many it may hold at first, and the most.
+    :param queue: None for the queue `due`, whose events have been delayed for long enough.
+    :param pool: the places of the process; those of `due` are its own.
+    :param prefetch: how many it may hold at first.
+    :param most: how many it may ever hold.
     """
 
     def __init__(
@@ -278,11 +279,11 @@ class Scheduler:
 
 
 class Prefetch:
-    """Divides what a consumer takes in advance among its queues: as many as it handles at once.
+    """Divides among a consumer's queues how many deliveries it takes in advance.
 
-    What it holds and cannot start nobody else can handle. So its queues share one number: each has
-    a few of its own, one that is full gets more, and when nothing is left, from the one that has
-    most.
+    All of them together are as many as it handles at once: other instances cannot handle what this
+    one holds. Each queue has a few for itself. One that is full gets more of what is left, then of
+    what the queue with the largest share has.
 
     :param total: how many events the process handles at once.
     """
@@ -300,10 +301,10 @@ class Prefetch:
             yield queue, first, total if bound is None else min(bound, total)
 
     def changed(self, states: Sequence[QueueState], claims_keys: bool) -> list[QueueState]:
-        """Set what each may hold; return those for which that is another number now.
+        """Set the prefetch of each queue; return those whose prefetch has changed.
 
-        :param claims_keys: see `Link.claims_keys`: a keyed queue takes nothing from others, and
-            what it may hold cannot be changed.
+        :param claims_keys: see `Link.claims_keys`: the prefetch of keyed queues never changes then,
+            and others get none of theirs.
         """
         own = [each for each in states if each.queue is not None]
         sharing = [each for each in own if not (claims_keys and each.keyed)]
