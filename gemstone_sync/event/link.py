@@ -194,6 +194,15 @@ class Link(abc.ABC):
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
         """Give deliveries back, to be delivered again; those of another link are passed over."""
 
+    def postpone(self, delivery: Delivery, envelope: Envelope, seconds: float) -> bool:
+        """Give a delivery back to be delivered as `envelope`, in so many seconds, in its old place.
+
+        With a key it holds back those behind it meanwhile.
+
+        :returns: False where the broker cannot, or the delivery is not ours any more.
+        """
+        return False
+
     @abc.abstractmethod
     def remove(self, queue: str) -> None:
         """Remove a queue and what is in it; nothing happens when there is none."""

@@ -4,7 +4,7 @@ What is in the tables is the matter of whoever uses them: events, the outbox, th
 events, a registry's state.
 """
 
-from .file import MEMORY, SqliteFile, begin_by_chance
+from .file import MEMORY, SqliteFile
 from .group_commit import GroupCommit
 
-__all__ = ["MEMORY", "GroupCommit", "SqliteFile", "begin_by_chance"]
+__all__ = ["MEMORY", "GroupCommit", "SqliteFile"]

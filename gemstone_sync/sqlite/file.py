@@ -20,7 +20,7 @@ from typing import Any
 from ..concurrency.native import native_lock, native_sleep
 from ..errors import StoreFault
 
-__all__ = ["BUSY", "MEMORY", "SqliteFile", "begin_by_chance"]
+__all__ = ["BUSY", "MEMORY", "SqliteFile"]
 
 MEMORY = ":memory:"
 
@@ -44,18 +44,6 @@ _MEANINGS = (
     ("unable to open", "cannot be opened: look at its permissions and those of its folder"),
     ("disk I/O", "cannot be read or written: look at the disk, and whether it is full"),
 )
-
-
-def begin_by_chance(table: str) -> str:
-    """Return the statement that has the ids of a table begin anywhere, if nothing was in it yet.
-
-    Its ids are ``AUTOINCREMENT``. What was read from a file that another one took the place of
-    is then none of the other's rows.
-    """
-    return (
-        f"INSERT INTO sqlite_sequence SELECT '{table}', random() & {(1 << 40) - 1} "
-        f"WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = '{table}')"
-    )
 
 
 class SqliteFile:

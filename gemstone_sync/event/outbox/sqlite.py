@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ...sqlite import SqliteFile, begin_by_chance
+from ...sqlite import SqliteFile
 from .storage import INSERT, VERSION, Storage
 
 __all__ = ["CREATE_EVENTS", "SqliteStorage", "key_of"]
@@ -115,8 +115,7 @@ class SqliteStorage(Storage):
 
     def _create_tables(self, connection: sqlite3.Connection) -> None:
         databases = [_CREATE_DATABASES] if self._own else []
-        ids = begin_by_chance("gemstone_outbox")
-        for statement in (CREATE_EVENTS, ids, *_CREATE_REST, *databases):
+        for statement in (CREATE_EVENTS, *_CREATE_REST, *databases):
             connection.execute(statement)
         (version,) = connection.execute("SELECT version FROM gemstone_outbox_relay").fetchone()
         self._check_version(version)

@@ -17,12 +17,10 @@ from ..envelope import Envelope
 from ..handlers import Handler, Subscriber
 from .attempts import describe
 
-__all__ = ["LEASE", "EventClaim", "Renewals", "claim_key"]
+__all__ = ["EventClaim", "Renewals", "claim_key"]
 
 logger = logging.getLogger("gemstone_sync.event")
 
-#: Seconds for which the claim of a worker that was killed still counts.
-LEASE = 60.0
 #: The same in this process's own memory: if it is killed, the memory is gone too.
 _NEVER = 86400.0
 #: Characters of a key.

@@ -44,6 +44,8 @@ _PAUSE = 1.0
 _GRACE = 5.0
 #: Seconds between two looks for it.
 _LOOK = 0.1
+#: From so many seconds on a retry waits with the broker, where that can have it in its place.
+_LONG = 1.0
 #: How many are acknowledged in one go.
 _BATCH = 100
 #: How many greenlets are kept for the next events.
@@ -95,6 +97,8 @@ class ConsumerLoop(ConnectionLoop):
         self._to_requeue: DelayQueue[Delivery] = DelayQueue()
         #: What is to be tried again here, or waits for its redelivery.
         self._waiting: DelayQueue[Delivery] = DelayQueue()
+        #: With their moments: those that wait long enough to wait with the broker.
+        self._to_postpone: deque[tuple[float, Delivery]] = deque()
         #: What is done with once the broker has taken all that it has left.
         self._publishing: set[Delivery] = set()
         #: Of links that are gone: what was handled, and what is given back.
@@ -134,6 +138,7 @@ class ConsumerLoop(ConnectionLoop):
         self._acknowledge(link)
         self._forget_lost(link)
         self._requeue_due(link)
+        self._postpone_long_waits(link)
         if not self.stopping:
             for delivery in self._isolation.cleared(link):
                 self._run_next(delivery)
@@ -248,13 +253,41 @@ class ConsumerLoop(ConnectionLoop):
 
     def _requeue_waiting(self, link: Link) -> None:
         """Give back what would be tried again later, with those behind it."""
+        self._postpone_long_waits(link)
         back: list[Delivery] = []
-        for delivery in self._waiting.clear():
-            state = self.unsettled[delivery]
-            state.waiting.discard(delivery)
-            for each in self._finish(delivery, handled=False):
-                back += state.take_back(each)
+        for moment, delivery in self._waiting.clear():
+            if not self._postpone(link, delivery, moment):
+                state = self.unsettled[delivery]
+                state.waiting.discard(delivery)
+                for each in self._finish(delivery, handled=False):
+                    back += state.take_back(each)
         self._requeue(link, back)
+
+    def _postpone_long_waits(self, link: Link) -> None:
+        while self._to_postpone:
+            moment, delivery = self._to_postpone[0]
+            if not self._postpone(link, delivery, moment):
+                self._waiting.add(seconds_until(moment), delivery)
+            self._to_postpone.popleft()
+
+    def _postpone(self, link: Link, delivery: Delivery, moment: float) -> bool:
+        """Leave a retry to the broker; False when it must wait here.
+
+        There it outlives this process, with its attempts, and holds nothing here.
+        """
+        # For several handlers it would have to be several events, in one place.
+        if delivery.tried is None or len(delivery.handlers) > 1 or delivery.gone:
+            return False
+        if not link.postpone(delivery, delivery.tried, seconds_until(moment)):
+            return False
+        self._isolation.settle(link, [delivery], done=False)
+        state = self.unsettled.pop(delivery)
+        state.waiting.discard(delivery)
+        state.unsettled_count -= 1
+        _, *behind = state.take_back(delivery)
+        self._redeliveries.end(delivery, handled=False)
+        self._requeue(link, behind)
+        return True
 
     def _forget_lost(self, link: Link) -> None:
         self._isolation.settle(link, self._handled_away, done=True)
@@ -361,7 +394,11 @@ class ConsumerLoop(ConnectionLoop):
                 self._run_next(delivery)
             else:
                 self._isolation.finished(delivery)
-                self._schedule_retry(state, delivery, again)
+                if again < _LONG:
+                    self._schedule_retry(state, delivery, again)
+                else:
+                    state.waiting.add(delivery)
+                    self._to_postpone.append((time.monotonic() + again, delivery))
         elif delivery.unpublished:
             self._isolation.finished(delivery)
             self._publishing.add(delivery)

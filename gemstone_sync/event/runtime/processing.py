@@ -51,7 +51,7 @@ from ..link import Delivery
 from ..observed import EventHooks
 from ..topology import Address, Publication, Queue, Topology
 from .attempts import InvalidBody, attempt, describe, last_traceback, shortened
-from .claims import LEASE, EventClaim, Renewals, claim_key
+from .claims import EventClaim, Renewals, claim_key
 from .isolation import SUSPICIOUS
 from .outcomes import RetryIn
 
@@ -112,7 +112,7 @@ class Processor:
         delays: bool = True,
         max_body_size: int = 10_000_000,
         delivery_limit: int | None = None,
-        lease: float = LEASE,
+        lease: float = 60.0,
         hooks: EventHooks | None = None,
     ) -> None:
         self._topology = topology

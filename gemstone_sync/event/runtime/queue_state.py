@@ -60,10 +60,10 @@ class DelayQueue(Generic[T]):
         while self._heap and self._heap[0][0] <= now:
             yield heapq.heappop(self._heap)[2]
 
-    def clear(self) -> list[T]:
-        """Take out all of them, in their order."""
+    def clear(self) -> list[tuple[float, T]]:
+        """Take out all of them, in their order, with their moments."""
         heap, self._heap = sorted(self._heap, key=lambda each: each[:2]), []
-        return [item for _, _, item in heap]
+        return [(moment, item) for moment, _, item in heap]
 
 
 class Backlog:

@@ -59,6 +59,9 @@ class BrokerEventTransport(BaseEventTransport):
     delays: bool = True
     #: How often an event is delivered that kills its process; None: what the broker says.
     crash_limit: int | None = None
+    #: Seconds for which the claim of a worker that was killed, for a handler with
+    #: ``idempotent=False``, keeps others from the event.
+    lease: float = 60.0
 
     def __init__(
         self,
@@ -356,6 +359,7 @@ class BrokerReception(Consumer, Reception):
             recent=recent,
             delays=transport.delays,
             delivery_limit=transport.crash_limit,
+            lease=transport.lease,
             hooks=hooks,
         )
         super().__init__(

@@ -21,6 +21,11 @@ from gemstone_sync import (
     current_event,
 )
 from gemstone_sync.event import deadletters
+from gemstone_sync.event.deduplication import (
+    MemoryProcessedEvents,
+    RedisProcessedEvents,
+    SqliteProcessedEvents,
+)
 from gemstone_sync.event.emission import make_envelope
 from gemstone_sync.event.link import LinkLost
 from gemstone_sync.event.runtime import queue_state
@@ -259,6 +264,27 @@ def test_a_repeated_id_is_dropped_where_the_handler_is_not_idempotent(network: N
     assert [service for service, _, _ in told] == ["a", "b", "b", "b"]
 
 
+def test_the_claim_of_a_handler_that_is_not_idempotent_counts_as_long_as_the_transport_s_lease(
+    network: Network, kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Or what a killed worker had would come to another one, and wait there for the claim's end."""
+    if kind in ("rabbitmq", "memory"):
+        pytest.skip("it knows no lease")
+    leases: list[float] = []
+    for cls in (MemoryProcessedEvents, RedisProcessedEvents, SqliteProcessedEvents):
+        claim = cls.claim
+
+        def note(self: Any, key: str, owner: str, lease: float, claim: Any = claim) -> Any:
+            leases.append(lease)
+            return claim(self, key, owner, lease)
+
+        monkeypatch.setattr(cls, "claim", note)
+    network.start("a", handler("x", idempotent=False), lease=7)
+    network.emit("x", 1)
+    network.wait_for(1)
+    assert 7 in leases
+
+
 def test_a_service_that_stops_finishes_what_it_handles_and_its_next_start_gets_the_rest(
     network: Network,
 ):
@@ -488,6 +514,34 @@ def test_what_ends_while_there_is_no_connection_holds_up_nobody(network: Network
     lose_connections(network, end)
     network.wait_for(3)
     assert began == [0, 1, 2]
+
+
+@pytest.mark.parametrize("error", [OSError("not today"), RetryLater(1.5)])
+def test_a_key_waits_for_its_next_attempt_though_its_service_stops(
+    network: Network, kind: str, error: Exception
+):
+    """Stores keep it in its place, with its attempts; RabbitMQ knows no such place."""
+    seen: list[Any] = []
+
+    def act(body: Any) -> None:
+        seen.append((body, current_event().attempts, time.monotonic()))
+        if len(seen) == 1:
+            raise error
+
+    handling = {"retries": 1, "backoff": 1.5}
+    node = network.start("a", handler("x", act, **handling))
+    network.emit_all([("x", number, {"key": "k"}) for number in range(2)])
+    network.emit("x", 2, key="other")
+    wait_until(lambda: len(seen) == 2, "the first attempts")
+    node.stop()
+    network.nodes.remove(node)
+    network.start("a", handler("x", act, **handling))
+    network.wait_for(4)
+    assert [body for body, _, _ in seen if body != 2] == [0, 0, 1]
+    if kind != "rabbitmq":
+        (_, _, first), (_, attempts, second), _ = [each for each in seen if each[0] != 2]
+        assert attempts == (0 if isinstance(error, RetryLater) else 1)
+        assert second - first >= 1.4
 
 
 @pytest.mark.parametrize("ends", ["away", "back"])

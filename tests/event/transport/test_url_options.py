@@ -154,7 +154,7 @@ def test_the_environment_reaches_the_transport(monkeypatch):
     service.configure([])
     first, second = service.event_transports
     assert first.topology.application == "shop"
-    assert second._lease == 5
+    assert second.lease == 5
 
 
 def test_the_commands_take_the_application_of_the_url():
@@ -168,7 +168,7 @@ def test_a_database_in_memory_is_memory(tmp_path, monkeypatch):
     for url in (":memory:", "sqlite:///:memory:", ":memory:?lease=5", "memory://?"):
         transport = transport_from_url(url, shards=2)
         assert type(transport) is MemoryEventTransport
-        assert transport._lease == (5 if "?l" in url else 60)
+        assert transport.lease == (5 if "?l" in url else 60)
     for place in (":memory:", "sqlite:///:memory:"):
         with pytest.raises(ServiceConfigurationError, match="memory://"):
             SqliteEventTransport(place)

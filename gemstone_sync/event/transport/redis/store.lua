@@ -336,6 +336,17 @@ function functions.release(packed)
   end
 end
 
+-- delay: ms -> 1, or 0 when it is another's by now, or there is no memory
+function functions.postpone(queue, member, payload, delay)
+  local number = number_of(member)
+  if not call('ZSCORE', name('leased', queue), member) then return 0 end
+  if type(redis.pcall('HSET', name('messages', queue), number, payload)) == 'table' then return 0 end
+  call('HDEL', name('deliveries', queue), number)
+  call('ZREM', name('leased', queue), member)
+  offer(queue, number, now + delay)
+  return 1
+end
+
 function functions.renew(packed, lease)
   for _, one in ipairs(cmsgpack.unpack(packed)) do
     local leased, member = name('leased', one[1]), one[2]

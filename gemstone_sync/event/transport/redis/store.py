@@ -213,6 +213,11 @@ class RedisStore(QueueStore):
     def release(self, ids: Sequence[str]) -> None:
         self._run("release", _members(ids))
 
+    def postpone(self, id_: str, payload: bytes, seconds: float) -> bool:
+        number, token, queue = id_.split(":", 2)
+        where = _bytes(queue), f"{number}:{token}"
+        return bool(self._run("postpone", *where, payload, _milliseconds(seconds)))
+
     def renew(self, ids: Sequence[str], lease: float) -> None:
         self._run("renew", _members(ids), _milliseconds(lease))
 

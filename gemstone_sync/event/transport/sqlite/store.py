@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from .tables import (
     BEHIND,
     DUE,
     LEASED,
+    NOBODY,
     READY,
     VERSION,
     create_tables,
@@ -72,28 +74,31 @@ INSERT OR REPLACE INTO gemstone_bindings
 SELECT :exchange, :pattern, id FROM gemstone_queues WHERE name = :queue
 """
 _INSERT = f"""
-INSERT INTO gemstone_messages (queue, key, state, moment, payload) VALUES (?, ?,
-    CASE WHEN ? IS NOT NULL AND EXISTS
+INSERT INTO gemstone_messages (queue, key, takes, state, moment, payload)
+VALUES (?, ?, {NOBODY}, CASE WHEN ? IS NOT NULL AND EXISTS
         (SELECT 1 FROM gemstone_messages WHERE queue = ? AND key = ?)
     THEN {BEHIND} ELSE ? END, ?, ?)
 """
 _QUEUE_OF_ID = "SELECT 1 FROM gemstone_queues WHERE id = ?"
 _READY_ONES = f"""
-SELECT id, takes, payload, deliveries FROM gemstone_messages
+SELECT id, payload, deliveries FROM gemstone_messages
 WHERE queue = ? AND state = {READY} ORDER BY id LIMIT ?
 """
 _ONE_READY = f"SELECT 1 FROM gemstone_messages WHERE queue = ? AND state = {READY} LIMIT 1"
 _LEASE = f"""
-UPDATE gemstone_messages SET state = {LEASED}, moment = ?, takes = takes + 1 WHERE id = ?
+UPDATE gemstone_messages SET state = {LEASED}, moment = ?, takes = ? WHERE id = ?
 """
 _OURS = f"id = ? AND takes = ? AND state = {LEASED}"
 _ACKNOWLEDGE = f"DELETE FROM gemstone_messages WHERE {_OURS}"
 _RELEASE = f"UPDATE gemstone_messages SET state = {READY} WHERE {_OURS}"
+_POSTPONE = f"""
+UPDATE gemstone_messages SET state = {DUE}, moment = ?, payload = ?, deliveries = 0 WHERE {_OURS}
+"""
 _RENEW = f"UPDATE gemstone_messages SET moment = ? WHERE {_OURS}"
 #: Whoever had it lives, and its lease has ended, or it was taken again since.
 _FORGIVE = f"""
 UPDATE gemstone_messages SET deliveries = deliveries - 1
-WHERE id = ? AND 2 * takes + (state != {LEASED}) > 2 * ? AND deliveries > 0
+WHERE id = ? AND NOT (takes = ? AND state = {LEASED}) AND deliveries > 0
 """
 _NEXT_MOMENT = f"""
 SELECT min(coalesce((SELECT min(moment) FROM gemstone_messages WHERE state = {DUE}), {_LATEST}),
@@ -254,14 +259,14 @@ class SqliteStore(QueueStore):
         with self._database.writing(durable=False) as connection:
             remove_expired(connection, now)
             swept = _sweep_messages(connection, now)
-            until = now + _milliseconds(lease)
+            until, token = now + _milliseconds(lease), NOBODY + secrets.randbits(46)
             for queue, number in wanted:
                 for id_ in queue_ids(connection, queue):
                     rows = connection.execute(_READY_ONES, (id_, number)).fetchall()
-                    connection.executemany(_LEASE, [(until, row[0]) for row in rows])
+                    connection.executemany(_LEASE, [(until, token, row[0]) for row in rows])
                     taken += [
-                        Stored(f"{message}:{takes + 1}", queue, payload, deliveries)
-                        for message, takes, payload, deliveries in rows
+                        Stored(f"{message}:{token}", queue, payload, deliveries)
+                        for message, payload, deliveries in rows
                     ]
             ((self._next,),) = connection.execute(_NEXT_MOMENT).fetchall()
         if swept:
@@ -291,6 +296,13 @@ class SqliteStore(QueueStore):
             connection.executemany(_FORGIVE, _numbers(ids))
             connection.executemany(_RELEASE, _numbers(ids))
         self._database.tell()
+
+    def postpone(self, id_: str, payload: bytes, seconds: float) -> bool:
+        due = _now() + _milliseconds(seconds)
+        with self._database.writing(durable=False) as connection:
+            found = connection.execute(_POSTPONE, (due, payload, *_numbers([id_])[0])).rowcount
+        self._database.tell()
+        return found == 1
 
     def renew(self, ids: Sequence[str], lease: float) -> None:
         until = _now() + _milliseconds(lease)
@@ -368,7 +380,7 @@ def _columns(queue: StoredQueue) -> Mapping[str, object]:
 
 def _numbers(ids: Sequence[str]) -> list[tuple[int, int]]:
     pairs = [id_.split(":") for id_ in ids]
-    return [(int(message), int(takes)) for message, takes in pairs]
+    return [(int(message), int(token)) for message, token in pairs]
 
 
 def _now() -> int:

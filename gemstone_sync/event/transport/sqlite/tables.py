@@ -6,12 +6,14 @@ A message is in one of four states::
      ^
     BEHIND   another one with its key is before it in its queue
 
-Its moment is when it becomes due (DUE, BEHIND) or when its lease ends (LEASED). Of those with one
+Who takes messages writes a number by chance with them (`takes`): in a file that another one, or an
+older copy, takes the place of, what was taken before is nobody's. A message's moment is when it
+becomes due (DUE, BEHIND) or when its lease ends (LEASED). Of those with one
 key in one queue only the first is in another state than BEHIND; when it goes, a trigger moves the
 next one up, so that `READY` alone is what can be taken, with an index on it.
 
 All values that change when a message is taken keep their size in the row, so that SQLite writes
-over them instead of moving a payload that may be large: states are one byte, moments six.
+over them instead of moving a payload that may be large: states are one byte, the numbers six.
 
 All functions are called within a transaction.
 """
@@ -22,12 +24,13 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from ....errors import StoreFault
-from ....sqlite import begin_by_chance
 from ..stores.store import Binding, KnownBindings, Routes
 
 VERSION = 1
 
 READY, DUE, LEASED, BEHIND = 2, 3, 4, 5
+#: In `takes` of what nobody has taken; those who take add to it.
+NOBODY = 1 << 46
 
 _STATEMENTS = (
     # AUTOINCREMENT here and below: a number of something that is gone must mean nothing else.
@@ -40,14 +43,13 @@ _STATEMENTS = (
     "CREATE TABLE gemstone_bindings (exchange TEXT, pattern TEXT, queue INTEGER, "
     "PRIMARY KEY (exchange, pattern, queue)) WITHOUT ROWID",
     "CREATE INDEX gemstone_bindings_queue ON gemstone_bindings (queue)",
-    # Counts the changes of the three tables above, as far as they matter for where messages go.
+    # Another version with each change of the tables above that matters for where messages go.
     "CREATE TABLE gemstone_routing (id INTEGER PRIMARY KEY, version INTEGER NOT NULL)",
     "INSERT INTO gemstone_routing VALUES (1, 1)",
     "CREATE TABLE gemstone_messages ("
     "id INTEGER PRIMARY KEY AUTOINCREMENT, queue INTEGER NOT NULL, state INTEGER NOT NULL, "
     "moment INTEGER NOT NULL, takes INTEGER NOT NULL DEFAULT 0, "
     "deliveries INTEGER NOT NULL DEFAULT 0, key BLOB, payload BLOB NOT NULL)",
-    begin_by_chance("gemstone_messages"),
     "CREATE INDEX gemstone_messages_place ON gemstone_messages (queue, state)",
     f"CREATE INDEX gemstone_messages_due ON gemstone_messages (moment) WHERE state = {DUE}",
     f"CREATE INDEX gemstone_messages_leased ON gemstone_messages (moment) WHERE state = {LEASED}",
@@ -108,7 +110,8 @@ def read_routes(
 
 def routing_changed(connection: sqlite3.Connection) -> None:
     """Have all who publish read the routes anew."""
-    connection.execute("UPDATE gemstone_routing SET version = version + 1")
+    # By chance: in an older copy of the file a count would come again, for other routes.
+    connection.execute("UPDATE gemstone_routing SET version = random()")
 
 
 def queue_ids(connection: sqlite3.Connection, queue: str, now: int = 0) -> list[int]:

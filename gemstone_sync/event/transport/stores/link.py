@@ -242,6 +242,15 @@ class StoreLink(Link):
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
         self._settle(self._store.release, deliveries)
 
+    def postpone(self, delivery: Delivery, envelope: Envelope, seconds: float) -> bool:
+        if delivery.link is not self:
+            return False
+        payload = envelope.to_json()
+        if not self._call(self._store.postpone, delivery.tag, payload, seconds):
+            return False
+        self._forget([delivery])
+        return True
+
     def keep_alive(self) -> None:
         self._renewing = renewing = native_lock()
         renewing.acquire()
@@ -294,12 +303,16 @@ class StoreLink(Link):
     ) -> None:
         """Call the store's `acknowledge` or `release` for what this link has received."""
         mine = [delivery for delivery in deliveries if delivery.link is self]
-        for delivery in mine:
+        if mine:
+            self._call(function, [delivery.tag for delivery in mine])
+            self._forget(mine)
+
+    def _forget(self, deliveries: Sequence[Delivery]) -> None:
+        """Hold these no more: they are settled."""
+        for delivery in deliveries:
+            self._held.discard(delivery.tag)
             if (consumed := self._consumed.get(delivery.queue)) is not None:
                 consumed.unsettled.discard(delivery.tag)
-        if ids := [delivery.tag for delivery in mine]:
-            self._call(function, ids)
-            self._held.difference_update(ids)
 
     def _take(self, wanted: Sequence[tuple[str, int]]) -> list[Stored]:
         taken = self._store.take(wanted, self._lease)

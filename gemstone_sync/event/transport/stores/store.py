@@ -159,6 +159,15 @@ class QueueStore(abc.ABC):
         """
 
     @abc.abstractmethod
+    def postpone(self, id_: str, payload: bytes, seconds: float) -> bool:
+        """Give a message back with another payload, to be taken in so many seconds.
+
+        It stays in its place before others of its key, and has not been delivered before.
+
+        :returns: False when it is not ours any more, or there is no room for it.
+        """
+
+    @abc.abstractmethod
     def renew(self, ids: Sequence[str], lease: float) -> None:
         """Keep messages that were taken for so many seconds from now."""
 

@@ -39,7 +39,7 @@ class StoreEventTransport(BrokerEventTransport):
     def __init__(self, *, lease: float = 60.0, delivery_limit: int = 10, **options: Any) -> None:
         check_seconds(1, lease=lease)
         check_whole(delivery_limit=delivery_limit)
-        self._lease = float(lease)
+        self.lease = float(lease)
         self._delivery_limit = delivery_limit
         #: One below the store's: here it is known which handler it was.
         self.crash_limit = max(1, delivery_limit - 1)
@@ -53,7 +53,7 @@ class StoreEventTransport(BrokerEventTransport):
     def make_link(self, role: str) -> Link:
         from .link import StoreLink
 
-        return StoreLink(self._make_store(), lease=self._lease, delivery_limit=self._delivery_limit)
+        return StoreLink(self._make_store(), lease=self.lease, delivery_limit=self._delivery_limit)
 
 
 class SqliteEventTransport(StoreEventTransport):

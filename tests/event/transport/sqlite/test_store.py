@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import resource
+import sqlite3
 import stat
 import tempfile
 import time
@@ -197,21 +198,54 @@ def test_a_file_that_goes_away_is_noticed_and_made_anew(path, store, how):
     assert take(store) == ["1"]
 
 
+def restore_in_place(path: Path) -> None:
+    """Write over the database what is in its copy, as SQLite's own tools do."""
+    with (
+        contextlib.closing(sqlite3.connect(f"{path}.copy")) as copy,
+        contextlib.closing(sqlite3.connect(path)) as ours,
+    ):
+        copy.backup(ours)
+
+
 @pytest.mark.parametrize("settle", ["acknowledge", "release"])
-def test_what_came_from_a_file_is_nothing_in_the_one_that_takes_its_place(path, store, settle):
+@pytest.mark.parametrize("what", ["a new file", "an older copy", "an older copy in place"])
+def test_what_came_from_a_file_is_nothing_in_the_one_that_takes_its_place(
+    path, store, what, settle
+):
     """Or what another process handles would be taken from it."""
     put(store, "1")
+    execute(path, f"VACUUM INTO '{path}.copy'")
     (held,) = store.take([("q", 9)], LEASE)
-    path.unlink()
+    if what == "an older copy in place":
+        restore_in_place(path)
+    else:
+        for name in ("events.db", "events.db-wal", "events.db-shm"):
+            (path.parent / name).unlink()
+        if what == "an older copy":
+            Path(f"{path}.copy").rename(path)
     with contextlib.closing(SqliteStore(path)) as other:
-        declare_queue(other, "q")
-        put(other, "2")
-        assert take(other) == ["2"]
+        if what == "a new file":
+            declare_queue(other, "q")
+            put(other, "1")
+        (its,) = other.take([("q", 9)], LEASE)
         with contextlib.suppress(StoreFault):
             store.size("q")
         assert not getattr(store, settle)([held.id])
         assert take(other) == []
-        assert execute(path, "SELECT payload FROM gemstone_messages") == [(b"2",)]
+        assert other.acknowledge([its.id]) == 1
+
+
+def test_an_older_copy_in_place_of_a_file_has_its_own_routes(path, store):
+    declare_queue(store, "r")
+    execute(path, f"VACUUM INTO '{path}.copy'")
+    publisher = SqliteStore(path)
+    with contextlib.closing(publisher), contextlib.closing(SqliteStore(path)) as other:
+        bind(store, "x", "a", "q")
+        assert publisher.publish([Entry("x", "a", b"1")]) == [1]
+        restore_in_place(path)
+        bind(other, "x", "b", "r")
+        assert publisher.publish([Entry("x", "a", b"2")]) == [0]
+        assert other.size("q") == 0
 
 
 def remove_log(path):

@@ -208,6 +208,32 @@ def test_what_is_released_is_in_its_old_place_at_once(store):
     assert [message.deliveries for message in again] == [0, 0, 0]
 
 
+def test_what_another_has_by_now_is_not_postponed(store, other):
+    put(store, "1")
+    (first,) = store.take([("q", 1)], SHORT)
+    wait_until(lambda: other.take([("q", 1)], LEASE), "the end of its lease")
+    assert not store.postpone(first.id, b"2", 0.001)
+    assert take(store) == []
+
+
+def test_what_is_postponed_comes_when_it_is_due_changed_in_its_old_place(store, other):
+    put(store, "a1", "a2", key="a")
+    put(store, "b1")
+    held = {message.payload: message for message in store.take([("q", 9)], LEASE)}
+    assert [*held] == [b"a1", b"b1"]
+    assert store.postpone(held[b"a1"].id, b"a longer one", SHORT)
+    assert store.postpone(held[b"b1"].id, b"b", 0.001)
+    assert not store.postpone(held[b"b1"].id, b"again", 0.001)
+    assert store.acknowledge([held[b"a1"].id, held[b"b1"].id]) == 0
+    assert store.size("q") == 3
+    seen = []
+    while len(seen) < 3:
+        taken = other.take([("q", 9)], LEASE)
+        seen += [(message.payload, message.deliveries) for message in taken]
+        other.acknowledge([message.id for message in taken])
+    assert seen == [(b"b", 0), (b"a longer one", 0), (b"a2", 0)]
+
+
 def test_size_counts_and_purge_removes_what_is_not_taken(store):
     declare_queue(store, "r")
     put(store, "another queue's", queue="r")
