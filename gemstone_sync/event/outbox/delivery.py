@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from ...concurrency import USER_FAULTS
-from ...concurrency.native import NativeThreads
 from ...errors import EventNotDelivered, ServiceConfigurationError, StoreFault
 from ..envelope import Envelope
-from .storage import Row, Storage, Waiting, ask, one_line
+from .lease import RelayLease
+from .storage import Row, Storage, Waiting, one_line
 
 __all__ = ["Answers", "Destination", "Event", "Ledger", "Outage", "Send"]
 
@@ -38,12 +38,16 @@ _LOOK = 1.0
 
 
 class Event(NamedTuple):
-    """A stored event."""
+    """A stored event.
+
+    :ivar beat: the relay's when it was read, see `Storage.goes_on`.
+    """
 
     id: int
     envelope: Envelope
     event: bytes
     attempts: int
+    beat: int
 
     @property
     def line(self) -> str | None:
@@ -194,22 +198,20 @@ class Ledger:
         self,
         storage: Storage,
         destinations: Sequence[Destination],
-        threads: NativeThreads,
+        lease: RelayLease,
+        call: Callable[..., Any],
         logger: logging.Logger,
     ) -> None:
         self.trouble: tuple[int, str] | None = None
         self._storage = storage
         self._destinations = destinations
-        self._threads = threads
+        self._lease = lease
+        self._call = call
         self._logger = logger
         self._look_at = 0.0
         self._last_logged_reason: str | None = None
-        #: What was sent, and is not noted yet: ids, and what waits of them.
-        self._unwritten: tuple[list[int], list[Waiting]] = ([], [])
-
-    def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function of the storage without stopping the other greenlets."""
-        return ask(self._threads, self._storage, function, *args)
+        #: What was sent, and is not noted yet: those events, and what waits of them.
+        self._unwritten: tuple[Sequence[Event], list[Waiting]] = ([], [])
 
     def read(self) -> list[Event]:
         """Read the next new events; none when there are none."""
@@ -222,7 +224,7 @@ class Ledger:
     def look_for_trouble(self) -> None:
         """Bring `trouble` up to date, if that is due."""
         if time.monotonic() >= self._look_at:
-            self.trouble = self.call(self._storage.trouble)
+            self.trouble = self._call(self._storage.trouble)
             if self.trouble is None:
                 self._last_logged_reason = None
             self._look_at = time.monotonic() + _LOOK
@@ -240,16 +242,17 @@ class Ledger:
                 elif (refusal := answered[event.id]) is not None:
                     self._log_refusal(destination, event, refusal)
                     waiting.append(destination.waiting(event, refusal))
-        self._unwritten = ([event.id for event in events], waiting)
+        self._unwritten = (events, waiting)
         self.write()
 
     def write(self) -> None:
         """Write what was recorded; when that fails, it is not sent again meanwhile."""
-        ids, waiting = self._unwritten
+        events, waiting = self._unwritten
+        ids = [event.id for event in events]
         if waiting:
-            self.call(self._storage.move, ids, waiting)
+            self._change(events, self._storage.move, ids, waiting)
         elif ids:
-            self.call(self._storage.delete, ids)
+            self._change(events, self._storage.delete, ids)
         self._unwritten = ([], [])
         backlogged = {each.transport for each in waiting if each.due == 0}
         for destination in self._destinations:
@@ -275,14 +278,36 @@ class Ledger:
                     self._log_refusal(destination, event, refusal)
                     again.append((event.id, refusal.due(event.attempts), refusal.reason))
         if done or again:
-            self.call(self._storage.settle, destination.name, done, again)
+            self._change(events, self._storage.settle, destination.name, done, again)
 
     # Within
+
+    def _change(self, events: Sequence[Event], change: Callable[..., None], *args: Any) -> None:
+        """Write what became of events to the database that they were read from, and no other."""
+        if self._within(min(event.beat for event in events), change, *args) is None:
+            self._logger.warning(
+                "outbox: %s was replaced while events from it were sent: those that are in it now "
+                "are sent, some of them perhaps again",
+                self._storage.name,
+            )
+
+    def _within(self, beat: int, function: Callable[..., T], *args: Any) -> tuple[T] | None:
+        """Return a function's result; None when the storage is another database than had a beat."""
+
+        def check_and_call() -> tuple[T] | None:
+            return (function(*args),) if self._storage.goes_on(beat) else None
+
+        result: tuple[T] | None = self._call(check_and_call)
+        if result is None:
+            self._lease.lose()
+        return result
 
     def _read_events(self, read: Callable[..., list[Row]], *args: Any) -> list[Event]:
         """Read events; set aside what is none."""
         while True:
-            rows, events = self.call(read, *args, _ROWS, _SIZE), []
+            beat = self._lease.beat
+            (rows,) = self._within(beat, read, *args, _ROWS, _SIZE) or ([],)
+            events = []
             for row in rows:
                 try:
                     envelope = Envelope.from_json(row.event)
@@ -290,9 +315,9 @@ class Ledger:
                     reason = f"{type(error).__name__}: {error}"
                     self._log_set_aside("an event", reason)
                     aside = Waiting(row.id, "", row.event, None, None, 0, reason, time.time())
-                    self.call(self._storage.move, [row.id], [aside])
+                    self._call(self._storage.move, [row.id], [aside])
                 else:
-                    events.append(Event(row.id, envelope, row.event, row.attempts))
+                    events.append(Event(row.id, envelope, row.event, row.attempts, beat))
             if events or not rows:
                 return events
 

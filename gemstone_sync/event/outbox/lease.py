@@ -35,6 +35,8 @@ class RelayLease:
         self._storage = storage
         self._call = call
         self._owner = owner
+        #: The last one of its own.
+        self.beat = 0
         self._mine: Lease | None = None
         self._confirmed = 0.0
         self._seen: Lease | None = None
@@ -64,6 +66,10 @@ class RelayLease:
             self._renewing = gevent.spawn(self._keep_renewing)
         return True
 
+    def lose(self) -> None:
+        """Take it anew before anything else: it is another database now."""
+        self._mine = None
+
     def give_back(self) -> None:
         """Give the lease back, for another relay to have it at once."""
         with self._renewal_lock:
@@ -89,6 +95,9 @@ class RelayLease:
         # From before the question: the answer may have been long on its way.
         asked = time.monotonic()
         swapped: bool = self._call(self._storage.swap, seen, self._owner)
-        self._mine = Lease(self._owner, seen.beat + 1) if swapped else None
+        self._mine = None
+        if swapped:
+            self.beat = seen.beat + 1
+            self._mine = Lease(self._owner, self.beat)
         self._confirmed = asked
         return swapped

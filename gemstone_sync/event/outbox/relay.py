@@ -21,7 +21,7 @@ from ...errors import StoreFault
 from ..wakeups import Signal, seconds_until
 from .delivery import Answers, Destination, Event, Ledger, Outage, Send
 from .lease import RelayLease
-from .storage import Storage
+from .storage import Storage, ask
 
 __all__ = ["Relay", "Relays"]
 
@@ -69,9 +69,9 @@ class Relay:
             Destination(name, send, Outage(storage.name, logger)) for name, send in sends.items()
         ]
         self._outage = Outage(storage.name, logger)
-        self.ledger = Ledger(storage, self._destinations, self._threads, logger)
-        self._call = self.ledger.call
+        self._call = functools.partial(ask, self._threads, storage)
         self._lease = RelayLease(storage, self._call, owner)
+        self.ledger = Ledger(storage, self._destinations, self._lease, self._call, logger)
         self._wake = Signal()
         self._stopping = Signal()
         self._expecting_until = 0.0

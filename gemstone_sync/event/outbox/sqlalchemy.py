@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ...broker_urls import shown
 from ...errors import StoreFault
-from .storage import VERSION, Storage, one_line
+from .storage import VERSION, Storage, first_beat, one_line
 
 __all__ = ["SqlAlchemyStorage", "key_of_url"]
 
@@ -120,7 +120,7 @@ class SqlAlchemyStorage(Storage):
         with self._engine.begin() as connection:
             version = connection.scalar(sa.select(_relay.c.version))
             if version is None:
-                first = sa.insert(_relay).values(id=1, version=VERSION, owner="", beat=0)
+                first = sa.insert(_relay).values(id=1, version=VERSION, owner="", beat=first_beat())
                 connection.execute(first)
         return version or VERSION
 

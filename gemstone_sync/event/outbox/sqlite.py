@@ -38,7 +38,7 @@ _CREATE_REST = (
     "CREATE TABLE IF NOT EXISTS gemstone_outbox_relay "
     "(id INTEGER PRIMARY KEY, "
     "version INTEGER NOT NULL, owner TEXT NOT NULL, beat INTEGER NOT NULL)",
-    f"INSERT OR IGNORE INTO gemstone_outbox_relay VALUES (1, {VERSION}, '', 0)",
+    f"INSERT OR IGNORE INTO gemstone_outbox_relay VALUES (1, {VERSION}, '', abs(random() >> 24))",
 )
 _CREATE_DATABASES = "CREATE TABLE IF NOT EXISTS gemstone_outbox_databases (path BLOB PRIMARY KEY)"
 

@@ -12,6 +12,7 @@ Three tables belong to each; the statements on them are here, once for all kinds
 from __future__ import annotations
 
 import abc
+import secrets
 import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
@@ -23,7 +24,18 @@ from ...concurrency import is_patched
 from ...concurrency.native import NativeThreads
 from ...errors import StoreFault
 
-__all__ = ["INSERT", "LIMIT", "VERSION", "Lease", "Row", "Storage", "Waiting", "ask", "one_line"]
+__all__ = [
+    "INSERT",
+    "LIMIT",
+    "VERSION",
+    "Lease",
+    "Row",
+    "Storage",
+    "Waiting",
+    "ask",
+    "first_beat",
+    "one_line",
+]
 
 T = TypeVar("T")
 
@@ -32,6 +44,9 @@ VERSION = 1
 
 #: Seconds for one question to a database: SQLite says within ten that it is locked.
 LIMIT = 20.0
+
+#: Of one database between two looks: ten days of a beat each second.
+_MOST_BEATS = 1_000_000
 
 INSERT = "INSERT INTO gemstone_outbox (event) VALUES (:event)"
 _DELETE = "DELETE FROM gemstone_outbox WHERE id BETWEEN :first AND :last"
@@ -73,7 +88,8 @@ class Waiting(NamedTuple):
 class Lease(NamedTuple):
     """The relay that sends what is stored, and how often it has said that it still does.
 
-    There is no moment in it: the clocks of two machines need not agree.
+    There is no moment in it: the clocks of two machines need not agree. The first beat of a
+    database is a number by chance, see `Storage.goes_on`.
     """
 
     owner: str
@@ -84,7 +100,7 @@ class Storage(abc.ABC):
     """A database with stored events. Every function raises `StoreFault`.
 
     Ids are never given twice, so that a relay that was stopped for a while cannot delete a later
-    event in place of the one that it sent.
+    event in place of the one that it sent; `goes_on` tells of a database that was replaced.
     """
 
     #: What logs call it; without a password.
@@ -306,6 +322,13 @@ class Storage(abc.ABC):
             found = select("SELECT owner, beat FROM gemstone_outbox_relay WHERE id = 1")
         return Lease(*found[0]) if found else Lease("", 0)
 
+    def goes_on(self, beat: int) -> bool:
+        """Tell whether this still is the database that had a beat.
+
+        One that was made anew, or an older copy, gives ids that the other one gave already.
+        """
+        return beat <= self.lease().beat < beat + _MOST_BEATS
+
     def swap(self, seen: Lease, owner: str) -> bool:
         """Set the owner and count one beat more, if the lease still is what was seen."""
         statement = (
@@ -314,6 +337,11 @@ class Storage(abc.ABC):
         )
         with self._writing() as execute:
             return execute(statement, {"new": owner, **seen._asdict()}) == 1
+
+
+def first_beat() -> int:
+    """Choose the first beat of a database."""
+    return secrets.randbits(40)
 
 
 def ask(

@@ -279,9 +279,11 @@ class ConnectionLoop(abc.ABC):
         """Sleep before the next attempt: half of it is by chance, so that not all come at once."""
         ceiling = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(failures - 1, 20))
         self._interruptible = True
-        if not (self.stopping and self._is_idle()):
-            gevent.sleep(ceiling / 2 + random.random() * ceiling / 2)
-        self._interruptible = False
+        try:
+            if not (self.stopping and self._is_idle()):
+                gevent.sleep(ceiling / 2 + random.random() * ceiling / 2)
+        finally:
+            self._interruptible = False
 
     def _log_failure(self, error: BaseException) -> None:
         self._last_error = why = str(error) or type(error).__name__

@@ -88,6 +88,8 @@ class ConsumerLoop(ConnectionLoop):
         #: The moment when handlers that still run are cut off, and whether some were.
         self.cut_off_at = float("inf")
         self.cut = False
+        #: Since when it stops, has no link, and nothing runs; infinity while that is not so.
+        self._quiet_since = float("inf")
         #: What was received and is not settled, in the order of arrival; of links that are gone
         #: only what has begun.
         self.unsettled: dict[Delivery, QueueState] = {}
@@ -177,11 +179,17 @@ class ConsumerLoop(ConnectionLoop):
     def _adopt(self, link: Link) -> None:
         """Go on with what has begun, and give back the rest of what the last link had."""
         begun = list(self.unsettled)
-        link.adopt(begun, self._handled_away, self._lost)
-        self._forget_lost(link)
+        link.adopt(begun, [*self._handled_away], [*self._lost])
         for delivery in begun:
-            if not delivery.gone:
-                self.unsettled[delivery].unsettled_count += 1
+            state = self.unsettled.get(delivery)
+            if state is not None and not delivery.gone:
+                state.unsettled_count += 1
+        # What has ended meanwhile is this link's by now.
+        if handled := [each for each in self._handled_away if each.link is link]:
+            link.acknowledge(handled)
+        if lost := [each for each in self._lost if each.link is link]:
+            link.requeue(lost)
+        self._forget_lost(link)
 
     def _forget_link(self, link: Link) -> None:
         """Keep what has begun: it comes again, or was handled in time. The rest comes anew."""
@@ -210,21 +218,25 @@ class ConsumerLoop(ConnectionLoop):
         self._has_lost = True
 
     def _is_idle(self) -> bool:
-        """Tell whether another link would have nothing to say of what was handled, or is now.
-
-        What was only received goes to others in any case, once its lease has ended.
-        """
-        running = itertools.chain.from_iterable(state.running for state in self._states)
-        begun = itertools.chain(self._handled_away, self._publishing, running)
-        return time.monotonic() >= self.cut_off_at or not any(d.link.keeps(d) for d in begun)
+        """Tell whether another link would have nothing to settle of what has begun, or ended."""
+        time_is_up = time.monotonic() >= min(self.cut_off_at, self._quiet_since + _GRACE)
+        begun = itertools.chain(self._handled_away, self.unsettled)
+        return time_is_up or not any(each.link.keeps(each) for each in begun)
 
     def _kill_if_idle(self) -> None:
-        """Look again until it has ended: the broker may come back while handlers run."""
-        if self._interruptible and not self._is_running():
-            self.cut_off_at = min(self.cut_off_at, time.monotonic() + _GRACE)
-        super()._kill_if_idle()
-        if not self._greenlet.dead:
-            gevent.spawn_later(_LOOK, self._kill_if_idle)
+        gevent.spawn(self._watch_end)  # it waits, which the hub's callbacks must not
+
+    def _watch_end(self) -> None:
+        """End the loop once it is idle, and handlers in their time, whatever the link waits for."""
+        while not self._greenlet.dead:
+            if self._interruptible and not self._is_running():
+                self._quiet_since = min(self._quiet_since, time.monotonic())
+            else:
+                self._quiet_since = float("inf")
+            super()._kill_if_idle()
+            if time.monotonic() >= self.cut_off_at:
+                self._kill_handlers()
+            gevent.sleep(_LOOK)
 
     # What the broker is told
 
@@ -256,9 +268,16 @@ class ConsumerLoop(ConnectionLoop):
         self._postpone_long_waits(link)
         back: list[Delivery] = []
         for moment, delivery in self._waiting.clear():
-            if not self._postpone(link, delivery, moment):
-                state = self.unsettled[delivery]
-                state.waiting.discard(delivery)
+            if self._postpone(link, delivery, moment):
+                continue
+            state = self.unsettled[delivery]
+            state.waiting.discard(delivery)
+            # First those that have waited only for a link.
+            if delivery in self._publishing and not delivery.gone:
+                self._on_published(delivery)
+            elif delivery.tried is None and delivery.handlers and not delivery.gone:
+                self._run_next(delivery)
+            else:
                 for each in self._finish(delivery, handled=False):
                     back += state.take_back(each)
         self._requeue(link, back)
@@ -472,13 +491,14 @@ class ConsumerLoop(ConnectionLoop):
         greenlets = [greenlet for state in self._states for greenlet in state.running.values()]
         if not greenlets:
             return
-        self.cut = True
-        self._workers.end()
-        logger.warning(
-            "%s: %d handlers were still running and are cut off; their events are delivered again",
-            self.name,
-            len(greenlets),
-        )
+        if not self.cut:
+            self.cut = True
+            self._workers.end()
+            logger.warning(
+                "%s: %d handlers were still running and are cut off; their events are delivered "
+                "again",
+                *(self.name, len(greenlets)),
+            )
         try:
             gevent.killall(greenlets, timeout=LAST_WORDS)
         except gevent.Timeout:

@@ -5,13 +5,15 @@ import resource
 import sqlite3
 import stat
 import time
+from pathlib import Path
 
 import gevent
 import pytest
 import sqlalchemy as sa
+from gevent.event import Event
 
 from gemstone_sync.errors import EventNotDelivered
-from gemstone_sync.event.outbox import Outbox
+from gemstone_sync.event.outbox import Outbox, lease
 from gemstone_sync.sqlite import file as sqlite
 from tests.support.sqlite import execute, locked
 from tests.support.waiting import LIMIT, gather, wait_until
@@ -238,3 +240,70 @@ def test_what_is_full_is_said_and_what_was_stored_is_sent(outbox, tmp_path, what
     assert 1 < len(sent) < 50
     assert stored_in(tmp_path / "events.db") == len(sent) + 1
     assert sent_from(outbox) == ids_of(first) + sent
+
+
+@pytest.mark.parametrize("how", ["made anew", "an older copy"])
+@pytest.mark.parametrize("where", ["the outbox's file", "sqlite3", "sqlalchemy"])
+def test_what_was_sent_is_removed_from_no_other_database_than_its_own(
+    tmp_path, where, how, caplog, monkeypatch
+):
+    """Ids come again there: those of events that nobody has sent."""
+    monkeypatch.setattr(lease, "BEAT", 0.01)
+    sent, asked, go = [], Event(), Event()
+
+    def send(envelopes):
+        asked.set()
+        go.wait(LIMIT)
+        sent.extend(envelopes)
+
+    path = tmp_path / ("events.db" if where == "the outbox's file" else "shop.db")
+    with shop(tmp_path):
+        pass
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/shop.db", poolclass=sa.NullPool)
+    database = engine if where == "sqlalchemy" else str(tmp_path / "shop.db")
+    outbox = Outbox(str(tmp_path / "events.db"), databases=[database])
+
+    def store(envelope):
+        if where == "the outbox's file":
+            outbox.add([envelope])
+        elif where == "sqlite3":
+            with (
+                shop(tmp_path) as connection,
+                connection,
+                outbox.transaction(connection) as transaction,
+            ):
+                transaction.store([envelope])
+        else:
+            with engine.begin() as connection, outbox.transaction(connection) as transaction:
+                transaction.store([envelope])
+
+    first, second, third = events(3)
+    outbox.start(send)
+    try:
+        store(first)
+        go.set()
+        assert outbox.drain(LIMIT)
+        execute(path, f"VACUUM INTO '{path}.copy'")
+        beat = execute(path, "SELECT beat FROM gemstone_outbox_relay")
+        wait_until(
+            lambda: execute(path, "SELECT beat FROM gemstone_outbox_relay") != beat, "a beat"
+        )
+        go.clear()
+        asked.clear()
+        store(second)
+        assert asked.wait(LIMIT)
+        with locked(path):  # or the journal of a beat may stand beside the new file
+            for name in ("", "-wal", "-shm"):
+                Path(f"{path}{name}").unlink(missing_ok=True)
+            if how == "an older copy":
+                Path(f"{path}.copy").rename(path)
+        store(third)
+        go.set()
+        assert outbox.drain(LIMIT)
+    finally:
+        go.set()
+        outbox.stop(5)
+        engine.dispose()
+    assert ids_of(sent) == ids_of([first, second, third])
+    assert outbox.pending() == 0
+    assert "was replaced while events from it were sent" in caplog.text

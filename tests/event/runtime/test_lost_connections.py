@@ -10,9 +10,10 @@ import pytest
 from gevent.event import Event
 
 from gemstone_sync.event.envelope import Envelope
+from gemstone_sync.event.handlers import Handler
 from gemstone_sync.event.link import Delivery, LinkLost
 from gemstone_sync.event.places import Places
-from gemstone_sync.event.runtime import consumer_loop
+from gemstone_sync.event.runtime import connection_loop, consumer_loop
 from gemstone_sync.event.topology import Queue
 from tests.event.scripted_link import Broker, ScriptedLink
 from tests.support.waiting import LIMIT, wait_until
@@ -314,6 +315,111 @@ def test_a_stop_does_not_wait_for_long_for_a_broker_that_is_to_hear_of_what_was_
     assert time.monotonic() - before < LIMIT / 2
     assert "3 events were handled, and the broker does not know" in caplog.text
     broker.switch(away=None, hangs=False)
+
+
+@pytest.mark.parametrize("how", ["ends", "fails"])
+def test_what_ends_while_a_link_adopts_it_is_settled_over_that_link(
+    broker: Broker, make: Make, handling: Handling, monkeypatch: pytest.MonkeyPatch, how: str
+):
+    broker.adopts = True
+    adopt = ScriptedLink.adopt
+    failed: list[int] = []
+
+    def handle(delivery: Delivery, queue: Queue) -> None:
+        handling(delivery, queue)
+        if how == "fails" and not failed:
+            failed.append(number(delivery))
+            raise OSError("not now")
+
+    def adopt_slowly(link: ScriptedLink, begun: Any, handled: Any, others: Any) -> None:
+        if begun:
+            handling.gate.set()
+            wait_until(lambda: len(handling.ended) == 3, "the ends")
+        adopt(link, begun, handled, others)
+
+    monkeypatch.setattr(ScriptedLink, "adopt", adopt_slowly)
+    broker.put("q", *events(3))
+    consumer = make(handle)
+    wait_until(lambda: handling.running == 3, "the handlers")
+    broker.cut()
+    wait_until(lambda: len(handling.ended) == 3 + (how == "fails"), "all of them")
+    wait_until(lambda: not broker.left, "what is told to the broker")
+    done(consumer, broker)
+    assert consumer.stop(LIMIT) is True
+    assert sorted(handling.ended) == sorted([0, 1, 2, *failed])
+    assert (broker.opened, waiting(broker)) == (2, [])
+
+
+@pytest.mark.parametrize("adopts", [False, True])
+def test_handlers_have_their_time_though_a_stop_ends_the_wait_for_the_next_attempt(
+    broker: Broker,
+    busy: Make,
+    handling: Handling,
+    monkeypatch: pytest.MonkeyPatch,
+    adopts: bool,
+):
+    monkeypatch.setattr(connection_loop, "_LONGEST_PAUSE", LIMIT)
+    monkeypatch.setattr(connection_loop, "_FIRST_PAUSE", LIMIT)
+    monkeypatch.setattr(consumer_loop, "_GRACE", 0.2)
+    broker.adopts = adopts
+    consumer = busy(3)
+    broker.go_away()
+    wait_until(lambda: not broker.links, "the loss")
+    stopping = gevent.spawn(consumer.stop, LIMIT)
+    gevent.sleep(0.5)  # it is looked for an end every 0.1 s
+    assert (handling.running, stopping.dead) == (3, False)
+    handling.gate.set()
+    stopping.get(timeout=LIMIT)
+    assert sorted(handling.ended) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("ends", ["while it is away", "while it is back"])
+def test_an_event_comes_to_its_next_handler_though_its_connection_is_lost_at_a_stop(
+    broker: Broker, make: Make, ends: str
+):
+    broker.adopts = True
+    gate, ran = Event(), list[str]()
+
+    def handle(delivery: Delivery, queue: Queue) -> float | None:
+        delivery.begun = True
+        ran.append(delivery.handlers.pop(0).name)
+        gate.wait()
+        gate.clear()
+        return 0.0 if delivery.handlers else None
+
+    handlers = tuple(Handler(pattern="a", function=print, name=name) for name in ("h1", "h2"))
+    consumer = make(handle, Queue("q", (), handlers))
+    broker.put("q", *events(1))
+    wait_until(lambda: ran == ["h1"], "the first handler")
+    stopping = stop(broker, consumer)
+    broker.go_away()
+    wait_until(lambda: not broker.links, "the loss")
+    if ends == "while it is away":
+        gate.set()
+        gevent.sleep(0.2)
+        broker.switch(away=None)
+    else:
+        broker.switch(away=None)
+        wait_until(lambda: broker.opened == 2, "the next connection")
+        gate.set()
+    wait_until(lambda: ran == ["h1", "h2"], "the next handler")
+    gate.set()
+    assert stopping.get(timeout=LIMIT) is True
+    assert (ran, waiting(broker), broker.left) == (["h1", "h2"], [], {})
+
+
+def test_handlers_are_cut_off_in_time_though_the_broker_does_not_answer(
+    broker: Broker, busy: Make, handling: Handling, monkeypatch: pytest.MonkeyPatch, caplog: Any
+):
+    broker.adopts = True
+    consumer = busy(3)
+    monkeypatch.setattr(ScriptedLink, "pump", lambda link: Event().wait())
+    broker.poke()
+    stopping = gevent.spawn(consumer.stop, 0.3)
+    wait_until(lambda: handling.running == 0, "the end of the handlers")
+    assert not stopping.dead
+    assert stopping.get(timeout=LIMIT) is False
+    assert caplog.text.count("3 handlers were still running and are cut off") == 1
 
 
 class NotingLink(ScriptedLink):

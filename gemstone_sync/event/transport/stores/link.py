@@ -91,12 +91,11 @@ class StoreLink(Link):
             return  # after a fork: what was taken is the parent's
         self.owes |= self._held
         renewing, self._renewing = self._renewing, None
-        if renewing is not None:
-            renewing.release()
-            end = time.monotonic() + _CLOSING
-            while not self._has_renewed and time.monotonic() < end:
-                gevent.sleep(0.001)
         with contextlib.suppress(Exception), gevent.Timeout(_CLOSING, False):
+            if renewing is not None:
+                renewing.release()
+                while not self._has_renewed:
+                    gevent.sleep(0.001)
             self._apply(self._give_back)
 
     def _give_back(self) -> None:
