@@ -92,8 +92,8 @@ class Processor:
     :param run: calls a handler with a value, in the service's way.
     :param processed: the memory that workers share, for handlers with ``idempotent=False``.
     :param recent: this process's own, for all handlers: drops what came over another transport.
-    :param delays: False when the broker cannot delay. Then a delivery that is to be tried again is
-        held here meanwhile, as it is where an order by key must hold.
+    :param delays: False when the broker cannot delay. Then a delivery that is to be tried again
+        waits with the consumer, as it does where an order by key must hold.
     :param max_body_size: bytes.
     :param delivery_limit: an event of which so many processes have died is not handled again; below
         the broker's own limit, which knows less of it. None: only the broker's.
