@@ -158,7 +158,7 @@ class ConsumerLoop(ConnectionLoop):
             link.cancel(state.name)
         self._requeue_waiting(link)
         while time.monotonic() < self.cut_off_at and (
-            self._is_running() or self._outcomes.is_moving()
+            self._is_running() or self._to_postpone or self._outcomes.is_moving()
         ):
             for state in self._consumed:
                 self._requeue(link, state.take_back_ready(link.claims_keys))
