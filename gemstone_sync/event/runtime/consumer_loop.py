@@ -88,6 +88,7 @@ class ConsumerLoop(ConnectionLoop):
         #: The moment when handlers that still run are cut off, and whether some were.
         self.cut_off_at = float("inf")
         self.cut = False
+        self._killed: set[gevent.Greenlet[..., Any]] = set()
         #: Since when it stops, has no link, and nothing runs; infinity while that is not so.
         self._quiet_since = float("inf")
         #: What was received and is not settled, in the order of arrival; of links that are gone
@@ -216,6 +217,8 @@ class ConsumerLoop(ConnectionLoop):
         for state in self._states:
             state.forget_link(each for each, its in begun.items() if its is state)
         self._has_lost = True
+        if time.monotonic() >= self.cut_off_at:
+            self._log_unacknowledged()  # now: closing the link may take longer than there is time
 
     def _is_idle(self) -> bool:
         """Tell whether another link would have nothing to settle of what has begun, or ended."""
@@ -487,9 +490,9 @@ class ConsumerLoop(ConnectionLoop):
         return any(state.is_running() for state in self._states)
 
     def _kill_handlers(self) -> None:
-        """End the handlers that still run."""
-        greenlets = [greenlet for state in self._states for greenlet in state.running.values()]
-        if not greenlets:
+        """End the handlers that still run, each once: their clean-up has `LAST_WORDS` seconds."""
+        running = {greenlet for state in self._states for greenlet in state.running.values()}
+        if not running:
             return
         if not self.cut:
             self.cut = True
@@ -497,15 +500,25 @@ class ConsumerLoop(ConnectionLoop):
             logger.warning(
                 "%s: %d handlers were still running and are cut off; their events are delivered "
                 "again",
-                *(self.name, len(greenlets)),
+                *(self.name, len(running)),
             )
+        gevent.killall(running - self._killed, block=False)
+        self._killed |= running
         try:
-            gevent.killall(greenlets, timeout=LAST_WORDS)
-        except gevent.Timeout:
-            logger.warning("%s: some handlers do not end when they are killed", self.name)
+            if len(gevent.joinall(running, timeout=LAST_WORDS)) < len(running):
+                logger.warning("%s: some handlers do not end when they are killed", self.name)
         finally:
             for state in self._states:
                 state.running.clear()
+
+    def _log_unacknowledged(self) -> None:
+        if self._handled_away:
+            logger.warning(
+                "%s: %d events were handled, and the broker does not know: they are delivered "
+                "again",
+                *(self.name, len(self._handled_away)),
+            )
+            self._handled_away.clear()
 
     def _at_end(self) -> None:
         # There is no link any more: what still runs has its time all the same.
@@ -515,12 +528,7 @@ class ConsumerLoop(ConnectionLoop):
                 self.signal.clear()
                 self.signal.wait(seconds_until(self.cut_off_at))
             self._kill_handlers()
-            if self._handled_away:
-                logger.warning(
-                    "%s: %d events were handled, and the broker does not know: they are delivered "
-                    "again",
-                    *(self.name, len(self._handled_away)),
-                )
+            self._log_unacknowledged()
         self._outcomes.forget()
         self._workers.end()
         self.unsettled.clear()

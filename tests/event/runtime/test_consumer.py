@@ -348,6 +348,23 @@ def test_stop_cuts_off_those_that_go_on_for_too_long(
     assert "5 handlers were still running" in record.getMessage()
 
 
+def test_what_a_handler_does_once_it_is_cut_off_comes_to_its_end(broker: Broker, make: Make):
+    ended: list[int] = []
+
+    def handle(delivery: Delivery, queue: Queue) -> None:
+        try:
+            Event().wait()
+        finally:
+            gevent.sleep(0.4)  # it is looked for what is to be cut off every 0.1 s
+            ended.append(number(delivery))
+
+    broker.put("q", *events(2))
+    consumer = make(handle)
+    wait_until(lambda: consumer.in_flight == 2, "the handlers")
+    assert consumer.stop(0.05) is False
+    assert sorted(ended) == sorted(waiting(broker)) == [0, 1]
+
+
 def test_stop_does_not_wait_for_a_handler_that_cannot_be_killed(broker: Broker, make: Make):
     free = Event()
 

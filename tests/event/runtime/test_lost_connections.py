@@ -409,17 +409,36 @@ def test_an_event_comes_to_its_next_handler_though_its_connection_is_lost_at_a_s
 
 
 def test_handlers_are_cut_off_in_time_though_the_broker_does_not_answer(
-    broker: Broker, busy: Make, handling: Handling, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    broker: Broker, make: Make, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ):
     broker.adopts = True
-    consumer = busy(3)
-    monkeypatch.setattr(ScriptedLink, "pump", lambda link: Event().wait())
+    go, hung, ended = Event(), list[Any](), list[int]()
+
+    def handle(delivery: Delivery, queue: Queue) -> None:
+        try:
+            (go if number(delivery) == 0 else Event()).wait()
+        finally:
+            ended.append(number(delivery))
+
+    def hang(link: ScriptedLink) -> None:
+        hung.append(link)
+        Event().wait()
+
+    broker.put("q", *events(3))
+    consumer = make(handle)
+    wait_until(lambda: consumer.in_flight == 3, "the handlers")
+    for function in ("pump", "close"):
+        monkeypatch.setattr(ScriptedLink, function, hang)
     broker.poke()
+    wait_until(lambda: hung, "a broker that does not answer")
+    go.set()
     stopping = gevent.spawn(consumer.stop, 0.3)
-    wait_until(lambda: handling.running == 0, "the end of the handlers")
+    wait_until(lambda: sorted(ended) == [0, 1, 2], "the end of the handlers")
     assert not stopping.dead
     assert stopping.get(timeout=LIMIT) is False
-    assert caplog.text.count("3 handlers were still running and are cut off") == 1
+    assert caplog.text.count("2 handlers were still running and are cut off") == 1
+    assert caplog.text.count("1 events were handled, and the broker does not know") == 1
+    broker.links.clear()
 
 
 class NotingLink(ScriptedLink):
