@@ -275,11 +275,8 @@ class ConsumerLoop(ConnectionLoop):
                 continue
             state = self.unsettled[delivery]
             state.waiting.discard(delivery)
-            # First those that have waited only for a link.
-            if delivery in self._publishing and not delivery.gone:
-                self._on_published(delivery)
-            elif delivery.tried is None and delivery.handlers and not delivery.gone:
-                self._run_next(delivery)
+            if delivery.tried is None and delivery.handlers and not delivery.gone:
+                self._run_next(delivery)  # it has waited only for a link
             else:
                 for each in self._finish(delivery, handled=False):
                     back += state.take_back(each)
