@@ -68,14 +68,8 @@ def command(
     gemstone deadletters replay --event 'orders.*'
     """
     from ..event import Outbox, SqliteEventTransport, deadletters
-    from ..event.names import check_pattern, is_pattern
 
     _check_choice(action, id, event, everything)
-    if event is not None and is_pattern(event):
-        try:
-            check_pattern(event)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
     BrokerLog().command = "gemstone deadletters"
     place = transport_of(transport) if outbox is None else Outbox(outbox)
     if isinstance(place, SqliteEventTransport) and not os.path.exists(place.path):
@@ -89,7 +83,9 @@ def command(
             work = deadletters.replay if action == "replay" else deadletters.purge
             done, number = _DONE[action], work(place, id, event=event)
             click.echo(json_line({done: number}) if as_json else f"{done}: {number}")
-    except ValueError:
+    except ValueError as error:
+        if id is None:  # the pattern is none
+            raise click.UsageError(str(error)) from None
         raise CommandFailed(
             f"no dead letter has the id {id}: gemstone deadletters tells which there are"
         ) from None
@@ -98,7 +94,10 @@ def command(
 
 
 def _check_choice(action: str, id: str | None, event: str | None, everything: bool) -> None:
-    """:raises click.UsageError: for what does not say which, or says it twice."""
+    """Check that an action is told which dead letters, in one way.
+
+    :raises click.UsageError: when it is not.
+    """
     given = [
         what
         for what, is_given in (

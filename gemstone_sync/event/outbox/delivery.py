@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 from ...concurrency import USER_FAULTS
 from ...errors import EventNotDelivered, ServiceConfigurationError, StoreFault
@@ -16,8 +16,6 @@ from .lease import RelayLease
 from .storage import Row, Storage, Waiting, one_line
 
 __all__ = ["Answers", "Destination", "Event", "Ledger", "Outage", "Send"]
-
-T = TypeVar("T")
 
 Send: TypeAlias = Callable[[Sequence[Envelope]], None]
 
@@ -284,29 +282,34 @@ class Ledger:
 
     def _change(self, events: Sequence[Event], change: Callable[..., None], *args: Any) -> None:
         """Write what became of events to the database that they were read from, and no other."""
-        if self._within(min(event.beat for event in events), change, *args) is None:
+        beat = min(event.beat for event in events)
+
+        def check_and_change() -> bool:
+            if goes_on := self._storage.goes_on(beat):
+                change(*args)
+            return goes_on
+
+        if not self._call(check_and_change):
+            self._lease.lose()
             self._logger.warning(
                 "outbox: %s was replaced while events from it were sent: those that are in it now "
                 "are sent, some of them perhaps again",
                 self._storage.name,
             )
 
-    def _within(self, beat: int, function: Callable[..., T], *args: Any) -> tuple[T] | None:
-        """Return a function's result; None when the storage is another database than had a beat."""
-
-        def check_and_call() -> tuple[T] | None:
-            return (function(*args),) if self._storage.goes_on(beat) else None
-
-        result: tuple[T] | None = self._call(check_and_call)
-        if result is None:
-            self._lease.lose()
-        return result
-
     def _read_events(self, read: Callable[..., list[Row]], *args: Any) -> list[Event]:
         """Read events; set aside what is none."""
+
+        def read_and_check(beat: int) -> list[Row] | None:
+            rows = read(*args, _ROWS, _SIZE)
+            return rows if not rows or self._storage.goes_on(beat) else None
+
         while True:
             beat = self._lease.beat
-            (rows,) = self._within(beat, read, *args, _ROWS, _SIZE) or ([],)
+            rows = self._call(read_and_check, beat)
+            if rows is None:
+                self._lease.lose()
+                return []
             events = []
             for row in rows:
                 try:

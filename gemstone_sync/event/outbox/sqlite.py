@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ...sqlite import SqliteFile
-from .storage import INSERT, VERSION, Storage
+from .storage import INSERT, VERSION, Storage, first_beat
 
 __all__ = ["CREATE_EVENTS", "SqliteStorage", "key_of"]
 
@@ -38,8 +38,8 @@ _CREATE_REST = (
     "CREATE TABLE IF NOT EXISTS gemstone_outbox_relay "
     "(id INTEGER PRIMARY KEY, "
     "version INTEGER NOT NULL, owner TEXT NOT NULL, beat INTEGER NOT NULL)",
-    f"INSERT OR IGNORE INTO gemstone_outbox_relay VALUES (1, {VERSION}, '', abs(random() >> 24))",
 )
+_FIRST_RELAY = "INSERT OR IGNORE INTO gemstone_outbox_relay VALUES (1, ?, '', ?)"
 _CREATE_DATABASES = "CREATE TABLE IF NOT EXISTS gemstone_outbox_databases (path BLOB PRIMARY KEY)"
 
 
@@ -117,6 +117,7 @@ class SqliteStorage(Storage):
         databases = [_CREATE_DATABASES] if self._own else []
         for statement in (CREATE_EVENTS, *_CREATE_REST, *databases):
             connection.execute(statement)
+        connection.execute(_FIRST_RELAY, (VERSION, first_beat()))
         (version,) = connection.execute("SELECT version FROM gemstone_outbox_relay").fetchone()
         self._check_version(version)
 

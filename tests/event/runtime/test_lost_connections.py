@@ -270,8 +270,8 @@ def test_what_is_handled_when_a_connection_is_lost_at_a_stop_is_not_delivered_to
     if lost == "before":
         broker.go_away()
         wait_until(lambda: not broker.links, "the loss")
-        stopping = gevent.spawn(consumer.stop, LIMIT)
-        gevent.sleep(0.05)
+        (loop, stopping) = consumer._loop, gevent.spawn(consumer.stop, LIMIT)
+        wait_until(lambda: loop is not None and loop.stopping, "the stop")
     else:
         stopping = stop(broker, consumer)
         broker.go_away()

@@ -21,11 +21,7 @@ from gemstone_sync import (
     current_event,
 )
 from gemstone_sync.event import deadletters
-from gemstone_sync.event.deduplication import (
-    MemoryProcessedEvents,
-    RedisProcessedEvents,
-    SqliteProcessedEvents,
-)
+from gemstone_sync.event.deduplication import RedisProcessedEvents, SqliteProcessedEvents
 from gemstone_sync.event.emission import make_envelope
 from gemstone_sync.event.link import LinkLost
 from gemstone_sync.event.runtime import queue_state
@@ -264,14 +260,13 @@ def test_a_repeated_id_is_dropped_where_the_handler_is_not_idempotent(network: N
     assert [service for service, _, _ in told] == ["a", "b", "b", "b"]
 
 
+@pytest.mark.parametrize("kind", ["redis", "sqlite"], indirect=True)  # which have one
 def test_the_claim_of_a_handler_that_is_not_idempotent_counts_as_long_as_the_transport_s_lease(
-    network: Network, kind: str, monkeypatch: pytest.MonkeyPatch
+    network: Network, monkeypatch: pytest.MonkeyPatch
 ):
     """Or what a killed worker had would come to another one, and wait there for the claim's end."""
-    if kind in ("rabbitmq", "memory"):
-        pytest.skip("it knows no lease")
     leases: list[float] = []
-    for cls in (MemoryProcessedEvents, RedisProcessedEvents, SqliteProcessedEvents):
+    for cls in (RedisProcessedEvents, SqliteProcessedEvents):
         claim = cls.claim
 
         def note(self: Any, key: str, owner: str, lease: float, claim: Any = claim) -> Any:
