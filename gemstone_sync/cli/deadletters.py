@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+#: How many are listed, unless more are asked for.
+_MOST = 1000
 _DONE = {"replay": "replayed", "purge": "purged"}
 
 
@@ -41,10 +46,8 @@ _DONE = {"replay": "replayed", "purge": "purged"}
 @click.option("--all", "everything", is_flag=True, help="Replay or purge all of them.")
 @click.option(
     "--limit",
-    type=click.IntRange(min=0),
-    default=1000,
-    show_default=True,
-    help="List so many at most, those that the broker gives first.",
+    type=click.IntRange(min=1),
+    help="List so many at most, those that the broker gives first.  [default: 1000]",
 )
 @json_option
 def command(
@@ -54,7 +57,7 @@ def command(
     outbox: str | None,
     event: str | None,
     everything: bool,
-    limit: int,
+    limit: int | None,
     as_json: bool,
 ) -> None:
     """List dead letters, show one, put them back or throw them away.
@@ -64,19 +67,28 @@ def command(
 
     \b
     gemstone deadletters --transport redis://127.0.0.1
-    gemstone deadletters show 0a1b2c
+    gemstone deadletters show c80f4b2e0a6d4f0e9b3a7d5c1e2f3a4b
     gemstone deadletters replay --event 'orders.*'
     """
+    import gevent
+
     from ..event import Outbox, SqliteEventTransport, deadletters
 
-    _check_choice(action, id, event, everything)
+    _check_choice(action, id, event, everything, limit)
+    source = click.get_current_context().get_parameter_source("transport")
+    if outbox is not None and source is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--transport and --outbox do not go together")
     BrokerLog().command = "gemstone deadletters"
+    gevent.get_hub().exception_stream = None  # it would tell of Ctrl-C
     place = transport_of(transport) if outbox is None else Outbox(outbox)
-    if isinstance(place, SqliteEventTransport) and not os.path.exists(place.path):
-        raise CommandFailed(f"there is no file {place.path}", USAGE)
+    # Looking would make the tables of either in any other file.
+    if outbox is not None:
+        _check_file(outbox, "gemstone_outbox_databases", "an outbox")
+    elif isinstance(place, SqliteEventTransport):
+        _check_file(place.path, "gemstone_messages", "a file of events")
     try:
         if action == "list":
-            _list(deadletters.list(place, event, limit=limit), as_json)
+            _list(deadletters.list(place, event, limit=limit or _MOST), limit, as_json)
         elif action == "show":
             show(_record(deadletters.show(place, str(id))), as_json=as_json)
         else:
@@ -93,28 +105,43 @@ def command(
         raise CommandFailed(str(error)) from error
 
 
-def _check_choice(action: str, id: str | None, event: str | None, everything: bool) -> None:
+def _check_choice(
+    action: str, id: str | None, event: str | None, everything: bool, limit: int | None
+) -> None:
     """Check that an action is told which dead letters, in one way.
 
     :raises click.UsageError: when it is not.
     """
-    given = [
-        what
-        for what, is_given in (
-            ("an id", id is not None),
-            ("--event", event is not None),
-            ("--all", everything),
-        )
-        if is_given
-    ]
-    takes = {"list": ["--event"], "show": ["an id"]}.get(action, ["an id", "--event", "--all"])
+    if id == "" or event == "":
+        raise click.UsageError("an id or the name of an event is empty")
+    which = {"an id": id is not None, "--event": event is not None, "--all": everything}
+    given = [what for what, is_given in which.items() if is_given]
+    takes = {"list": ["--event"], "show": ["an id"]}.get(action, [*which])
+    if limit is not None and action != "list":
+        raise click.UsageError(f"{action} and --limit do not go together")
     if any(what not in takes for what in given) or len(given) > 1:
         raise click.UsageError(f"{action} and {' and '.join(given)} do not go together")
     if action != "list" and not given:
         raise click.UsageError(f"{action} which? Give {' or '.join(takes)}")
 
 
-def _list(entries: list[DeadLetterEntry], as_json: bool) -> None:
+def _check_file(path: str, table: str, what: str) -> None:
+    """:raises CommandFailed: when a SQLite file is not there, or is something else."""
+    if not os.path.exists(path):
+        raise CommandFailed(f"there is no file {path}", USAGE)
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
+        ) as found:
+            tables = found.execute("SELECT name FROM sqlite_master WHERE name = ?", (table,))
+            if tables.fetchall():
+                return
+    except sqlite3.Error as error:
+        raise CommandFailed(f"{path} is not {what}: {error}", USAGE) from None
+    raise CommandFailed(f"{path} is not {what}", USAGE)
+
+
+def _list(entries: list[DeadLetterEntry], limit: int | None, as_json: bool) -> None:
     if as_json:
         for entry in entries:
             show(_record(entry), as_json=True)
@@ -136,6 +163,8 @@ def _list(entries: list[DeadLetterEntry], as_json: bool) -> None:
         click.echo(table([head, *rows]))
     else:
         click.echo("[!] There are no dead letters", err=True)
+    if limit is None and len(entries) == _MOST:
+        click.echo(f"[!] Only the first {_MOST}: give --limit for more", err=True)
 
 
 def _record(entry: DeadLetterEntry) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gemstone_sync import EventNotDelivered, MicroService, Outbox, Reject, event_handler
+from gemstone_sync.cli import deadletters as command
 from gemstone_sync.event import Envelope, SqliteEventTransport, deadletters
 from gemstone_sync.testing import running_service
 from tests.support.machine import free_port
@@ -133,15 +134,23 @@ def test_what_is_refused_of_an_outbox(tmp_path):
         ("purge x --event a +", "do not go together"),
         ("purge --event a --all +", "do not go together"),
         ("list x +", "list and an id"),
-        ("--event a*b +", "a*b"),
-        ("--limit -1 +", "--limit"),
+        ("--limit 0 +", "--limit"),
+        ("purge --all --limit 1 +", "purge and --limit do not go together"),
+        ("--event '' +", "is empty"),
+        ("show '' +", "is empty"),
+        ("--outbox there.db +", "--transport and --outbox do not go together"),
+        ("--outbox there.db", "there.db is not an outbox"),
+        ("+", "there.db is not a file of events"),
+        ("--outbox text", "text is not an outbox: file is not a database"),
     ],
 )
 def test_wrong_words_are_one_line(words, named, tmp_path):
+    (tmp_path / "text").write_text("no database")
     (tmp_path / "there.db").touch()
     own = shlex.split(words.replace("+", "--transport there.db"))
     assert named in line_of(run("deadletters", *own, cwd=tmp_path), 2)
-    assert [each.name for each in tmp_path.iterdir()] == ["there.db"]
+    assert (tmp_path / "there.db").stat().st_size == 0
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["text", "there.db"]
 
 
 @pytest.mark.parametrize("action", ["show", "replay", "purge"])
@@ -155,6 +164,20 @@ def test_what_cannot_be_put_back_is_told(shop, transport, words):
         shop.stop()
         link.remove(queue)
     assert "the others are still there" in line_of(run("deadletters", "replay", "--all", *words), 1)
+
+
+def test_a_pattern_that_is_none_is_told(shop, words):
+    assert "a*b" in line_of(run("deadletters", "--event", "a*b", *words), 2)
+
+
+def test_a_list_that_is_cut_says_so(shop, words, monkeypatch):
+    monkeypatch.setattr(command, "_MOST", 2)
+    done = run("deadletters", *words)
+    assert (len(done.stdout.splitlines()), done.stderr) == (
+        3,
+        "[!] Only the first 2: give --limit for more\n",
+    )
+    assert run("deadletters", "--limit", "2", *words).stderr == ""
 
 
 @pytest.mark.parametrize("scheme", ["amqp", "redis"])
